@@ -1,0 +1,126 @@
+"""Judge one tensor: a device's output against the float64 reference and its derived error.
+
+Per element, with err = |got - reference|:
+- err > bound is FAIL: more than the worst case of an honest kernel, hence a proven bug;
+- 6 sigma < err <= bound is SUSPECT: possible but very unlikely, to be re-run on other inputs;
+- otherwise PASS.
+Infinities and NaN must be of the same class, with two exceptions, both counted: the result may
+overflow to the infinity of its sign where |reference| + bound exceeds the largest number of the
+format, and an element whose bound is infinite (an intermediate may overflow) is undecided.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.backends.protocol import Backend
+from engine.ir.graph import Node
+from engine.ir.types import FLOATS
+from engine.ops.numerics import Error, Units
+
+SIGMAS = 6.0
+
+
+class Verdict(enum.IntEnum):
+    """Ordered by severity."""
+
+    PASS = 0
+    SUSPECT = 1
+    FAIL = 2
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on one tensor.
+
+    Attributes:
+        sigmas, bounds: worst err/sigma and err/bound over the decided elements.
+        index: of the worst element (logical), () for a tensor without elements.
+        got, expected: values there.
+        overflows: results that are infinite where the reference is finite, and may be.
+        undecided: elements whose bound is infinite. nans: NaN in the device's result.
+        count: elements judged.
+    """
+
+    verdict: Verdict
+    sigmas: float
+    bounds: float
+    index: tuple[int, ...]
+    got: float
+    expected: float
+    suspects: int
+    failures: int
+    overflows: int
+    undecided: int
+    nans: int
+    count: int
+
+
+def units_for(backend: Backend, node: Node) -> Units:
+    """The units of a node: those of its widest floating-point tensor, as its outputs are stored."""
+    floats = [
+        v.known_type.dtype
+        for v in (*node.outputs, *node.inputs)
+        if v is not None and v.known_type.dtype in FLOATS
+    ]
+    out = node.outputs[0].known_type.dtype
+    widest = max(floats, key=lambda d: d.itemsize, default=np.dtype(np.float32))
+    stored = out if out in FLOATS else widest
+    return Units(backend.compute(widest), backend.storage(stored), backend.info.flushes_subnormals)
+
+
+def float64_inputs(arrays: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+    """What references take: floating-point tensors as float64, all others as they are."""
+    return [a.astype(np.float64) if a is not None and a.dtype in FLOATS else a for a in arrays]
+
+
+def judge(got: np.ndarray, reference: np.ndarray, error: Error, units: Units) -> Judgement:
+    """Compare a device's logical output with the reference; shapes must agree."""
+    if got.shape != reference.shape:
+        raise AssertionError(f"shapes differ: device {got.shape}, reference {reference.shape}")
+    g, r = got.astype(np.float64), np.asarray(reference, np.float64)
+    if got.dtype not in FLOATS and got.size and got.dtype.itemsize == 8:
+        g, r = _exact_difference(got, reference)
+    sigma = np.broadcast_to(error.sigma, g.shape)
+    bound = np.broadcast_to(error.bound, g.shape)
+    undecided = ~np.isfinite(bound)
+    may_overflow = np.abs(r) + np.where(undecided, 0, bound) > units.largest
+    overflow = np.isinf(g) & np.isfinite(r) & may_overflow & (np.sign(g) == np.sign(r))
+    same_class = (g == r) | (np.isnan(g) & np.isnan(r))
+    skip = undecided | overflow | same_class
+    with np.errstate(all="ignore"):
+        err = np.where(skip, 0.0, np.abs(g - r))
+        err = np.where(np.isnan(err), np.inf, err)
+        sigmas = np.where(err == 0, 0.0, err / sigma)
+        bounds = np.where(err == 0, 0.0, err / bound)
+    failures = int((bounds > 1).sum())
+    suspects = int(((sigmas > SIGMAS) & (bounds <= 1)).sum())
+    verdict = Verdict.FAIL if failures else Verdict.SUSPECT if suspects else Verdict.PASS
+    index: tuple[int, ...] = ()
+    worst = np.maximum(sigmas / SIGMAS, bounds) if failures == 0 else bounds
+    if worst.size:
+        index = tuple(int(i) for i in np.unravel_index(int(np.argmax(worst)), worst.shape))
+    return Judgement(
+        verdict=verdict,
+        sigmas=float(sigmas.max(initial=0.0)),
+        bounds=float(bounds.max(initial=0.0)),
+        index=index,
+        got=float(got[index]) if worst.size else 0.0,
+        expected=float(reference[index]) if worst.size else 0.0,
+        suspects=suspects,
+        failures=failures,
+        overflows=int(overflow.sum()),
+        undecided=int(undecided.sum()),
+        nans=int(np.isnan(g).sum()),
+        count=int(g.size),
+    )
+
+
+def _exact_difference(got: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """64-bit integers compared without a detour through float64: 0 where equal, else 1."""
+    differs = (got != np.asarray(reference).astype(got.dtype)).astype(np.float64)
+    return differs, np.zeros_like(differs)

@@ -1,0 +1,1 @@
+"""What runs a plan: the seam (protocol), the registry, and one folder per backend."""

@@ -1,0 +1,126 @@
+"""Elementwise functions of several tensors: NumPy's broadcasting ufuncs into the output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.ir.graph import Node
+
+if TYPE_CHECKING:
+    from engine.backends.cpu.backend import CpuBackend, Function, Views
+
+Into = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
+
+
+def _divide(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """Integers truncate towards zero; dividing by 0 gives 0."""
+    if a.dtype.kind == "f":
+        np.divide(a, b, out=out)
+        return
+    floor = np.floor_divide(a, b)
+    floor += (floor * b != a) & ((a < 0) != (b < 0))
+    out[...] = np.where(b == 0, 0, floor)
+
+
+def _modulo(fmod: bool) -> Into:
+    def into(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        (np.fmod if fmod else np.remainder)(a, b, out=out)
+
+    return into
+
+
+def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """In the base's dtype; half in float. Integer powers wrap, 1 / a ** |b| truncates."""
+    if a.dtype.kind == "f":
+        wide = np.float32 if a.dtype == np.float16 else a.dtype
+        out[...] = np.power(a.astype(wide, copy=False), b.astype(wide))
+    elif b.dtype.kind == "f":
+        out[...] = np.power(a.astype(np.float64), b)
+    else:
+        whole = np.power(a, np.maximum(b, 0).astype(a.dtype))
+        below = (a == 1).astype(a.dtype)
+        if a.dtype.kind == "i":
+            below -= ((a == -1) & (b % 2 != 0)).astype(a.dtype) - ((a == -1) & (b % 2 == 0))
+        out[...] = np.where(b < 0, below, whole)
+
+
+def _prelu(x: np.ndarray, slope: np.ndarray, out: np.ndarray) -> None:
+    scaled = x * slope
+    np.copyto(scaled, x, where=~(x < 0))
+    out[...] = scaled
+
+
+def _ufunc(function: np.ufunc) -> Into:
+    return lambda a, b, out: function(a, b, out=out)
+
+
+_FUNCTIONS: dict[str, Into] = {
+    "Add": _ufunc(np.add),
+    "Sub": _ufunc(np.subtract),
+    "Mul": _ufunc(np.multiply),
+    "Div": _divide,
+    "Pow": _power,
+    "PRelu": _prelu,
+    "Equal": _ufunc(np.equal),
+    "Greater": _ufunc(np.greater),
+    "GreaterOrEqual": _ufunc(np.greater_equal),
+    "Less": _ufunc(np.less),
+    "LessOrEqual": _ufunc(np.less_equal),
+    "And": _ufunc(np.logical_and),
+    "Or": _ufunc(np.logical_or),
+    "Xor": _ufunc(np.logical_xor),
+}
+
+
+def _make(backend: CpuBackend, node: Node) -> Function:
+    into = _FUNCTIONS.get(node.op_type) or _modulo(bool(node.attributes.get("fmod", 0)))
+
+    def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
+        a, b = inputs
+        assert a is not None and b is not None
+        into(a, b, outputs[0])
+
+    return run
+
+
+_VARIADIC = {"Max": np.maximum, "Min": np.minimum, "Sum": np.add, "Mean": np.add}
+
+
+def _make_variadic(backend: CpuBackend, node: Node) -> Function:
+    """From left to right; Mean divides every term first, as its error model says."""
+    function, mean = _VARIADIC[node.op_type], node.op_type == "Mean"
+
+    def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
+        (out,), (first, *rest) = outputs, inputs
+        assert first is not None
+        count = out.dtype.type(len(inputs))
+        if mean:
+            np.divide(first, count, out=out)
+        else:
+            out[...] = first
+        for other in rest:
+            assert other is not None
+            function(out, other / count if mean else other, out=out)
+
+    return run
+
+
+def _make_where(backend: CpuBackend, node: Node) -> Function:
+    def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
+        condition, a, b = inputs
+        assert condition is not None and a is not None and b is not None
+        out = outputs[0]
+        out[...] = b
+        np.copyto(out, a, where=condition)
+
+    return run
+
+
+KERNELS = {
+    **{op: _make for op in (*_FUNCTIONS, "Mod")},
+    **{op: _make_variadic for op in _VARIADIC},
+    "Where": _make_where,
+}

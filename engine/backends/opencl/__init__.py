@@ -1,0 +1,8 @@
+"""OpenCL kernels and their host code, one file per operator family; FAMILIES lists them."""
+
+from engine.backends.opencl import unary
+
+FAMILIES = (unary,)
+
+NOT_YET: dict[str, str] = {}
+"""Operators without an OpenCL kernel, each with a sentence for the user."""

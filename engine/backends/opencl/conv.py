@@ -1,0 +1,222 @@
+"""Conv and ConvTranspose over one or two spatial axes, on channels-last tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.backends.opencl.commands import in_order
+from engine.backends.opencl.conv_pack import (
+    BLOCK,
+    grouped,
+    outside_size,
+    pack_bias,
+    pack_depthwise,
+    pack_tiles,
+)
+from engine.backends.opencl.conv_phases import Phase, geometry
+from engine.backends.opencl.epilogue import activation_of
+from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
+from engine.ir.graph import Node, Value
+from engine.ir.types import TensorType
+from engine.ops.compose import epilogue_of
+
+if TYPE_CHECKING:
+    from engine.backends.opencl.backend import OpenCLBackend
+
+Fills = list[tuple[Command, Slot]]
+"""Launches that pack what the model computes, each with the slot it fills."""
+
+PIXELS, STRIP = 7, 8
+"""Pixels per work-item of conv_tile, columns per work-item of conv_depthwise."""
+
+
+def _why_not(backend: OpenCLBackend, node: Node) -> str | None:
+    axes = len(node.outputs[0].known_type.shape) - 2
+    return f"{node.op_type} over {axes} spatial axes has no OpenCL kernel" if axes > 2 else None
+
+
+def _is_constant(value: Value | None) -> bool:
+    return value is not None and value.constant is not None
+
+
+class _Convolution:
+    """A node made ready: its program, and its constants in the kernels' arrangement."""
+
+    def __init__(self, backend: OpenCLBackend, node: Node) -> None:
+        self.backend, self.node, self.geometry = backend, node, geometry(node)
+        self.dtype = node.outputs[0].known_type.dtype
+        self.program = backend.program("conv", backend.options(self.dtype))
+        epilogue = epilogue_of(node)
+        self.residual, self.activation = epilogue.residual, activation_of(backend, epilogue)
+        core = node.body[0].inputs if node.body else range(len(node.inputs))
+        self.bias = core[2] if len(core) > 2 and node.inputs[2] is not None else None
+        g = self.geometry
+        self.depthwise = g.group > 1 == g.channels_per_group and _is_constant(node.inputs[1])
+        self.constants = {
+            i: self._pack(i) for i in {0, self.bias, self.residual} - {None} if self._is_packed(i)
+        }
+        self.weights = (
+            [self._pack_weights(phase) for phase in g.phases] if self._is_packed(1) else None
+        )
+
+    @property
+    def packed_inputs(self) -> frozenset[int]:
+        """Every constant: tensors are packed here, limits of a Clip have become arguments."""
+        return frozenset(i for i in range(len(self.node.inputs)) if self._is_packed(i))
+
+    def _is_packed(self, i: int | None) -> bool:
+        return i is not None and _is_constant(self.node.inputs[i])
+
+    def _pack(self, i: int) -> Slot:
+        value = self.node.inputs[i]
+        assert value is not None
+        if i != self.bias:
+            return self.backend.pack(value, "channels last", lambda a: np.moveaxis(a, 1, -1))
+        group, block = (1, 16) if self.depthwise else (self.geometry.group, BLOCK)
+        how = f"bias of {group} groups in {block}"
+        return self.backend.pack(value, how, lambda b: pack_bias(b, group, block))
+
+    def _pack_weights(self, phase: Phase) -> Slot:
+        value, g = self.node.inputs[1], self.geometry
+        assert value is not None
+        pack = pack_depthwise if self.depthwise else pack_tiles
+        how = f"{pack.__name__} {g.group} {g.transposed} {phase[0].taps} {phase[1].taps}"
+        return self.backend.pack(
+            value, how, lambda w: pack(grouped(w, g.group, transposed=g.transposed), phase)
+        )
+
+    # ------------------------------------------------------------------ launching
+    def bind(self, inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
+        """One launch per phase, behind those that pack weights and bias the model computes."""
+        slots = [self.constants.get(i, slot) for i, slot in enumerate(inputs)]
+        fills: Fills = []
+        weights = self.weights or [
+            self._fill_weights(fills, slots[1], phase) for phase in self.geometry.phases
+        ]
+        bias = None if self.bias is None else slots[self.bias]
+        if bias is not None and self.bias not in self.constants:
+            bias = self._fill_bias(fills, bias)
+        residual = None if self.residual is None else slots[self.residual]
+        launches = [
+            self._launch(phase, slots[0], packed, bias, residual, outputs[0])
+            for phase, packed in zip(self.geometry.phases, weights, strict=True)
+        ]
+        return in_order(
+            [*(command for command, _ in fills), *launches], [slot.arena for _, slot in fills]
+        )
+
+    def _launch(
+        self,
+        phase: Phase,
+        x: Slot | None,
+        weights: Slot,
+        bias: Slot | None,
+        residual: Slot | None,
+        y: Slot,
+    ) -> Command:
+        g, (rows, columns) = self.geometry, phase
+        types = self.backend.context.cl.cltypes
+        pixels = g.batch * rows.count * columns.count
+        if self.depthwise:
+            name, share = "conv_depthwise", g.outputs_per_group
+            lines, strips = g.batch * rows.count, -(-columns.count // STRIP)
+            size = strips, lines, -(-g.outputs // 16)
+        else:
+            name, share = "conv_tile", g.outputs_per_group
+            size = -(-pixels // PIXELS), -(-share // BLOCK), g.group
+        image, row = g.out_height * g.out_width * g.outputs, g.out_width * g.outputs
+        start = rows.first * row + columns.first * g.outputs
+        act = self.activation
+        return self.backend.command(
+            self.program,
+            name,
+            size,
+            (1, 1, 1),
+            x,
+            weights,
+            bias or weights,
+            *_moved(residual or y, start),
+            *_moved(y, start),
+            types.make_int4(g.height, g.width, g.channels, g.channels_per_group),
+            types.make_int4(pixels, rows.count, columns.count, share),
+            types.make_int8(
+                *(len(rows.taps), len(columns.taps), rows.stride, columns.stride),
+                *(rows.dilation, columns.dilation, rows.pad, columns.pad),
+            ),
+            types.make_long4(image, rows.step * row, columns.step * g.outputs, 0),
+            types.make_int4(bias is not None, residual is not None, act.kind, 0),
+            np.float32(act.alpha),
+            np.float32(act.beta),
+        )
+
+    # ------------------------------------------------------------------ weights from the model
+    def _fill_weights(self, fills: Fills, w: Slot | None, phase: Phase) -> Slot:
+        """A launch that packs computed weights into memory of this command's own."""
+        assert w is not None
+        g, (rows, columns) = self.geometry, phase
+        first, second, *taps = w.strides
+        row_step, column_step = (0, *taps)[-2:]
+        per_group = w.type.dims[0] // g.group * first
+        output, channel = (second, first) if g.transposed else (first, second)
+        strides = per_group, output, channel, rows.taps.step * row_step, columns.taps.step * column_step
+        start = _first(rows.taps) * row_step + _first(columns.taps) * column_step
+        counts = len(rows.taps), len(columns.taps), g.channels_per_group
+        return self._fill(fills, w, strides, counts, start, g.group)
+
+    def _fill_bias(self, fills: Fills, b: Slot) -> Slot:
+        per_group = self.geometry.outputs_per_group
+        return self._fill(fills, b, (per_group, 1, 0, 0, 0), (1, 1, 1), 0, self.geometry.group)
+
+    def _fill(
+        self,
+        fills: Fills,
+        source: Slot,
+        strides: tuple[int, ...],
+        counts: tuple[int, int, int],
+        start: int,
+        group: int,
+    ) -> Slot:
+        """conv_pack; `counts` are rows and columns of taps, and channels."""
+        types, share = self.backend.context.cl.cltypes, self.geometry.outputs_per_group
+        blocks, depth = -(-share // BLOCK), counts[0] * counts[1] * counts[2]
+        zeros = outside_size(counts[2], counts[1])
+        type_ = TensorType(source.type.dtype, (group * blocks * depth * BLOCK + zeros,))
+        packed = Slot(
+            self.backend.allocate(type_.size * source.storage.itemsize), 0, type_, source.storage
+        )
+        command = self.backend.command(
+            self.program,
+            "conv_pack",
+            (depth, blocks, group),
+            (1, 1, 1),
+            source,
+            packed,
+            types.make_long8(*strides, 0, 0, 0),
+            types.make_int4(counts[0], counts[1], start, 0),
+            np.int32(share),
+            np.int32(counts[2]),
+            np.int32(zeros),
+        )
+        fills.append((command, packed))
+        return packed
+
+
+def _first(taps: range) -> int:
+    return taps[0] if taps else 0
+
+
+def _moved(slot: Slot, elements: int) -> tuple[Any, np.int64]:
+    """Buffer and start of a slot, some elements further."""
+    return slot.arena.buffer, np.int64(slot.offset + elements)
+
+
+def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
+    convolution = _Convolution(backend, node)
+    return BoundKernel(convolution.bind, convolution.packed_inputs)
+
+
+KERNELS = {"Conv": _prepare, "ConvTranspose": _prepare}
+WHY_NOT = {"Conv": _why_not, "ConvTranspose": _why_not}

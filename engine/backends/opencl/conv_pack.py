@@ -1,0 +1,53 @@
+"""Convolution weights and biases in the arrangement of kernels/conv.cl."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.backends.opencl.conv_phases import Phase
+
+BLOCK = 32
+"""Outputs per work-item of conv_tile."""
+
+
+def grouped(w: np.ndarray, group: int, *, transposed: bool) -> np.ndarray:
+    """ONNX weights as (group, outputs, channels, kernel_h, kernel_w)."""
+    w = w if w.ndim == 4 else w[:, :, None]
+    w = w.reshape(group, w.shape[0] // group, *w.shape[1:])
+    return w.swapaxes(1, 2) if transposed else w
+
+
+def pack_tiles(w: np.ndarray, phase: Phase) -> np.ndarray:
+    """(group, outputs, channels, kh, kw) to [group][block][tap][channel][BLOCK] and the zeros.
+
+    The zeros stand for pixels outside the image: one kernel row of channels.
+    """
+    w = w[..., list(phase[0].taps), :][..., list(phase[1].taps)]
+    group, outputs, channels, kh, kw = w.shape
+    blocks = -(-outputs // BLOCK)
+    packed = np.zeros((group, blocks * BLOCK, channels, kh, kw), w.dtype)
+    packed[:, :outputs] = w
+    packed = packed.reshape(group, blocks, BLOCK, channels, kh, kw).transpose(0, 1, 4, 5, 3, 2)
+    return np.concatenate([packed.ravel(), np.zeros(outside_size(channels, kw), w.dtype)])
+
+
+def outside_size(channels: int, kernel_w: int) -> int:
+    """Elements of the zeros behind the tiles."""
+    return max(1, channels * kernel_w)
+
+
+def pack_depthwise(w: np.ndarray, phase: Phase) -> np.ndarray:
+    """(channels, multiplier, 1, kh, kw) to [tap][outputs, zero-filled to a multiple of 16]."""
+    w = w[..., list(phase[0].taps), :][..., list(phase[1].taps)]
+    outputs, taps = w.shape[0] * w.shape[1], w.shape[3] * w.shape[4]
+    packed = np.zeros((taps, -(-outputs // 16) * 16), w.dtype)
+    packed[:, :outputs] = w.reshape(outputs, taps).T
+    return packed
+
+
+def pack_bias(b: np.ndarray, group: int, block: int) -> np.ndarray:
+    """(outputs,) to [group][outputs of a group, zero-filled to a multiple of `block`]."""
+    per_group = b.size // group
+    packed = np.zeros((group, -(-per_group // block) * block), b.dtype)
+    packed[:, :per_group] = b.reshape(group, per_group)
+    return packed

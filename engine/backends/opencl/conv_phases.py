@@ -1,0 +1,134 @@
+"""A convolution in two spatial axes, cut into the launches that compute it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from engine.ir.graph import Node
+from engine.ops.conv_window import Window, conv_transpose_window, conv_window
+
+
+@dataclass(frozen=True)
+class AxisPhase:
+    """Along one axis: outputs first, first + step, ... and the taps that reach them.
+
+    The j-th of `count` outputs reads, at its t-th tap, input j * stride - pad + t * dilation with
+    the weight of kernel position taps[t].
+    """
+
+    taps: range
+    stride: int
+    dilation: int
+    pad: int
+    first: int
+    step: int
+    count: int
+
+
+Phase = tuple[AxisPhase, AxisPhase]
+"""Rows, columns."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A Conv or ConvTranspose over at most two spatial axes; a missing row axis has extent 1.
+
+    Attributes:
+        outputs: output channels of all groups. out_height, out_width: of y.
+    """
+
+    transposed: bool
+    group: int
+    phases: list[Phase]
+    batch: int
+    channels: int
+    height: int
+    width: int
+    outputs: int
+    out_height: int
+    out_width: int
+
+    @property
+    def channels_per_group(self) -> int:
+        """Input channels that one output reads."""
+        return self.channels // self.group
+
+    @property
+    def outputs_per_group(self) -> int:
+        """Output channels of one group."""
+        return self.outputs // self.group
+
+
+def geometry(node: Node) -> Geometry:
+    """The geometry of a node whose types are known."""
+    x, w = (v.known_type.dims for v in node.inputs[:2] if v is not None)
+    y = node.outputs[0].known_type.dims
+    transposed = node.op_type == "ConvTranspose"
+    window = (conv_transpose_window if transposed else conv_window)(x, w, node.attributes)
+    phases = (_conv_transpose_phases if transposed else _conv_phases)(window)
+    height, width = (1, *x[2:])[-2:]
+    out_height, out_width = (1, *y[2:])[-2:]
+    return Geometry(
+        transposed,
+        window.group,
+        phases,
+        x[0],
+        x[1],
+        height,
+        width,
+        y[1],
+        out_height,
+        out_width,
+    )
+
+
+def _conv_phases(window: Window) -> list[Phase]:
+    """The one phase of a Conv."""
+    axes = [
+        AxisPhase(range(k), s, d, b, 0, 1, o)
+        for k, s, d, b, o in zip(
+            window.kernel,
+            window.strides,
+            window.dilations,
+            window.begins,
+            window.outputs,
+            strict=True,
+        )
+    ]
+    return [(_one_row() if len(axes) == 1 else axes[0], axes[-1])]
+
+
+def _conv_transpose_phases(window: Window) -> list[Phase]:
+    """One phase per residue of the output position modulo the strides."""
+    axes = [list(_residues(window, axis)) for axis in range(len(window.kernel))]
+    return list(product(*([[_one_row()], *axes] if len(axes) == 1 else axes)))
+
+
+def _one_row() -> AxisPhase:
+    return AxisPhase(range(1), 1, 1, 0, 0, 1, 1)
+
+
+def _residues(window: Window, axis: int) -> Iterator[AxisPhase]:
+    """Output o reads input i at tap t where o = i * stride - begin + t * dilation.
+
+    For o = j * stride + first that is i = j + (first + begin - t * dilation) / stride, for the taps
+    that divide. They form an arithmetic progression, walked from the last so that i grows.
+    """
+    stride, dilation = window.strides[axis], window.dilations[axis]
+    outputs = window.outputs[axis]
+    for first in range(min(stride, outputs)):
+        shifted = first + window.begins[axis]
+        reaching = [
+            t for t in range(window.kernel[axis]) if (shifted - t * dilation) % stride == 0
+        ][::-1]
+        count = -(-(outputs - first) // stride)
+        if not reaching:
+            yield AxisPhase(range(0), 1, 1, 0, first, stride, count)
+            continue
+        last, period = reaching[0], reaching[0] - reaching[1] if len(reaching) > 1 else 1
+        taps = range(last, -1, -period)[: len(reaching)]
+        pad = -((shifted - last * dilation) // stride)
+        spacing = period * dilation // stride if len(reaching) > 1 else 1
+        yield AxisPhase(taps, 1, spacing, pad, first, stride, count)

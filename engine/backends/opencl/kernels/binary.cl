@@ -1,0 +1,151 @@
+// y = f(a, b) with broadcasting.
+//
+// The host sorts the axes by the strides of y (which is dense) and collapses them, so y is an array
+// of `rows` x `inner`, row-major. a and b have one stride per outer axis and a step on the inner
+// axis. Work-item (g0, g1) owns elements [g0 * chunk, (g0 + 1) * chunk) of the rows
+// [g1 * block, (g1 + 1) * block). No local memory, no barrier. y may be a or b.
+//
+// p_count, q_count: read by Mean only. IS_PREDICATE: y is uchar 0/1. ONLY_WHERE: just Where.
+// B_STORAGE (and B_HALF): the type of b where it is not STORAGE.
+
+#ifndef B_STORAGE
+#define B_STORAGE STORAGE
+#define LOAD_B(p, i) LOAD(p, i)
+#elif defined(B_HALF)
+#define LOAD_B(p, i) ((COMPUTE)vload_half((size_t)(i), (p)))
+#else
+#define LOAD_B(p, i) ((COMPUTE)((p)[(i)]))
+#endif
+
+#ifdef IS_PREDICATE
+#define OUT_STORAGE uchar
+#define OUT_STORE(p, i, v) ((p)[(i)] = (v) ? 1 : 0)
+#else
+#define OUT_STORAGE STORAGE
+#define OUT_STORE(p, i, v) STORE(p, i, v)
+#endif
+
+#define ZERO ((COMPUTE)0)
+#define ONE ((COMPUTE)1)
+
+// Strides 1 and 0 are written out, so that compilers vectorise those loops.
+#define EACH(A, B, EXPRESSION)                \
+  for (int i = 0; i < n; ++i) {               \
+    const COMPUTE p = LOAD(pa, A);            \
+    const COMPUTE q = LOAD_B(pb, B);          \
+    OUT_STORE(py, i, EXPRESSION);             \
+  }
+
+#define BINARY(NAME, EXPRESSION)                                                              \
+  __kernel void NAME(__global const STORAGE *a, const long a_start,                           \
+                     __global const B_STORAGE *b, const long b_start,                         \
+                     __global OUT_STORAGE *y, const long y_start, const int rank,             \
+                     const dims_t shape, const dims_t a_strides, const dims_t b_strides,      \
+                     const long a_step, const long b_step, const long rows, const long inner, \
+                     const long block, const long chunk, const int p_count,                   \
+                     const int q_count) {                                                     \
+    const long first = get_global_id(0) * chunk, row0 = get_global_id(1) * block;             \
+    const int n = (int)min(chunk, inner - first);                                             \
+    const long end = min(rows, row0 + block);                                                 \
+    for (long row = row0; row < end; ++row) {                                                 \
+      __global const STORAGE *pa =                                                            \
+          a + a_start + row_offset(row, rank, shape, a_strides) + first * a_step;             \
+      __global const B_STORAGE *pb =                                                          \
+          b + b_start + row_offset(row, rank, shape, b_strides) + first * b_step;             \
+      __global OUT_STORAGE *py = y + y_start + row * inner + first;                           \
+      if (a_step == 1 && b_step == 1) {                                                       \
+        EACH(i, i, EXPRESSION)                                                                \
+      } else if (a_step == 1 && b_step == 0) {                                                \
+        EACH(i, 0, EXPRESSION)                                                                \
+      } else if (a_step == 0 && b_step == 1) {                                                \
+        EACH(0, i, EXPRESSION)                                                                \
+      } else {                                                                                \
+        EACH(i *a_step, i *b_step, EXPRESSION)                                                \
+      }                                                                                       \
+    }                                                                                         \
+  }
+
+#if defined(ONLY_WHERE)
+#elif defined(IS_PREDICATE)
+BINARY(Equal, p == q)
+BINARY(Greater, p > q)
+BINARY(GreaterOrEqual, p >= q)
+BINARY(Less, p < q)
+BINARY(LessOrEqual, p <= q)
+BINARY(And, (p != ZERO) && (q != ZERO))
+BINARY(Or, (p != ZERO) || (q != ZERO))
+BINARY(Xor, (p != ZERO) != (q != ZERO))
+#else
+
+BINARY(Add, p + q)
+BINARY(Sub, p - q)
+BINARY(Mul, p *q)
+BINARY(PRelu, p < ZERO ? p * q : p)
+
+#ifdef IS_INTEGER
+// Division by zero gives 0, and q = -1 negates: both would trap in hardware.
+inline COMPUTE quotient(const COMPUTE p, const COMPUTE q) {
+  if (q == ZERO) return ZERO;
+  return q == (COMPUTE)-1 && (COMPUTE)-1 < ZERO ? ZERO - p : p / q;
+}
+inline COMPUTE remainder_c(const COMPUTE p, const COMPUTE q) { return p - quotient(p, q) * q; }
+// The sign of the divisor, as in Python; 0 for division by zero, as in NumPy.
+inline COMPUTE remainder_python(const COMPUTE p, const COMPUTE q) {
+  const COMPUTE r = q == ZERO ? ZERO : remainder_c(p, q);
+  return r != ZERO && (r < ZERO) != (q < ZERO) ? r + q : r;
+}
+// By squaring, wrapping. Negative exponents give the truncated quotient 1 / p^|q|.
+inline COMPUTE power(const COMPUTE p, const COMPUTE q) {
+  if (q < ZERO) return p == ONE ? ONE : p == (COMPUTE)-1 ? (q & ONE ? p : ONE) : ZERO;
+  COMPUTE result = ONE, square = p;
+  for (COMPUTE left = q; left > ZERO; left >>= 1) {
+    if (left & ONE) result *= square;
+    square *= square;
+  }
+  return result;
+}
+BINARY(Div, quotient(p, q))
+BINARY(Mod, remainder_python(p, q))
+BINARY(Fmod, q == ZERO ? ZERO : remainder_c(p, q))
+BINARY(Pow, power(p, q))
+BINARY(Max, max(p, q))
+BINARY(Min, min(p, q))
+#else
+BINARY(Div, p / q)
+BINARY(Fmod, fmod(p, q))
+BINARY(Pow, pow(p, q))
+// NaN in either operand is the result.
+BINARY(Max, (p > q || isnan(p)) ? p : q)
+BINARY(Min, (p < q || isnan(p)) ? p : q)
+// One step of a mean: terms are divided before they are added, so that no sum overflows.
+BINARY(Mean, p / (COMPUTE)p_count + q / (COMPUTE)q_count)
+#endif
+#endif
+
+#ifdef ONLY_WHERE
+// y = c ? a : b, elements moved as unsigned integers of their size. c has strides like a and b.
+__kernel void Where(__global const uchar *c, const long c_start, __global const STORAGE *a,
+                    const long a_start, __global const STORAGE *b, const long b_start,
+                    __global STORAGE *y, const long y_start, const int rank, const dims_t shape,
+                    const dims_t c_strides, const dims_t a_strides, const dims_t b_strides,
+                    const long c_step, const long a_step, const long b_step, const long rows,
+                    const long inner, const long block, const long chunk) {
+  const long first = get_global_id(0) * chunk, row0 = get_global_id(1) * block;
+  const int n = (int)min(chunk, inner - first);
+  const long end = min(rows, row0 + block);
+  for (long row = row0; row < end; ++row) {
+    __global const uchar *pc =
+        c + c_start + row_offset(row, rank, shape, c_strides) + first * c_step;
+    __global const STORAGE *pa =
+        a + a_start + row_offset(row, rank, shape, a_strides) + first * a_step;
+    __global const STORAGE *pb =
+        b + b_start + row_offset(row, rank, shape, b_strides) + first * b_step;
+    __global STORAGE *py = y + y_start + row * inner + first;
+    if (c_step == 1 && a_step == 1 && b_step == 1) {
+      for (int i = 0; i < n; ++i) py[i] = pc[i] ? pa[i] : pb[i];
+    } else {
+      for (int i = 0; i < n; ++i) py[i] = pc[i * c_step] ? pa[i * a_step] : pb[i * b_step];
+    }
+  }
+}
+#endif

@@ -1,0 +1,36 @@
+// Prepended to every program.
+//
+// STORAGE: element type in memory. COMPUTE: type of arithmetic. The backend defines both, and
+// HALF_STORAGE where STORAGE is half but arithmetic is not (then memory goes through
+// vload_half/vstore_half_rte, which need no cl_khr_fp16).
+// Tensors are passed as (__global buffer, long start): `start` counts elements from the buffer.
+
+#ifdef USE_FP16
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+#endif
+#ifdef USE_FP64
+#pragma OPENCL EXTENSION cl_khr_fp64 : enable
+#endif
+
+#ifdef HALF_STORAGE
+#define LOAD(p, i) vload_half((size_t)(i), (p))
+#define STORE(p, i, v) vstore_half_rte((v), (size_t)(i), (p))
+#else
+#define LOAD(p, i) ((COMPUTE)((p)[(i)]))
+#define STORE(p, i, v) ((p)[(i)] = (STORAGE)(v))
+#endif
+
+typedef union { long8 v; long a[8]; } dims_t;
+
+// Offset of row `row` of a tensor whose outer axes have extents `shape` and strides `strides`;
+// `rank` outer axes, row-major over them.
+inline long row_offset(long row, const int rank, const dims_t shape, const dims_t strides) {
+  long offset = 0;
+  for (int d = rank - 1; d >= 0; --d) {
+    const long n = shape.a[d];
+    const long q = row / n;
+    offset += (row - q * n) * strides.a[d];
+    row = q;
+  }
+  return offset;
+}

@@ -1,0 +1,305 @@
+// Convolutions over channels-last tensors, as an implicit matrix product held in registers.
+//
+// Per group, with pixel p = (n, oh, ow) and t = (kh, kw):
+//   y[p, o] = act(bias[o] + residual[p, o] + sum over t, c of x[n, ih, iw, c] * w[o, t, c])
+//   ih = oh * stride_h - pad_h + kh * dilation_h, iw likewise; x outside the image is 0.
+// A ConvTranspose is one such launch per output phase, with spaced output rows and columns. A matrix
+// product with a packed right side is the case of one tap, the rows being pixels.
+//
+// No local memory, no barrier, no overlap allowed between y and what is read.
+//
+// Parameters shared by the kernels (all tensors as buffer and element offset):
+//   x         [N, H, W, C]
+//   w         packed weights, see each kernel
+//   bias      zero-padded to whole blocks of outputs; read when after.s0 is set
+//   residual  same arrangement as y; read when after.s1 is set
+//   input     H, W, C (all groups), channels per group
+//   output    pixels N * OH * OW, OH, OW, outputs per group
+//   window    kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_h, pad_w
+//   y_strides elements between images, rows and columns of y (and of residual)
+//   after     has bias, has residual, activation (below), unused
+//   alpha, beta  of the activation
+
+#define CONCAT_(a, b) a##b
+#define CONCAT(a, b) CONCAT_(a, b)
+#define VEC CONCAT(COMPUTE, 16)
+#define UNROLL _Pragma("unroll")
+
+#ifdef HALF_STORAGE
+#define LOAD16(p) vload_half16(0, (p))
+#define STORE16(p, v) vstore_half16_rte((v), 0, (p))
+#else
+#define LOAD16(p) vload16(0, (p))
+#define STORE16(p, v) vstore16((v), 0, (p))
+#endif
+
+// Activations. CLAMP covers none (infinite limits) and Relu (0, infinity); it keeps NaN.
+#define CLAMP 0         // min(max(v, alpha), beta)
+#define LEAKY_RELU 1    // v < 0 ? alpha v : v
+#define HARD_SIGMOID 2  // clamp(alpha v + beta, 0, 1)
+#define HARD_SWISH 3    // v clamp(v / 6 + 1/2, 0, 1)
+#define SIGMOID 4       // 1 / (1 + exp(-v))
+
+inline VEC clamped(const VEC v, const COMPUTE low, const COMPUTE high) {
+  const VEC raised = v < (VEC)low ? (VEC)low : v;
+  return raised > (VEC)high ? (VEC)high : raised;
+}
+
+inline VEC activated(const VEC v, const int kind, const COMPUTE alpha, const COMPUTE beta) {
+  const VEC zero = (VEC)(COMPUTE)0, one = (VEC)(COMPUTE)1;
+  if (kind == CLAMP) return clamped(v, alpha, beta);
+  if (kind == LEAKY_RELU) return v < zero ? alpha * v : v;
+  if (kind == HARD_SIGMOID) return clamped(alpha * v + beta, (COMPUTE)0, (COMPUTE)1);
+  if (kind == HARD_SWISH)
+    return v * clamped(v * (COMPUTE)(1.0f / 6) + (COMPUTE)0.5f, (COMPUTE)0, (COMPUTE)1);
+  return one / (one + exp(-v));
+}
+
+// The first `lanes` (1 to 16) of 16 consecutive elements; the others are 0.
+inline VEC load_some(__global const STORAGE *p, const int lanes) {
+  if (lanes >= 16) return LOAD16(p);
+  COMPUTE part[16] = {0};
+  for (int i = 0; i < lanes; ++i) part[i] = LOAD(p, i);
+  return vload16(0, part);
+}
+
+inline void store_some(__global STORAGE *p, const VEC v, const int lanes) {
+  if (lanes >= 16) {
+    STORE16(p, v);
+    return;
+  }
+  COMPUTE part[16];
+  vstore16(v, 0, part);
+  for (int i = 0; i < lanes; ++i) STORE(p, i, part[i]);
+}
+
+#define PIXELS 7
+#define VECTORS 2
+#define BLOCK (16 * VECTORS)
+
+// sums[m][v] += sum over i < run of rows[m][i] * w[i * BLOCK + 16 v ...].
+inline void accumulate(VEC sums[PIXELS][VECTORS], __global const STORAGE *rows[PIXELS],
+                       __global const STORAGE *w, const int run) {
+#ifdef HALF_STORAGE
+  // 16 elements of every row are widened at a time; the last chunk overlaps the one before it.
+  COMPUTE wide[PIXELS][16];
+  for (int done = 0; done < run; done += 16) {
+    const int start = run < 16 ? 0 : min(done, run - 16);
+    UNROLL
+    for (int m = 0; m < PIXELS; ++m) vstore16(load_some(rows[m] + start, run), 0, wide[m]);
+    const int end = min(16, run - start);
+    for (int i = done - start; i < end; ++i, w += BLOCK) {
+#define X(m) wide[m][i]
+#else
+  {
+    for (int i = 0; i < run; ++i, w += BLOCK) {
+#define X(m) rows[m][i]
+#endif
+      VEC weights[VECTORS];
+      UNROLL
+      for (int v = 0; v < VECTORS; ++v) weights[v] = LOAD16(w + 16 * v);
+      UNROLL
+      for (int m = 0; m < PIXELS; ++m) {
+        const COMPUTE xm = X(m);
+        UNROLL
+        for (int v = 0; v < VECTORS; ++v) sums[m][v] = xm * weights[v] + sums[m][v];
+      }
+    }
+  }
+#undef X
+}
+
+// One work-item owns PIXELS consecutive pixels by one block of BLOCK outputs of one group.
+// Global size: (ceil(pixels / PIXELS), blocks per group, groups); local size 1.
+//
+// w: [groups][blocks][kernel_h * kernel_w * channels per group][BLOCK], zero-filled beyond the
+// group's last output, then kernel_w * channels zeros that stand for pixels outside the image.
+// Order of the sum: one accumulator per output, bias first, then taps row by row, channels inside.
+__kernel void conv_tile(__global const STORAGE *x, const long x_start, __global const STORAGE *w,
+                        const long w_start, __global const STORAGE *bias, const long bias_start,
+                        __global const STORAGE *residual, const long residual_start,
+                        __global STORAGE *y, const long y_start, const int4 input,
+                        const int4 output, const int8 window, const long4 y_strides,
+                        const int4 after, const float alpha, const float beta) {
+  const int height = input.s0, width = input.s1, stride_c = input.s2, channels = input.s3;
+  const int out_h = output.s1, out_w = output.s2;
+  const int kernel_w = window.s1, dilation_h = window.s4, dilation_w = window.s5;
+  const int first = get_global_id(0) * PIXELS;
+  const int count = min(PIXELS, output.s0 - first);
+  const int group = get_global_id(2);
+  const long block = group * (long)get_global_size(1) + get_global_id(1);
+  const long depth = (long)window.s0 * kernel_w * channels;
+  __global const STORAGE *outside =
+      w + w_start + get_global_size(2) * get_global_size(1) * depth * BLOCK;
+  x += x_start + (long)group * channels;
+  w += w_start + block * depth * BLOCK;
+
+  // Top left input position of every pixel; pixels beyond the last repeat it and are not stored.
+  int top[PIXELS], left[PIXELS];
+  long corner[PIXELS], place[PIXELS];
+  int is_inside = 1;
+  UNROLL
+  for (int m = 0; m < PIXELS; ++m) {
+    const int p = first + min(m, count - 1);
+    const int row = p / out_w, n = row / out_h;
+    top[m] = (row - n * out_h) * window.s2 - window.s6;
+    left[m] = (p - row * out_w) * window.s3 - window.s7;
+    corner[m] = (((long)n * height + top[m]) * width + left[m]) * stride_c;
+    place[m] = n * y_strides.s0 + (row - n * out_h) * y_strides.s1 + (p - row * out_w) * y_strides.s2;
+    is_inside &= left[m] >= 0 && left[m] + (kernel_w - 1) * dilation_w < width;
+  }
+
+  VEC sums[PIXELS][VECTORS];
+  UNROLL
+  for (int v = 0; v < VECTORS; ++v) {
+    VEC start = (VEC)(COMPUTE)0;
+    if (after.s0) start = LOAD16(bias + bias_start + block * BLOCK + 16 * v);
+    UNROLL
+    for (int m = 0; m < PIXELS; ++m) sums[m][v] = start;
+  }
+
+  // Where a kernel row is contiguous in x and in the image for all pixels, it is one run.
+  const int is_merged = is_inside && dilation_w == 1 && channels == stride_c;
+  const int runs = is_merged ? 1 : kernel_w;
+  const int run = is_merged ? kernel_w * channels : channels;
+  for (int kh = 0; kh < window.s0; ++kh)
+    for (int kw = 0; kw < runs; ++kw, w += run * BLOCK) {
+      const long shift = ((long)kh * dilation_h * width + kw * dilation_w) * stride_c;
+      __global const STORAGE *rows[PIXELS];
+      UNROLL
+      for (int m = 0; m < PIXELS; ++m) {
+        const int is_row = (uint)(top[m] + kh * dilation_h) < (uint)height;
+        const int is_column = is_merged || (uint)(left[m] + kw * dilation_w) < (uint)width;
+        rows[m] = is_row && is_column ? x + (corner[m] + shift) : outside;
+      }
+      accumulate(sums, rows, w, run);
+    }
+
+  const long at = (long)group * output.s3 + get_global_id(1) * BLOCK;
+  const int lanes = output.s3 - get_global_id(1) * BLOCK;
+  const COMPUTE a = (COMPUTE)alpha, b = (COMPUTE)beta;
+  residual += residual_start + at;
+  y += y_start + at;
+  if (count == PIXELS && lanes >= BLOCK && after.s2 == CLAMP) {
+    UNROLL
+    for (int m = 0; m < PIXELS; ++m)
+      UNROLL
+      for (int v = 0; v < VECTORS; ++v) {
+        VEC sum = sums[m][v];
+        if (after.s1) sum += LOAD16(residual + place[m] + 16 * v);
+        STORE16(y + place[m] + 16 * v, clamped(sum, a, b));
+      }
+    return;
+  }
+  VEC spilled[PIXELS * VECTORS];
+  UNROLL
+  for (int i = 0; i < PIXELS * VECTORS; ++i) spilled[i] = sums[i / VECTORS][i % VECTORS];
+  for (int m = 0; m < count; ++m)
+    for (int v = 0; v * 16 < min(lanes, BLOCK); ++v) {
+      const int p = first + m, row = p / out_w, n = row / out_h;
+      const long here = n * y_strides.s0 + (row - n * out_h) * y_strides.s1 +
+                        (p - row * out_w) * y_strides.s2 + 16 * v;
+      VEC sum = spilled[m * VECTORS + v];
+      if (after.s1) sum += load_some(residual + here, lanes - 16 * v);
+      store_some(y + here, activated(sum, after.s2, a, b), lanes - 16 * v);
+    }
+}
+
+// One input channel per group. One work-item owns STRIP consecutive columns of one output row by
+// 16 output channels. Global size: (ceil(OW / STRIP), N * OH, ceil(outputs / 16)); local size 1.
+//
+// w: [kernel_h * kernel_w][outputs, zero-filled to a multiple of 16]. output.s3 is the number of
+// outputs per input channel; C times that is the number of outputs.
+// Order of the sum: one accumulator per output, bias first, then taps row by row.
+#define STRIP 8
+
+inline VEC load_channels(__global const STORAGE *x, const int o, const int lanes,
+                         const int multiplier) {
+  if (multiplier == 1) return load_some(x + o, lanes);
+  COMPUTE part[16] = {0};
+  for (int i = 0; i < min(16, lanes); ++i) part[i] = LOAD(x, (o + i) / multiplier);
+  return vload16(0, part);
+}
+
+__kernel void conv_depthwise(__global const STORAGE *x, const long x_start,
+                             __global const STORAGE *w, const long w_start,
+                             __global const STORAGE *bias, const long bias_start,
+                             __global const STORAGE *residual, const long residual_start,
+                             __global STORAGE *y, const long y_start, const int4 input,
+                             const int4 output, const int8 window, const long4 y_strides,
+                             const int4 after, const float alpha, const float beta) {
+  const int height = input.s0, width = input.s1, channels = input.s2;
+  const int out_h = output.s1, out_w = output.s2, multiplier = output.s3;
+  const int first = get_global_id(0) * STRIP, o = get_global_id(2) * 16;
+  const int n = get_global_id(1) / out_h, row = get_global_id(1) - n * out_h;
+  const int lanes = channels * multiplier - o, padded = get_global_size(2) * 16;
+  const int left = first * window.s3 - window.s7;
+  x += x_start + (long)n * height * width * channels;
+  w += w_start + o;
+
+  VEC sums[STRIP];
+  VEC start = (VEC)(COMPUTE)0;
+  if (after.s0) start = LOAD16(bias + bias_start + o);
+  UNROLL
+  for (int m = 0; m < STRIP; ++m) sums[m] = start;
+  for (int kh = 0; kh < window.s0; ++kh) {
+    const int ih = row * window.s2 - window.s6 + kh * window.s4;
+    if ((uint)ih >= (uint)height) continue;
+    for (int kw = 0; kw < window.s1; ++kw) {
+      const VEC weights = LOAD16(w + (long)(kh * window.s1 + kw) * padded);
+      const int column = left + kw * window.s5;
+      __global const STORAGE *at = x + ((long)ih * width + column) * channels;
+      if (lanes >= 16 && multiplier == 1 && column >= 0 &&
+          column + (STRIP - 1) * window.s3 < width) {
+        UNROLL
+        for (int m = 0; m < STRIP; ++m)
+          sums[m] = LOAD16(at + m * window.s3 * channels + o) * weights + sums[m];
+      } else {
+        UNROLL
+        for (int m = 0; m < STRIP; ++m)
+          if ((uint)(column + m * window.s3) < (uint)width)
+            sums[m] = load_channels(at + m * window.s3 * channels, o, lanes, multiplier) * weights +
+                      sums[m];
+      }
+    }
+  }
+  const COMPUTE a = (COMPUTE)alpha, b = (COMPUTE)beta;
+  const long place = n * y_strides.s0 + row * y_strides.s1 + o;
+  residual += residual_start + place;
+  y += y_start + place;
+  VEC spilled[STRIP];
+  UNROLL
+  for (int m = 0; m < STRIP; ++m) spilled[m] = sums[m];
+  for (int m = 0; m < min(STRIP, out_w - first); ++m) {
+    const long here = (first + m) * y_strides.s2;
+    VEC sum = spilled[m];
+    if (after.s1) sum += load_some(residual + here, lanes);
+    store_some(y + here, activated(sum, after.s2, a, b), lanes);
+  }
+}
+
+// Packs weights that are computed by the model into the arrangement of conv_tile.
+// One work-item owns one row of BLOCK outputs. Global size: (kernel_h * kernel_w * channels,
+// blocks per group, groups); local size 1. `zeros` elements after the last block are set to 0 by
+// the work-items of block 0 of group 0.
+//   source  element strides between groups, outputs, channels, and (s3, s4) taps
+//   taps    kernel_h, kernel_w, first tap's element offset from the weight tensor's start
+__kernel void conv_pack(__global const STORAGE *source, const long source_start,
+                        __global STORAGE *packed, const long packed_start, const long8 strides,
+                        const int4 taps, const int outputs, const int channels, const int zeros) {
+  const int k = get_global_id(0), depth = get_global_size(0);
+  const int c = k % channels, kw = k / channels % taps.s1, kh = k / channels / taps.s1;
+  const long block = get_global_id(2) * get_global_size(1) + get_global_id(1);
+  const int o = get_global_id(1) * BLOCK;
+  source += source_start + taps.s2 + get_global_id(2) * strides.s0 + o * strides.s1 +
+            c * strides.s2 + kh * strides.s3 + kw * strides.s4;
+  packed += packed_start;
+  for (int i = 0; i < BLOCK; ++i) {
+    const COMPUTE value = o + i < outputs ? LOAD(source, i * strides.s1) : (COMPUTE)0;
+    STORE(packed, (block * depth + k) * BLOCK + i, value);
+  }
+  if (block == 0) {
+    const long end = get_global_size(2) * get_global_size(1) * (long)depth * BLOCK;
+    for (int i = k; i < zeros; i += depth) STORE(packed, end + i, (COMPUTE)0);
+  }
+}

@@ -1,0 +1,94 @@
+"""Elementwise functions of one tensor: flat kernels, one work-item per 1,024 elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
+from engine.ir.graph import Node
+from engine.ir.types import BOOL, FLOATS
+
+if TYPE_CHECKING:
+    from engine.backends.opencl.backend import OpenCLBackend
+
+CHUNK = 1024
+"""Elements per work-item, as in kernels/unary.cl."""
+
+INTEGER_KERNELS = ("Relu", "Neg", "Abs", "Sign", "Clip")
+
+
+def chunks(count: int) -> tuple[int]:
+    """The global size of a flat kernel."""
+    return (-(-count // CHUNK),)
+
+
+def _why_not(backend: OpenCLBackend, node: Node) -> str | None:
+    dtype = node.outputs[0].known_type.dtype
+    if dtype not in FLOATS | {BOOL} and node.op_type not in INTEGER_KERNELS:
+        return f"{node.op_type} has no OpenCL kernel for {dtype.name}"
+    return None
+
+
+def _parameters(node: Node) -> tuple[float, float]:
+    defaults = {"LeakyRelu": (0.01, 0.0), "HardSigmoid": (0.2, 0.5)}.get(node.op_type, (0.0, 0.0))
+    a = node.attributes
+    return float(a.get("alpha", defaults[0])), float(a.get("beta", defaults[1]))
+
+
+def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
+    x, y = node.inputs[0], node.outputs[0]
+    assert x is not None
+    more = ("-DIS_PREDICATE",) if y.known_type.dtype == BOOL else ()
+    program = backend.program("unary", backend.options(x.known_type.dtype, *more))
+    alpha, beta = _parameters(node)
+
+    def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
+        count = outputs[0].type.size
+        return backend.command(
+            program,
+            node.op_type,
+            chunks(count),
+            (1,),
+            inputs[0],
+            outputs[0],
+            np.int64(count),
+            np.float32(alpha),
+            np.float32(beta),
+        )
+
+    return BoundKernel(bind)
+
+
+def _prepare_clip(backend: OpenCLBackend, node: Node) -> Kernel:
+    program = backend.program("unary", backend.options(node.outputs[0].known_type.dtype))
+
+    def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
+        x, low, high = (*inputs, None, None)[:3]
+        count = outputs[0].type.size
+        return backend.command(
+            program,
+            "Clip",
+            chunks(count),
+            (1,),
+            x,
+            low or x,
+            high or x,
+            outputs[0],
+            np.int64(count),
+            np.int32(low is not None),
+            np.int32(high is not None),
+        )
+
+    return BoundKernel(bind)
+
+
+_UNARY = (
+    *("Relu", "Abs", "Neg", "Floor", "Ceil", "Round", "Sign", "IsNaN", "IsInf", "Sqrt"),
+    *("Reciprocal", "Log", "Exp", "Sin", "Cos", "Tanh", "Erf", "Sigmoid", "LeakyRelu"),
+    *("HardSigmoid", "HardSwish", "Gelu"),
+)
+KERNELS = {**{op: _prepare for op in _UNARY}, "Clip": _prepare_clip}
+WHY_NOT = {op: _why_not for op in KERNELS}

@@ -1,0 +1,64 @@
+"""TensorType: the logical type of a value, ONNX dtype and shape; no arrays, no device."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+Dim: TypeAlias = int | str
+"""A dimension: a known extent, or the name of one that `Graph.bind` fills in."""
+
+FLOAT16 = np.dtype(np.float16)
+FLOAT = np.dtype(np.float32)
+DOUBLE = np.dtype(np.float64)
+INT32 = np.dtype(np.int32)
+INT64 = np.dtype(np.int64)
+BOOL = np.dtype(np.bool_)
+FLOATS = frozenset({FLOAT16, FLOAT, DOUBLE})
+INTEGERS = frozenset(
+    np.dtype(t)
+    for t in (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
+)
+NUMERIC = FLOATS | INTEGERS
+ALL_DTYPES = NUMERIC | {BOOL}
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Logical dtype and shape, as ONNX has them. Precision and layout never change it."""
+
+    dtype: np.dtype
+    shape: tuple[Dim, ...]
+
+    @property
+    def is_static(self) -> bool:
+        """True when every dimension is a known integer."""
+        return all(isinstance(d, int) for d in self.shape)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The shape as integers; raises ValueError while a dimension is symbolic."""
+        if not self.is_static:
+            raise ValueError(f"{self} still has symbolic dimensions")
+        return tuple(int(d) for d in self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.dims)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes at the logical dtype."""
+        return self.size * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{self.dtype.name}[{','.join(str(d) for d in self.shape)}]"
+
+
+def type_of(array: np.ndarray) -> TensorType:
+    """The TensorType of a NumPy array."""
+    return TensorType(array.dtype, tuple(int(d) for d in array.shape))

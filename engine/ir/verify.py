@@ -1,0 +1,65 @@
+"""Re-checks every invariant of a Graph from scratch; run after import and after each pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from engine.errors import GraphError
+from engine.ir.graph import Graph, Node, Value
+from engine.ir.types import type_of
+
+
+def verify(graph: Graph) -> None:
+    """Raise GraphError at the first broken invariant.
+
+    Checked: unique value names; nodes in topological order (hence no cycle); every read value is
+    a graph input, a constant or produced by a node of this graph; producer and uses agree with
+    what nodes say; constants match their types; graph outputs exist.
+    """
+    known: set[int] = set()
+    names: dict[str, Value] = {}
+    for value in graph.values():
+        other = names.setdefault(value.name, value)
+        if other is not value:
+            raise GraphError(f"graph {graph.name!r}: two values are named {value.name!r}")
+        _verify_constant(value)
+    for value in graph.inputs:
+        if value.producer is not None or value.constant is not None:
+            raise GraphError(f"graph input {value.name!r} is also produced inside the graph")
+        known.add(id(value))
+    for node in graph.nodes:
+        _verify_node(node, known)
+        known.update(id(out) for out in node.outputs)
+    for value in graph.outputs:
+        if value.constant is None and id(value) not in known:
+            raise GraphError(f"graph output {value.name!r} is never produced")
+    _verify_uses(graph)
+
+
+def _verify_constant(value: Value) -> None:
+    if value.constant is not None and value.type != type_of(value.constant):
+        raise GraphError(
+            f"constant {value.name!r} holds {type_of(value.constant)} but is typed {value.type}"
+        )
+
+
+def _verify_node(node: Node, known: set[int]) -> None:
+    for value in node.inputs:
+        if value is not None and value.constant is None and id(value) not in known:
+            raise GraphError(f"{node.title} reads {value.name!r} before it is produced")
+    for out in node.outputs:
+        if out.producer is not node:
+            raise GraphError(f"{node.title} lists {out.name!r}, whose producer is {out.producer}")
+        if id(out) in known:
+            raise GraphError(f"{node.title} produces {out.name!r} a second time")
+
+
+def _verify_uses(graph: Graph) -> None:
+    uses: dict[int, Counter[int]] = {}
+    for node in graph.nodes:
+        for value in node.inputs:
+            if value is not None:
+                uses.setdefault(id(value), Counter())[id(node)] += 1
+    for value in graph.values():
+        if Counter(id(n) for n in value.uses) != uses.get(id(value), Counter()):
+            raise GraphError(f"the use list of {value.name!r} does not match what the nodes read")

@@ -1,0 +1,127 @@
+"""AttributeProto to Python values, and the checks of a node against its ONNX schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from onnx import AttributeProto, defs
+
+from engine.errors import ModelError, UnsupportedError
+from engine.onnx_import.tensors import array_of
+
+_SCALARS = {AttributeProto.FLOAT: "f", AttributeProto.INT: "i", AttributeProto.STRING: "s"}
+_LISTS = {AttributeProto.FLOATS: "floats", AttributeProto.INTS: "ints"}
+_ALL_FIELDS = ("f", "i", "s", "t", "g", "sparse_tensor", "tp")
+_ALL_LISTS = ("floats", "ints", "strings", "tensors", "graphs", "sparse_tensors", "type_protos")
+_FIELD_OF_TYPE = {
+    **_SCALARS,
+    **_LISTS,
+    AttributeProto.STRINGS: "strings",
+    AttributeProto.TENSOR: "t",
+    AttributeProto.GRAPH: "g",
+    AttributeProto.GRAPHS: "graphs",
+    AttributeProto.SPARSE_TENSOR: "sparse_tensor",
+    AttributeProto.TENSORS: "tensors",
+    AttributeProto.SPARSE_TENSORS: "sparse_tensors",
+    AttributeProto.TYPE_PROTO: "tp",
+    AttributeProto.TYPE_PROTOS: "type_protos",
+}
+
+
+def decode_attribute(attribute: AttributeProto, title: str) -> Any:
+    """An int, float, str, tuple of these, or np.ndarray; `title` names the node in errors."""
+    kind, owner = attribute.type, f"{title}: attribute '{attribute.name}'"
+    field = _FIELD_OF_TYPE.get(kind)
+    if field is None:
+        raise ModelError(f"{owner} has no valid type ({kind})")
+    set_fields = [f for f in _ALL_FIELDS if attribute.HasField(f)]
+    set_fields += [f for f in _ALL_LISTS if len(getattr(attribute, f))]
+    if set_fields not in ([], [field]):
+        raise ModelError(f"{owner}: its type says '{field}', but it holds {', '.join(set_fields)}")
+    if field in ("g", "graphs"):
+        raise UnsupportedError(f"{owner} is a subgraph: control flow (If, Loop, Scan) is not supported")
+    if kind == AttributeProto.STRING:
+        return _text(attribute.s, owner)
+    if kind == AttributeProto.STRINGS:
+        return tuple(_text(s, owner) for s in attribute.strings)
+    if kind in _SCALARS:
+        return getattr(attribute, field)
+    if kind in _LISTS:
+        return tuple(getattr(attribute, field))
+    if kind == AttributeProto.TENSOR:
+        if not set_fields:
+            raise ModelError(f"{owner} is a tensor attribute without a tensor")
+        return array_of(attribute.t, owner, None)
+    raise UnsupportedError(f"{owner}: values of kind '{field}' are not supported")
+
+
+def _text(data: bytes, owner: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ModelError(f"{owner} is not UTF-8 text") from None
+
+
+@lru_cache(maxsize=4096)
+def schema_of(op_type: str, opset: int) -> defs.OpSchema | None:
+    """ONNX's own schema of an operator of the default domain at an opset; None: no such one."""
+    try:
+        schema = defs.get_schema(op_type, opset, "")
+    except defs.SchemaError:
+        return None
+    return None if schema.deprecated else schema
+
+
+def check_against_schema(
+    title: str,
+    op_type: str,
+    opset: int,
+    counts: tuple[int, int],
+    attributes: Mapping[str, AttributeProto],
+) -> None:
+    """Raise ModelError when ONNX does not define the node so.
+
+    Args:
+        counts: number of inputs and outputs, trailing omitted ones not counted.
+    """
+    facts = _facts(op_type, opset)
+    if facts is None:
+        raise UnsupportedError(f"{title}: ONNX opset {opset} has no operator '{op_type}'")
+    limits, known, required = facts
+    for count, (least, most), what in zip(counts, limits, ("inputs", "outputs"), strict=True):
+        if not least <= count <= most:
+            expected = str(least) if least == most else f"{least} to {most}"
+            raise ModelError(f"{title} has {count} {what}, opset {opset} expects {expected}")
+    for name, attribute in attributes.items():
+        if name not in known:
+            accepted = ", ".join(sorted(known)) or "none"
+            raise ModelError(
+                f"{title}: opset {opset} has no attribute '{name}' here; accepted: {accepted}"
+            )
+        if attribute.type != known[name]:
+            raise ModelError(
+                f"{title}: attribute '{name}' is of type {_type_name(attribute.type)}, "
+                f"opset {opset} expects {_type_name(known[name])}"
+            )
+    for name in required:
+        if name not in attributes:
+            raise ModelError(f"{title}: the required attribute '{name}' is missing")
+
+
+def _type_name(kind: int) -> str:
+    return {v: k for k, v in AttributeProto.AttributeType.items()}.get(kind, str(kind))
+
+
+@lru_cache(maxsize=4096)
+def _facts(
+    op_type: str, opset: int
+) -> tuple[tuple[tuple[int, int], tuple[int, int]], dict[str, int], tuple[str, ...]] | None:
+    schema = schema_of(op_type, opset)
+    if schema is None:
+        return None
+    known = {name: int(a.type.value) for name, a in schema.attributes.items()}
+    required = tuple(name for name, a in schema.attributes.items() if a.required)
+    limits = (schema.min_input, schema.max_input), (schema.min_output, schema.max_output)
+    return limits, known, required

@@ -1,0 +1,201 @@
+"""TensorProto to NumPy arrays: every size is checked against the data before anything is allocated.
+
+Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (TensorProto, which field holds which
+dtype) and docs/ExternalData.md. raw_data is little-endian, as is every host Parallax runs on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto
+
+from engine.errors import ModelError, UnsupportedError
+
+ELEMENTS_MAX = 2**40
+"""Tensors with more elements are refused."""
+
+DTYPES: dict[int, np.dtype] = {
+    TensorProto.FLOAT: np.dtype(np.float32),
+    TensorProto.FLOAT16: np.dtype(np.float16),
+    TensorProto.DOUBLE: np.dtype(np.float64),
+    TensorProto.INT8: np.dtype(np.int8),
+    TensorProto.INT16: np.dtype(np.int16),
+    TensorProto.INT32: np.dtype(np.int32),
+    TensorProto.INT64: np.dtype(np.int64),
+    TensorProto.UINT8: np.dtype(np.uint8),
+    TensorProto.UINT16: np.dtype(np.uint16),
+    TensorProto.UINT32: np.dtype(np.uint32),
+    TensorProto.UINT64: np.dtype(np.uint64),
+    TensorProto.BOOL: np.dtype(np.bool_),
+}
+_TYPED_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+_FIELD_OF: dict[int, str] = {
+    TensorProto.FLOAT: "float_data",
+    TensorProto.DOUBLE: "double_data",
+    TensorProto.INT64: "int64_data",
+    TensorProto.UINT32: "uint64_data",
+    TensorProto.UINT64: "uint64_data",
+}
+"""The typed field of each dtype; all others use int32_data."""
+
+
+def dtype_of(element_type: int, owner: str) -> np.dtype:
+    """The NumPy dtype of an ONNX element type; `owner` names who has it in the error."""
+    try:
+        return DTYPES[element_type]
+    except KeyError:
+        known = {v: k for k, v in TensorProto.DataType.items()}
+        if element_type not in known or element_type == TensorProto.UNDEFINED:
+            raise ModelError(f"{owner}: {element_type} is not an ONNX element type") from None
+        names = ", ".join(d.name for d in DTYPES.values())
+        raise UnsupportedError(
+            f"{owner}: element type {known[element_type]} is not supported; supported: {names}"
+        ) from None
+
+
+def check_dims(dims: Sequence[int], owner: str) -> int:
+    """The number of elements; raises ModelError for negative or absurdly large dimensions."""
+    if any(d < 0 for d in dims):
+        raise ModelError(f"{owner}: shape {tuple(dims)} has a negative dimension")
+    count = math.prod(dims)
+    if count > ELEMENTS_MAX:
+        raise ModelError(
+            f"{owner}: shape {tuple(dims)} has {count} elements, more than the {ELEMENTS_MAX} "
+            "that any model may hold: the file is damaged"
+        )
+    return count
+
+
+def array_of(tensor: TensorProto, owner: str, folder: Path | None) -> np.ndarray:
+    """The tensor as a read-only array.
+
+    Args:
+        owner: names the tensor in errors, "initialiser 'w'".
+        folder: where external data may lie; None where there is none (model given as bytes).
+
+    Raises:
+        ModelError: shape and data disagree, or external data is missing, too short or outside.
+        UnsupportedError: an element type NumPy does not have.
+    """
+    shape = tuple(tensor.dims)
+    count = check_dims(shape, owner)
+    dtype = dtype_of(tensor.data_type, owner)
+    if tensor.HasField("segment"):
+        raise UnsupportedError(f"{owner}: segmented tensors are not supported")
+    filled = [f for f in _TYPED_FIELDS if len(getattr(tensor, f))]
+    filled += ["raw_data"] if tensor.HasField("raw_data") else []
+    is_external = tensor.data_location == TensorProto.EXTERNAL
+    if len(filled) > 1 or (is_external and filled) or len(tensor.string_data):
+        filled += ["string_data"] if len(tensor.string_data) else []
+        filled += ["external_data"] if is_external else []
+        raise ModelError(f"{owner}: data is given more than once or misplaced ({', '.join(filled)})")
+    if is_external:
+        array = _external_array(tensor, owner, folder, dtype, count)
+    elif len(tensor.external_data):
+        raise ModelError(f"{owner}: has external_data, but its data_location is not EXTERNAL")
+    elif filled == ["raw_data"]:
+        raw = tensor.raw_data
+        _check_nbytes(len(raw), count * dtype.itemsize, shape, dtype, owner)
+        array = np.frombuffer(raw, _stored(dtype))
+    else:
+        array = _typed_array(tensor, owner, dtype, count, filled)
+    array = (array != 0 if dtype == np.bool_ else array).reshape(shape)
+    array.flags.writeable = False
+    return array
+
+
+def _stored(dtype: np.dtype) -> np.dtype:
+    """Booleans are read as bytes first: any non-zero byte is True."""
+    return np.dtype(np.uint8) if dtype == np.bool_ else dtype
+
+
+def _check_nbytes(have: int, want: int, shape: Sequence[int], dtype: np.dtype, owner: str) -> None:
+    if have != want:
+        raise ModelError(
+            f"{owner}: shape {tuple(shape)} of {dtype.name} needs {want} bytes, but its data has "
+            f"{have}: the file is truncated or damaged"
+        )
+
+
+def _typed_array(
+    tensor: TensorProto, owner: str, dtype: np.dtype, count: int, filled: list[str]
+) -> np.ndarray:
+    field = _FIELD_OF.get(tensor.data_type, "int32_data")
+    if filled and filled != [field]:
+        raise ModelError(f"{owner}: {dtype.name} data belongs in {field}, found {filled[0]}")
+    data = getattr(tensor, field)
+    if len(data) != count:
+        raise ModelError(
+            f"{owner}: shape {tuple(tensor.dims)} needs {count} elements, but {field} has "
+            f"{len(data)}: the file is truncated or damaged"
+        )
+    if dtype in (np.float32, np.float64):
+        return np.array(data, dtype)
+    wide = np.array(data, np.uint64 if field == "uint64_data" else np.int64)
+    narrow = np.dtype(np.uint16) if dtype == np.float16 else _stored(dtype)
+    limits = np.iinfo(narrow)
+    if wide.size and (wide.min() < limits.min or wide.max() > limits.max):
+        raise ModelError(f"{owner}: {field} holds values outside the range of {dtype.name}")
+    array = wide.astype(narrow, copy=False)
+    return array.view(np.float16) if dtype == np.float16 else array
+
+
+def _external_array(
+    tensor: TensorProto, owner: str, folder: Path | None, dtype: np.dtype, count: int
+) -> np.ndarray:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    path = _external_path(entries.get("location", ""), owner, folder)
+    offset = _external_number(entries.get("offset", "0"), "offset", owner)
+    want = count * dtype.itemsize
+    length = _external_number(entries.get("length", str(want)), "length", owner)
+    _check_nbytes(length, want, tensor.dims, dtype, owner)
+    try:
+        size = path.stat().st_size
+        if offset + length > size:
+            raise ModelError(
+                f"{owner}: bytes {offset} to {offset + length} of '{path.name}' are needed, but "
+                f"the file has {size}: it is truncated, or belongs to another model"
+            )
+        return np.fromfile(path, _stored(dtype), count=count, offset=offset)
+    except FileNotFoundError:
+        raise ModelError(
+            f"{owner}: its external data file '{path.name}' is missing from '{path.parent}': "
+            "keep it beside the model"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"{owner}: '{path}' cannot be read: {error.strerror}") from None
+
+
+def _external_path(location: str, owner: str, folder: Path | None) -> Path:
+    """Inside the model's folder, symbolic links resolved."""
+    if folder is None:
+        raise ModelError(
+            f"{owner}: its data is in the external file {location!r}, which a model given as "
+            "bytes cannot have: pass the model's path"
+        )
+    relative = Path(location)
+    escapes = relative.is_absolute() or ".." in relative.parts or "\\" in location
+    if not location or "\0" in location or escapes:
+        raise ModelError(
+            f"{owner}: external data location {location!r} is refused: expected a path inside the "
+            "model's folder"
+        )
+    path = (folder / relative).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ModelError(
+            f"{owner}: external data location {location!r} leads to '{path}', outside the model's "
+            f"folder '{folder}': refused"
+        )
+    if path.exists() and not path.is_file():
+        raise ModelError(f"{owner}: external data '{path}' is not a regular file")
+    return path
+
+
+def _external_number(text: str, key: str, owner: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise ModelError(f"{owner}: external data {key}={text!r} is not a non-negative integer")
+    return int(text)

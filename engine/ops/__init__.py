@@ -1,0 +1,15 @@
+"""OPERATORS: one explicit line per operator family; importing has no other effect."""
+
+from __future__ import annotations
+
+from engine.ops import unary
+from engine.ops.spec import OpSpec
+
+OPERATORS: dict[str, OpSpec] = {
+    spec.op_type: spec
+    for family in (
+        unary,
+    )
+    for spec in family.SPECS
+}
+"""Every operator Parallax knows, by ONNX name."""

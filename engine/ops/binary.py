@@ -1,0 +1,337 @@
+"""Elementwise functions of several tensors, with NumPy's broadcasting.
+
+Sources: https://onnx.ai/onnx/operators/ for the formulas, errors from `numerics.rounded` (one
+correctly rounded operation, or the OpenCL C row of a built-in). Integers wrap; what ONNX leaves
+open for them is fixed here: division truncates, and dividing by 0 gives 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import reduce
+
+import numpy as np
+
+from engine.errors import ShapeError
+from engine.ir.types import ALL_DTYPES, BOOL, FLOAT, FLOATS, INT64, NUMERIC, TensorType
+from engine.ops.broadcasting import (
+    Array,
+    ErrorOf,
+    broadcast_shape,
+    broadcastable,
+    draw,
+    elementwise,
+    present,
+    same_dtype,
+)
+from engine.ops.numerics import Error, Units, exact, finite, rounded
+from engine.ops.spec import (
+    HERE,
+    PEER,
+    Arrays,
+    Attributes,
+    Call,
+    Choose,
+    Growth,
+    OpSpec,
+    Operand,
+    Reject,
+)
+
+
+# ------------------------------------------------------------------------- formulas
+def truncated_quotient(a: Array, b: Array) -> Array:
+    """a / b; for integers truncated towards zero, and 0 where b is 0."""
+    if a.dtype.kind == "f":
+        return np.divide(a, b)
+    floor = np.floor_divide(a, b)
+    inexact = floor * b != a
+    return np.where(b == 0, 0, floor + (inexact & ((a < 0) != (b < 0)))).astype(a.dtype)
+
+
+def integer_power(a: Array, b: Array) -> Array:
+    """a ** b of integers, wrapping; a negative exponent truncates the quotient 1 / a ** |b|."""
+    whole = np.power(a, np.maximum(b, 0).astype(a.dtype))
+    odd = np.where(b % 2 == 0, 1, a)
+    below = np.where(a == 1, 1, np.where(a == -1, odd, 0)) if a.dtype.kind == "i" else a == 1
+    return np.where(b < 0, below, whole).astype(a.dtype)
+
+
+def _pow(a: Array, b: Array) -> Array:
+    if a.dtype.kind == "f":
+        return np.power(a, b.astype(np.float64))
+    if b.dtype.kind == "f":
+        return np.power(a.astype(np.float64), b).astype(a.dtype)
+    return integer_power(a, b)
+
+
+def _mean(*values: Array) -> Array:
+    return reduce(np.add, values) / len(values)
+
+
+# ------------------------------------------------------------------------- errors
+def _one_rounding(values: Sequence[Array], y: Array, units: Units) -> Error:
+    return rounded(y, units)
+
+
+def _built_in(name: str) -> ErrorOf:
+    return lambda values, y, units: rounded(y, units, roundings=0, ulps=units.ulps(name))
+
+
+def _prelu_error(values: Sequence[Array], y: Array, units: Units) -> Error:
+    product = rounded(y, units)
+    below = np.broadcast_to(values[0] < 0, y.shape)
+    return Error(np.where(below, product.sigma, 0.0), np.where(below, product.bound, 0.0))
+
+
+def _fold_error(values: Sequence[Array], y: Array, units: Units, ulps: float, n: int) -> Error:
+    """Terms x_i / n are added from left to right; partial sums s_2, s_3, ... are stored.
+
+    Worst case: sum (u_c + u_s)|s_k| over the partial sums, and 2 ULP_divide u_c |x_i / n| per term;
+    sigma takes them in quadrature.
+    """
+    if len(values) == 1:
+        return exact(y)[0]
+    uc, us = units.u_compute, units.u_storage
+    terms = [np.broadcast_to(v / n, y.shape) for v in values]
+    total, sums, squares = terms[0], np.zeros(y.shape), np.zeros(y.shape)
+    for term in terms[1:]:
+        total = total + term
+        sums, squares = sums + finite(total), squares + finite(total) ** 2
+    sizes = sum((finite(t) for t in terms), np.zeros(y.shape))
+    quadratic = sum((finite(t) ** 2 for t in terms), np.zeros(y.shape))
+    variance = (uc**2 + us**2) * squares + (2 * ulps * uc) ** 2 * quadratic
+    count = len(values)
+    sigma = np.sqrt(variance / 3 + count * units.floor**2)
+    bound = ((uc + us) * sums + 2 * ulps * uc * sizes) * (1 + 2 * count * (uc + us))
+    return Error(sigma, bound + 3 * count * units.floor)
+
+
+def _sum_error(values: Sequence[Array], y: Array, units: Units) -> Error:
+    return _fold_error(values, y, units, 0.0, 1)
+
+
+def _mean_error(values: Sequence[Array], y: Array, units: Units) -> Error:
+    return _fold_error(values, y, units, units.ulps("divide"), len(values))
+
+
+def _infer_pow(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
+    base, exponent = present("Pow", inputs)
+    same_dtype("Pow", [base], NUMERIC)
+    same_dtype("Pow", [exponent], NUMERIC)
+    return (TensorType(base.dtype, broadcast_shape("Pow", (base, exponent))),)
+
+
+def _pow_example(choose: Choose) -> Call:
+    """Any sign with whole exponents, positive bases with any exponent, integers."""
+    shape = choose.shape((0, 4))
+    other = broadcastable(choose, shape)
+    kind = choose.one_of(("square", "whole", "real", "int64"))
+    if kind == "square":
+        return Call((choose.tensor(shape), np.array(2, choose.one_of((np.float32, np.int64)))))
+    if kind == "real":
+        return Call((choose.tensor(shape, FLOAT, 0.0, 8.0), choose.tensor(other)))
+    dtype = INT64 if kind == "int64" else FLOAT
+    exponent = np.rint(choose.tensor(other, FLOAT, 0.0, 4.0)).astype(dtype)
+    return Call((choose.tensor(shape, dtype, -4.0, 4.0), exponent))
+
+
+def _pow_grow(choose: Choose, x: TensorType) -> Growth | None:
+    return Growth((HERE, np.array(2, x.dtype))) if x.dtype in FLOATS else None
+
+
+def _pow_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
+    """The OpenCL C row of pow: 16 ULP in float, 4 in half."""
+    (y,) = POW.reference(inputs, attributes)
+    if y.dtype != np.float64:
+        return exact(y)
+    return (rounded(y, units, roundings=0, ulps=units.ulps("pow")),)
+
+
+POW = replace(
+    elementwise("Pow", _pow, _built_in("pow")),
+    infer_types=_infer_pow,
+    error_model=_pow_error,
+    example=_pow_example,
+    grow=_pow_grow,
+    laws=(),
+)
+POW = replace(POW, rejects=POW.rejects[:1])
+
+
+def _infer_prelu(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
+    x, slope = present("PRelu", inputs)
+    dtype = same_dtype("PRelu", (x, slope), NUMERIC)
+    if broadcast_shape("PRelu", (x, slope)) != x.dims:
+        raise ShapeError(f"PRelu: slope {slope.dims} does not broadcast to the input's {x.dims}")
+    return (TensorType(dtype, x.dims),)
+
+
+PRELU = replace(
+    elementwise(
+        "PRelu",
+        lambda x, slope: np.where(x < 0, x * slope, x),
+        _prelu_error,
+        slope=lambda values, _: (
+            np.maximum(1.0, finite(values[1])),  # type: ignore[arg-type]
+            np.maximum(0.0, -values[0]),  # type: ignore[operator]
+        ),
+    ),
+    infer_types=_infer_prelu,
+)
+
+
+def _modulo(a: Array, b: Array, fmod: int) -> Array:
+    if a.dtype.kind == "f":
+        return np.fmod(a, b)
+    remainder = np.where(b == 0, 0, a - truncated_quotient(a, b) * b).astype(a.dtype)
+    if fmod:
+        return remainder
+    wrong = (remainder != 0) & ((remainder < 0) != (b < 0))
+    return np.where(wrong, remainder + b, remainder).astype(a.dtype)
+
+
+def _infer_mod(
+    inputs: Sequence[Operand | None], attributes: Attributes
+) -> tuple[TensorType, ...]:
+    types = present("Mod", inputs)
+    dtype = same_dtype("Mod", types, NUMERIC)
+    if dtype in FLOATS and not attributes.get("fmod", 0):
+        raise ShapeError(f"Mod: fmod=0 is for integers only, got {dtype.name}; set fmod=1")
+    return (TensorType(dtype, broadcast_shape("Mod", types)),)
+
+
+def _mod_example(choose: Choose) -> Call:
+    dtype = choose.one_of((INT64, FLOAT, np.dtype(np.int32)))
+    shape = choose.shape((0, 4))
+    divisor = draw(choose, broadcastable(choose, shape), dtype, -4.0, 4.0)
+    divisor = np.where(divisor == 0, 3, divisor).astype(dtype)
+    fmod = 1 if dtype in FLOATS else choose.integer(0, 1)
+    return Call((draw(choose, shape, dtype, -100.0, 100.0), divisor), {"fmod": fmod})
+
+
+def _mod_edge() -> Call:
+    table = np.array([7, -7, 4, -4, 0], "i4")
+    return Call((table[:, None], table[:4]), {"fmod": 0})
+
+
+MOD = OpSpec(
+    "Mod",
+    (2, 2),
+    _infer_mod,
+    lambda inputs, attributes: (_mod_reference(inputs, attributes),),
+    lambda inputs, attributes, units: exact(_mod_reference(inputs, attributes)),
+    _mod_example,
+    edges=(
+        _mod_edge,
+        lambda: Call((np.array([5.5, -5.5, np.inf], "f4"), np.array(2.0, "f4")), {"fmod": 1}),
+    ),
+    rejects=(
+        Reject("float without fmod", lambda: Call((np.ones(3, "f4"),) * 2), "integers only"),
+    ),
+    flops=lambda inputs, outputs, _: outputs[0].size,
+)
+
+
+def _mod_reference(inputs: Arrays, attributes: Attributes) -> Array:
+    a, b = inputs
+    assert a is not None and b is not None
+    with np.errstate(all="ignore"):
+        return _modulo(a, b, int(attributes.get("fmod", 0)))
+
+
+def _infer_where(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
+    condition, a, b = present("Where", inputs)
+    if condition.dtype != BOOL:
+        raise ShapeError(f"Where: condition is {condition.dtype.name}, expected bool")
+    dtype = same_dtype("Where", (a, b), ALL_DTYPES)
+    return (TensorType(dtype, broadcast_shape("Where", (condition, a, b))),)
+
+
+def _where(inputs: Arrays, _: Attributes) -> tuple[Array, ...]:
+    return (np.where(*inputs),)  # type: ignore[call-overload]
+
+
+def _where_example(choose: Choose) -> Call:
+    shape = choose.shape((0, 4))
+    dtype = choose.one_of((FLOAT, INT64, BOOL))
+    condition = draw(choose, broadcastable(choose, shape), BOOL, 0, 1)
+    other = draw(choose, broadcastable(choose, shape), dtype, -4.0, 4.0)
+    x = draw(choose, shape, dtype, -4.0, 4.0)
+    return Call((condition, x, other) if choose.integer(0, 1) else (condition, other, x))
+
+
+def _where_grow(choose: Choose, x: TensorType) -> Growth | None:
+    condition = draw(choose, broadcastable(choose, x.dims), BOOL, 0, 1)
+    return Growth((condition, HERE, PEER))
+
+
+WHERE = OpSpec(
+    "Where",
+    (3, 3),
+    _infer_where,
+    _where,
+    lambda inputs, attributes, units: exact(*_where(inputs, attributes)),
+    _where_example,
+    grow=_where_grow,
+    is_exact=True,
+    edges=(
+        lambda: Call(
+            (np.array([True, False]), np.array([np.nan, 1], "f4"), np.array(-np.inf, "f4"))
+        ),
+        lambda: Call((np.zeros((0, 1), bool), np.ones((1, 3), "i8"), np.array(2, "i8"))),
+    ),
+    rejects=(
+        Reject(
+            "condition that is not bool",
+            lambda: Call((np.zeros(3, "f4"),) * 3),
+            "condition is float32",
+        ),
+    ),
+)
+
+
+_booleans = frozenset({BOOL})
+_comparison: dict = {"predicate": True, "grows": False}
+_logical: dict = {"predicate": True, "dtypes": _booleans, "commutes": True}
+_ones: Callable[[Arrays, Attributes], tuple[float, ...]] = lambda values, _: (1.0,) * len(values)  # noqa: E731
+
+SPECS: tuple[OpSpec, ...] = (
+    elementwise("Add", np.add, _one_rounding, slope=_ones, commutes=True, is_exact=True),
+    elementwise("Sub", np.subtract, _one_rounding, slope=_ones, is_exact=True),
+    elementwise(
+        "Mul",
+        np.multiply,
+        _one_rounding,
+        slope=lambda values, _: (finite(values[1]), finite(values[0])),  # type: ignore[arg-type]
+        commutes=True,
+        is_exact=True,
+    ),
+    elementwise("Div", truncated_quotient, _built_in("divide"), second=(0.25, 8.0)),
+    elementwise(
+        "Max", lambda *v: reduce(np.maximum, v), arity=(1, 2**31), slope=_ones, commutes=True,
+        is_exact=True,
+    ),
+    elementwise(
+        "Min", lambda *v: reduce(np.minimum, v), arity=(1, 2**31), slope=_ones, commutes=True,
+        is_exact=True,
+    ),
+    elementwise(
+        "Sum", lambda *v: reduce(np.add, v), _sum_error, arity=(1, 2**31), dtypes=FLOATS,
+        slope=_ones, commutes=True, is_exact=True,
+    ),
+    elementwise("Mean", _mean, _mean_error, arity=(1, 2**31), dtypes=FLOATS, commutes=True),
+    elementwise("Equal", np.equal, dtypes=ALL_DTYPES, commutes=True, **_comparison),
+    elementwise("Greater", np.greater, **_comparison),
+    elementwise("GreaterOrEqual", np.greater_equal, **_comparison),
+    elementwise("Less", np.less, **_comparison),
+    elementwise("LessOrEqual", np.less_equal, **_comparison),
+    elementwise("And", np.logical_and, **_logical),
+    elementwise("Or", np.logical_or, **_logical),
+    elementwise("Xor", np.logical_xor, **_logical),
+    POW,
+    PRELU,
+    MOD,
+    WHERE,
+)

@@ -1,0 +1,212 @@
+"""Elementwise operators of several tensors: NumPy's broadcasting, its types, how to draw it.
+
+Source of the shape rule: https://onnx.ai/onnx/repo-docs/Broadcasting.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from engine.errors import ShapeError
+from engine.ir.types import (
+    BOOL,
+    DOUBLE,
+    FLOAT,
+    FLOAT16,
+    FLOATS,
+    INT32,
+    INT64,
+    NUMERIC,
+    TensorType,
+)
+from engine.ops.numerics import Error, Units, exact
+from engine.ops.spec import (
+    HERE,
+    PEER,
+    Arrays,
+    Attributes,
+    Call,
+    Choose,
+    Growth,
+    Law,
+    OpSpec,
+    Operand,
+    Reject,
+)
+
+Array = np.ndarray
+ErrorOf = Callable[[Sequence[Array], Array, Units], Error]
+"""`error(values, y, units)` of a float result."""
+DRAWN = (FLOAT, INT64, DOUBLE, INT32, FLOAT16)
+
+
+def broadcast_shape(op_type: str, types: Sequence[TensorType]) -> tuple[int, ...]:
+    """The common shape; raises ShapeError naming the shapes."""
+    try:
+        return np.broadcast_shapes(*(t.dims for t in types))
+    except ValueError:
+        shapes = " and ".join(str(t.dims) for t in types)
+        raise ShapeError(f"{op_type}: shapes {shapes} do not broadcast together") from None
+
+
+def present(op_type: str, inputs: Sequence[Operand | None]) -> list[TensorType]:
+    """Types of all inputs, none of which may be omitted; raises ShapeError."""
+    missing = [i for i, x in enumerate(inputs) if x is None]
+    if missing or not inputs:
+        raise ShapeError(f"{op_type}: input {missing[0] if missing else 0} is missing")
+    return [x.type for x in inputs if x is not None]
+
+
+def same_dtype(op_type: str, types: Sequence[TensorType], dtypes: frozenset) -> np.dtype:
+    names = sorted({t.dtype.name for t in types})
+    if len(names) > 1:
+        raise ShapeError(f"{op_type}: dtypes {' and '.join(names)} differ, expected one dtype")
+    if types[0].dtype not in dtypes:
+        allowed = ", ".join(sorted(d.name for d in dtypes))
+        raise ShapeError(f"{op_type}: dtype {names[0]} is not one of {allowed}")
+    return types[0].dtype
+
+
+def exactly(values: Sequence[Array], y: Array, units: Units) -> Error:
+    """No error."""
+    return exact(y)[0]
+
+
+def broadcastable(choose: Choose, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape that broadcasts to `shape`: itself, with extents made 1, or leading axes dropped."""
+    if choose.integer(0, 1) == 0:
+        return shape
+    kept = tuple(1 if choose.integer(0, 1) else extent for extent in shape)
+    return kept[choose.integer(0, len(kept)) :]
+
+
+def draw(choose: Choose, shape: Sequence[int], dtype: np.dtype, low: float, high: float) -> Array:
+    """A tensor of any dtype; unsigned ones from 0, booleans fair."""
+    if dtype == BOOL:
+        return choose.tensor(shape, FLOAT, -1.0, 1.0) > 0
+    if dtype.kind == "u":
+        low = max(low, 0.0)
+    return choose.tensor(shape, dtype, low, high)
+
+
+def _constant_shape(choose: Choose, shape: tuple[int, ...]) -> tuple[int, ...]:
+    options: list[tuple[int, ...]] = [(), shape[-1:]]
+    if len(shape) > 2:
+        options.append((shape[1], *[1] * (len(shape) - 2)))
+    return choose.one_of((*options, shape))
+
+
+def _commutes() -> Law:
+    def swap(call: Call) -> Call | None:
+        return Call(call.inputs[::-1], call.attributes) if len(call.inputs) == 2 else None
+
+    return Law("a op b = b op a", swap, lambda call, y: y)
+
+
+def elementwise(
+    op_type: str,
+    function: Callable[..., Array],
+    error: ErrorOf = exactly,
+    *,
+    arity: tuple[int, int] = (2, 2),
+    dtypes: frozenset = NUMERIC,
+    predicate: bool = False,
+    second: tuple[float, float] = (-4.0, 4.0),
+    slope: Callable[[Arrays, Attributes], tuple[Array | float, ...]] | None = None,
+    commutes: bool = False,
+    is_exact: bool = False,
+    grows: bool = True,
+) -> OpSpec:
+    """The spec of y = function(a, b, ...), all of one dtype.
+
+    `second`: range of every input but the first. `error(values, y, units)` for float results.
+    """
+
+    def infer_types(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
+        types = present(op_type, inputs)
+        dtype = same_dtype(op_type, types, dtypes)
+        return (TensorType(BOOL if predicate else dtype, broadcast_shape(op_type, types)),)
+
+    def reference(inputs: Arrays, _: Attributes) -> tuple[Array, ...]:
+        with np.errstate(all="ignore"):
+            return (np.asarray(function(*inputs)),)
+
+    def error_model(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
+        (y,) = reference(inputs, attributes)
+        if y.dtype != np.float64:
+            return exact(y)
+        with np.errstate(all="ignore"):
+            return (error([x for x in inputs if x is not None], y, units),)
+
+    def example(choose: Choose) -> Call:
+        dtype = choose.one_of([d for d in (*DRAWN, BOOL) if d in dtypes])
+        shape = choose.shape((0, 4))
+        count = choose.integer(arity[0], min(arity[1], 4))
+        others = (broadcastable(choose, shape) for _ in range(count - 1))
+        tensors = [draw(choose, shape, dtype, -4.0, 4.0)]
+        tensors += [draw(choose, other, dtype, *second) for other in others]
+        if second[0] >= 0 and count == 2 and dtype not in FLOATS:
+            tensors[1] = np.where(tensors[1] == 0, 1, tensors[1]).astype(dtype)
+        if commutes and count == 2 and choose.integer(0, 1):
+            tensors.reverse()
+        return Call(tuple(tensors))
+
+    def grow(choose: Choose, x: TensorType) -> Growth | None:
+        if x.dtype not in dtypes or predicate and x.dtype != BOOL or not grows:
+            return None
+        if second == (-4.0, 4.0) and choose.integer(0, 1) == 0:
+            return Growth((HERE, PEER))
+        constant = draw(choose, _constant_shape(choose, x.dims), x.dtype, *second)
+        if x.dtype not in FLOATS | {BOOL}:
+            constant = np.where(constant == 0, 1, constant).astype(x.dtype)
+        return Growth((constant, HERE) if commutes and choose.integer(0, 1) else (HERE, constant))
+
+    return OpSpec(
+        op_type,
+        arity,
+        infer_types,
+        reference,
+        error_model,
+        example,
+        grow=grow,
+        is_exact=is_exact,
+        slope=slope,
+        edges=edges_of(dtypes),
+        rejects=rejects_of(dtypes),
+        laws=(_commutes(),) if commutes else (),
+        flops=lambda inputs, outputs, _: outputs[0].size * (len(inputs) - 1),
+    )
+
+
+def edges_of(dtypes: frozenset) -> tuple[Callable[[], Call], ...]:
+    hard = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -3.0, 6e4])
+    if FLOAT not in dtypes:
+        table = np.array([False, True])
+        return (lambda: Call((table[:, None], table)), lambda: Call((table[:0], table[:1])))
+    edges: list[Callable[[], Call]] = [
+        lambda: Call((hard.astype("f4")[:, None], hard.astype("f4")), note="every pair"),
+        lambda: Call((np.zeros((0, 3), "f4"), np.ones((1, 3), "f4")), note="empty"),
+        lambda: Call((np.array(2.5, "f4"), np.array(-2.0, "f4")), note="rank 0"),
+    ]
+    if INT64 in dtypes:
+        big = np.array([2**53 + 1, -(2**53) - 1, 7, -7], "i8")
+        edges.append(lambda: Call((big[:, None], np.array([3, -3, 1], "i8")), note="beyond 2^53"))
+    return tuple(edges)
+
+
+def rejects_of(dtypes: frozenset) -> tuple[Reject, ...]:
+    dtype, other = (FLOAT, INT64) if FLOAT in dtypes else (BOOL, FLOAT)
+    return (
+        Reject(
+            "shapes that do not broadcast",
+            lambda: Call((np.zeros((2, 3), dtype), np.zeros(4, dtype))),
+            "do not broadcast",
+        ),
+        Reject(
+            "two dtypes",
+            lambda: Call((np.zeros(3, dtype), np.zeros(3, other))),
+            "differ",
+        ),
+    )

@@ -1,0 +1,127 @@
+"""Reference and error model of any node, fused ones by composition of what they replace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.errors import UnsupportedError
+from engine.ir.graph import Node
+from engine.ops import OPERATORS
+from engine.ops.numerics import Error, Units, propagate
+from engine.ops.spec import Arrays, OpSpec
+
+ACTIVATIONS = ("Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish")
+"""Operators that may end a fused node; each has a `slope`."""
+
+
+def spec_of(op_type: str) -> OpSpec:
+    """The OpSpec; raises UnsupportedError with what exists."""
+    try:
+        return OPERATORS[op_type]
+    except KeyError:
+        raise UnsupportedError(
+            f"operator {op_type!r} is not supported; supported: {', '.join(sorted(OPERATORS))}"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What a fused node does after its core.
+
+    Attributes:
+        residual: index into `node.inputs` of a tensor of the output's shape to add, or None.
+        activation: "" or one of ACTIVATIONS.
+        alpha, beta: LeakyRelu: slope, 0. Clip: low, high (infinite where absent). HardSigmoid:
+            alpha, beta. Others: 0, 0.
+    """
+
+    residual: int | None = None
+    activation: str = ""
+    alpha: float = 0.0
+    beta: float = 0.0
+
+
+def epilogue_of(node: Node) -> Epilogue:
+    """The epilogue of a node in the fixed form core [+ Add] [+ activation]."""
+    residual, activation, alpha, beta = None, "", 0.0, 0.0
+    for op in node.body[1:]:
+        if op.op_type == "Add":
+            residual = next(i for i in op.inputs if i is not None and i < len(node.inputs))
+            continue
+        activation = op.op_type
+        alpha, beta = _activation_parameters(node, op.op_type, dict(op.attributes), op.inputs)
+    return Epilogue(residual, activation, alpha, beta)
+
+
+def _activation_parameters(
+    node: Node, op_type: str, attributes: dict[str, Any], inputs: tuple[int | None, ...]
+) -> tuple[float, float]:
+    if op_type == "LeakyRelu":
+        return float(attributes.get("alpha", 0.01)), 0.0
+    if op_type == "HardSigmoid":
+        return float(attributes.get("alpha", 0.2)), float(attributes.get("beta", 0.5))
+    if op_type == "Clip":
+        limits = [-np.inf, np.inf]
+        for k, i in enumerate(inputs[1:3]):
+            value = node.inputs[i] if i is not None else None
+            if value is not None and value.constant is not None:
+                limits[k] = float(value.constant)
+        return limits[0], limits[1]
+    return 0.0, 0.0
+
+
+def reference_of(node: Node, inputs: Arrays) -> tuple[np.ndarray, ...]:
+    """The float64 result of a node, fused or not."""
+    if not node.body:
+        return spec_of(node.op_type).reference(inputs, node.attributes)
+    values: list[np.ndarray | None] = list(inputs)
+    for op in node.body:
+        args = [None if i is None else values[i] for i in op.inputs]
+        values.append(spec_of(op.op_type).reference(args, op.attributes)[0])
+    return (_array(values[-1]),)
+
+
+def error_of(node: Node, inputs: Arrays, units: Units) -> tuple[Error, ...]:
+    """The error model of a node; in a fused one storage is charged once, at the end.
+
+    Each epilogue operator adds its own error to the propagated one: |dy/dx| times the error of
+    what it reads from inside the node (slopes are global bounds, so the composition is safe).
+    """
+    if not node.body:
+        return spec_of(node.op_type).error_model(inputs, node.attributes, units)
+    values: list[np.ndarray | None] = list(inputs)
+    errors: list[Error | None] = [None] * len(inputs)
+    for k, op in enumerate(node.body):
+        spec = spec_of(op.op_type)
+        args = [None if i is None else values[i] for i in op.inputs]
+        here = units if k == len(node.body) - 1 else units.without_storage()
+        local = spec.error_model(args, op.attributes, here)[0]
+        errors.append(_with_inherited(spec, local, args, op.attributes, op.inputs, errors))
+        values.append(spec.reference(args, op.attributes)[0])
+    last = errors[-1]
+    assert last is not None
+    return (last,)
+
+
+def _with_inherited(
+    spec: OpSpec,
+    local: Error,
+    args: Arrays,
+    attributes: object,
+    sources: Sequence[int | None],
+    errors: Sequence[Error | None],
+) -> Error:
+    inherited = [(k, errors[i]) for k, i in enumerate(sources) if i is not None]
+    if spec.slope is None or all(e is None for _, e in inherited):
+        return local
+    slopes = spec.slope(args, attributes)  # type: ignore[arg-type]
+    return propagate(local, *((slopes[k], e) for k, e in inherited if e is not None))
+
+
+def _array(value: np.ndarray | None) -> np.ndarray:
+    assert value is not None
+    return value

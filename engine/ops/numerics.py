@@ -1,0 +1,181 @@
+"""Unit roundoffs, the OpenCL C error table, and bounds for roundings and sums.
+
+Sources: N. Higham, Accuracy and Stability of Numerical Algorithms (2nd ed.), ch. 2-3, for gamma_n;
+the Khronos OpenCL C specification, "Relative error as ULPs", for the built-in functions.
+One ULP of y is at most 2u|y|, u the unit roundoff.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+HALF_MAX = 65504.0
+FLOAT_MAX = float(np.finfo(np.float32).max)
+
+_FORMATS = {
+    # dtype: unit roundoff, smallest subnormal / 2, smallest normal, largest finite
+    np.dtype(np.float16): (2.0**-11, 2.0**-25, 2.0**-14, HALF_MAX),
+    np.dtype(np.float32): (2.0**-24, 2.0**-150, 2.0**-126, FLOAT_MAX),
+    np.dtype(np.float64): (2.0**-53, 2.0**-1075, 2.0**-1022, float(np.finfo(np.float64).max)),
+}
+
+ULPS: dict[str, tuple[float, float]] = {
+    # built-in: (float or double, half); "-" rows of the specification are correctly rounded
+    "divide": (2.5, 1.0),
+    "reciprocal": (2.5, 1.0),
+    "sqrt": (3.0, 1.5),
+    "rsqrt": (2.0, 1.0),
+    "exp": (3.0, 2.0),
+    "log": (3.0, 2.0),
+    "sin": (4.0, 2.0),
+    "cos": (4.0, 2.0),
+    "tan": (5.0, 2.0),
+    "asin": (4.0, 2.0),
+    "acos": (4.0, 2.0),
+    "atan": (5.0, 2.0),
+    "sinh": (4.0, 2.0),
+    "cosh": (4.0, 2.0),
+    "tanh": (5.0, 2.0),
+    "erf": (16.0, 4.0),
+    "pow": (16.0, 4.0),
+    "log1p": (2.0, 2.0),
+    "expm1": (3.0, 2.0),
+}
+
+
+@dataclass(frozen=True)
+class Units:
+    """What one rounding costs on a device at a precision.
+
+    Attributes:
+        compute, storage: the dtypes in which a kernel computes and stores.
+        flushes: True when the device may flush subnormals of `compute` or `storage` to zero.
+        stores: False inside a fused node, where the result is not rounded to storage.
+    """
+
+    compute: np.dtype
+    storage: np.dtype
+    flushes: bool = False
+    stores: bool = True
+
+    @property
+    def u_compute(self) -> float:
+        """Unit roundoff of the compute format."""
+        return _FORMATS[self.compute][0]
+
+    @property
+    def u_storage(self) -> float:
+        """Unit roundoff of the storage format, 0 where nothing is stored or storage is wider."""
+        if not self.stores or self.storage == self.compute:
+            return 0.0
+        return _FORMATS[self.storage][0]
+
+    @property
+    def floor(self) -> float:
+        """Absolute error near zero: half the smallest subnormal, or the smallest normal."""
+        formats = [_FORMATS[self.compute]] + ([_FORMATS[self.storage]] if self.stores else [])
+        return max(f[2] if self.flushes else f[1] for f in formats)
+
+    @property
+    def largest(self) -> float:
+        """The largest finite number that survives compute and storage."""
+        formats = [_FORMATS[self.compute]] + ([_FORMATS[self.storage]] if self.stores else [])
+        return min(f[3] for f in formats)
+
+    def ulps(self, function: str) -> float:
+        """The OpenCL C bound of a built-in function, in ULP of the compute format."""
+        return ULPS[function][1 if self.compute == np.float16 else 0]
+
+    def without_storage(self) -> Units:
+        """The same units where the result stays in a register."""
+        return replace(self, stores=False)
+
+
+@dataclass(frozen=True)
+class Error:
+    """What an honest kernel may be off, per output element, absolute.
+
+    Attributes:
+        sigma: expected root-mean-square error.
+        bound: worst case.
+    """
+
+    sigma: np.ndarray
+    bound: np.ndarray
+
+
+def exact(*outputs: np.ndarray) -> tuple[Error, ...]:
+    """No error: copies, integers, comparisons, index operators."""
+    return tuple(Error(np.zeros(y.shape), np.zeros(y.shape)) for y in outputs)
+
+
+def finite(y: np.ndarray) -> np.ndarray:
+    """|y| with infinities and NaN replaced by 0 (class mismatches are judged separately)."""
+    return np.abs(np.where(np.isfinite(y), y, 0.0))
+
+
+def rounded(y: np.ndarray, units: Units, *, roundings: float = 1, ulps: float = 0.0) -> Error:
+    """A result y made by `roundings` correctly rounded operations and `ulps` of built-ins.
+
+    A rounding is uniform in +-u|y|, hence RMS u|y|/sqrt(3); 1 ULP <= 2u|y|. Rounding to storage
+    and the subnormal floor are added once.
+    """
+    a = finite(y)
+    uc, us = units.u_compute, units.u_storage
+    per_call = (roundings + (2 * ulps) ** 2) * uc * uc + us * us
+    sigma = np.sqrt(a * a * per_call / 3 + units.floor**2)
+    bound = a * ((roundings + 2 * ulps) * uc + us) * (1 + 4 * uc) + (1 + roundings) * units.floor
+    return Error(sigma, bound)
+
+
+def magnified(y: np.ndarray, magnitude: np.ndarray, units: Units) -> Error:
+    """A result y whose worst error in the compute format is u_c times `magnitude`.
+
+    `magnitude` is first order: the sum, over every rounded quantity q of the formula, of |q| times
+    how much the result amplifies an absolute error of q (1 ULP counts 2). The roundings are taken
+    as one in quadrature for sigma, which over-states it slightly.
+    """
+    a, m = finite(y), finite(magnitude)
+    uc, us = units.u_compute, units.u_storage
+    sigma = np.sqrt(((uc * m) ** 2 + (us * a) ** 2) / 3 + units.floor**2)
+    bound = (uc * m + us * a) * (1 + 8 * uc) + 4 * units.floor
+    return Error(sigma, bound)
+
+
+def sum_of_products(
+    y: np.ndarray,
+    squares: np.ndarray,
+    magnitudes: np.ndarray,
+    terms: float,
+    units: Units,
+) -> Error:
+    """A sum of `terms` products in any order, one accumulator in the compute format.
+
+    sigma^2 = u_c^2/3 (n y^2/3 + n Q/6 + 2Q) + (u_s y)^2/3 + floor^2, with Q = sum (a_i b_i)^2: the
+    expected sum of squared partial sums under random order. bound = gamma_{n+1} S + u_s|y| + floor
+    with S = sum |a_i b_i| and gamma_n = n u/(1 - n u), or n u e^{n u} where n u >= 1/2.
+
+    Args:
+        y: float64 result. squares: Q. magnitudes: S. terms: n, products summed (bias included).
+    """
+    uc, us = units.u_compute, units.u_storage
+    a, q, s = finite(y), finite(squares), finite(magnitudes)
+    n = max(float(terms), 1.0)
+    variance = uc * uc / 3 * (n * a * a / 3 + n * q / 6 + 2 * q) + (us * a) ** 2 / 3
+    nu = (n + 1) * uc
+    gamma = nu / (1 - nu) if nu < 0.5 else nu * np.exp(min(nu, 50.0))
+    sigma = np.sqrt(variance + n * units.floor**2)
+    bound = gamma * s * (1 + us) + us * a + (n + 1) * units.floor
+    return Error(sigma, bound)
+
+
+def propagate(local: Error, *terms: tuple[np.ndarray | float, Error]) -> Error:
+    """Compose errors: local error plus each input error times |dy/dx_i| (sigma: in quadrature)."""
+    variance = local.sigma**2
+    bound = local.bound
+    for slope, error in terms:
+        variance = variance + (slope * error.sigma) ** 2
+        bound = bound + slope * error.bound
+    return Error(np.sqrt(variance), bound)

@@ -1,0 +1,113 @@
+"""Reading operands in `infer_types`, and the OpSpec of operators that only move elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.errors import ShapeError
+from engine.ir.types import ALL_DTYPES, BOOL, DOUBLE, FLOAT, FLOAT16, FLOATS, INT32, INT64, TensorType
+from engine.ops.numerics import Error, Units, exact
+from engine.ops.spec import Arrays, Attributes, Call, Choose, Operand, OpSpec
+
+Operands = Sequence[Operand | None]
+Array = np.ndarray
+Ints = tuple[int, ...]
+INDEX_DTYPES = (INT64, INT32)
+PAYLOADS = (FLOAT, INT64, BOOL, FLOAT16, DOUBLE, np.dtype(np.int8), INT32)
+"""One dtype of every element size and kind."""
+
+
+def tensor(op: str, inputs: Operands, index: int, name: str = "data") -> TensorType:
+    """The type of a required input; raises ShapeError where it is missing."""
+    given = inputs[index] if index < len(inputs) else None
+    if given is None:
+        raise ShapeError(f"{op}: input {index} ({name}) is missing")
+    if given.type.dtype not in ALL_DTYPES:
+        raise ShapeError(f"{op}: {name} has dtype {given.type.dtype}, which no operator supports")
+    return given.type
+
+
+def known(op: str, inputs: Operands, index: int, name: str) -> Array | None:
+    """The value of an input that must be known before a run; None where it is omitted."""
+    given = inputs[index] if index < len(inputs) else None
+    if given is None:
+        return None
+    if given.value is None:
+        raise ShapeError(f"{op}: {name} is computed at run time, expected a constant")
+    return given.value
+
+
+def known_integers(op: str, inputs: Operands, index: int, name: str) -> Ints | None:
+    """The same as a tuple of integers; a scalar counts as one entry."""
+    value = known(op, inputs, index, name)
+    if value is None:
+        return None
+    if value.dtype not in INDEX_DTYPES or value.ndim > 1:
+        raise ShapeError(f"{op}: {name} is {value.dtype}{value.shape}, expected integers, rank 1")
+    return integers(value)
+
+
+def integers(value: Array | None) -> Ints:
+    """An array as a tuple of Python integers; () for None."""
+    return () if value is None else tuple(int(v) for v in np.asarray(value).ravel())
+
+
+def input_at(inputs: Arrays, index: int) -> Array | None:
+    """inputs[index], None beyond the end."""
+    return inputs[index] if index < len(inputs) else None
+
+
+def normal_axis(op: str, axis: int, rank: int, shape: Sequence[Any], name: str = "axis") -> int:
+    """`axis` counted from the front; raises ShapeError outside [-rank, rank - 1]."""
+    if not -rank <= axis < rank:
+        raise ShapeError(
+            f"{op}: {name}={axis} is outside [{-rank}, {rank - 1}] for an input of shape "
+            f"{tuple(shape)}"
+        )
+    return axis % rank
+
+
+def normal_axes(op: str, axes: Sequence[int], rank: int, shape: Sequence[Any]) -> Ints:
+    """Distinct axes counted from the front."""
+    normal = tuple(normal_axis(op, a, rank, shape, "axes") for a in axes)
+    if len(set(normal)) != len(normal):
+        raise ShapeError(f"{op}: axes={list(axes)} name an axis twice")
+    return normal
+
+
+def payload(choose: Choose, shape: Sequence[int], dtypes: Sequence[np.dtype] = PAYLOADS) -> Array:
+    """Distinct elements of a drawn dtype; int64 ones beyond 2^53, so no detour by double survives."""
+    dtype = choose.one_of(dtypes)
+    return payload_of(choose, shape, dtype)
+
+
+def payload_of(choose: Choose, shape: Sequence[int], dtype: np.dtype) -> Array:
+    """The same at a given dtype."""
+    if dtype in FLOATS:
+        return choose.tensor(shape, dtype)
+    count = int(np.prod(shape, dtype=np.int64))
+    numbers = np.arange(count, dtype=np.int64).reshape(tuple(shape))
+    if dtype == BOOL:
+        return (numbers * 7 % 3) == 0
+    return (numbers + (2**53 + 1 if dtype == INT64 else 0)).astype(dtype)
+
+
+def movement(
+    op_type: str,
+    arity: tuple[int, int],
+    infer_types: Callable[[Operands, Attributes], tuple[TensorType, ...]],
+    move: Callable[[Arrays, Attributes], tuple[Array, ...]],
+    example: Callable[[Choose], Call],
+    **more: Any,
+) -> OpSpec:
+    """The spec of an operator that moves elements: exact in every precision."""
+
+    def error_model(inputs: Arrays, attributes: Attributes, _: Units) -> tuple[Error, ...]:
+        return exact(*move(inputs, attributes))
+
+    return OpSpec(
+        op_type, arity, infer_types, move, error_model, example, **{"is_exact": True, **more}
+    )

@@ -1,0 +1,264 @@
+"""Elementwise functions of one tensor: y_i = f(x_i), ONNX's activations among them.
+
+Sources: https://onnx.ai/onnx/operators/ for the formulas; error rows from `numerics.ULPS`. Each
+magnitude is the first-order error in units of u_c: |df/dq| |q| summed over the rounded quantities q.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.errors import ShapeError
+from engine.ir.types import BOOL, FLOAT, FLOATS, INTEGERS, TensorType
+from engine.ops.numerics import Error, Units, exact, magnified
+from engine.ops.spec import (
+    HERE,
+    Arrays,
+    Attributes,
+    Call,
+    Choose,
+    Growth,
+    OpSpec,
+    Operand,
+    Reject,
+    example_by_growing,
+)
+
+Array = np.ndarray
+SIGNED = FLOATS | {np.dtype(t) for t in (np.int8, np.int16, np.int32, np.int64)}
+
+
+def _erf(x: Array) -> Array:
+    return np.vectorize(math.erf, otypes=[np.float64])(x) if x.size else x.astype(np.float64)
+
+
+def _sigmoid(x: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return 1.0 / (1.0 + np.exp(-x))
+
+
+def typed(op_type: str, inputs: Sequence[Operand | None], dtypes: frozenset) -> TensorType:
+    """The type of the first input; raises ShapeError unless its dtype is one of `dtypes`."""
+    first = inputs[0]
+    if first is None:
+        raise ShapeError(f"{op_type}: the first input is missing")
+    if first.type.dtype not in dtypes:
+        names = ", ".join(sorted(d.name for d in dtypes))
+        raise ShapeError(f"{op_type}: dtype {first.type.dtype.name} is not one of {names}")
+    return first.type
+
+
+def _wrong_dtype() -> Call:
+    return Call((np.zeros((2, 3), np.bool_),))
+
+
+def unary(
+    op_type: str,
+    function: Callable[..., Array],
+    magnitude: Callable[..., Array | float] | None = None,
+    *,
+    defaults: dict[str, float] | None = None,
+    dtypes: frozenset = FLOATS,
+    out_dtype: np.dtype | None = None,
+    domain: tuple[float, float] = (-8.0, 8.0),
+    slope: float | Callable[[Attributes], float] | None = None,
+    is_exact: bool = False,
+    edge: tuple[float, ...] = (0.0, -0.0, np.inf, -np.inf, np.nan, 88.8, -104.0),
+) -> OpSpec:
+    """The spec of y = function(x, **attributes).
+
+    `magnitude(x, y, units, **attributes)`: worst error of the compute format in units of u_c; None
+    for an exact function.
+    """
+    defaults = defaults or {}
+
+    def parameters(attributes: Attributes) -> dict[str, float]:
+        return {k: float(attributes.get(k, v)) for k, v in defaults.items()}
+
+    def infer_types(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
+        x = typed(op_type, inputs, dtypes)
+        return (TensorType(out_dtype or x.dtype, x.shape),)
+
+    def reference(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+        with np.errstate(all="ignore"):
+            return (np.asarray(function(inputs[0], **parameters(attributes))),)
+
+    def error_model(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
+        (y,) = reference(inputs, attributes)
+        if magnitude is None or y.dtype != np.float64:
+            return exact(y)
+        with np.errstate(all="ignore"):
+            worst = magnitude(inputs[0], y, units, **parameters(attributes))
+        return (magnified(y, np.broadcast_to(worst, y.shape), units),)
+
+    def grow(choose: Choose, x: TensorType) -> Growth | None:
+        if x.dtype not in dtypes or out_dtype is not None or domain[0] > -1:
+            return None
+        return Growth((HERE,), {k: v for k, v in defaults.items() if choose.integer(0, 1)})
+
+    def example(choose: Choose) -> Call:
+        x = choose.tensor(choose.shape((0, 4)), FLOAT, *domain)
+        return Call((x,), {k: v for k, v in defaults.items() if choose.integer(0, 1)})
+
+    slopes: Callable[[Arrays, Attributes], tuple[float, ...]] | None = None
+    if slope is not None:
+        slopes = lambda _, attributes: (slope(attributes) if callable(slope) else slope,)  # noqa: E731
+    return OpSpec(
+        op_type,
+        (1, 1),
+        infer_types,
+        reference,
+        error_model,
+        example,
+        grow=grow,
+        is_exact=is_exact,
+        slope=slopes,
+        edges=(lambda: Call((np.array(edge, np.float32),)), lambda: Call((np.zeros((0, 3), "f4"),))),
+        rejects=() if BOOL in dtypes else (Reject("boolean input", _wrong_dtype, "dtype bool"),),
+        flops=lambda inputs, outputs, _: outputs[0].size,
+    )
+
+
+def _clip_infer(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
+    x = typed("Clip", inputs, FLOATS | INTEGERS)
+    for limit in inputs[1:]:
+        if limit is not None and (limit.type.dtype != x.dtype or limit.type.size != 1):
+            raise ShapeError(f"Clip: limit is {limit.type}, expected a scalar {x.dtype.name}")
+    return (x,)
+
+
+def _clip(inputs: Arrays, _: Attributes) -> tuple[Array, ...]:
+    y = np.asarray(inputs[0])
+    low = inputs[1] if len(inputs) > 1 else None
+    high = inputs[2] if len(inputs) > 2 else None
+    if low is not None:
+        y = np.maximum(y, low.reshape(()))
+    if high is not None:
+        y = np.minimum(y, high.reshape(()))
+    return (y,)
+
+
+def _clip_grow(choose: Choose, x: TensorType) -> Growth | None:
+    if x.dtype not in FLOATS | INTEGERS:
+        return None
+    low = np.array(choose.one_of((-1, 0, -2)), x.dtype)
+    high = np.array(choose.one_of((1, 2, 6)), x.dtype)
+    return Growth(choose.one_of(((HERE, low, high), (HERE, low, None), (HERE, None, high))))
+
+
+CLIP = OpSpec(
+    "Clip",
+    (1, 3),
+    _clip_infer,
+    _clip,
+    lambda inputs, attributes, units: exact(*_clip(inputs, attributes)),
+    example_by_growing(_clip_grow, lambda c: c.tensor(c.shape((0, 4)), FLOAT, -8, 8)),
+    grow=_clip_grow,
+    is_exact=True,
+    slope=lambda inputs, _: (1.0, 0.0, 0.0),
+    edges=(
+        lambda: Call((np.array([np.inf, -np.inf, np.nan, 1], "f4"), None, np.array(0.5, "f4"))),
+        lambda: Call((np.array([7, -7, 2], "i8"), np.array(-3, "i8"), np.array(3, "i8"))),
+        lambda: Call((np.array([1.5], "f4"), np.array(3.0, "f4"), np.array(np.inf, "f4"))),
+    ),
+    rejects=(
+        Reject(
+            "limit of another dtype",
+            lambda: Call((np.zeros(3, "f4"), np.array(0, "i4"))),
+            "limit is int32",
+        ),
+    ),
+    flops=lambda inputs, outputs, _: outputs[0].size,
+)
+
+
+def _sigmoid_magnitude(x: Array, y: Array, units: Units) -> Array:
+    """t = exp(-x): |y|(t/(1+t) 2 ULP_exp + 1 + 2 ULP_divide); 1-y = t/(1+t)."""
+    return y * ((1 - y) * 2 * units.ulps("exp") + 1 + 2 * units.ulps("divide"))
+
+
+def _hard_sigmoid(x: Array, alpha: float, beta: float) -> Array:
+    return np.maximum(0.0, np.minimum(1.0, alpha * x + beta))
+
+
+def _hard_sigmoid_magnitude(x: Array, y: Array, units: Units, alpha: float, beta: float) -> Array:
+    """alpha itself is rounded to the compute format, then product and sum: 2|ax| + |ax + b| + |b|."""
+    product = alpha * x
+    worst = 2 * abs(product) + abs(product + beta) + abs(beta)
+    inside = abs(product + beta - 0.5) <= 0.5 + 4 * units.u_compute * worst
+    return np.where(inside, worst, 0.0)
+
+
+def _hard_swish_magnitude(x: Array, y: Array, units: Units) -> Array:
+    """|x| times HardSigmoid's error with alpha = 1/6, beta = 1/2, and the last product."""
+    return abs(x) * _hard_sigmoid_magnitude(x, y, units, 1 / 6, 0.5) + abs(y)
+
+
+def _gelu_magnitude(x: Array, y: Array, units: Units) -> Array:
+    """x/2 (1 + erf(x/sqrt 2)): |x|/2 (2 ULP_erf |erf| + argument 2|x| f(x) + |1 + erf|) + |y|."""
+    e = _erf(x / math.sqrt(2))
+    density = math.sqrt(2 / math.pi) * np.exp(-x * x / 2)
+    return abs(x) / 2 * (2 * units.ulps("erf") * abs(e) + 2 * abs(x) * density + abs(1 + e)) + abs(y)
+
+
+def _scaled(function: str) -> Callable[..., Array]:
+    """|y| times two units of roundoff per ULP of a built-in."""
+    return lambda x, y, units, **_: 2 * units.ulps(function) * abs(y)
+
+
+def _trigonometric(function: str) -> Callable[..., Array]:
+    return lambda x, y, units: 2 * units.ulps(function) * abs(y)
+
+
+_leaky_slope: Callable[[Attributes], float] = lambda a: max(1.0, abs(float(a.get("alpha", 0.01))))  # noqa: E731
+_positive: dict[str, Any] = {"domain": (0.0, 16.0), "edge": (0.0, 1.0, np.inf, np.nan, 1e-30)}
+
+SPECS: tuple[OpSpec, ...] = (
+    unary("Relu", lambda x: np.maximum(x, 0), dtypes=SIGNED, slope=1.0, is_exact=True),
+    unary("Abs", np.abs, dtypes=FLOATS | INTEGERS, slope=1.0, is_exact=True),
+    unary("Neg", np.negative, dtypes=SIGNED, slope=1.0, is_exact=True),
+    unary("Floor", np.floor, is_exact=True),
+    unary("Ceil", np.ceil, is_exact=True),
+    unary("Round", np.rint, is_exact=True),
+    unary("Sign", np.sign, dtypes=SIGNED, is_exact=True),
+    unary("IsNaN", np.isnan, out_dtype=BOOL),
+    unary("IsInf", np.isinf, out_dtype=BOOL),
+    unary("Sqrt", np.sqrt, _scaled("sqrt"), **_positive),
+    unary("Reciprocal", lambda x: 1.0 / x, _scaled("reciprocal"), **_positive),
+    unary("Log", np.log, _scaled("log"), **_positive),
+    unary("Exp", np.exp, _scaled("exp"), domain=(-100.0, 80.0)),
+    unary("Sin", np.sin, _trigonometric("sin"), slope=1.0, domain=(-100.0, 100.0)),
+    unary("Cos", np.cos, _trigonometric("cos"), slope=1.0, domain=(-100.0, 100.0)),
+    unary("Tanh", np.tanh, _scaled("tanh"), slope=1.0),
+    unary("Erf", _erf, _scaled("erf"), slope=2 / math.sqrt(math.pi)),
+    unary("Sigmoid", _sigmoid, _sigmoid_magnitude, slope=0.25, domain=(-100.0, 100.0)),
+    unary(
+        "LeakyRelu",
+        lambda x, alpha: np.where(x < 0, alpha * x, x),
+        lambda x, y, units, alpha: np.where(x < 0, 2 * abs(y), 0.0),
+        defaults={"alpha": 0.01},
+        slope=_leaky_slope,
+    ),
+    unary(
+        "HardSigmoid",
+        _hard_sigmoid,
+        _hard_sigmoid_magnitude,
+        defaults={"alpha": 0.2, "beta": 0.5},
+        slope=lambda a: abs(float(a.get("alpha", 0.2))),
+    ),
+    unary(
+        "HardSwish",
+        lambda x: x * _hard_sigmoid(x, 1 / 6, 0.5),
+        _hard_swish_magnitude,
+        slope=1.5,
+        edge=(0.0, -0.0, np.inf, np.nan, 3.0, -3.0),
+    ),
+    unary("Gelu", lambda x: x / 2 * (1 + _erf(x / math.sqrt(2))), _gelu_magnitude, slope=1.13),
+    CLIP,
+)
+
+

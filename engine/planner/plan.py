@@ -1,0 +1,116 @@
+"""Plan: where every tensor of a run lies; and check_plan, an independent proof that it is safe."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from engine.errors import PlanError
+from engine.ir.graph import Graph, Value
+from engine.planner.lifetimes import lifetimes, root_of
+from engine.planner.offsets import Block, lower_bound, pack
+
+
+@dataclass(frozen=True)
+class Window:
+    """Bytes of one arena."""
+
+    arena: str
+    offset_nbytes: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class ArenaSize:
+    """What one arena needs, and the least it could need (largest live set)."""
+
+    peak_nbytes: int
+    lower_bound_nbytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Windows of the root values, aliases of the views, and the sizes of the arenas."""
+
+    windows: Mapping[Value, Window]
+    aliases: Mapping[Value, Value]
+    arenas: Mapping[str, ArenaSize]
+
+    def window(self, value: Value) -> Window:
+        """Where a value lies, through its aliases."""
+        return self.windows[root_of(value, self.aliases)]
+
+
+def make_plan(
+    graph: Graph,
+    arena_of: Mapping[Value, str],
+    nbytes_of: Mapping[Value, int],
+    *,
+    aliases: Mapping[Value, Value],
+    keep: Collection[Value] = (),
+    alignment_nbytes: Mapping[str, int],
+    guard_nbytes: int = 0,
+) -> Plan:
+    """Assign offsets arena by arena.
+
+    Args:
+        arena_of: the arena of every non-constant value. nbytes_of: its stored size.
+        guard_nbytes: bytes left free after each window, so that tests see overruns.
+    """
+    live = lifetimes(graph, aliases, keep)
+    windows: dict[Value, Window] = {}
+    sizes: dict[str, ArenaSize] = {}
+    for arena in sorted(set(alignment_nbytes)):
+        mine = [t for t in live if arena_of[t.value] == arena]
+        blocks = [Block(nbytes_of[t.value] + guard_nbytes, t.first, t.last) for t in mine]
+        packing = pack(blocks, alignment_nbytes[arena])
+        for t, offset in zip(mine, packing.offsets, strict=True):
+            windows[t.value] = Window(arena, offset, nbytes_of[t.value])
+        sizes[arena] = ArenaSize(max(packing.peak_nbytes, 0), lower_bound(blocks))
+    return Plan(windows, dict(aliases), sizes)
+
+
+def check_plan(graph: Graph, plan: Plan, keep: Collection[Value] = ()) -> None:
+    """Walk the steps as a run would and raise PlanError if a write lands on live bytes.
+
+    Shares no code with the planner: liveness is derived here from the remaining readers of each
+    window's value and its views, counted down step by step.
+    """
+    pinned = {_root(plan, v) for v in (*graph.inputs, *graph.outputs, *keep) if v.constant is None}
+    readers: dict[Value, int] = {}
+    for node in graph.nodes:
+        for value in node.inputs:
+            if value is not None and value.constant is None:
+                root = _root(plan, value)
+                readers[root] = readers.get(root, 0) + 1
+    live: list[Value] = []
+    for value in graph.inputs:
+        _claim(plan, live, value, f"graph input {value.name!r}")
+    for node in graph.nodes:
+        for out in node.outputs:
+            if out not in plan.aliases:
+                _claim(plan, live, out, node.title)
+        for value in node.inputs:
+            if value is not None and value.constant is None:
+                readers[_root(plan, value)] -= 1
+        live = [v for v in live if v in pinned or readers.get(v, 0) > 0]
+
+
+def _root(plan: Plan, value: Value) -> Value:
+    return _root(plan, plan.aliases[value]) if value in plan.aliases else value
+
+
+def _claim(plan: Plan, live: list[Value], value: Value, who: str) -> None:
+    new = plan.windows[value]
+    if new.offset_nbytes < 0 or new.offset_nbytes + new.nbytes > plan.arenas[new.arena].peak_nbytes:
+        raise PlanError(f"{who}: {value.name!r} lies outside its arena")
+    for other in live:
+        old = plan.windows[other]
+        if (
+            old.arena == new.arena
+            and old.nbytes > 0 < new.nbytes
+            and old.offset_nbytes < new.offset_nbytes + new.nbytes
+            and new.offset_nbytes < old.offset_nbytes + old.nbytes
+        ):
+            raise PlanError(f"{who} writes {value.name!r} over {other.name!r}, which is still live")
+    live.append(value)

@@ -1,0 +1,78 @@
+"""Which backend runs which node, and the Copy nodes where a tensor crosses a border."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from engine.errors import UnsupportedError
+from engine.ir.graph import Graph, Node, Value
+
+WhyNot = Callable[[Node], str | None]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a node runs, and why not on the primary backend ("" when it does)."""
+
+    node: Node
+    backend: str
+    reason: str = ""
+
+
+def place(graph: Graph, backends: Mapping[str, WhyNot], *, strict: bool = False) -> list[Placement]:
+    """Give every node to the first backend (in mapping order) that supports it.
+
+    Raises:
+        UnsupportedError: no backend supports a node; or, when `strict`, the first does not.
+    """
+    names = list(backends)
+    placements = []
+    for node in graph.nodes:
+        reasons: list[str] = []
+        for name in names[:1] if strict else names:
+            reason = backends[name](node)
+            if reason is None:
+                placements.append(Placement(node, name, reasons[0] if reasons else ""))
+                break
+            reasons.append(f"{name}: {reason}")
+        else:
+            hint = " (strict: no fallback allowed)" if strict else ""
+            raise UnsupportedError(f"{node.title} cannot run{hint}: {'; '.join(reasons)}")
+    return placements
+
+
+def insert_copies(graph: Graph, where: dict[Node, str], primary: str) -> dict[Value, str]:
+    """Insert a Copy node wherever a value is read on another backend than the one it lies on.
+
+    Each value is copied once per backend. `where` gains the Copy nodes (on the reading backend).
+
+    Returns:
+        The backend that each non-constant value lies on; a graph input lies where it is first read.
+    """
+    home: dict[Value, str] = {}
+    for source in graph.inputs:
+        home[source] = where[source.uses[0]] if source.uses else primary
+    copies: dict[tuple[Value, str], Value] = {}
+    for node in list(graph.nodes):
+        here = where[node]
+        for out in node.outputs:
+            home[out] = here
+        inputs = list(node.inputs)
+        for i, value in enumerate(node.inputs):
+            if value is None or value.constant is not None or home[value] == here:
+                continue
+            if (value, here) not in copies:
+                copy = graph.add_node(
+                    "Copy",
+                    [value],
+                    [(graph.unique(f"{value.name}@{here}"), value.known_type)],
+                    before=node,
+                )
+                where[copy] = here
+                copies[value, here] = copy.outputs[0]
+                home[copy.outputs[0]] = here
+            inputs[i] = copies[value, here]
+        if tuple(inputs) != node.inputs:
+            graph.set_inputs(node, inputs)
+    return home

@@ -1,0 +1,1 @@
+"""Latency with forced synchronisation, stages in fresh processes, comparison with peers."""
