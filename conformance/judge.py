@@ -40,7 +40,7 @@ class Judgement:
     Attributes:
         sigmas, bounds: worst err/sigma and err/bound over the decided elements.
         index: of the worst element (logical), () for a tensor without elements.
-        got, expected: values there.
+        got, expected, sigma, bound: values there.
         overflows: results that are infinite where the reference is finite, and may be.
         undecided: elements whose bound is infinite. nans: NaN in the device's result.
         count: elements judged.
@@ -52,6 +52,8 @@ class Judgement:
     index: tuple[int, ...]
     got: float
     expected: float
+    sigma: float
+    bound: float
     suspects: int
     failures: int
     overflows: int
@@ -111,6 +113,8 @@ def judge(got: np.ndarray, reference: np.ndarray, error: Error, units: Units) ->
         index=index,
         got=float(got[index]) if worst.size else 0.0,
         expected=float(reference[index]) if worst.size else 0.0,
+        sigma=float(sigma[index]) if worst.size else 0.0,
+        bound=float(bound[index]) if worst.size else 0.0,
         suspects=suspects,
         failures=failures,
         overflows=int(overflow.sum()),

@@ -41,7 +41,9 @@ def decode_attribute(attribute: AttributeProto, title: str) -> Any:
     if set_fields not in ([], [field]):
         raise ModelError(f"{owner}: its type says '{field}', but it holds {', '.join(set_fields)}")
     if field in ("g", "graphs"):
-        raise UnsupportedError(f"{owner} is a subgraph: control flow (If, Loop, Scan) is not supported")
+        raise UnsupportedError(
+            f"{owner} is a subgraph: control flow (If, Loop, Scan) is not supported"
+        )
     if kind == AttributeProto.STRING:
         return _text(attribute.s, owner)
     if kind == AttributeProto.STRINGS:
@@ -59,7 +61,7 @@ def decode_attribute(attribute: AttributeProto, title: str) -> Any:
 
 def _text(data: bytes, owner: str) -> str:
     try:
-        return data.decode("utf-8")
+        return str(data, "utf-8")
     except UnicodeDecodeError:
         raise ModelError(f"{owner} is not UTF-8 text") from None
 

@@ -92,7 +92,9 @@ def array_of(tensor: TensorProto, owner: str, folder: Path | None) -> np.ndarray
     if len(filled) > 1 or (is_external and filled) or len(tensor.string_data):
         filled += ["string_data"] if len(tensor.string_data) else []
         filled += ["external_data"] if is_external else []
-        raise ModelError(f"{owner}: data is given more than once or misplaced ({', '.join(filled)})")
+        raise ModelError(
+            f"{owner}: data is given more than once or misplaced ({', '.join(filled)})"
+        )
     if is_external:
         array = _external_array(tensor, owner, folder, dtype, count)
     elif len(tensor.external_data):

@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
-from engine.ops import unary
+from engine.ops import (
+    binary,
+    conv,
+    gather,
+    layout,
+    matmul,
+    normalization,
+    pool,
+    reduce,
+    region,
+    resize,
+    scatter,
+    shape,
+    softmax,
+    unary,
+    view,
+)
 from engine.ops.spec import OpSpec
 
 OPERATORS: dict[str, OpSpec] = {
     spec.op_type: spec
     for family in (
+        binary,
+        conv,
+        gather,
+        layout,
+        matmul,
+        normalization,
+        pool,
+        reduce,
+        region,
+        resize,
+        scatter,
+        shape,
+        softmax,
         unary,
+        view,
     )
     for spec in family.SPECS
 }

@@ -179,6 +179,10 @@ PRELU = replace(
         ),
     ),
     infer_types=_infer_prelu,
+    edges=(
+        lambda: Call((np.array([-np.inf, np.nan, -0.0, 2], "f4"), np.array(0.5, "f4"))),
+        lambda: Call((np.zeros((0, 3), "f4"), np.ones(3, "f4"))),
+    ),
 )
 
 

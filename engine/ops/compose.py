@@ -11,7 +11,7 @@ import numpy as np
 from engine.errors import UnsupportedError
 from engine.ir.graph import Node
 from engine.ops import OPERATORS
-from engine.ops.numerics import Error, Units, propagate
+from engine.ops.numerics import Error, Units, propagate, rounded
 from engine.ops.spec import Arrays, OpSpec
 
 ACTIVATIONS = ("Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish")
@@ -95,16 +95,17 @@ def error_of(node: Node, inputs: Arrays, units: Units) -> tuple[Error, ...]:
         return spec_of(node.op_type).error_model(inputs, node.attributes, units)
     values: list[np.ndarray | None] = list(inputs)
     errors: list[Error | None] = [None] * len(inputs)
-    for k, op in enumerate(node.body):
+    inside = units.without_storage()
+    for op in node.body:
         spec = spec_of(op.op_type)
         args = [None if i is None else values[i] for i in op.inputs]
-        here = units if k == len(node.body) - 1 else units.without_storage()
-        local = spec.error_model(args, op.attributes, here)[0]
+        local = spec.error_model(args, op.attributes, inside)[0]
         errors.append(_with_inherited(spec, local, args, op.attributes, op.inputs, errors))
         values.append(spec.reference(args, op.attributes)[0])
     last = errors[-1]
     assert last is not None
-    return (last,)
+    stored = rounded(_array(values[-1]), units, roundings=0)
+    return (propagate(stored, (1 + units.u_storage, last)),)
 
 
 def _with_inherited(

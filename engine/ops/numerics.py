@@ -18,7 +18,7 @@ _FORMATS = {
     # dtype: unit roundoff, smallest subnormal / 2, smallest normal, largest finite
     np.dtype(np.float16): (2.0**-11, 2.0**-25, 2.0**-14, HALF_MAX),
     np.dtype(np.float32): (2.0**-24, 2.0**-150, 2.0**-126, FLOAT_MAX),
-    np.dtype(np.float64): (2.0**-53, 2.0**-1075, 2.0**-1022, float(np.finfo(np.float64).max)),
+    np.dtype(np.float64): (2.0**-53, 2.0**-1074, 2.0**-1022, float(np.finfo(np.float64).max)),
 }
 
 ULPS: dict[str, tuple[float, float]] = {

@@ -177,8 +177,13 @@ CLIP = OpSpec(
 
 
 def _sigmoid_magnitude(x: Array, y: Array, units: Units) -> Array:
-    """t = exp(-x): |y|(t/(1+t) 2 ULP_exp + 1 + 2 ULP_divide); 1-y = t/(1+t)."""
-    return y * ((1 - y) * 2 * units.ulps("exp") + 1 + 2 * units.ulps("divide"))
+    """t = exp(-x): |y|(t/(1+t) 2 ULP_exp + 1 + 2 ULP_divide); 1-y = t/(1+t).
+
+    Where t overflows the compute format the result is 0, off by y < 1/largest.
+    """
+    smooth = y * ((1 - y) * 2 * units.ulps("exp") + 1 + 2 * units.ulps("divide"))
+    overflows = -x > math.log(units.without_storage().largest) - 4 * units.u_compute * abs(x)
+    return np.where(overflows, y / units.u_compute, smooth)
 
 
 def _hard_sigmoid(x: Array, alpha: float, beta: float) -> Array:

@@ -41,16 +41,14 @@ def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         out[...] = np.power(a.astype(np.float64), b)
     else:
         whole = np.power(a, np.maximum(b, 0).astype(a.dtype))
-        below = (a == 1).astype(a.dtype)
-        if a.dtype.kind == "i":
-            below -= ((a == -1) & (b % 2 != 0)).astype(a.dtype) - ((a == -1) & (b % 2 == 0))
+        unit = np.where(b % 2 == 0, 1, a)
+        below = np.where((a == 1) | (a + 1 == 0), unit, 0)
         out[...] = np.where(b < 0, below, whole)
 
 
 def _prelu(x: np.ndarray, slope: np.ndarray, out: np.ndarray) -> None:
-    scaled = x * slope
-    np.copyto(scaled, x, where=~(x < 0))
-    out[...] = scaled
+    np.multiply(x, slope, out=out)
+    np.copyto(out, x, where=~(x < 0))
 
 
 def _ufunc(function: np.ufunc) -> Into:
@@ -96,14 +94,18 @@ def _make_variadic(backend: CpuBackend, node: Node) -> Function:
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         (out,), (first, *rest) = outputs, inputs
         assert first is not None
-        count = out.dtype.type(len(inputs))
+        half = out.dtype == np.float16
+        total = np.empty(out.shape, np.float32) if half else out
+        count = total.dtype.type(len(inputs))
         if mean:
-            np.divide(first, count, out=out)
+            np.divide(first, count, out=total)
         else:
-            out[...] = first
+            total[...] = first
         for other in rest:
             assert other is not None
-            function(out, other / count if mean else other, out=out)
+            function(total, other / count if mean else other, out=total)
+        if half:
+            out[...] = total
 
     return run
 

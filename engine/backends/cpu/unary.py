@@ -163,6 +163,8 @@ def _make(backend: CpuBackend, node: Node) -> Function:
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         (x, *_), (out,) = inputs, outputs
         assert x is not None
+        if x.ndim == 0:  # arithmetic on rank 0 gives scalars, which `out=` refuses
+            x, out = x.reshape(1), out.reshape(1)
         if x.dtype == np.float16 and out.dtype == np.float16:
             wide = x.astype(np.float32)
             into(wide, wide)

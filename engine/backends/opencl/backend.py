@@ -219,7 +219,7 @@ class OpenCLBackend:
         assert array is not None
         key = (id(array), how)
         if key not in self._packed:
-            packed = np.ascontiguousarray(pack(self.stored(array)))
+            packed = np.asarray(pack(self.stored(array)), order="C")
             type_ = type_of(packed)
             storage = self.storage(packed.dtype)
             arena = self.allocate(type_.size * storage.itemsize)
@@ -264,7 +264,7 @@ class OpenCLBackend:
                 is_blocking=True,
             )
         logical = np.moveaxis(host, -1, 1) if last else host
-        return np.ascontiguousarray(logical).astype(slot.type.dtype, copy=False)
+        return np.asarray(logical, slot.type.dtype, order="C")
 
     def synchronize(self) -> None:
         """Wait for the queue."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import warnings
 from functools import cache
@@ -16,9 +17,10 @@ from engine.errors import CompileError, DeviceError
 
 @cache
 def source(family: str) -> str:
-    """The text of kernels/<family>.cl."""
+    """The text of kernels/<family>.cl, its `#include "other.cl"` lines replaced by that text."""
     folder = resources.files("engine.backends.opencl") / "kernels"
-    return (folder / f"{family}.cl").read_text()
+    text = (folder / f"{family}.cl").read_text()
+    return re.sub(r'^#include "(\w+)\.cl"$', lambda m: source(m[1]), text, flags=re.MULTILINE)
 
 
 class OpenCLContext:

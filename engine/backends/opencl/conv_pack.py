@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.backends.opencl.conv_phases import Phase
+from engine.backends.opencl.conv_phases import ONE_TAP, Phase
 
 BLOCK = 32
 """Outputs per work-item of conv_tile."""
@@ -29,6 +29,11 @@ def pack_tiles(w: np.ndarray, phase: Phase) -> np.ndarray:
     packed[:, :outputs] = w
     packed = packed.reshape(group, blocks, BLOCK, channels, kh, kw).transpose(0, 1, 4, 5, 3, 2)
     return np.concatenate([packed.ravel(), np.zeros(outside_size(channels, kw), w.dtype)])
+
+
+def pack_matrix(b: np.ndarray) -> np.ndarray:
+    """(K, N) as the weights of a convolution with one tap."""
+    return pack_tiles(b.T[None, :, :, None, None], (ONE_TAP, ONE_TAP))
 
 
 def outside_size(channels: int, kernel_w: int) -> int:

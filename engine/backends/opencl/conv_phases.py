@@ -27,6 +27,8 @@ class AxisPhase:
     count: int
 
 
+ONE_TAP = AxisPhase(range(1), 1, 1, 0, 0, 1, 1)
+"""An axis of extent 1."""
 Phase = tuple[AxisPhase, AxisPhase]
 """Rows, columns."""
 
@@ -97,17 +99,13 @@ def _conv_phases(window: Window) -> list[Phase]:
             strict=True,
         )
     ]
-    return [(_one_row() if len(axes) == 1 else axes[0], axes[-1])]
+    return [(ONE_TAP if len(axes) == 1 else axes[0], axes[-1])]
 
 
 def _conv_transpose_phases(window: Window) -> list[Phase]:
     """One phase per residue of the output position modulo the strides."""
     axes = [list(_residues(window, axis)) for axis in range(len(window.kernel))]
-    return list(product(*([[_one_row()], *axes] if len(axes) == 1 else axes)))
-
-
-def _one_row() -> AxisPhase:
-    return AxisPhase(range(1), 1, 1, 0, 0, 1, 1)
+    return list(product(*([[ONE_TAP], *axes] if len(axes) == 1 else axes)))
 
 
 def _residues(window: Window, axis: int) -> Iterator[AxisPhase]:

@@ -17,61 +17,10 @@
 //   output    pixels N * OH * OW, OH, OW, outputs per group
 //   window    kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_h, pad_w
 //   y_strides elements between images, rows and columns of y (and of residual)
-//   after     has bias, has residual, activation (below), unused
+//   after     has bias, has residual, activation (vector16.cl), unused
 //   alpha, beta  of the activation
 
-#define CONCAT_(a, b) a##b
-#define CONCAT(a, b) CONCAT_(a, b)
-#define VEC CONCAT(COMPUTE, 16)
-#define UNROLL _Pragma("unroll")
-
-#ifdef HALF_STORAGE
-#define LOAD16(p) vload_half16(0, (p))
-#define STORE16(p, v) vstore_half16_rte((v), 0, (p))
-#else
-#define LOAD16(p) vload16(0, (p))
-#define STORE16(p, v) vstore16((v), 0, (p))
-#endif
-
-// Activations. CLAMP covers none (infinite limits) and Relu (0, infinity); it keeps NaN.
-#define CLAMP 0         // min(max(v, alpha), beta)
-#define LEAKY_RELU 1    // v < 0 ? alpha v : v
-#define HARD_SIGMOID 2  // clamp(alpha v + beta, 0, 1)
-#define HARD_SWISH 3    // v clamp(v / 6 + 1/2, 0, 1)
-#define SIGMOID 4       // 1 / (1 + exp(-v))
-
-inline VEC clamped(const VEC v, const COMPUTE low, const COMPUTE high) {
-  const VEC raised = v < (VEC)low ? (VEC)low : v;
-  return raised > (VEC)high ? (VEC)high : raised;
-}
-
-inline VEC activated(const VEC v, const int kind, const COMPUTE alpha, const COMPUTE beta) {
-  const VEC zero = (VEC)(COMPUTE)0, one = (VEC)(COMPUTE)1;
-  if (kind == CLAMP) return clamped(v, alpha, beta);
-  if (kind == LEAKY_RELU) return v < zero ? alpha * v : v;
-  if (kind == HARD_SIGMOID) return clamped(alpha * v + beta, (COMPUTE)0, (COMPUTE)1);
-  if (kind == HARD_SWISH)
-    return v * clamped(v * (COMPUTE)(1.0f / 6) + (COMPUTE)0.5f, (COMPUTE)0, (COMPUTE)1);
-  return one / (one + exp(-v));
-}
-
-// The first `lanes` (1 to 16) of 16 consecutive elements; the others are 0.
-inline VEC load_some(__global const STORAGE *p, const int lanes) {
-  if (lanes >= 16) return LOAD16(p);
-  COMPUTE part[16] = {0};
-  for (int i = 0; i < lanes; ++i) part[i] = LOAD(p, i);
-  return vload16(0, part);
-}
-
-inline void store_some(__global STORAGE *p, const VEC v, const int lanes) {
-  if (lanes >= 16) {
-    STORE16(p, v);
-    return;
-  }
-  COMPUTE part[16];
-  vstore16(v, 0, part);
-  for (int i = 0; i < lanes; ++i) STORE(p, i, part[i]);
-}
+#include "vector16.cl"
 
 #define PIXELS 7
 #define VECTORS 2
@@ -107,6 +56,16 @@ inline void accumulate(VEC sums[PIXELS][VECTORS], __global const STORAGE *rows[P
     }
   }
 #undef X
+}
+
+// The same for a single row, where the others would repeat it.
+inline void accumulate_one(VEC sums[VECTORS], __global const STORAGE *row,
+                           __global const STORAGE *w, const int run) {
+  for (int i = 0; i < run; ++i, w += BLOCK) {
+    const COMPUTE x = LOAD(row, i);
+    UNROLL
+    for (int v = 0; v < VECTORS; ++v) sums[v] = x * LOAD16(w + 16 * v) + sums[v];
+  }
 }
 
 // One work-item owns PIXELS consecutive pixels by one block of BLOCK outputs of one group.
@@ -172,7 +131,10 @@ __kernel void conv_tile(__global const STORAGE *x, const long x_start, __global 
         const int is_column = is_merged || (uint)(left[m] + kw * dilation_w) < (uint)width;
         rows[m] = is_row && is_column ? x + (corner[m] + shift) : outside;
       }
-      accumulate(sums, rows, w, run);
+      if (count == 1)
+        accumulate_one(sums[0], rows[0], w, run);
+      else
+        accumulate(sums, rows, w, run);
     }
 
   const long at = (long)group * output.s3 + get_global_id(1) * BLOCK;

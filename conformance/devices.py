@@ -1,0 +1,69 @@
+"""From what a user types for a device to a forward type and a selector."""
+
+from __future__ import annotations
+
+from engine.backends import registry
+from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
+from engine.errors import ConfigError, DeviceError
+from engine.runtime import Runtime, _probe
+
+Target = tuple[ForwardType, str | None]
+"""Forward type and, for OpenCL, the selector of the device."""
+
+
+def target_of(device: str | None, runtime: Runtime) -> Target:
+    """`cpu`, an OpenCL selector, or None for the first OpenCL device that works.
+
+    Raises:
+        DeviceError: absent or ambiguous, or none works; the message lists the candidates.
+    """
+    if device is None:
+        return ForwardType.OPENCL, first_working(runtime)
+    if device.strip().lower() == "cpu":
+        return ForwardType.CPU, None
+    runtime.backend(ForwardType.OPENCL, config_of((ForwardType.OPENCL, device)))
+    return ForwardType.OPENCL, device
+
+
+def config_of(
+    target: Target,
+    precision: Precision = Precision.HIGH,
+    *,
+    keep: tuple[str, ...] = (),
+    strict: bool = False,
+) -> ScheduleConfig:
+    """The ScheduleConfig of a session on a target."""
+    forward, selector = target
+    return ScheduleConfig(
+        type=forward,
+        device=selector,
+        strict=strict,
+        save_tensors=keep,
+        backend_config=BackendConfig(precision=precision),
+    )
+
+
+def first_working(runtime: Runtime) -> str:
+    """The "platform.device" numbers of the first OpenCL device that computes a Relu rightly."""
+    tried = []
+    for numbers, info in registry.opencl_devices():
+        try:
+            _probe(runtime.backend(ForwardType.OPENCL, config_of((ForwardType.OPENCL, numbers))))
+            return numbers
+        except DeviceError as error:
+            reason = str(error).splitlines()[0]
+            tried.append(f"  {numbers}  {info.platform} / {info.name}: {reason}")
+    listed = "\n".join(tried) or "  none is installed"
+    raise DeviceError(
+        "no OpenCL device works; install a driver (pip install \"parallax-engine[pocl]\") or use "
+        f"--device cpu:\n{listed}"
+    )
+
+
+def precision_of(name: str) -> Precision:
+    """The Precision of a name; raises ConfigError."""
+    try:
+        return Precision(name.strip().lower())
+    except ValueError:
+        names = ", ".join(p.value for p in Precision)
+        raise ConfigError(f"precision {name!r}: expected one of {names}") from None

@@ -1,0 +1,133 @@
+"""Inputs for a model when the user gives none: shapes for free dimensions, seeded values."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import psutil
+
+from engine.errors import InputError
+from engine.ir.graph import Graph, Value
+from engine.ir.types import BOOL, FLOATS, TensorType
+
+Shapes = dict[str, tuple[int, ...]]
+Feeds = dict[str, np.ndarray]
+
+BATCH, IMAGE_SIDE, EXTENT = 1, 64, 16
+"""What a free dimension becomes: the first axis, the sides of an image, any other."""
+
+TRANSPARENT = frozenset(
+    {
+        *("Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity", "Transpose"),
+        *("Slice", "Expand", "Tile", "Split", "Copy", "Reorder", "Clip"),
+    }
+)
+"""Operators that hand on the integers they read, so that an index keeps its range."""
+
+
+class HasGraph(Protocol):
+    """An Interpreter, as far as this module is concerned."""
+
+    graph: Graph
+
+
+def default_shapes(graph: Graph) -> Shapes:
+    """A shape for every input, in graph order.
+
+    A free dimension becomes 1 on the first axis, 64 for height and width of a rank-4 tensor, else
+    16. A name that occurs twice gets one value: the one of its first occurrence.
+    """
+    named: dict[str, int] = {}
+    return {v.name: _concrete(v.known_type, named) for v in graph.inputs}
+
+
+def _concrete(type_: TensorType, named: dict[str, int]) -> tuple[int, ...]:
+    rank, dims = len(type_.shape), []
+    for axis, dim in enumerate(type_.shape):
+        if isinstance(dim, str):
+            side = IMAGE_SIDE if rank == 4 and axis >= 2 else EXTENT
+            dim = named.setdefault(dim, BATCH if axis == 0 else side)
+        dims.append(int(dim))
+    return tuple(dims)
+
+
+def random_inputs(
+    model: Graph | HasGraph, shapes: Mapping[str, tuple[int, ...]] | None = None, seed: int = 0
+) -> Feeds:
+    """Seeded arrays for every input, the same for the same model, shapes and seed.
+
+    Floating-point: standard normal. Integers that index a table (Gather, also through casts and
+    views): 0..rows-1. Other integers and booleans: 0 or 1, as in a mask.
+
+    Args:
+        shapes: by input name; `default_shapes` fills in those left out.
+
+    Raises:
+        InputError: an unknown name, or more memory than there is.
+    """
+    graph = model if isinstance(model, Graph) else model.graph
+    chosen = {**default_shapes(graph), **{k: tuple(v) for k, v in (shapes or {}).items()}}
+    inputs = {v.name: v for v in graph.inputs}
+    unknown = sorted(set(chosen) - set(inputs))
+    if unknown:
+        raise InputError(f"no input named {unknown[0]!r}; there are {sorted(inputs)}")
+    _check_memory({n: TensorType(v.known_type.dtype, chosen[n]) for n, v in inputs.items()})
+    return {name: _draw(value, chosen[name], seed) for name, value in inputs.items()}
+
+
+def shuffled(feeds: Mapping[str, np.ndarray], seed: int) -> Feeds:
+    """The same values in a seeded order: other inputs that are as valid as the given ones."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.permutation(array.reshape(-1)).reshape(array.shape)
+        for name, array in feeds.items()
+    }
+
+
+def _check_memory(types: Mapping[str, TensorType]) -> None:
+    free = psutil.virtual_memory().available
+    for name, type_ in types.items():
+        if any(d < 0 for d in type_.dims):
+            raise InputError(f"input {name!r}: {type_} has a negative dimension")
+        if type_.nbytes > free:
+            raise InputError(f"input {name!r}: {type_} needs {type_.nbytes} bytes, {free} are free")
+
+
+def _draw(value: Value, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    dtype = value.known_type.dtype
+    rng = np.random.default_rng([zlib.crc32(value.name.encode()), seed])
+    if dtype in FLOATS:
+        return np.asarray(rng.standard_normal(shape, dtype=np.float32)).astype(dtype)
+    if dtype == BOOL:
+        return np.asarray(rng.integers(0, 2, size=shape)).astype(np.bool_)
+    end = min(index_range(value) or 2, np.iinfo(dtype).max + 1)
+    return np.asarray(rng.integers(0, end, size=shape)).astype(dtype)
+
+
+def index_range(value: Value) -> int | None:
+    """The fewest rows of a table that `value` indexes, or None where it indexes none."""
+    found: list[int] = []
+    seen: set[int] = set()
+    frontier = [value]
+    while frontier:
+        here = frontier.pop()
+        if id(here) in seen:
+            continue
+        seen.add(id(here))
+        for node in here.uses:
+            indexes = len(node.inputs) > 1 and node.inputs[1] is here
+            if node.op_type in ("Gather", "GatherElements") and indexes:
+                found += _rows(node.inputs[0], int(node.attributes.get("axis", 0)))
+            elif node.op_type in TRANSPARENT and node.inputs[0] is here:
+                frontier += node.outputs
+    return min(found, default=None)
+
+
+def _rows(table: Value | None, axis: int) -> list[int]:
+    if table is None or table.type is None or not table.type.shape:
+        return []
+    rows = table.type.shape[axis]
+    return [rows] if isinstance(rows, int) and rows > 0 else []

@@ -1,0 +1,71 @@
+"""Accumulated error of a model's outputs against other outputs, and what half storage saturates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from conformance.report import OutputError, SaturatedConstant
+from engine.backends.protocol import Backend
+from engine.execution import Execution
+from engine.ir.types import FLOATS, type_of
+
+CLASSES_MIN = 2
+CLASSES_MIN_PER_STEP = 32
+"""A rank-3 output (batch, step, class) must have this many classes to be taken for one."""
+
+
+def output_error(name: str, got: np.ndarray, truth: np.ndarray) -> OutputError:
+    """How far `got` lies from `truth`; integers and booleans are compared as numbers."""
+    g, t = got.astype(np.float64), truth.astype(np.float64)
+    both = np.isfinite(g) & np.isfinite(t)
+    a, b = g[both], t[both]
+    norms = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+    return OutputError(
+        name=name,
+        type=str(type_of(got)),
+        max_abs=float(np.abs(a - b).max(initial=0.0)),
+        relative_l2=relative_l2(a, b),
+        cosine=float(a @ b) / norms if norms else float(np.array_equal(a, b)),
+        top1=_top1(g, t) if got.dtype in FLOATS else None,
+        overflows=int((np.isinf(g) & np.isfinite(t)).sum()),
+        nans=int((np.isnan(g) & ~np.isnan(t)).sum()),
+    )
+
+
+def relative_l2(got: np.ndarray, truth: np.ndarray) -> float:
+    """||got - truth|| / ||truth||; 0 where both are zero."""
+    error, size = float(np.linalg.norm(got - truth)), float(np.linalg.norm(truth))
+    return error / size if size else float("inf") if error else 0.0
+
+
+def _top1(got: np.ndarray, truth: np.ndarray) -> float | None:
+    shape = list(truth.shape)
+    while len(shape) > 2 and shape[-1] == 1:
+        shape.pop()
+    classes = shape[-1] if shape else 0
+    likely = (len(shape) == 2 and classes >= CLASSES_MIN) or (
+        len(shape) == 3 and classes >= CLASSES_MIN_PER_STEP
+    )
+    if not likely or truth.size == 0:
+        return None
+    a, b = got.reshape(-1, classes), truth.reshape(-1, classes)
+    return float((a.argmax(1) == b.argmax(1)).mean())
+
+
+def saturated_constants(execution: Execution, backend: Backend) -> list[SaturatedConstant]:
+    """Constants that nodes on `backend` read, with finite elements that storage cannot hold."""
+    found: dict[int, SaturatedConstant] = {}
+    for node in execution.graph.nodes:
+        if execution.backend_of(node.outputs[0]) is not backend:
+            continue
+        for value in node.inputs:
+            if value is None or value.constant is None or id(value) in found:
+                continue
+            array = value.constant
+            storage = backend.storage(array.dtype)
+            if storage not in FLOATS or storage == array.dtype:
+                continue
+            limit = float(np.finfo(storage).max)
+            count = int((np.isfinite(array) & (np.abs(array) > limit)).sum())
+            found[id(value)] = SaturatedConstant(value.name, count)
+    return [s for s in found.values() if s.elements]

@@ -1,0 +1,186 @@
+"""What `verify` returns: plain frozen data that the table, the JSON file and tests read."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from conformance.judge import Judgement, Verdict
+from engine.backends.protocol import DeviceInfo
+
+VERIFIED, OUT_OF_BOUNDS, BAD_INPUT, NOTHING_VERIFIED = range(4)
+"""Exit codes of the command line."""
+
+
+@dataclass(frozen=True)
+class NodeCheck:
+    """One output of one node (or fused group), judged on the device's own inputs.
+
+    Attributes:
+        title: what the user reads, `Conv+Relu 'name'`. index: of the step in the graph.
+        kind: "computed", "view" (shares its input's bytes) or "copy" (between backends).
+        on_device: False where the CPU backup ran instead; such a check proves nothing about
+            the device.
+        verdict: after suspects were replayed. note: what the replays said.
+    """
+
+    title: str
+    index: int
+    output: str
+    type: str
+    kind: str
+    backend: str
+    on_device: bool
+    judgement: Judgement
+    verdict: Verdict
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A few values of a tensor along its last axis, around `index`."""
+
+    name: str
+    type: str
+    index: tuple[int, ...]
+    start: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A node out of bounds, with what stands around its worst element."""
+
+    check: NodeCheck
+    inputs: tuple[Excerpt, ...]
+    output: Excerpt
+    expected: Excerpt
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """A node that ran on the CPU backup and was not verified on the device."""
+
+    title: str
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class OutputError:
+    """Accumulated error of a graph output against the CPU backend at HIGH (nothing is judged).
+
+    Attributes:
+        relative_l2: ||y - cpu|| / ||cpu||, over the elements that are finite on both sides.
+        cosine: of the flattened tensors. top1: share of equal arg max along the last axis, None
+            where that does not look like classes.
+        overflows: infinite here and finite there. nans: NaN here and not there.
+    """
+
+    name: str
+    type: str
+    max_abs: float
+    relative_l2: float
+    cosine: float
+    top1: float | None
+    overflows: int
+    nans: int
+
+
+@dataclass(frozen=True)
+class SaturatedConstant:
+    """A constant with finite elements that half storage cannot hold."""
+
+    name: str
+    elements: int
+
+
+@dataclass(frozen=True)
+class PrecisionReport:
+    """The verdict at one precision.
+
+    Attributes:
+        same_as: the requested precision whose run this one repeats (same effective precision);
+            everything else then is that run's.
+        context_bugs: how the production plan differed from the run that keeps every tensor.
+        verified: checks that ran on the device. overflows, nans: over all its tensors.
+    """
+
+    requested: str
+    effective: str
+    same_as: str | None
+    checks: tuple[NodeCheck, ...]
+    failure: Failure | None
+    fallbacks: tuple[Fallback, ...]
+    context_bugs: tuple[str, ...]
+    outputs: tuple[OutputError, ...]
+    saturated: tuple[SaturatedConstant, ...]
+    overflows: int
+    nans: int
+    undecided: int
+    seconds: float
+
+    @property
+    def verified(self) -> int:
+        """How many outputs of nodes were verified on the device."""
+        return sum(c.on_device and c.kind != "copy" for c in self.checks)
+
+    @property
+    def failures(self) -> list[NodeCheck]:
+        """Checks out of bounds, in graph order; the first one is the culprit."""
+        return [c for c in self.checks if c.verdict is Verdict.FAIL]
+
+    @property
+    def exit_code(self) -> int:
+        """VERIFIED, OUT_OF_BOUNDS or NOTHING_VERIFIED."""
+        if self.failures or self.context_bugs:
+            return OUT_OF_BOUNDS
+        return VERIFIED if self.verified else NOTHING_VERIFIED
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """Everything `verify` found out about one model on one device."""
+
+    model: str
+    device: DeviceInfo
+    seed: int
+    shapes: dict[str, tuple[int, ...]]
+    chosen_shapes: tuple[str, ...]
+    precisions: tuple[PrecisionReport, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of the precisions: out of bounds, then nothing verified, then verified."""
+        codes = {p.exit_code for p in self.precisions} or {NOTHING_VERIFIED}
+        return next(c for c in (OUT_OF_BOUNDS, NOTHING_VERIFIED, VERIFIED) if c in codes)
+
+    @property
+    def ok(self) -> bool:
+        """True when every node that ran on the device lies within its bounds."""
+        return self.exit_code == VERIFIED
+
+    def to_json(self) -> dict[str, Any]:
+        """Dicts, lists, strings and numbers; infinities and NaN are the strings Python prints."""
+        data = jsonable(self)
+        data["exit_code"] = self.exit_code
+        for entry, report in zip(data["precisions"], self.precisions, strict=True):
+            entry |= {"verified": report.verified, "exit_code": report.exit_code}
+        return data
+
+
+def jsonable(value: Any) -> Any:
+    """Frozen data as JSON types."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: jsonable(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, dict):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [jsonable(v) for v in value]
+    if isinstance(value, enum.Enum):
+        return value.name.lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

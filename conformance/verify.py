@@ -1,0 +1,210 @@
+"""verify: run a model on a device, judge every node, prove the production plan, measure the rest.
+
+The run that is judged keeps every tensor; each node is judged on the inputs that the device gave
+it, so errors do not accumulate into the verdict and the first node that fails is the culprit.
+The production plan (memory reused) must then give the same outputs, bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from conformance.devices import Target, config_of, precision_of, target_of
+from conformance.inputs import Feeds, Shapes, default_shapes, random_inputs, shuffled
+from conformance.judge import Verdict
+from conformance.nodes import Progress, check_nodes, surroundings
+from conformance.outputs import output_error, saturated_constants
+from conformance.report import Fallback, PrecisionReport, VerifyReport
+from conformance.suspects import settle
+from engine.config import ForwardType, Precision
+from engine.interpreter import Interpreter
+from engine.runtime import Runtime
+from engine.session import Session
+
+Draw = Callable[[int], Feeds]
+"""Inputs for a seed."""
+PRECISIONS = tuple(p.value for p in Precision)
+
+
+def verify(
+    model: str | Path | bytes | Interpreter,
+    *,
+    device: str | None = None,
+    precisions: Iterable[str | Precision] = PRECISIONS,
+    seed: int = 0,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    feeds: Mapping[str, np.ndarray] | Draw | None = None,
+    runtime: Runtime | None = None,
+    progress: Progress | None = None,
+) -> VerifyReport:
+    """Compare every node of a model on a device with its float64 reference.
+
+    Args:
+        device: "cpu", an OpenCL selector, or None for the first OpenCL device that works.
+        shapes: of inputs with free dimensions; `default_shapes` fills in the rest.
+        feeds: the inputs, or a function of the seed that returns them; else `random_inputs`.
+        runtime: to share contexts and programs with other sessions.
+        progress: called with a stage, done, total.
+
+    Raises:
+        ParallaxError: the model, the inputs or the device cannot be used.
+    """
+    interpreter = load(model)
+    wanted = [p if isinstance(p, Precision) else precision_of(p) for p in precisions]
+    concrete, chosen = _shapes(interpreter, shapes, feeds, seed)
+    draw = _drawer(interpreter, concrete, feeds, seed)
+    owned = Runtime() if runtime is None else None
+    try:
+        shared = runtime or owned
+        assert shared is not None
+        target = target_of(device, shared)
+        job = _Job(interpreter, target, shared, concrete, draw, seed, progress)
+        reports = job.run(wanted)
+        info = shared.backend(target[0], config_of(target)).info
+    finally:
+        if owned is not None:
+            owned.close()
+    name = interpreter.graph.name if not isinstance(model, (str, Path)) else str(model)
+    return VerifyReport(name, info, seed, concrete, chosen, tuple(reports))
+
+
+def load(model: str | Path | bytes | Interpreter) -> Interpreter:
+    """An Interpreter of whatever names a model."""
+    if isinstance(model, Interpreter):
+        return model
+    if isinstance(model, bytes):
+        return Interpreter.from_buffer(model)
+    return Interpreter.from_file(model)
+
+
+def _shapes(
+    interpreter: Interpreter,
+    shapes: Mapping[str, tuple[int, ...]] | None,
+    feeds: Mapping[str, np.ndarray] | Draw | None,
+    seed: int,
+) -> tuple[Shapes, tuple[str, ...]]:
+    """Concrete shapes of all inputs, and the names of those that this harness chose."""
+    given = {k: tuple(v) for k, v in (shapes or {}).items()}
+    if feeds is not None:
+        arrays = feeds(seed) if callable(feeds) else feeds
+        given |= {k: np.asarray(a).shape for k, a in arrays.items()}
+    free = [n for n, t in interpreter.inputs.items() if not t.is_static and n not in given]
+    return {**default_shapes(interpreter.graph), **given}, tuple(free)
+
+
+def _drawer(
+    interpreter: Interpreter,
+    shapes: Shapes,
+    feeds: Mapping[str, np.ndarray] | Draw | None,
+    first: int,
+) -> Draw:
+    """Inputs for a seed; arrays that were given are shuffled for other seeds than the first."""
+    if callable(feeds):
+        return feeds
+    if feeds is None:
+        return lambda seed: random_inputs(interpreter, shapes, seed)
+    arrays = {k: np.asarray(v) for k, v in feeds.items()}
+    return lambda seed: arrays if seed == first else shuffled(arrays, seed)
+
+
+class _Job:
+    """One model on one target; its runs share inputs and the CPU backend's outputs."""
+
+    def __init__(
+        self,
+        interpreter: Interpreter,
+        target: Target,
+        runtime: Runtime,
+        shapes: Shapes,
+        draw: Draw,
+        seed: int,
+        progress: Progress | None,
+    ) -> None:
+        self.interpreter, self.target, self.runtime = interpreter, target, runtime
+        self.shapes, self.draw, self.seed, self.progress = shapes, draw, seed, progress
+        self.feeds = draw(seed)
+        self.truth: Feeds = {}
+
+    def session(self, target: Target, precision: Precision, keep: tuple[str, ...] = ()) -> Session:
+        """A session in the shapes under test."""
+        config = config_of(target, precision, keep=keep)
+        return self.interpreter.create_session(config, self.runtime, self.shapes)
+
+    def run(self, wanted: Iterable[Precision]) -> list[PrecisionReport]:
+        """One report per precision; an effective precision is judged once."""
+        with self.session((ForwardType.CPU, None), Precision.HIGH) as session:
+            self.truth = session(self.feeds)
+        reports: list[PrecisionReport] = []
+        for precision in dict.fromkeys(wanted):
+            backend = self.runtime.backend(self.target[0], config_of(self.target, precision))
+            twin = next((r for r in reports if r.effective == backend.precision.value), None)
+            if twin is not None:
+                requested, same_as = precision.value, twin.same_as or twin.requested
+                reports.append(replace(twin, requested=requested, same_as=same_as, seconds=0.0))
+            else:
+                reports.append(self.judge(precision))
+        return reports
+
+    def judge(self, precision: Precision) -> PrecisionReport:
+        """Run with every tensor kept, judge, replay suspects, then prove the production plan."""
+        start = time.perf_counter()
+        primary = self.runtime.backend(self.target[0], config_of(self.target, precision))
+        with self.session(self.target, precision, ("*",)) as session:
+            outputs = session(self.feeds)
+            execution = session.execution
+            checks = check_nodes(execution, primary, progress=self.telling(precision))
+            checks = settle(checks, execution, self.seed)
+            first = next((c for c in checks if c.verdict is Verdict.FAIL), None)
+            failure = surroundings(execution, first) if first else None
+            saturated = saturated_constants(execution, primary)
+            fallbacks = tuple(
+                Fallback(p.node.title, p.backend, p.reason) for p in session.info.fallbacks
+            )
+        bugs = self.production(precision, outputs)
+        on_device = [c.judgement for c in checks if c.on_device]
+        return PrecisionReport(
+            requested=precision.value,
+            effective=primary.precision.value,
+            same_as=None,
+            checks=tuple(checks),
+            failure=failure,
+            fallbacks=fallbacks,
+            context_bugs=tuple(bugs),
+            outputs=tuple(output_error(n, y, self.truth[n]) for n, y in outputs.items()),
+            saturated=tuple(saturated),
+            overflows=sum(j.overflows for j in on_device),
+            nans=sum(j.nans for j in on_device),
+            undecided=sum(j.undecided for j in on_device),
+            seconds=time.perf_counter() - start,
+        )
+
+    def telling(self, precision: Precision) -> Progress | None:
+        """The caller's progress, with the precision in front."""
+        tell = self.progress
+        if tell is None:
+            return None
+        return lambda stage, done, total: tell(f"{precision.value}: {stage}", done, total)
+
+    def production(self, precision: Precision, expected: Feeds) -> list[str]:
+        """Run without kept tensors, twice with other inputs between: outputs must not change."""
+        bugs = []
+        with self.session(self.target, precision) as session:
+            for turn in ("first", "second"):
+                got = session(self.feeds)
+                bugs += [
+                    f"{turn} production run: output {name!r} differs from the run that keeps "
+                    f"every tensor in {_differing(y, expected[name])} of {y.size} elements"
+                    for name, y in got.items()
+                    if y.tobytes() != expected[name].tobytes()
+                ]
+                session.run(self.draw(self.seed + 1))
+        return bugs
+
+
+def _differing(got: np.ndarray, expected: np.ndarray) -> int:
+    return int((~((got == expected) | ((got != got) & (expected != expected)))).sum())

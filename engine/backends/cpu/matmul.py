@@ -1,0 +1,55 @@
+"""MatMul and Gemm: NumPy's matmul, which hands two-dimensional float products to BLAS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.backends.cpu.scratch import scratch
+from engine.backends.cpu.unary import activation
+from engine.ir.graph import Node
+from engine.ops.compose import epilogue_of
+from engine.ops.matmul import gemm_factors
+
+if TYPE_CHECKING:
+    from engine.backends.cpu.backend import CpuBackend, Function, Views
+
+
+def _make(backend: CpuBackend, node: Node) -> Function:
+    compute = backend.compute(node.outputs[0].known_type.dtype)
+    is_gemm = node.op_type == "Gemm"
+    turned = [is_gemm and bool(node.attributes.get(name)) for name in ("transA", "transB")]
+    alpha, beta = gemm_factors(node.attributes) if is_gemm else (1.0, 1.0)
+    operands = node.body[0].inputs if node.body else range(len(node.inputs))
+    addend = operands[2] if len(operands) > 2 else None
+    epilogue = epilogue_of(node)
+    end = activation(epilogue.activation, epilogue.alpha, epilogue.beta)
+
+    def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
+        y = outputs[0]
+        out = y if y.dtype == compute else scratch("matmul y", y.shape, compute)
+        a, b = (
+            (x.T if turn else x).astype(compute, copy=False)
+            for x, turn in zip(inputs[:2], turned, strict=True)
+            if x is not None
+        )
+        np.matmul(a, b, out=out)
+        if alpha != 1:
+            np.multiply(out, alpha, out=out, casting="unsafe")
+        c = None if addend is None else inputs[addend]
+        if c is not None:
+            c = c.astype(compute, copy=False)
+            out += c if beta == 1 else (c * beta).astype(compute, copy=False)
+        if epilogue.residual is not None:
+            out += inputs[epilogue.residual]
+        if end is not None:
+            end(out, out)
+        if out is not y:
+            y[...] = out
+
+    return run
+
+
+KERNELS = {"MatMul": _make, "Gemm": _make}

@@ -1,0 +1,223 @@
+"""From GraphProto and inlined nodes to engine.ir.Graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, ValueInfoProto
+
+from engine.errors import GraphError, ModelError, UnsupportedError
+from engine.ir.graph import Graph, Node, Value
+from engine.ir.types import Dim, TensorType
+from engine.onnx_import.attributes import check_against_schema, decode_attribute
+from engine.onnx_import.opsets import Form, to_newest
+from engine.onnx_import.raw_node import RawNode
+from engine.onnx_import.tensors import array_of, check_dims, dtype_of
+from engine.onnx_import.topology import near
+
+FILL_NBYTES_MAX = 64 * 2**20
+"""Larger ConstantOfShape results are stride-0 views of their one element."""
+
+ANONYMOUS = frozenset(("?", "*", "-1", "None"))
+"""Names by which exporters say "unknown": two of them are not the same dimension."""
+
+
+class Builder:
+    """Collects values by name while nodes are added; implements `opsets.Emitter`."""
+
+    def __init__(self, name: str, opset: int) -> None:
+        self.graph = Graph(name)
+        self.graph.opset = opset
+        self._values: dict[str, Value] = {}
+        self._reads: set[str] = set()
+        self._node_names: Counter[str] = Counter()
+
+    # ----------------------------------------------------------------- inputs, constants
+    def add_initialisers(self, tensors: Iterable[TensorProto], folder: Path | None) -> None:
+        """Every initialiser becomes a constant."""
+        for tensor in tensors:
+            if not tensor.name:
+                raise ModelError("an initialiser has no name: the file is damaged")
+            owner = f"initialiser '{tensor.name}'"
+            if tensor.name in self._values:
+                raise GraphError(f"{owner} is defined twice")
+            self._values[tensor.name] = self.graph.add_constant(
+                tensor.name, array_of(tensor, owner, folder)
+            )
+
+    def add_inputs(self, infos: Sequence[ValueInfoProto]) -> None:
+        """Graph inputs; those that have an initialiser are constants already."""
+        taken = {d.dim_param for i in infos for d in i.type.tensor_type.shape.dim if d.dim_param}
+        seen: set[str] = set()
+        for info in infos:
+            if not info.name or info.name in seen:
+                raise GraphError(f"graph input '{info.name}' is defined twice, or has no name")
+            seen.add(info.name)
+            if info.name not in self._values:
+                self._values[info.name] = self.graph.add_input(info.name, _input_type(info, taken))
+
+    def constant(self, name: str, array: np.ndarray) -> Value:
+        """A new constant; the name is made unique."""
+        return self.graph.add_constant(name, array)
+
+    # ----------------------------------------------------------------- nodes
+    def reserve(self, nodes: Sequence[RawNode], outputs: Iterable[str]) -> None:
+        """Announce all nodes, so that names made on the way cannot meet later ones."""
+        self._reads = {name for node in nodes for name in node.inputs} | set(outputs)
+        defined = set(self._values)
+        for node in nodes:
+            for name in filter(None, node.outputs):
+                if name in defined:
+                    raise GraphError(f"{node.title}: value '{name}' is defined a second time")
+                defined.add(name)
+        self._defined = defined
+
+    def is_read(self, name: str) -> bool:
+        """True when a node or the model's outputs read that name."""
+        return name in self._reads
+
+    def emit(
+        self, op_type: str, inputs: Sequence[Value | None], attributes: dict[str, Any]
+    ) -> Value:
+        """A node of the importer's own; returns its only output."""
+        node = self._add(op_type, inputs, [self._fresh(op_type.lower())], attributes, "")
+        return node.outputs[0]
+
+    def add_node(self, raw: RawNode) -> None:
+        """Check, decode, rewrite to the newest opset and append one node."""
+        inputs, outputs = _stripped(raw.inputs), self._used_outputs(raw)
+        counts = len(inputs), len(_stripped(raw.outputs))
+        check_against_schema(raw.title, raw.op_type, raw.opset, counts, raw.attributes)
+        attributes = {k: decode_attribute(a, raw.title) for k, a in raw.attributes.items()}
+        values = [self._values[name] if name else None for name in inputs]
+        if raw.op_type == "Constant":
+            self._define(outputs[0], _constant_value(raw.title, attributes))
+            return
+        form = Form(raw.title, raw.op_type, raw.opset, values, outputs, attributes)
+        filled = _filled(form)
+        if filled is not None:
+            self._define(outputs[0], filled)
+            return
+        to_newest(form, self)
+        while form.inputs and form.inputs[-1] is None:
+            form.inputs.pop()
+        names = [name or self._fresh(f"{form.outputs[0]}_unused") for name in form.outputs]
+        node = self._add(form.op_type, form.inputs, names, form.attributes, raw.name)
+        self._values.update((value.name, value) for value in node.outputs)
+
+    def set_outputs(self, infos: Iterable[ValueInfoProto]) -> None:
+        """Graph outputs by name."""
+        for info in infos:
+            if info.name not in self._values:
+                raise GraphError(
+                    f"graph output '{info.name}' is never produced{near(info.name, self._values)}"
+                )
+            value = self._values[info.name]
+            if value in self.graph.outputs:
+                raise GraphError(f"graph output '{info.name}' is listed twice")
+            self.graph.outputs.append(value)
+        if not self.graph.outputs:
+            raise ModelError(f"graph '{self.graph.name}' has no outputs: there is nothing to run")
+
+    def _used_outputs(self, raw: RawNode) -> list[str]:
+        """Trailing optional outputs that nobody reads are dropped (masks, indices)."""
+        outputs = _stripped(raw.outputs)
+        if raw.op_type in ("Split", "BatchNormalization"):
+            return outputs
+        while len(outputs) > 1 and not self.is_read(outputs[-1]):
+            outputs.pop()
+        return outputs
+
+    def _define(self, name: str, array: np.ndarray) -> None:
+        self._values[name] = self.graph.add_constant(name, array)
+
+    def _fresh(self, name: str) -> str:
+        candidate, i = self.graph.unique(name), 0
+        while candidate in self._defined:
+            i += 1
+            candidate = self.graph.unique(f"{name}_{i}")
+        return candidate
+
+    def _add(
+        self,
+        op_type: str,
+        inputs: Sequence[Value | None],
+        outputs: Sequence[str],
+        attributes: dict[str, Any],
+        name: str,
+    ) -> Node:
+        name = name or f"{op_type}_{outputs[0]}"
+        self._node_names[name] += 1
+        if self._node_names[name] > 1:
+            name = f"{name}_{self._node_names[name] - 1}"
+        return self.graph.add_node(op_type, inputs, outputs, attributes, name=name)
+
+
+def _stripped(names: Sequence[str]) -> list[str]:
+    names = list(names)
+    while names and not names[-1]:
+        names.pop()
+    return names
+
+
+def _input_type(info: ValueInfoProto, taken: set[str]) -> TensorType:
+    """Unknown dimensions (-1, 0, absent) get names of their own, `input.axis0`."""
+    owner = f"graph input '{info.name}'"
+    if not info.type.HasField("tensor_type"):
+        kind = info.type.WhichOneof("value") or "of no type"
+        raise UnsupportedError(f"{owner} is {kind}: only dense tensors are supported")
+    tensor = info.type.tensor_type
+    dtype = dtype_of(tensor.elem_type, owner)
+    if not tensor.HasField("shape"):
+        raise UnsupportedError(
+            f"{owner} has no shape, not even a rank: declare its rank with free dimensions"
+        )
+    dims: list[Dim] = []
+    for axis, dim in enumerate(tensor.shape.dim):
+        if dim.dim_value > 0:
+            dims.append(dim.dim_value)
+        elif dim.dim_value < -1:
+            raise ModelError(f"{owner}: dimension {axis} is {dim.dim_value}")
+        elif dim.dim_param and dim.dim_param not in ANONYMOUS:
+            dims.append(dim.dim_param)
+        else:
+            name = f"{info.name}.axis{axis}"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            dims.append(name)
+    check_dims([d for d in dims if isinstance(d, int)], owner)
+    return TensorType(dtype, tuple(dims))
+
+
+def _constant_value(title: str, attributes: dict[str, Any]) -> np.ndarray:
+    if len(attributes) != 1:
+        raise ModelError(f"{title}: expected exactly one value attribute, found {list(attributes)}")
+    ((kind, value),) = attributes.items()
+    if kind == "value":
+        return value
+    if kind in ("value_float", "value_floats"):
+        return np.array(value, np.float32)
+    if kind in ("value_int", "value_ints"):
+        return np.array(value, np.int64)
+    raise UnsupportedError(f"{title}: constants given by '{kind}' are not supported")
+
+
+def _filled(form: Form) -> np.ndarray | None:
+    """ConstantOfShape of a constant shape, folded here because whole weights are made of it."""
+    shape = form.inputs[0].constant if form.inputs and form.inputs[0] is not None else None
+    if form.op_type != "ConstantOfShape" or shape is None:
+        return None
+    if shape.dtype != np.int64 or shape.ndim != 1:
+        raise ModelError(f"{form.title}: shape must be int64[rank], got {shape.dtype}{shape.shape}")
+    dims = [int(d) for d in shape]
+    count = check_dims(dims, form.title)
+    element = np.asarray(form.attributes.get("value", np.zeros(1, np.float32)))
+    if element.size != 1:
+        raise ModelError(f"{form.title}: attribute 'value' has {element.size} elements, expected 1")
+    view = np.broadcast_to(element.reshape(()), dims)
+    return view if count * element.itemsize > FILL_NBYTES_MAX else np.array(view)

@@ -1,0 +1,195 @@
+"""Inlining: model-local functions, and ONNX operators that ONNX itself defines by simpler ones.
+
+Source: https://github.com/onnx/onnx/blob/main/docs/IR.md, "Functions". Each call gets its own copy
+of the body; local values are renamed to `call name/local name`, made unique.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import onnx
+from onnx import AttributeProto, FunctionProto
+
+from engine.errors import ModelError
+from engine.onnx_import.attributes import schema_of
+from engine.onnx_import.raw_node import RawNode, normal_domain, opset_versions, raw_node
+
+NODES_MAX = 1_000_000
+"""Nested functions can grow exponentially; beyond this many nodes the model is refused."""
+DEPTH_MAX = 64
+"""Functions nested deeper are refused."""
+
+Key = tuple[str, str, str]
+
+
+class Inliner:
+    """Replaces calls by bodies until only plain operators are left.
+
+    Args:
+        functions: the model's own.
+        taken: every value name of the main graph; grows by the names made here.
+        is_known: operators of the default domain that need no inlining.
+    """
+
+    def __init__(
+        self,
+        functions: Iterable[FunctionProto],
+        taken: set[str],
+        is_known: Callable[[str], bool],
+    ) -> None:
+        self._functions: dict[Key, FunctionProto] = {}
+        self._taken = taken
+        self._is_known = is_known
+        self._count = 0
+        for function in functions:
+            key = (normal_domain(function.domain), function.name, function.overload)
+            if key in self._functions:
+                raise ModelError(f"function {_shown(key)} is defined twice")
+            self._functions[key] = function
+
+    def inline(self, nodes: Sequence[RawNode], within: tuple[Key, ...] = ()) -> Iterator[RawNode]:
+        """The nodes in order, calls replaced by their bodies, recursively."""
+        for node in nodes:
+            key = (node.domain, node.op_type, node.overload)
+            body = self._functions.get(key) or self._schema_body(node)
+            if body is None:
+                self._count += 1
+                if self._count > NODES_MAX:
+                    raise ModelError(f"functions expand to more than {NODES_MAX} nodes: refused")
+                yield node
+                continue
+            if node.domain not in node.opsets:
+                raise ModelError(f"{node.title}: the model does not import domain '{node.domain}'")
+            if key in within or len(within) >= DEPTH_MAX:
+                path = " -> ".join(map(_shown, (*within, key)))
+                raise ModelError(
+                    f"{node.title}: functions call one another in a circle: {path}"
+                    if key in within
+                    else f"{node.title}: functions are nested deeper than {DEPTH_MAX}: refused"
+                )
+            yield from self.inline(self._expand(node, body), (*within, key))
+
+    def _schema_body(self, node: RawNode) -> FunctionProto | None:
+        if node.domain or self._is_known(node.op_type):
+            return None
+        return _schema_function(node.op_type, node.opset)
+
+    def _expand(self, call: RawNode, body: FunctionProto) -> list[RawNode]:
+        """One copy of the body under the call's names."""
+        for have, formal, what in (
+            (call.inputs, body.input, "inputs"),
+            (call.outputs, body.output, "outputs"),
+        ):
+            if len(have) > len(formal):
+                raise ModelError(
+                    f"{call.title} has {len(have)} {what}, its function takes {len(formal)}"
+                )
+        names = dict.fromkeys(body.input, "")
+        names.update(zip(body.input, call.inputs, strict=False))
+        passed_on: list[tuple[str, str]] = []
+        for formal, actual in zip(body.output, call.outputs, strict=False):
+            if actual and formal in names:
+                passed_on.append((formal, actual))
+            elif actual:
+                names[formal] = actual
+        opsets = opset_versions(body.opset_import, f"function '{body.name}'") or call.opsets
+        actuals = _actual_attributes(call, body)
+        copies = []
+        for proto in body.node:
+            copy = raw_node(proto, opsets)
+            copy.name = f"{_base(call)}/{copy.name or copy.op_type}"
+            copy.inputs = [self._renamed(name, names, call, reading=True) for name in copy.inputs]
+            copy.outputs = [self._renamed(name, names, call) for name in copy.outputs]
+            copy.attributes = _resolved(copy, actuals)
+            copies.append(copy)
+        for formal, actual in passed_on:
+            copies.append(RawNode("", "Identity", "", "", [names[formal]], [actual], {}, opsets))
+        return copies
+
+    def _renamed(
+        self, name: str, names: dict[str, str], call: RawNode, *, reading: bool = False
+    ) -> str:
+        if not name:
+            return ""
+        if name not in names:
+            if reading:
+                raise ModelError(
+                    f"{call.title}: the function's body reads '{name}' before it is produced"
+                )
+            base = f"{_base(call)}/{name}"
+            fresh, i = base, 0
+            while fresh in self._taken:
+                i += 1
+                fresh = f"{base}_{i}"
+            self._taken.add(fresh)
+            names[name] = fresh
+        return names[name]
+
+
+def _base(call: RawNode) -> str:
+    return call.name or next((o for o in call.outputs if o), call.op_type)
+
+
+def _shown(key: Key) -> str:
+    return "'" + "::".join(part for part in key if part) + "'"
+
+
+def _actual_attributes(call: RawNode, body: FunctionProto) -> dict[str, AttributeProto]:
+    known = {*body.attribute, *(a.name for a in body.attribute_proto)}
+    for name in call.attributes:
+        if name not in known:
+            raise ModelError(f"{call.title}: its function has no attribute '{name}'")
+    for name in body.attribute:
+        if name not in call.attributes and not call.domain == "":
+            raise ModelError(f"{call.title}: its function needs the attribute '{name}'")
+    return {a.name: a for a in body.attribute_proto} | call.attributes
+
+
+def _resolved(node: RawNode, actuals: dict[str, AttributeProto]) -> dict[str, AttributeProto]:
+    """References to the call's attributes replaced; one to an attribute not given is left out."""
+    resolved: dict[str, AttributeProto] = {}
+    for name, attribute in node.attributes.items():
+        if not attribute.ref_attr_name:
+            resolved[name] = attribute
+        elif attribute.ref_attr_name in actuals:
+            actual = AttributeProto()
+            actual.CopyFrom(actuals[attribute.ref_attr_name])
+            if actual.type != attribute.type:
+                raise ModelError(
+                    f"{node.title}: attribute '{name}' refers to "
+                    f"'{attribute.ref_attr_name}', which has another type"
+                )
+            actual.name = name
+            resolved[name] = actual
+    return resolved
+
+
+@lru_cache(maxsize=1024)
+def _schema_function(op_type: str, opset: int) -> FunctionProto | None:
+    """The body by which ONNX defines an operator at an opset, where it depends on no types."""
+    schema: Any = schema_of(op_type, opset)
+    if schema is None or not schema.has_function:
+        return None
+    versions = [v for v in schema.function_opset_versions if v <= opset]
+    if not versions:
+        return None
+    body = onnx.FunctionProto()
+    body.ParseFromString(schema.get_function_with_opset_version(max(versions)))
+    for name, attribute in schema.attributes.items():
+        if name in body.attribute and attribute.default_value.name:
+            body.attribute_proto.append(attribute.default_value)
+    return body
+
+
+def refuse_references(nodes: Iterable[RawNode]) -> None:
+    """Raise ModelError for an attribute reference outside any function."""
+    for node in nodes:
+        for attribute in node.attributes.values():
+            if attribute.ref_attr_name:
+                raise ModelError(
+                    f"{node.title}: attribute '{attribute.name}' refers to "
+                    f"'{attribute.ref_attr_name}', but the node is in no function"
+                )

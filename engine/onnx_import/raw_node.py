@@ -1,0 +1,79 @@
+"""RawNode: a NodeProto with its opset, after functions are inlined and before any value exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from onnx import AttributeProto, NodeProto, OperatorSetIdProto
+
+from engine.errors import ModelError
+
+DEFAULT_DOMAIN = ""
+
+
+@dataclass
+class RawNode:
+    """Names instead of values; "" is an omitted input or output.
+
+    Attributes:
+        opsets: domain -> version in force where the node is written (a function has its own).
+    """
+
+    name: str
+    op_type: str
+    domain: str
+    overload: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, AttributeProto]
+    opsets: dict[str, int]
+
+    @property
+    def title(self) -> str:
+        """`Conv 'name'`, by its first output where the node is anonymous."""
+        named = self.name or next((o for o in self.outputs if o), "")
+        return f"{self.op_type} '{named}'"
+
+    @property
+    def opset(self) -> int:
+        """Version of the node's domain; 0 when the file imports none."""
+        return self.opsets.get(self.domain, 0)
+
+
+def raw_node(proto: NodeProto, opsets: dict[str, int]) -> RawNode:
+    """The protobuf's fields; raises ModelError for a repeated attribute name."""
+    attributes = {a.name: a for a in proto.attribute}
+    node = RawNode(
+        proto.name,
+        proto.op_type,
+        normal_domain(proto.domain),
+        proto.overload,
+        list(proto.input),
+        list(proto.output),
+        attributes,
+        opsets,
+    )
+    if not proto.op_type:
+        raise ModelError(f"node {node.title} has no op_type: the file is damaged")
+    if len(attributes) != len(proto.attribute):
+        raise ModelError(f"{node.title}: an attribute is given twice")
+    return node
+
+
+def normal_domain(domain: str) -> str:
+    """ONNX's default domain has two spellings."""
+    return DEFAULT_DOMAIN if domain == "ai.onnx" else domain
+
+
+def opset_versions(imports: Iterable[OperatorSetIdProto], owner: str) -> dict[str, int]:
+    """Domain -> version; raises ModelError when a domain comes twice with different versions."""
+    versions: dict[str, int] = {}
+    for entry in imports:
+        domain = normal_domain(entry.domain)
+        if versions.setdefault(domain, entry.version) != entry.version:
+            raise ModelError(
+                f"{owner} imports domain '{domain}' in versions {versions[domain]} and "
+                f"{entry.version}: expected one"
+            )
+    return versions

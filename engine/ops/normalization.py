@@ -1,0 +1,384 @@
+"""BatchNormalization (inference) and the normalizations by statistics of the input's own rows.
+
+Sources: https://onnx.ai/onnx/operators/ for the formulas; `numerics.sum_of_products` for the sums.
+A *row* is what one mean and one variance are taken over. Kernels take the mean in two steps
+(Bjorck's corrected two-pass algorithm; Chan, Golub, LeVeque, "Algorithms for computing the sample
+variance", 1983): m0 = sum x / n, then c = sum (x - m0) / n, variance = sum (x - m0)^2 / n - c^2 and
+d = (x - m0) - c. So a mean of 1,000 with a deviation of 0.01 costs no digits. No kernel computes in
+half (`reduce.accumulated`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+import numpy as np
+
+from engine.errors import ShapeError, UnsupportedError
+from engine.ir.types import DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType
+from engine.ops.numerics import Error, Units, finite, magnified, sum_of_products
+from engine.ops.reduce import accumulated, normal_axis
+from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, OpSpec, Operand, Reject
+
+Array = np.ndarray
+Rows = tuple[Array, Array, Array]
+"""x as (rows, n), and scale and bias that broadcast to it."""
+
+
+def float_input(op_type: str, inputs: Sequence[Operand | None], rank: int) -> TensorType:
+    """The type of x; raises ShapeError for another dtype or fewer axes."""
+    x = inputs[0]
+    if x is None or x.type.dtype not in FLOATS or len(x.type.shape) < rank:
+        what = "missing" if x is None else str(x.type)
+        raise ShapeError(f"{op_type}: input is {what}, expected floats of rank {rank} or more")
+    return x.type
+
+
+def _per_channel(op_type: str, inputs: Sequence[Operand | None], names: Sequence[str]) -> None:
+    x = float_input(op_type, inputs, 2)
+    for name, operand in zip(names, inputs[1:], strict=False):
+        if operand is None or operand.type.dims != (x.dims[1],):
+            what = "missing" if operand is None else operand.type
+            raise ShapeError(f"{op_type}: {name} is {what}, expected shape ({x.dims[1]},)")
+
+
+def epsilon_of(attributes: Attributes) -> float:
+    """The attribute as ONNX holds it: a float, also for double tensors."""
+    return float(np.float32(attributes.get("epsilon", 1e-5)))
+
+
+# ------------------------------------------------------------------------- rows
+def normalized(rows: Rows, epsilon: float) -> tuple[Array, Array, Array]:
+    """(y, mean, 1 / sqrt(variance + epsilon)) in float64; the mean in two steps for doubles' sake."""
+    x, scale, bias = rows
+    with np.errstate(all="ignore"):
+        mean = np.mean(x, axis=1, keepdims=True)
+        rest = np.mean(x - mean, axis=1, keepdims=True)
+        d, mean = (x - mean) - rest, mean + rest
+        inverse = 1 / np.sqrt(np.mean(d * d, axis=1, keepdims=True) + epsilon)
+        return d * inverse * scale + bias, mean, inverse
+
+
+def normalized_error(rows: Rows, epsilon: float, units: Units) -> tuple[Error, Error, Error]:
+    """First-order errors of (y, mean, inverse) of the corrected two-pass algorithm.
+
+    m0 is off the mean by at most C (the error of its sum). Then, u the unit roundoff:
+    - c = sum d0 / n, |d0| <= |d| + C: E_c, the error of that sum, with d0 rounded once;
+    - d = d0 - c: u|d0| + u|d| + E_c;
+    - v = sum d0^2 / n - c^2: the error of that sum (its terms rounded three times), + 2 C E_c;
+    - r = (v + eps)^(-1/2): relative E_v / (2 (v + eps)) + u, and rsqrt's ULP row;
+    - y = d r g + b: |g| r E_d, then |d r g| times the relative error of r, two products, one sum.
+    """
+    x, scale, _ = rows
+    y, mean, inverse = normalized(rows, epsilon)
+    inner, u, n = units.without_storage(), units.u_compute, max(x.shape[1], 1)
+    divide = 2 * units.ulps("divide")
+
+    def mean_of(terms: Array, size: Array, more: float) -> Error:
+        t, s = finite(terms) / n, finite(size) / n
+        error = sum_of_products(
+            np.sum(t, axis=1, keepdims=True), np.sum(s * s, axis=1, keepdims=True),
+            np.sum(s, axis=1, keepdims=True), n, inner,
+        )  # fmt: skip
+        worst = u * (divide * finite(np.sum(t, axis=1, keepdims=True)))
+        own = u * more * np.sqrt(np.sum(s * s, axis=1, keepdims=True))
+        total = u * more * np.sum(s, axis=1, keepdims=True)
+        sigma = np.sqrt(error.sigma**2 + (worst**2 + own**2) / 3)
+        return Error(sigma, error.bound + worst + total)
+
+    first = mean_of(x, x, 0)
+    results: list[tuple[Array, Array]] = []
+    for c, kind in ((first.sigma, "sigma"), (first.bound, "bound")):
+        d = finite(x - mean)
+        d0 = d + c
+        e_c = getattr(mean_of(c + 0 * d, d0, 1), kind)
+        e_d = np.hypot(u * np.hypot(d0, d) / np.sqrt(3), e_c)
+        e_v = getattr(mean_of(d0 * d0, d0 * d0, 3), kind) + 2 * c * e_c + u * c * c
+        relative = e_v * finite(inverse) ** 2 / 2 + u
+        slope = finite(scale * inverse)
+        if kind == "sigma":
+            relative = np.hypot(relative, u * (2 * units.ulps("rsqrt") + 1) / np.sqrt(3))
+            products = d * slope * np.hypot(relative, u)
+            local = magnified(y, finite(y), units).sigma
+            results.append((np.sqrt((slope * e_d) ** 2 + products**2 + local**2), relative))
+        else:
+            relative = relative + u * (2 * units.ulps("rsqrt") + 1)
+            e_d = u * (d0 + d) + e_c
+            products = d * slope * (relative / (1 - np.minimum(relative, 0.5)) + 2 * u)
+            local = magnified(y, finite(y), units).bound
+            results.append(((slope * e_d + products) * (1 + 16 * u) + local, relative))
+    (sigma, r_sigma), (bound, r_bound) = results
+    stored = magnified(mean, finite(mean), units)
+    of_mean = Error(np.hypot(first.sigma, stored.sigma), first.bound + stored.bound)
+    kept = magnified(inverse, finite(inverse), units)
+    a = finite(inverse)
+    of_inverse = Error(np.hypot(a * r_sigma, kept.sigma), 2 * a * r_bound + kept.bound)
+    return Error(sigma, bound), of_mean, of_inverse
+
+
+def _shaped(error: Error, shape: Sequence[int]) -> Error:
+    return Error(error.sigma.reshape(shape), error.bound.reshape(shape))
+
+
+# ------------------------------------------------------------------------- LayerNormalization
+def _layer_rows(inputs: Arrays, attributes: Attributes) -> tuple[Rows, tuple[int, ...]]:
+    x, scale, bias = (*inputs, None)[:3]
+    assert x is not None and scale is not None
+    axis = normal_axis("LayerNormalization", int(attributes.get("axis", -1)), x.ndim)
+    outer, inner = x.shape[:axis], x.shape[axis:]
+    n = prod(inner)
+    full = [
+        np.broadcast_to(p, inner).reshape(1, n) for p in (scale, 0.0 if bias is None else bias)
+    ]
+    return (x.reshape(prod(outer), n), full[0], full[1]), (*outer, *[1] * len(inner))
+
+
+def _infer_layer(inputs: Sequence[Operand | None], a: Attributes) -> tuple[TensorType, ...]:
+    x = float_input("LayerNormalization", inputs, 1)
+    axis = normal_axis("LayerNormalization", int(a.get("axis", -1)), len(x.shape))
+    inner = x.dims[axis:]
+    for name, operand in zip(("scale", "bias"), inputs[1:], strict=False):
+        if operand is None:
+            continue
+        shape = operand.type.dims
+        try:
+            fits = np.broadcast_shapes(shape, inner) == inner
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ShapeError(
+                f"LayerNormalization: {name} has shape {shape}, expected {inner} "
+                f"(axis={axis} of an input of shape {x.dims})"
+            )
+    if a.get("stash_type", 1) != 1:
+        raise UnsupportedError(f"LayerNormalization: stash_type={a['stash_type']}, expected 1")
+    statistics = TensorType(FLOAT, (*x.dims[:axis], *[1] * len(inner)))
+    return (x, statistics, statistics)
+
+
+def _layer(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+    rows, shape = _layer_rows(inputs, attributes)
+    y, mean, inverse = normalized(rows, epsilon_of(attributes))
+    x = inputs[0]
+    assert x is not None
+    return y.reshape(x.shape), mean.reshape(shape), inverse.reshape(shape)
+
+
+def _layer_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
+    rows, shape = _layer_rows(inputs, attributes)
+    with np.errstate(all="ignore"):
+        errors = normalized_error(
+            rows, epsilon_of(attributes), accumulated(units)
+        )
+    x = inputs[0]
+    assert x is not None
+    return _shaped(errors[0], x.shape), _shaped(errors[1], shape), _shaped(errors[2], shape)
+
+
+def hard_rows(choose: Choose, shape: Sequence[int]) -> Array:
+    """Ordinary values, a large offset with a small deviation, constant rows, large values."""
+    kind = choose.one_of(("plain", "offset", "constant", "large"))
+    dtype = choose.one_of((FLOAT, FLOAT, FLOAT16, DOUBLE))
+    if kind == "offset":
+        return (choose.tensor(shape, DOUBLE, -0.01, 0.01) + 1000.0).astype(dtype)
+    if kind == "constant":
+        return np.full(shape, 1000.0 / 3, dtype)
+    return choose.tensor(shape, dtype, *((-4.0, 4.0) if kind == "plain" else (-1000.0, 1000.0)))
+
+
+def _layer_example(choose: Choose) -> Call:
+    shape = choose.shape((1, 4))
+    axis = choose.integer(0, len(shape) - 1)
+    x = hard_rows(choose, shape)
+    scale = choose.tensor(shape[axis:], x.dtype, -2.0, 2.0)
+    bias = (choose.tensor(shape[axis:], x.dtype),) if choose.integer(0, 1) else ()
+    epsilon = {"epsilon": choose.one_of((1e-12, 1e-6))} if choose.integer(0, 1) else {}
+    return Call((x, scale, *bias), {"axis": axis - len(shape) * choose.integer(0, 1), **epsilon})
+
+
+def _layer_grow(choose: Choose, x: TensorType) -> Growth | None:
+    if x.dtype not in FLOATS or not x.shape:
+        return None
+    inner = x.dims[-1:]
+    scale, bias = choose.tensor(inner, x.dtype, -2.0, 2.0), choose.tensor(inner, x.dtype)
+    return Growth((HERE, scale, bias) if choose.integer(0, 1) else (HERE, scale), {"axis": -1})
+
+
+LAYER = OpSpec(
+    "LayerNormalization",
+    (2, 3),
+    _infer_layer,
+    _layer,
+    _layer_error,
+    _layer_example,
+    grow=_layer_grow,
+    edges=(
+        lambda: Call((np.zeros((0, 4), "f4"), np.ones(4, "f4"))),
+        lambda: Call((np.array([[1, np.nan, 2], [1, 2, np.inf]], "f4"), np.ones(3, "f4"))),
+        lambda: Call((np.full((2, 768), 1000.0, "f4"), np.ones(768, "f4")), note="no variance"),
+    ),
+    rejects=(
+        Reject(
+            "scale of another shape",
+            lambda: Call((np.zeros((2, 3), "f4"), np.ones(2, "f4"))),
+            "scale has shape (2,)",
+        ),
+    ),
+    flops=lambda inputs, outputs, _: 8 * outputs[0].size,
+)
+
+
+# ------------------------------------------------------------------------- by channel
+def by_channel(
+    op_type: str, groups_of: Callable[[Attributes, int], int], attributes_of: Callable[..., dict]
+) -> OpSpec:
+    """Instance- and GroupNormalization: rows are the groups of channels of one sample."""
+
+    def rows_of(inputs: Arrays, attributes: Attributes) -> Rows:
+        x, scale, bias = inputs
+        assert x is not None and scale is not None and bias is not None
+        n, channels, pixels = x.shape[0], x.shape[1], prod(x.shape[2:])
+        groups = groups_of(attributes, channels)
+        rows, row = n * groups, channels // groups * pixels
+        full = [
+            np.broadcast_to(p[None, :, None], (n, channels, pixels)).reshape(rows, row)
+            for p in (scale, bias)
+        ]
+        return x.reshape(rows, row), full[0], full[1]
+
+    def infer_types(inputs: Sequence[Operand | None], a: Attributes) -> tuple[TensorType, ...]:
+        _per_channel(op_type, inputs, ("scale", "bias"))
+        x = float_input(op_type, inputs, 2)
+        groups = groups_of(a, x.dims[1])
+        if groups < 1 or x.dims[1] % groups:
+            raise ShapeError(f"{op_type}: num_groups={groups} does not divide {x.dims[1]} channels")
+        return (x,)
+
+    def reference(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+        y = normalized(rows_of(inputs, attributes), epsilon_of(attributes))[0]
+        return (y.reshape(np.shape(inputs[0])),)
+
+    def error_model(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
+        rows, epsilon = rows_of(inputs, attributes), epsilon_of(attributes)
+        with np.errstate(all="ignore"):
+            error = normalized_error(rows, epsilon, accumulated(units))[0]
+        return (_shaped(error, np.shape(inputs[0])),)
+
+    def grow(choose: Choose, x: TensorType) -> Growth | None:
+        if x.dtype not in FLOATS or len(x.shape) < 3:
+            return None
+        channels = x.dims[1:2]
+        scale, bias = choose.tensor(channels, x.dtype, -2.0, 2.0), choose.tensor(channels, x.dtype)
+        return Growth((HERE, scale, bias), attributes_of(choose, channels[0]))
+
+    def example(choose: Choose) -> Call:
+        shape = choose.shape((3, 5), 17)
+        x = hard_rows(choose, shape)
+        scale, bias = choose.tensor(shape[1:2], x.dtype), choose.tensor(shape[1:2], x.dtype)
+        return Call((x, scale, bias), attributes_of(choose, shape[1]))
+
+    return OpSpec(
+        op_type,
+        (3, 3),
+        infer_types,
+        reference,
+        error_model,
+        example,
+        grow=grow,
+        edges=(
+            lambda: Call(
+                (np.full((1, 2, 5), 7.0, "f4"), *[np.ones(2, "f4")] * 2), {"num_groups": 1}
+            ),
+            lambda: Call((np.zeros((0, 2, 5), "f4"), *[np.ones(2, "f4")] * 2), {"num_groups": 2}),
+        ),
+        rejects=(
+            Reject(
+                "scale of another length",
+                lambda: Call((np.zeros((1, 3, 2), "f4"), *[np.ones(2, "f4")] * 2), {"num_groups": 1}),
+                "expected shape (3,)",
+            ),
+        ),
+        flops=lambda inputs, outputs, _: 8 * outputs[0].size,
+    )
+
+
+INSTANCE = by_channel("InstanceNormalization", lambda a, channels: channels, lambda c, n: {})
+GROUP = by_channel(
+    "GroupNormalization",
+    lambda a, channels: int(a.get("num_groups", 1)),
+    lambda choose, n: {"num_groups": choose.one_of([g for g in range(1, n + 1) if n % g == 0])},
+)
+
+
+# ------------------------------------------------------------------------- BatchNormalization
+def _infer_batch(inputs: Sequence[Operand | None], a: Attributes) -> tuple[TensorType, ...]:
+    if a.get("training_mode", 0):
+        raise UnsupportedError("BatchNormalization: training_mode=1; only inference is supported")
+    _per_channel("BatchNormalization", inputs, ("scale", "bias", "mean", "variance"))
+    return (float_input("BatchNormalization", inputs, 2),)
+
+
+def _batch_parts(inputs: Arrays, attributes: Attributes) -> tuple[Array, Array]:
+    """((x - mean) scale / sqrt(variance + epsilon), bias)."""
+    x, scale, bias, mean, variance = (np.asarray(v) for v in inputs)
+    column = (-1, *[1] * (x.ndim - 2))
+    with np.errstate(all="ignore"):
+        factor = scale / np.sqrt(variance + epsilon_of(attributes))
+        return (x - mean.reshape(column)) * factor.reshape(column), bias.reshape(column)
+
+
+def _batch(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+    product, bias = _batch_parts(inputs, attributes)
+    return (product + bias,)
+
+
+def _batch_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
+    """t = (x - m) s r, y = t + b: difference, v + eps (half of 2 roundings), rsqrt, two products."""
+    product, bias = _batch_parts(inputs, attributes)
+    y, units = product + bias, accumulated(units)
+    worst = finite(product) * (4 + 2 * units.ulps("rsqrt")) + finite(y)
+    return (magnified(y, worst, units),)
+
+
+def _batch_parameters(choose: Choose, channels: int, dtype: np.dtype) -> tuple[Array, ...]:
+    scale, bias, mean = (choose.tensor((channels,), dtype) for _ in range(3))
+    return scale, bias, mean, choose.tensor((channels,), dtype, 0.0, 4.0)
+
+
+def _batch_example(choose: Choose) -> Call:
+    x = hard_rows(choose, choose.shape((2, 5), 17))
+    epsilon = {"epsilon": 1e-3} if choose.integer(0, 1) else {}
+    return Call((x, *_batch_parameters(choose, x.shape[1], x.dtype)), epsilon)
+
+
+def _batch_grow(choose: Choose, x: TensorType) -> Growth | None:
+    if x.dtype not in FLOATS or len(x.shape) < 2:
+        return None
+    return Growth((HERE, *_batch_parameters(choose, x.dims[1], x.dtype)))
+
+
+BATCH = OpSpec(
+    "BatchNormalization",
+    (5, 5),
+    _infer_batch,
+    _batch,
+    _batch_error,
+    _batch_example,
+    grow=_batch_grow,
+    edges=(
+        lambda: Call((np.array([[np.nan, np.inf]], "f4"), *[np.ones(2, "f4")] * 4)),
+        lambda: Call((np.zeros((0, 2, 5), "f4"), *[np.ones(2, "f4")] * 4)),
+        lambda: Call((np.ones((1, 2, 5), "f4"), *[np.zeros(2, "f4")] * 4), note="no variance"),
+    ),
+    rejects=(
+        Reject(
+            "mean of another length",
+            lambda: Call((np.zeros((1, 2, 2), "f4"), *[np.ones(2, "f4")] * 2, *[np.ones(3, "f4")] * 2)),
+            "mean is float32[3]",
+        ),
+    ),
+    flops=lambda inputs, outputs, _: 2 * outputs[0].size,
+)  # fmt: skip
+
+SPECS: tuple[OpSpec, ...] = (BATCH, LAYER, INSTANCE, GROUP)

@@ -1,0 +1,270 @@
+"""MaxPool, AveragePool, GlobalMaxPool, GlobalAveragePool over any number of spatial axes.
+
+Source: https://onnx.ai/onnx/operators/ (MaxPool-22, AveragePool-22). x (N, C, *spatial), y (N, C, *outputs).
+With ceil_mode the last window starts inside the input or its begin padding (PyTorch's rule, ONNX
+issue 5711). An average with count_include_pad counts padding, not what lies beyond it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+
+from engine.errors import ShapeError
+from engine.ir.types import FLOAT, FLOAT16, FLOATS, TensorType
+from engine.ops.conv_window import AUTO_PADS, Window
+from engine.ops.numerics import Error, Units, exact, sum_of_products
+from engine.ops.operands import Ints, Operands, payload_of, tensor
+from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Law, OpSpec, Reject
+
+Array = np.ndarray
+MAX_DTYPES = FLOATS | {np.dtype(np.int8), np.dtype(np.uint8)}
+
+
+def _entries(op: str, attributes: Attributes, name: str, count: int, default: int) -> Ints:
+    values = tuple(int(v) for v in attributes.get(name) or (default,) * count)
+    if len(values) != count or min(values, default=default) < default:
+        raise ShapeError(f"{op}: {name}={list(values)}, expected {count} entries of at least {default}")
+    return values
+
+
+def pool_window(op: str, x: Ints, attributes: Attributes) -> Window:
+    """How the window of a MaxPool or AveragePool slides over x; raises ShapeError."""
+    rank = len(x) - 2
+    if rank < 1 or not attributes.get("kernel_shape"):
+        raise ShapeError(f"{op}: x has shape {x}; expected rank 3 or more, and kernel_shape")
+    kernel = _entries(op, attributes, "kernel_shape", rank, 1)
+    strides = _entries(op, attributes, "strides", rank, 1)
+    dilations = _entries(op, attributes, "dilations", rank, 1)
+    pads = _entries(op, attributes, "pads", 2 * rank, 0)
+    auto = attributes.get("auto_pad") or "NOTSET"
+    if auto not in AUTO_PADS:
+        raise ShapeError(f"{op}: auto_pad={auto!r} is not one of {', '.join(AUTO_PADS)}")
+    begins, ends, outputs = [], [], []
+    for axis, (size, step) in enumerate(zip(x[2:], strides, strict=True)):
+        span = (kernel[axis] - 1) * dilations[axis] + 1
+        begin, end = (pads[axis], pads[rank + axis]) if auto == "NOTSET" else (0, 0)
+        if auto.startswith("SAME"):
+            total = max(0, (-(-size // step) - 1) * step + span - size)
+            begin = total // 2 if auto == "SAME_UPPER" else total - total // 2
+            end = total - begin
+        if max(begin, end) >= span or size + begin + end < span:
+            raise ShapeError(
+                f"{op}: spatial axis {axis} of extent {size} with padding ({begin}, {end}) does not "
+                f"fit a window that spans {span}"
+            )
+        free = size + begin + end - span
+        output = free // step + 1
+        if attributes.get("ceil_mode") and auto == "NOTSET":
+            output = -(-free // step) + 1
+            output -= (output - 1) * step >= size + begin
+        begins.append(begin)
+        ends.append(end)
+        outputs.append(output)
+    return Window(kernel, strides, dilations, tuple(begins), tuple(ends), tuple(outputs), 1)
+
+
+def overhang(size: int, axis: int, window: Window) -> int:
+    """Positions beyond the end padding that the last window reaches (ceil_mode)."""
+    reach = (window.outputs[axis] - 1) * window.strides[axis] + window.spans[axis]
+    return max(0, reach - size - window.begins[axis] - window.ends[axis])
+
+
+def tap_slices(tap: Sequence[int], window: Window) -> tuple[slice, ...]:
+    """What one tap of every window reads of the padded input's spatial axes."""
+    return tuple(
+        slice(t * d, t * d + (o - 1) * s + 1, s)
+        for t, d, o, s in zip(tap, window.dilations, window.outputs, window.strides, strict=True)
+    )
+
+
+def _taps(x: Array, window: Window, fill: float, inside: float | None = None) -> Sequence[Array]:
+    """One array of y's shape per tap: x padded with `inside` (default `fill`), then with `fill`."""
+    padding = list(zip(window.begins, window.ends, strict=True))
+    beyond = [(0, overhang(n, i, window)) for i, n in enumerate(x.shape[2:])]
+    none = [(0, 0), (0, 0)]
+    padded = np.pad(x, none + padding, constant_values=fill if inside is None else inside)
+    padded = np.pad(padded, none + beyond, constant_values=fill)
+    return [padded[(..., *tap_slices(t, window))] for t in product(*map(range, window.kernel))]
+
+
+def window_counts(x: Ints, window: Window, include_pad: bool) -> Array:
+    """(1, 1, *outputs): how many positions every average divides by."""
+    ones = np.ones((1, 1, *x[2:]))
+    return np.sum(_taps(ones, window, 0, 1 if include_pad else 0), axis=0)
+
+
+def _max_pool(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+    x = inputs[0]
+    assert x is not None
+    window = pool_window("MaxPool", x.shape, attributes)
+    lowest = -np.inf if x.dtype in FLOATS else np.iinfo(x.dtype).min
+    return (np.max(np.stack(_taps(x, window, lowest)), axis=0),)
+
+
+def _average_pool(x: Array, attributes: Attributes) -> Array:
+    window = pool_window("AveragePool", x.shape, attributes)
+    counts = window_counts(x.shape, window, bool(attributes.get("count_include_pad", 0)))
+    return np.sum(np.stack(_taps(x, window, 0)), axis=0) / np.maximum(counts, 1)
+
+
+def _global_mean(x: Array, _: Attributes) -> Array:
+    return np.mean(x, axis=tuple(range(2, x.ndim)), keepdims=True)
+
+
+def _infer_pool(op: str, dtypes: frozenset) -> object:
+    def infer_types(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
+        x = tensor(op, inputs, 0, "x")
+        if x.dtype not in dtypes:
+            raise ShapeError(f"{op}: dtype {x.dtype.name} is not supported")
+        if op.startswith("Global"):
+            if len(x.dims) < 3 or 0 in x.dims[2:]:
+                raise ShapeError(f"{op}: x has shape {x.dims}; expected (N, C, spatial), none empty")
+            return (TensorType(x.dtype, (*x.dims[:2], *[1] * (len(x.dims) - 2))),)
+        window = pool_window(op, x.dims, attributes)
+        return (TensorType(x.dtype, (*x.dims[:2], *window.outputs)),)
+
+    return infer_types
+
+
+def _mean_error(mean: object, op: str) -> object:
+    """n terms summed in at least float on every device, then one division of 2.5 ULP."""
+
+    def error_model(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
+        x = inputs[0]
+        assert x is not None
+        wide = replace(units, compute=FLOAT) if units.compute == FLOAT16 else units
+        with np.errstate(all="ignore"):
+            y = mean(x, attributes)  # type: ignore[operator]
+            size = mean(abs(x), attributes)  # type: ignore[operator]
+            n = math.prod(x.shape[2:] if op.startswith("Global") else attributes["kernel_shape"])
+            squares = mean(x * x, attributes) / max(1, n)  # type: ignore[operator]
+            if not op.startswith("Global"):
+                window = pool_window(op, x.shape, attributes)
+                counts = window_counts(x.shape, window, bool(attributes.get("count_include_pad", 0)))
+                squares = squares * n / np.maximum(counts, 1)
+        summed = sum_of_products(y, squares, size, n, wide)
+        divided = 2 * wide.ulps("divide") * wide.u_compute * np.abs(np.nan_to_num(y))
+        sigma = np.sqrt(summed.sigma**2 + divided**2 / 3)
+        return (Error(sigma, summed.bound + divided * (1 + 1e-3)),)
+
+    return error_model
+
+
+def _draw_attributes(choose: Choose, op: str, spatial: Ints) -> dict[str, object]:
+    kernel = [min(n, choose.one_of((2, 3, 1, 5))) for n in spatial]
+    attributes: dict[str, object] = {"kernel_shape": tuple(kernel)}
+    if choose.integer(0, 1):
+        attributes["strides"] = tuple(choose.one_of((2, 1, 3)) for _ in spatial)
+    if choose.integer(0, 2) == 2:
+        fits = [n >= 2 * (k - 1) + 1 for n, k in zip(spatial, kernel, strict=True)]
+        attributes["dilations"] = tuple(2 if f and choose.integer(0, 1) else 1 for f in fits)
+    padding = choose.one_of(("none", "pads", "pads", "SAME_UPPER", "SAME_LOWER", "VALID"))
+    if padding == "pads":
+        attributes["pads"] = tuple(choose.integer(0, k - 1) for k in (*kernel, *kernel))
+    elif padding != "none":
+        attributes["auto_pad"] = padding
+    if choose.integer(0, 1) and "auto_pad" not in attributes:
+        attributes["ceil_mode"] = 1
+    if op == "AveragePool" and choose.integer(0, 1):
+        attributes["count_include_pad"] = 1
+    return attributes
+
+
+def _grow(op: str) -> object:
+    def grow(choose: Choose, x: TensorType) -> Growth | None:
+        dtypes = MAX_DTYPES if op in ("MaxPool", "GlobalMaxPool") else FLOATS
+        if not 3 <= len(x.dims) <= 5 or 0 in x.dims or x.dtype not in dtypes:
+            return None
+        return Growth((HERE,), {} if op.startswith("Global") else _draw_attributes(choose, op, x.dims[2:]))
+
+    return grow
+
+
+def _draw(op: str) -> object:
+    def example(choose: Choose) -> Call:
+        rank = choose.one_of((2, 1, 3))
+        sides = (1, 2, 5, 8, 17) if rank < 3 else (1, 2, 5, 7)
+        spatial = tuple(choose.one_of(sides) for _ in range(rank))
+        channels = choose.one_of((1, 3, 16, 17, 33, 64))
+        dtype = FLOAT
+        if op == "MaxPool":
+            dtype = choose.one_of((FLOAT, np.dtype(np.int8), np.dtype(np.uint8)))
+        x = payload_of(choose, (choose.integer(1, 2), channels, *spatial), dtype)
+        return Call((x,), {} if op.startswith("Global") else _draw_attributes(choose, op, spatial))
+
+    return example
+
+
+def _flipped_channels(call: Call) -> Call:
+    return Call((np.flip(np.asarray(call.inputs[0]), 1).copy(),), call.attributes)
+
+
+def _zeros(*shape: int) -> Array:
+    return np.zeros(shape, np.float32)
+
+
+_two = {"kernel_shape": (2, 2)}
+_ceil = {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (0, 1, 1, 0), "ceil_mode": 1}
+
+
+def _spec(op: str, reference: object, error_model: object, dtypes: frozenset) -> OpSpec:
+    windows = not op.startswith("Global")
+    counting = {"count_include_pad": 1} if op == "AveragePool" else {}
+    rejects = (
+        Reject("kernel", lambda: Call((_zeros(1, 1, 1, 3),), _two), "does not fit"),
+        Reject("rank", lambda: Call((_zeros(1, 1),), _two), "rank 3 or more"),
+        Reject("pads", lambda: Call((_zeros(1, 1, 4, 4),), {**_two, "pads": (2, 0, 0, 0)}), "not fit"),
+    )
+    edges = (
+        lambda: Call((np.arange(49, dtype="f4").reshape(1, 1, 7, 7),), _ceil),
+        lambda: Call((np.arange(36, dtype="f4").reshape(1, 1, 6, 6),), {**_ceil, **counting}),
+        lambda: Call((_zeros(0, 3, 4, 4),), _two),
+        lambda: Call((np.array([[[[np.nan, 1], [-np.inf, 2]]]], "f4"),), _two),
+    )
+    flops = lambda i, o, a: o[0].size * math.prod(a["kernel_shape"])  # noqa: E731
+    if not windows:
+        rejects = (Reject("empty", lambda: Call((_zeros(1, 2, 0),)), "none empty"),)
+        edges = (lambda: Call((_zeros(0, 3, 4, 4),)), lambda: Call((_zeros(1, 1, 1),)))
+        flops = lambda i, o, a: i[0].size  # noqa: E731
+    return OpSpec(
+        op,
+        (1, 1),
+        _infer_pool(op, dtypes),  # type: ignore[arg-type]
+        reference,  # type: ignore[arg-type]
+        error_model,  # type: ignore[arg-type]
+        _draw(op),  # type: ignore[arg-type]
+        grow=_grow(op),  # type: ignore[arg-type]
+        is_exact="Max" in op,
+        edges=edges,
+        rejects=rejects,
+        laws=(Law("channels reversed", _flipped_channels, lambda c, y: np.flip(y, 1)),),
+        flops=flops,
+    )
+
+
+def _global_max(inputs: Arrays, _: Attributes) -> tuple[Array, ...]:
+    x = np.asarray(inputs[0])
+    return (np.max(x, axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
+SPECS: tuple[OpSpec, ...] = (
+    _spec("MaxPool", _max_pool, lambda i, a, u: exact(*_max_pool(i, a)), MAX_DTYPES),
+    _spec("GlobalMaxPool", _global_max, lambda i, a, u: exact(*_global_max(i, a)), FLOATS),
+    _spec(
+        "AveragePool",
+        lambda i, a: (_average_pool(np.asarray(i[0]), a),),
+        _mean_error(_average_pool, "AveragePool"),
+        FLOATS,
+    ),
+    _spec(
+        "GlobalAveragePool",
+        lambda i, a: (_global_mean(np.asarray(i[0]), a),),
+        _mean_error(_global_mean, "GlobalAveragePool"),
+        FLOATS,
+    ),
+)

@@ -1,0 +1,339 @@
+"""Reductions over axes: sums, products, extremes, norms, and the positions of extremes.
+
+Sources: https://onnx.ai/onnx/operators/ (ReduceSum and its siblings, ArgMax); sums by
+`numerics.sum_of_products`. Kernels sum in any fixed order. *No kernel accumulates in half*: at LOW
+the arithmetic of these operators is float (`accumulated`), as sixty-six terms of 1,000 would
+already overflow; storage stays half. NaN wins every extreme, as in NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from engine.errors import ShapeError
+from engine.ir.types import (
+    BOOL,
+    DOUBLE,
+    FLOAT,
+    FLOAT16,
+    FLOATS,
+    INT32,
+    INT64,
+    NUMERIC,
+    TensorType,
+)
+from engine.ops.numerics import Error, Units, exact, finite, magnified, sum_of_products
+from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, OpSpec, Operand, Reject
+
+Array = np.ndarray
+Axes = tuple[int, ...]
+AXES_INPUT = 1
+
+
+def accumulated(units: Units) -> Units:
+    """The units of a kernel that computes in float where the precision would say half."""
+    return replace(units, compute=FLOAT) if units.compute == FLOAT16 else units
+
+
+def normal_axis(op_type: str, axis: int, rank: int) -> int:
+    """The axis in [0, rank); raises ShapeError. A scalar accepts axis 0 and -1."""
+    limit = max(rank, 1)
+    if not -limit <= axis < limit:
+        raise ShapeError(
+            f"{op_type}: axis={axis} is outside [{-limit}, {limit - 1}] for an input of rank {rank}"
+        )
+    return axis % limit
+
+
+def reduced_axes(op_type: str, rank: int, axes: Array | None, attributes: Attributes) -> Axes:
+    """The axes to reduce, ascending: all of them where none are named (unless noop is set)."""
+    if axes is None or axes.size == 0:
+        return () if attributes.get("noop_with_empty_axes", 0) else tuple(range(rank))
+    named = [normal_axis(op_type, int(a), rank) for a in axes.reshape(-1)]
+    if len(set(named)) != len(named):
+        raise ShapeError(f"{op_type}: axes {axes.tolist()} name one axis twice")
+    return tuple(sorted(a for a in named if a < rank))
+
+
+def axes_of(op_type: str, inputs: Arrays, attributes: Attributes) -> Axes:
+    """`reduced_axes` from the arrays of a call."""
+    x = inputs[0]
+    assert x is not None
+    return reduced_axes(op_type, x.ndim, inputs[1] if len(inputs) > 1 else None, attributes)
+
+
+def reduced_shape(shape: Sequence[int], axes: Axes, keepdims: bool) -> tuple[int, ...]:
+    """Extents 1 on the reduced axes, or none at all."""
+    if keepdims:
+        return tuple(1 if a in axes else d for a, d in enumerate(shape))
+    return tuple(d for a, d in enumerate(shape) if a not in axes)
+
+
+# ------------------------------------------------------------------------- formulas, over axes
+def _mean(x: Array, axes: Axes) -> Array:
+    total, n = np.sum(x, axis=axes, dtype=x.dtype, keepdims=True), _count(x, axes)
+    if x.dtype.kind == "f":
+        return total / n
+    return np.trunc(total / n).astype(x.dtype) if n else np.zeros_like(total)
+
+
+def _extreme(function: np.ufunc, worst: float) -> Callable[[Array, Axes], Array]:
+    def reduce(x: Array, axes: Axes) -> Array:
+        if x.dtype == BOOL:
+            initial: Any = worst > 0
+        elif x.dtype.kind == "f":
+            initial = worst
+        else:
+            initial = np.iinfo(x.dtype).max if worst > 0 else np.iinfo(x.dtype).min
+        return function.reduce(x, axis=axes, keepdims=True, initial=initial)
+
+    return reduce
+
+
+def _log_sum_exp(x: Array, axes: Axes) -> Array:
+    largest = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
+    shift = np.where(np.isfinite(largest), largest, 0.0)
+    return shift + np.log(np.sum(np.exp(x - shift), axis=axes, keepdims=True))
+
+
+def _sum(x: Array, axes: Axes) -> Array:
+    return np.sum(x, axis=axes, dtype=x.dtype, keepdims=True)
+
+
+def _count(x: Array, axes: Axes) -> int:
+    return int(np.prod([x.shape[a] for a in axes], dtype=np.int64))
+
+
+# ------------------------------------------------------------------------- errors, over axes
+ErrorOver = Callable[[Array, Axes, Array, Units], Error]
+
+
+def _sum_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
+    """n terms: numerics.sum_of_products."""
+    return sum_of_products(y, _sum(x * x, axes), _sum(abs(x), axes), _count(x, axes), units)
+
+
+def _mean_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
+    """The sum's error over n, and the division: one more rounded quantity in sum_of_products."""
+    n = max(_count(x, axes), 1)
+    t = x / n
+    error = sum_of_products(y, _sum(t * t, axes), _sum(abs(t), axes), n, units)
+    return _plus(error, 2 * units.ulps("divide") * units.u_compute * finite(y))
+
+
+def _squares_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
+    """The n products are rounded too (the 2Q of sum_of_products counts them)."""
+    return sum_of_products(y, _sum(x**4, axes), _sum(x * x, axes), _count(x, axes) + 1, units)
+
+
+def _l2_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
+    """Half the relative error of the sum of squares, and sqrt's ULP row.
+
+    Squares below the subnormal floor vanish: then the result is off by the root of what is lost.
+    """
+    inner = _squares_error(x, axes, y * y, units.without_storage())
+    slope = 0.5 / np.where(y == 0, np.inf, y)
+    lost = np.sqrt((_count(x, axes) + 1) * units.without_storage().floor)
+    return _plus(_through(inner, slope, y, units, 2 * units.ulps("sqrt")), np.full(y.shape, lost))
+
+
+def _log_sum_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
+    """log(s): the error of s over |s|, and log's ULP row."""
+    total = _sum(x, axes)
+    inner = _sum_error(x, axes, total, units.without_storage())
+    slope = 1 / np.where(total == 0, np.inf, abs(total))
+    return _through(inner, slope, y, units, 2 * units.ulps("log"))
+
+
+def _log_sum_exp_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
+    """m + log(s), s = sum exp(x - m): exp_error over s, log's row on log s, and the last sum."""
+    shift = finite_maximum(x, axes)
+    total = _sum(np.exp(x - shift), axes)
+    relative = exp_sum_error(x, axes, units)
+    log = 2 * units.ulps("log") * abs(np.log(np.where(total > 0, total, 1.0)))
+    last = magnified(y, log + finite(y), units)
+    return Error(np.hypot(last.sigma, relative.sigma), last.bound + relative.bound)
+
+
+def finite_maximum(x: Array, axes: Axes) -> Array:
+    """The largest element over `axes` (kept as extents 1), 0 where that is not finite."""
+    largest = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
+    return np.where(np.isfinite(largest), largest, 0.0)
+
+
+def exp_sum_error(x: Array, axes: Axes, units: Units) -> Error:
+    """*Relative* error of s = sum exp(x - m), m the maximum.
+
+    x - m is rounded (|x - m| u_c relative in exp), exp has its ULP row, and the sum of n terms
+    p_i = exp(x_i - m)/s, which add up to 1, is sum_of_products'.
+    """
+    shift = finite_maximum(x, axes)
+    distance = np.where(np.isfinite(x), shift - x, 0.0)
+    e = np.where(np.isfinite(x), np.exp(x - shift), 0.0)
+    total = _sum(e, axes)
+    p = e / np.where(total > 0, total, 1.0)
+    per_term = p * (distance + 2 * units.ulps("exp"))
+    one, uc = np.ones(total.shape), units.u_compute
+    order = sum_of_products(one, _sum(p * p, axes), one, _count(x, axes), units.without_storage())
+    sigma = np.sqrt(order.sigma**2 + uc**2 / 3 * _sum(per_term**2, axes))
+    return Error(sigma, order.bound + uc * _sum(per_term, axes) * (1 + 8 * uc))
+
+
+def _product_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
+    """n - 1 products: (1 + u)^(n-1) - 1, while no partial product leaves the normal range."""
+    n = max(_count(x, axes) - 1, 0)
+    uc, us = units.u_compute, units.u_storage
+    a = finite(y)
+    sigma = np.sqrt(a * a * (n * uc * uc + us * us) / 3 + units.floor**2)
+    bound = a * (np.expm1(n * np.log1p(uc)) + us) * (1 + us) + (1 + n) * units.floor
+    return Error(sigma, bound)
+
+
+def _plus(error: Error, worst: Array) -> Error:
+    return Error(np.hypot(error.sigma, worst / np.sqrt(3)), error.bound + worst * (1 + 1e-6))
+
+
+def _through(inner: Error, slope: Array, y: Array, units: Units, ulps: float) -> Error:
+    """f(s): |df/ds| times the error of s, and f's own rounding."""
+    slope = np.where(np.isfinite(y) & np.isfinite(slope), slope, 0.0)
+    own = magnified(y, ulps * finite(y), units)
+    return Error(np.hypot(slope * inner.sigma, own.sigma), 1.01 * slope * inner.bound + own.bound)
+
+
+def _exact_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
+    return exact(y)[0]
+
+
+# ------------------------------------------------------------------------- specs
+def _draw_axes(choose: Choose, rank: int) -> Array | None:
+    """Any subset of axes, negative ones among them; None, or empty, for all."""
+    kind = choose.one_of(("last", "any", "all", "empty"))
+    if kind == "all" or rank == 0:
+        return None
+    if kind == "last":
+        return np.array([-1], np.int64)
+    picked = [a - rank * choose.integer(0, 1) for a in range(rank) if choose.integer(0, 1)]
+    return np.array([] if kind == "empty" else picked, np.int64)
+
+
+def reduction(
+    op_type: str,
+    function: Callable[[Array, Axes], Array],
+    error: ErrorOver = _exact_error,
+    *,
+    dtypes: frozenset = NUMERIC,
+    domain: tuple[float, float] = (-4.0, 4.0),
+    largest: int = 33,
+    is_exact: bool = False,
+) -> OpSpec:
+    """The spec of y = function over axes; `error` for float results."""
+
+    def infer_types(
+        inputs: Sequence[Operand | None], attributes: Attributes
+    ) -> tuple[TensorType, ...]:
+        x, axes = (*inputs, None)[:2]
+        if x is None or x.type.dtype not in dtypes:
+            what = "missing" if x is None else x.type.dtype.name
+            names = ", ".join(sorted(d.name for d in dtypes))
+            raise ShapeError(f"{op_type}: input is {what}, expected one of {names}")
+        if axes is not None and axes.value is None:
+            raise ShapeError(f"{op_type}: axes must be a constant, got a computed {axes.type}")
+        shape = x.type.dims
+        over = reduced_axes(op_type, len(shape), axes.value if axes else None, attributes)
+        keep = bool(attributes.get("keepdims", 1))
+        return (TensorType(x.type.dtype, reduced_shape(shape, over, keep)),)
+
+    def evaluate(inputs: Arrays, attributes: Attributes) -> tuple[Array, Axes, Array, tuple]:
+        x = inputs[0]
+        assert x is not None
+        axes = axes_of(op_type, inputs, attributes)
+        shape = reduced_shape(x.shape, axes, bool(attributes.get("keepdims", 1)))
+        return x, axes, np.asarray(function(x, axes)), shape
+
+    def reference(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+        with np.errstate(all="ignore"):
+            _, _, y, shape = evaluate(inputs, attributes)
+        return (y.reshape(shape),)
+
+    def error_model(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
+        with np.errstate(all="ignore"):
+            x, axes, y, shape = evaluate(inputs, attributes)
+            if y.dtype != np.float64:
+                return exact(y.reshape(shape))
+            worst = error(x, axes, y, accumulated(units))
+        return (Error(worst.sigma.reshape(shape), worst.bound.reshape(shape)),)
+
+    def example(choose: Choose) -> Call:
+        dtype = choose.one_of([d for d in (FLOAT, INT64, DOUBLE, INT32, FLOAT16) if d in dtypes])
+        x = choose.tensor(choose.shape((0, 4), largest), dtype, *domain)
+        keep = {"keepdims": choose.integer(0, 1)} if choose.integer(0, 1) else {}
+        noop = {"noop_with_empty_axes": 1} if choose.integer(0, 4) == 0 else {}
+        axes = _draw_axes(choose, x.ndim)
+        return Call((x,) if axes is None else (x, axes), {**keep, **noop})
+
+    def grow(choose: Choose, x: TensorType) -> Growth | None:
+        if x.dtype not in dtypes or not x.shape or domain[0] > -1 or largest < 33:
+            return None
+        axis = choose.integer(-1, len(x.shape) - 2)
+        return Growth((HERE, np.array([axis], np.int64)), {"keepdims": 1})
+
+    edge = np.array([[np.nan, 1.0, -np.inf], [np.inf, 2.0, 3.0], [-0.0, 0.0, 6e4]], np.float32)
+    return OpSpec(
+        op_type,
+        (1, 2),
+        infer_types,
+        reference,
+        error_model,
+        example,
+        grow=grow,
+        constant_inputs=frozenset({AXES_INPUT}),
+        is_exact=is_exact,
+        edges=(
+            lambda: Call((edge, np.array([1])), note="NaN and infinities"),
+            lambda: Call((np.zeros((2, 0, 3), "f4"), np.array([1])), note="no terms"),
+            lambda: Call((np.zeros((0, 3), "f4"), np.array([1])), note="no rows"),
+            lambda: Call((np.array(2.5, "f4"),), note="rank 0"),
+            lambda: Call((edge, np.array([], "i8")), {"noop_with_empty_axes": 1}, "no axes"),
+        ),
+        rejects=(
+            Reject(
+                "axis out of range",
+                lambda: Call((np.zeros((2, 3), "f4"), np.array([2]))),
+                r"axis=2 is outside [-2, 1]",
+            ),
+            Reject(
+                "axis twice",
+                lambda: Call((np.zeros((2, 3), "f4"), np.array([1, -1]))),
+                "twice",
+            ),
+        ),
+        flops=lambda inputs, outputs, _: inputs[0].size if inputs[0] else 0,
+    )
+
+
+_offset: Any = {"domain": (-1000.0, 1000.0)}
+_positive: Any = {"domain": (0.0, 16.0), "dtypes": FLOATS}
+_with_bool = NUMERIC | {BOOL}
+
+SPECS: tuple[OpSpec, ...] = (
+    reduction("ReduceSum", _sum, _sum_error, is_exact=True),
+    reduction("ReduceMean", _mean, _mean_error, **_offset),
+    reduction("ReduceMax", _extreme(np.maximum, -np.inf), dtypes=_with_bool, is_exact=True),
+    reduction("ReduceMin", _extreme(np.minimum, np.inf), dtypes=_with_bool, is_exact=True),
+    reduction(
+        "ReduceProd",
+        lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype, keepdims=True),
+        _product_error,
+        domain=(-1.25, 1.25),
+        largest=5,
+    ),
+    reduction("ReduceL1", lambda x, axes: _sum(abs(x), axes), _sum_error, is_exact=True),
+    reduction("ReduceL2", lambda x, axes: np.sqrt(_sum(x * x, axes)), _l2_error, dtypes=FLOATS),
+    reduction("ReduceSumSquare", lambda x, axes: _sum(x * x, axes), _squares_error, is_exact=True),
+    reduction("ReduceLogSum", lambda x, axes: np.log(_sum(x, axes)), _log_sum_error, **_positive),
+    reduction("ReduceLogSumExp", _log_sum_exp, _log_sum_exp_error, dtypes=FLOATS, **_offset),
+)

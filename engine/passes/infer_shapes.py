@@ -1,0 +1,37 @@
+"""infer_shapes: the type of every value, and the value of all that is known before a run."""
+
+from __future__ import annotations
+
+from engine.errors import GraphError
+from engine.ir.graph import Graph
+from engine.passes.base import Pass, require_types
+from engine.passes.evaluate import compute, infer_node, is_computable
+
+
+def infer_shapes(graph: Graph) -> None:
+    """One sweep in topological order.
+
+    Values that turn out constant (shape arithmetic, mostly) become constants on the way, because
+    later types depend on them; their producers stay until fold_constants removes them.
+
+    Raises:
+        ShapeError: an operator refuses its inputs; prefixed with the node's title.
+        UnsupportedError: an operator without a spec.
+    """
+    for node in graph.nodes:
+        types = infer_node(node)
+        for out, type_ in zip(node.outputs, types, strict=True):
+            out.type = type_
+        if is_computable(node):
+            arrays = compute(node, types)
+            for out, array in zip(node.outputs, arrays or (), strict=False):
+                graph.make_constant(out, array)
+
+
+def _require_static_inputs(graph: Graph) -> None:
+    for value in graph.inputs:
+        if not value.known_type.is_static:
+            raise GraphError(f"input '{value.name}' has type {value.type}: bind_shapes first")
+
+
+INFER_SHAPES = Pass("infer_shapes", infer_shapes, _require_static_inputs, require_types)

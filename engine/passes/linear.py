@@ -1,0 +1,96 @@
+"""Conv, ConvTranspose and Gemm seen alike: weights with an output-channel axis, plus a bias."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.ir.graph import Node, Value
+
+LINEAR = frozenset(("Conv", "ConvTranspose", "Gemm"))
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear node with constant weights.
+
+    Attributes:
+        channels: extent of axis 1 of the output.
+        rank: of the output.
+        bias: float64[channels] as it is added to the output (Gemm's beta applied), or None.
+    """
+
+    node: Node
+    weight: Value
+    array: np.ndarray
+    channels: int
+    rank: int
+    bias: np.ndarray | None
+
+    def scaled(self, factor: np.ndarray) -> np.ndarray:
+        """The weights with output channel m multiplied by factor[m]; float64, same shape."""
+        w: np.ndarray = self.array.astype(np.float64)
+        if self.node.op_type == "Conv":
+            return np.asarray(w * factor.reshape(-1, *[1] * (w.ndim - 1)))
+        if self.node.op_type == "Gemm":
+            return np.asarray(
+                w * (factor[:, None] if self.node.attributes.get("transB", 0) else factor)
+            )
+        group = int(self.node.attributes.get("group", 1))
+        grouped = w.reshape(group, w.shape[0] // group, *w.shape[1:])
+        per_group = factor.reshape(group, 1, w.shape[1], *[1] * (w.ndim - 2))
+        return np.asarray((grouped * per_group).reshape(w.shape))
+
+
+def linear_of(node: Node) -> Linear | None:
+    """None unless weights are constant and the bias is absent or constant and per channel."""
+    if node.op_type not in LINEAR or node.body or len(node.inputs) < 2:
+        return None
+    weight = node.inputs[1]
+    if weight is None or weight.constant is None:
+        return None
+    w = weight.constant
+    if w.ndim < 2 or (node.op_type == "Gemm" and w.ndim != 2):
+        return None
+    channels = _channels(node, w)
+    rank = w.ndim
+    given = node.inputs[2] if len(node.inputs) > 2 else None
+    if given is None:
+        return Linear(node, weight, w, channels, rank, None)
+    if given.constant is None:
+        return None
+    if node.op_type != "Gemm":
+        bias: np.ndarray | None = given.constant.astype(np.float64)
+        return Linear(node, weight, w, channels, rank, bias) if given.constant.ndim == 1 else None
+    row = as_row(given.constant, channels)
+    if row is None:
+        return None
+    return Linear(node, weight, w, channels, rank, row * float(node.attributes.get("beta", 1.0)))
+
+
+def _channels(node: Node, w: np.ndarray) -> int:
+    if node.op_type == "Conv":
+        return int(w.shape[0])
+    if node.op_type == "ConvTranspose":
+        return int(w.shape[1]) * int(node.attributes.get("group", 1))
+    return int(w.shape[0] if node.attributes.get("transB", 0) else w.shape[1])
+
+
+def as_row(array: np.ndarray, channels: int) -> np.ndarray | None:
+    """float64[channels] for what broadcasts along the last of two axes, else None."""
+    if array.ndim > 2 or (array.ndim == 2 and array.shape[0] != 1):
+        return None
+    if array.size not in (1, channels):
+        return None
+    return np.broadcast_to(array.reshape(-1), (channels,)).astype(np.float64)
+
+
+def as_channel(array: np.ndarray, channels: int, rank: int) -> np.ndarray | None:
+    """float64[channels] for what broadcasts along axis 1 of `rank` axes, else None."""
+    if array.ndim > rank:
+        return None
+    shape = (1,) * (rank - array.ndim) + array.shape
+    if any(d != 1 for axis, d in enumerate(shape) if axis != 1) or shape[1] not in (1, channels):
+        return None
+    return np.broadcast_to(array.reshape(-1), (channels,)).astype(np.float64)

@@ -1,0 +1,1 @@
+"""The command line of Parallax: one file per sub-command, imported by nothing."""

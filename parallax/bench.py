@@ -1,0 +1,199 @@
+"""`parallax bench`: first, tuned, cached and steady latency, each in its own column."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE
+from rich.table import Table
+
+from conformance.devices import precision_of, target_of
+from conformance.inputs import Shapes, random_inputs
+from engine.config import ForwardType
+from engine.errors import ConfigError
+from engine.interpreter import Interpreter
+from engine.runtime import Runtime
+from parallax.options import (
+    DEVICE_HELP,
+    add_shape,
+    check_seed,
+    check_writable,
+    console,
+    model_files,
+    parse_shapes,
+    write_json,
+)
+from perf.arrays import save_arrays
+from perf.launch import pinned
+from perf.stages import Stages, Start, stages
+
+COLUMNS = (
+    "model",
+    "precision",
+    "first",
+    "tuned",
+    "cached",
+    "steady p50",
+    "p90 (n)",
+    "enqueue p50",
+    "busy",
+)
+EXPLANATION = (
+    "first, cached: from the file to the first outputs in a fresh process, with empty and with "
+    "filled driver caches. steady: drained queues to drained queues, inputs on the device. "
+    "enqueue: until run() returned; not a latency. busy: the device at work, union of event "
+    "intervals. All in ms."
+)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the sub-command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "bench",
+        help="true latency of models: first, cached, steady, enqueue and device busy",
+        description=__doc__,
+        epilog=EXPLANATION,
+    )
+    parser.add_argument("models", nargs="+", metavar="MODEL", help=".onnx files or folders")
+    parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the first that works)")
+    parser.add_argument(
+        "--precision", help="high, normal, low, comma-separated (default: normal; high on cpu)"
+    )
+    parser.add_argument("--runs", type=int, default=64, help="steady runs (64; p90 needs 64)")
+    parser.add_argument("--threads", type=int, help="threads and processors to use (all)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random inputs (0)")
+    add_shape(parser)
+    parser.add_argument("--json", metavar="FILE", help="write the data as JSON; - for stdout")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print; 0, or 1 for an invalid measurement. Raises ParallaxError for bad input."""
+    for option in ("runs", "threads"):
+        if getattr(args, option) is not None and getattr(args, option) < 1:
+            raise ConfigError(f"--{option} {getattr(args, option)}: expected at least 1")
+    check_seed(args.seed)
+    check_writable(args.json)
+    shapes, device = parse_shapes(args.shape), _device(args.device)
+    names = args.precision or ("high" if device == "cpu" else "normal")
+    precisions = [precision_of(name).value for name in names.split(",")]
+    measured = []
+    for path in model_files(args.models):
+        measured += list(_measure(path, device, precisions, shapes, args))
+    if args.json:
+        data = {"environment": environment(), "models": [m.to_json() for m in measured]}
+        write_json(args.json, data)
+    if args.json != "-":
+        print_table(measured)
+    return 1 if any(m.steady.invalid for m in measured) else 0
+
+
+def _device(wanted: str | None) -> str:
+    """What the measuring processes are told; raises DeviceError here rather than there."""
+    with Runtime() as runtime:
+        forward, selector = target_of(wanted, runtime)
+    return "cpu" if forward is ForwardType.CPU else str(selector)
+
+
+def _measure(
+    path: Path, device: str, precisions: Sequence[str], shapes: Shapes, args: argparse.Namespace
+) -> Iterator[Stages]:
+    with tempfile.TemporaryDirectory(prefix="parallax-bench-") as folder:
+        feeds = Path(folder) / "feeds"
+        model = Interpreter.from_file(path)
+        save_arrays(feeds, random_inputs(model, shapes, args.seed))
+        for precision in precisions:
+            print(f"measuring {path.name} at {precision}...", file=sys.stderr)
+            yield stages(
+                path,
+                feeds,
+                device=device,
+                precision=precision,
+                runs=args.runs,
+                threads=args.threads,
+            )
+
+
+def environment() -> dict[str, Any]:
+    """What a reader needs to judge the numbers: processors, and what pins or steers threads."""
+    names = sorted({*pinned(1), "OPENBLAS_CORETYPE", "POCL_AFFINITY", "CL_CONFIG_CPU_TARGET_ARCH"})
+    return {
+        "processors": os.cpu_count(),
+        "variables": {name: os.environ[name] for name in names if name in os.environ},
+        "numpy": np.__version__,
+        "clock": "time.perf_counter_ns",
+    }
+
+
+def ms(nanoseconds: int) -> str:
+    """Three significant figures, in milliseconds."""
+    value = nanoseconds / 1e6
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def print_table(measured: Sequence[Stages]) -> None:
+    """One row for each model and precision, then what the numbers do not say by themselves."""
+    out = console()
+    for device in dict.fromkeys(m.device for m in measured):
+        table = Table(title=device, title_justify="left", box=SIMPLE, pad_edge=False)
+        for i, column in enumerate(COLUMNS):
+            table.add_column(column, justify="left" if i < 2 else "right", no_wrap=True)
+        mine = [m for m in measured if m.device == device]
+        for row in mine:
+            table.add_row(*_cells(row))
+        out.print(table)
+        for row in mine:
+            for line in _remarks(row):
+                out.print(line, markup=False, soft_wrap=True)
+    out.print(EXPLANATION, style="dim")
+
+
+def _cells(row: Stages) -> list[str]:
+    steady, profile = row.steady, row.steady.profile
+    synced = steady.synced
+    busy = "-"
+    if profile is not None:
+        busy = ms(profile.median_ns("busy" if steady.asynchronous else "host_busy"))
+    return [
+        row.model,
+        row.precision,
+        ms(row.first.total_ns),
+        "-",
+        ms(row.cached.total_ns),
+        ms(synced.p50_ns) if not steady.invalid else "INVALID",
+        f"{ms(synced.p90_ns)} ({synced.n})" if not steady.invalid else "INVALID",
+        ms(steady.enqueue.p50_ns),
+        busy,
+    ]
+
+
+def _remarks(row: Stages) -> Iterator[str]:
+    head = f"{row.model} {row.precision}:"
+    yield f"{head} first = {_split(row.first)}"
+    yield f"{head} cached = {_split(row.cached)}"
+    profile = row.steady.profile
+    if profile is not None and row.steady.asynchronous:
+        yield (
+            f"{head} a profiled run of {ms(profile.median_ns('synced'))} = device busy "
+            f"{ms(profile.median_ns('busy'))} + gaps {ms(profile.median_ns('gaps'))} + before "
+            f"and after {ms(profile.median_ns('outside'))} (medians; {row.commands} commands)"
+        )
+    for violation in row.steady.invalid[:5]:
+        yield f"{head} INVALID: {violation}"
+    remarks = [r for r in row.steady.synced.remarks if "p99" not in r]
+    for note in (f"tuned: {row.tuned}", *row.notes, *row.steady.notes, *remarks):
+        yield f"{head} {note}"
+    for title, reason in row.fallbacks[:5]:
+        yield f"{head} fallback to the CPU: {title}: {reason}"
+
+
+def _split(start: Start) -> str:
+    parts = [f"{name} {ms(ns)}" for name, ns in start.sections_ns.items() if ns >= 50_000]
+    return " + ".join([*parts, f"first inference {ms(start.first_ns)}"])

@@ -1,0 +1,102 @@
+"""`parallax devices`: every OpenCL device and the CPU backend, and how to select each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from engine.backends import registry
+from engine.backends.protocol import DeviceInfo
+from engine.config import Precision
+from engine.errors import DeviceError
+from parallax.options import console, write_json
+
+EPILOG = """\
+--device of the other commands takes `cpu`, any part of a platform's or device's name that matches
+one device only, or the numbers in the first column.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the sub-command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "devices",
+        help="list every OpenCL device and the CPU backend",
+        description=__doc__,
+        epilog=EPILOG,
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List; 0 even without an OpenCL device, because the CPU backend is always there."""
+    found, problem = list_devices()
+    if args.json:
+        write_json("-", {"devices": [_entry(s, i) for s, i in found], "problem": problem})
+        return 0
+    out = console()
+    for selector, info in found:
+        out.print(_table(selector, info, out))
+    if problem:
+        print(f"parallax: OpenCL cannot be used: {problem}", file=sys.stderr)
+    return 0
+
+
+def list_devices() -> tuple[list[tuple[str, DeviceInfo]], str]:
+    """(selector, info) of every device, and why OpenCL cannot be used ("" when it can)."""
+    cpu = ("cpu", registry.cpu_backend().info)
+    try:
+        return [*registry.opencl_devices(), cpu], ""
+    except DeviceError as error:
+        return [cpu], str(error)
+
+
+def effective(selector: str, info: DeviceInfo) -> dict[str, str]:
+    """What each requested precision will be on a device."""
+    if selector == "cpu":
+        return {p.value: Precision.HIGH.value for p in Precision}
+    low = Precision.LOW if info.supports_fp16 else Precision.NORMAL
+    return {
+        p.value: low.value if p is Precision.LOW else p.value for p in Precision
+    }
+
+
+def _entry(selector: str, info: DeviceInfo) -> dict[str, Any]:
+    return {"selector": selector, **asdict(info), "precisions": effective(selector, info)}
+
+
+def _table(selector: str, info: DeviceInfo, out: Console) -> Table:
+    table = Table(
+        title=f"[bold]{selector}[/]  {info.platform} / {info.name}",
+        title_justify="left",
+        title_style="",
+        show_header=False,
+        box=None,
+        padding=(0, 2, 0, 2),
+    )
+    yes = {True: "yes", False: "no"}
+    kinds = ("fp16", info.supports_fp16), ("fp64", info.supports_fp64)
+    support = ", ".join(f"{n} {yes[b]}" for n, b in (*kinds, ("images", info.supports_images)))
+    precisions = (
+        f"{wanted} -> {got}" if wanted != got else wanted
+        for wanted, got in effective(selector, info).items()
+    )
+    rows = {
+        "select": f"--device {selector}",
+        "driver": f"{info.driver}, {info.version}",
+        "compute": f"{info.compute_units} units, {info.memory_nbytes / 2**30:.1f} GiB, "
+        f"alignment {info.alignment_nbytes} bytes",
+        "supports": support + (", flushes subnormals" if info.flushes_subnormals else ""),
+        "precision": ", ".join(precisions),
+    }
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in rows.items():
+        table.add_row(name, text)
+    return table

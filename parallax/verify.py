@@ -1,0 +1,242 @@
+"""`parallax verify`: every node of a model on a device against its float64 reference."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from conformance.devices import Target, config_of, precision_of, target_of
+from conformance.inputs import Shapes, random_inputs
+from conformance.nodes import Progress as Tell
+from conformance.report import (
+    BAD_INPUT,
+    NOTHING_VERIFIED,
+    OUT_OF_BOUNDS,
+    VERIFIED,
+    VerifyReport,
+)
+from conformance.verify import verify
+from engine.config import Precision
+from engine.errors import InputError, ParallaxError
+from engine.interpreter import Interpreter
+from engine.runtime import Runtime
+from parallax.options import (
+    DEVICE_HELP,
+    add_shape,
+    check_seed,
+    check_writable,
+    console,
+    model_files,
+    parse_shapes,
+    write_json,
+)
+from parallax.verify_table import print_latency, print_report
+from perf.latency import Latency, measure
+
+LATENCY_BUDGET_NS = 1_000_000_000
+"""Timed runs of one precision stop at about this much, and lie between 3 and 30."""
+
+EPILOG = """\
+Each node runs on the device and is judged on the device's own inputs: err/sigma compares its worst
+element with the expected rounding error (6 is the limit), err/bound with the worst case of an
+honest kernel (1 is the limit). The production plan must give the same outputs bit for bit.
+Exit codes: 0 verified, 1 out of bounds, 2 bad input or usage, 3 nothing verified.
+"""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One model's report, with a latency per precision that was run (None: not asked for)."""
+
+    report: VerifyReport
+    latency: dict[str, Latency]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report's data, with the latencies in nanoseconds."""
+        latency = {name: latency_json(entry) for name, entry in self.latency.items()}
+        return {**self.report.to_json(), "latency": latency}
+
+
+def latency_json(latency: Latency) -> dict[str, Any]:
+    """Medians in nanoseconds."""
+    profile = latency.profile
+    return {
+        "runs": latency.synced.n,
+        "enqueue_ns_median": latency.enqueue.p50_ns,
+        "device_busy_ns_median": None if profile is None else profile.median_ns("busy"),
+        "synced_ns_median": latency.synced.p50_ns,
+        "synced": asdict(latency.synced),
+        "invalid": list(latency.invalid),
+        "notes": list(latency.notes),
+    }
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the sub-command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "verify",
+        help="check every node of models on a device against derived error bounds",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("models", nargs="+", metavar="MODEL|FOLDER", help=".onnx files or folders")
+    parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the first OpenCL device)")
+    names = ",".join(p.value for p in Precision)
+    parser.add_argument("--precision", default=names, help=f"comma-separated ({names})")
+    parser.add_argument("--seed", type=int, default=0, help="of the random inputs (0)")
+    add_shape(parser)
+    parser.add_argument("--all", action="store_true", help="a line for every node, not the worst 10")
+    parser.add_argument("--json", metavar="FILE", help="write everything as JSON; - for stdout")
+    parser.add_argument("--no-latency", action="store_true", help="leave out the latency lines")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify all models and print; the exit code of the worst."""
+    check_seed(args.seed)
+    check_writable(args.json)
+    shapes = parse_shapes(args.shape)
+    precisions = list(dict.fromkeys(precision_of(name) for name in args.precision.split(",")))
+    files = model_files(args.models)
+    with Runtime() as runtime:
+        device = _selector(target_of(args.device, runtime))
+    out = Console(stderr=True, quiet=True) if args.json == "-" else console()
+    done: list[Verified] = []
+    errors: dict[str, str] = {}
+    for path in files:
+        try:
+            verified = _verify(path, device, precisions, shapes, args)
+        except ParallaxError as error:
+            if len(files) == 1:
+                raise
+            errors[str(path)] = str(error)
+            print(f"parallax: {path}: {error}", file=sys.stderr)
+            continue
+        done.append(verified)
+        _print(verified, out, show_all=args.all)
+    code = exit_code([v.report for v in done], errors)
+    if args.json:
+        models = [v.to_json() for v in done]
+        write_json(args.json, {"exit_code": code, "models": models, "errors": errors})
+    if len(files) > 1:
+        _conclude(done, errors, out)
+    return code
+
+
+def _selector(target: Target) -> str:
+    return target[1] or "cpu"
+
+
+def exit_code(reports: Sequence[VerifyReport], errors: dict[str, str]) -> int:
+    """Out of bounds, else bad input, else nothing verified, else verified."""
+    codes = {r.exit_code for r in reports} | ({BAD_INPUT} if errors else set())
+    order = (OUT_OF_BOUNDS, BAD_INPUT, NOTHING_VERIFIED, VERIFIED)
+    return next(c for c in order if c in codes)
+
+
+def _verify(
+    path: Path,
+    device: str,
+    precisions: Sequence[Precision],
+    shapes: Shapes,
+    args: argparse.Namespace,
+) -> Verified:
+    """One model on a runtime of its own, so that its weights are freed before the next."""
+    interpreter = Interpreter.from_file(path)
+    mine = _shapes_of(interpreter, shapes, several=len(args.models) > 1 or not path.samefile(args.models[0]))
+    with Runtime() as runtime, _progress(path.name) as tell:
+        report = verify(
+            interpreter,
+            device=device,
+            precisions=precisions,
+            seed=args.seed,
+            shapes=mine,
+            runtime=runtime,
+            progress=tell,
+        )
+        report = replace(report, model=str(path))
+        latency: dict[str, Latency] = {}
+        for entry in report.precisions if not args.no_latency else ():
+            if entry.same_as is None:
+                tell(f"{entry.requested}: latency", 0, 1)
+                precision = precision_of(entry.requested)
+                latency[entry.requested] = _latency(interpreter, device, precision, report, runtime)
+    return Verified(report, latency)
+
+
+def _shapes_of(interpreter: Interpreter, shapes: Shapes, *, several: bool) -> Shapes:
+    """The shapes that name inputs of this model; with one model, all must."""
+    unknown = sorted(set(shapes) - set(interpreter.inputs))
+    if unknown and not several:
+        raise InputError(
+            f"--shape: no input named {unknown[0]!r}; there are {sorted(interpreter.inputs)}"
+        )
+    return {k: v for k, v in shapes.items() if k in interpreter.inputs}
+
+
+def _latency(
+    interpreter: Interpreter,
+    device: str,
+    precision: Precision,
+    report: VerifyReport,
+    runtime: Runtime,
+) -> Latency:
+    """Of a session as an application would make it; few runs where one takes long."""
+    config = config_of(target_of(device, runtime), precision)
+    feeds = random_inputs(interpreter, report.shapes, report.seed)
+    with interpreter.create_session(config, runtime, report.shapes) as session:
+        once = measure(session, runs=1, feeds=feeds, warmup=1, profiled_runs=0).synced.p50_ns
+        runs = max(3, min(30, LATENCY_BUDGET_NS // max(once, 1)))
+        return measure(session, runs=runs, warmup=1, profiled_runs=3)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Tell]:
+    """A bar on standard error where that is a terminal."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    with bar:
+        task = bar.add_task(name, total=1)
+
+        def tell(stage: str, done: int, total: int) -> None:
+            short = stage if len(stage) <= 48 else f"{stage[:47]}…"
+            text = f"{name} {short}".replace("[", r"\[")
+            bar.update(task, description=text, completed=done, total=total)
+
+        yield tell
+
+
+def _print(verified: Verified, out: Console, *, show_all: bool) -> None:
+    report = verified.report
+    print_report(report, out, show_all=show_all)
+    for entry in report.precisions:
+        if entry.requested in verified.latency:
+            print_latency(entry, verified.latency[entry.requested], out)
+    out.print()
+
+
+def _conclude(done: Sequence[Verified], errors: dict[str, str], out: Console) -> None:
+    good = sum(v.report.ok for v in done)
+    out.print(f"[bold]{good} of {len(done) + len(errors)} models verified[/]")
+    words = {OUT_OF_BOUNDS: "out of bounds", NOTHING_VERIFIED: "nothing verified"}
+    for v in done:
+        if not v.report.ok:
+            out.print(f"  {v.report.model}: {words[v.report.exit_code]}", markup=False)
+    for path in errors:
+        out.print(f"  {path}: could not be verified (see the message above)", markup=False)

@@ -1,0 +1,62 @@
+"""Sessions without a model file: graphs of a few operators, for tests and for floors.
+
+They share one Runtime, as the sessions of a process do, and measure like an `engine.Session`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
+from engine.execution import Execution
+from engine.ir.graph import Graph
+from engine.ir.types import FLOAT, TensorType
+from engine.runtime import Runtime
+
+
+def schedule(
+    device: str, precision: Precision = Precision.HIGH, shared_context: Any = None
+) -> ScheduleConfig:
+    """The strict config of a device: "cpu", or what selects an OpenCL device."""
+    forward = ForwardType.CPU if device == "cpu" else ForwardType.OPENCL
+    return ScheduleConfig(
+        type=forward,
+        device=None if device == "cpu" else device,
+        strict=True,
+        backend_config=BackendConfig(precision=precision, shared_context=shared_context),
+    )
+
+
+def chain(op_type: str, depth: int, elements: int) -> Graph:
+    """`depth` unary operators one after the other on a vector of floats."""
+    graph = Graph(f"{op_type}_x{depth}")
+    type_ = TensorType(FLOAT, (elements,))
+    value = graph.add_input("x", type_)
+    for i in range(depth):
+        node = graph.add_node(op_type, [value], [(f"y{i}", type_)], name=f"{op_type}{i}")
+        value = node.outputs[0]
+    graph.outputs.append(value)
+    return graph
+
+
+class HandBuilt:
+    """A graph on the device of a config; what `perf.latency.measure` takes."""
+
+    def __init__(self, graph: Graph, config: ScheduleConfig, runtime: Runtime) -> None:
+        self.runtime = runtime
+        backend = runtime.backend(config.type, config)
+        self.execution = Execution(graph, {backend.name: backend}, strict=True)
+
+    def run(self, feeds: Mapping[str, np.ndarray] | None = None) -> None:
+        """Enqueue one inference."""
+        values = {value.name: value for value in self.execution.graph.inputs}
+        for name, array in (feeds or {}).items():
+            self.execution.write(values[name], array)
+        self.execution.enqueue()
+
+    def close(self) -> None:
+        """Free the arenas."""
+        self.execution.close()

@@ -1,0 +1,213 @@
+"""A fresh process that loads one model and times it on request: `python -m perf.worker`.
+
+Requests and answers are JSON, one per line, on standard input and output; while it waits for a
+request it sleeps in read(). Requests: {"do": "load" | "infer" | "synced" | "measure" | "save"}
+with the arguments of the `Arm` method of that name; the end of the input ends the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from typing import Any, Protocol, TextIO
+
+from perf.arrays import load_arrays, save_arrays
+
+
+class Arm(Protocol):
+    """One engine with one model loaded; times in ns."""
+
+    def load(self, model: str, **options: Any) -> dict[str, Any]:
+        """Read the model, make a session, run twice; says how long each stage took."""
+        ...
+
+    def infer(self, runs: int, discard: int) -> dict[str, Any]:
+        """`total_ns` of each run from host inputs to host outputs; the first ones untimed."""
+        ...
+
+    def synced(self, runs: int, discard: int) -> dict[str, Any]:
+        """`enqueue_ns` and `synced_ns` of each run on inputs that lie on the device."""
+        ...
+
+    def measure(self, runs: int) -> dict[str, Any]:
+        """A `perf.latency.Latency`."""
+        ...
+
+    def save(self, path: str) -> dict[str, Any]:
+        """Write the outputs of the first inference (`perf.arrays`)."""
+        ...
+
+
+class ParallaxArm:
+    """Parallax on one device."""
+
+    def load(
+        self,
+        model: str,
+        *,
+        device: str = "cpu",
+        precision: str = "high",
+        threads: int | None = None,
+        feeds: str,
+    ) -> dict[str, Any]:
+        """See `Arm`. device: "cpu" or an OpenCL selector; feeds: `perf.arrays` of every input."""
+        from perf.stopwatch import Stopwatch, TimedRuntime
+
+        watch = Stopwatch()
+        began = time.perf_counter_ns()
+        with watch.section("import"):
+            from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
+            from engine.interpreter import Interpreter
+        with watch.section("read"):
+            interpreter = Interpreter.from_file(model)
+        config = ScheduleConfig(
+            type=ForwardType.CPU if device == "cpu" else ForwardType.OPENCL,
+            device=None if device == "cpu" else device,
+            num_threads=threads,
+            backend_config=BackendConfig(precision=Precision(precision)),
+        )
+        self.feeds = load_arrays(feeds)
+        shapes = {name: array.shape for name, array in self.feeds.items()}
+        with watch.section("plan"):
+            self.session = interpreter.create_session(config, TimedRuntime(watch), shapes)
+        created = time.perf_counter_ns()
+        self.outputs = self.session(self.feeds)
+        first = time.perf_counter_ns()
+        self.session(self.feeds)
+        second = time.perf_counter_ns()
+        info = self.session.info
+        return {
+            "device": f"{info.device.platform} / {info.device.name}",
+            "driver": f"{info.device.driver} {info.device.version}",
+            "precision": info.precision.value,
+            "fallbacks": [[p.node.title, p.reason] for p in info.fallbacks],
+            "commands": len(self.session.execution.steps),
+            "sections_ns": watch.sections_ns,
+            "create_ns": created - began,
+            "first_ns": first - created,
+            "second_ns": second - first,
+        }
+
+    def infer(self, runs: int, discard: int = 1) -> dict[str, Any]:
+        """See `Arm`."""
+        return {"total_ns": _timed(lambda: self.session(self.feeds), runs, discard)}
+
+    def synced(self, runs: int, discard: int = 1) -> dict[str, Any]:
+        """See `Arm`."""
+        from perf.latency import quiet_gc, timed_run
+
+        with quiet_gc():
+            pairs = [timed_run(self.session) for _ in range(discard + runs)][discard:]
+        return {"enqueue_ns": [p[0] for p in pairs], "synced_ns": [p[1] for p in pairs]}
+
+    def measure(self, runs: int) -> dict[str, Any]:
+        """See `Arm`."""
+        from perf.latency import measure
+
+        return measure(self.session, runs=runs, feeds=self.feeds).to_json()
+
+    def save(self, path: str) -> dict[str, Any]:
+        """See `Arm`."""
+        save_arrays(path, self.outputs)
+        return {}
+
+
+class OrtArm:
+    """onnxruntime's CPU execution provider; `run` returns synchronised."""
+
+    def load(
+        self, model: str, *, threads: int, feeds: str, spinning: bool = True
+    ) -> dict[str, Any]:
+        """See `Arm`."""
+        began = time.perf_counter_ns()
+        import onnxruntime as ort
+
+        imported = time.perf_counter_ns()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+        self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.feeds = load_arrays(feeds)
+        created = time.perf_counter_ns()
+        outputs = self.session.run(None, self.feeds)
+        first = time.perf_counter_ns()
+        names = [output.name for output in self.session.get_outputs()]
+        self.outputs = dict(zip(names, outputs, strict=True))
+        return {
+            "device": f"onnxruntime {ort.__version__} CPUExecutionProvider",
+            "sections_ns": {"import": imported - began, "plan": created - imported},
+            "create_ns": created - began,
+            "first_ns": first - created,
+        }
+
+    def infer(self, runs: int, discard: int = 1) -> dict[str, Any]:
+        """See `Arm`."""
+        return {"total_ns": _timed(lambda: self.session.run(None, self.feeds), runs, discard)}
+
+    def synced(self, runs: int, discard: int = 1) -> dict[str, Any]:
+        """See `Arm`: `run` waits, so enqueue equals synced."""
+        total = self.infer(runs, discard)["total_ns"]
+        return {"enqueue_ns": total, "synced_ns": total}
+
+    def save(self, path: str) -> dict[str, Any]:
+        """See `Arm`."""
+        save_arrays(path, self.outputs)
+        return {}
+
+
+ARMS: dict[str, type] = {"parallax": ParallaxArm, "onnxruntime": OrtArm}
+
+
+def _timed(call: Any, runs: int, discard: int) -> list[int]:
+    from perf.latency import quiet_gc
+
+    times_ns = []
+    with quiet_gc():
+        for _ in range(discard + runs):
+            started = time.perf_counter_ns()
+            call()
+            times_ns.append(time.perf_counter_ns() - started)
+    return times_ns[discard:]
+
+
+def answer(arms: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+    """Do one request; an exception becomes {"error", "type", "traceback"}."""
+    do = request.pop("do")
+    try:
+        if do == "load":
+            arms["arm"] = ARMS[request.pop("engine", "parallax")]()
+        reply: dict[str, Any] = getattr(arms["arm"], do)(**request)
+        return reply
+    except Exception as error:  # the parent decides what it means
+        from engine.errors import ParallaxError
+
+        expected = isinstance(error, (ParallaxError, OSError, ImportError))
+        return {
+            "error": str(error),
+            "expected": expected,
+            "type": type(error).__name__,
+            "traceback": traceback.format_exc(),
+        }
+
+
+def serve(requests: TextIO, answers: TextIO) -> None:
+    """Answer line by line until the input ends."""
+    arms: dict[str, Any] = {}
+    for line in requests:
+        print(json.dumps(answer(arms, json.loads(line))), file=answers, flush=True)
+
+
+def main() -> int:
+    """Serve; what drivers print to standard output goes to standard error instead."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    serve(sys.stdin, answers)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

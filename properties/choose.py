@@ -1,0 +1,228 @@
+"""Sources of examples: hypothesis, a seed, or a tape of integers; all implement `Choose`.
+
+Tensors are never drawn element by element. A tensor is a 32-bit seed and a distribution tag, so it
+costs two draws whatever its size, and shrinks to zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from engine.ir.types import BOOL, FLOAT, FLOATS
+from engine.ops.spec import SIDES
+
+T = TypeVar("T")
+Array = np.ndarray
+Distribution = Callable[[np.random.Generator, Sequence[int], float, float], Array]
+LARGEST_SEED = 2**32 - 1
+
+
+def _constant(value: float) -> Distribution:
+    return lambda rng, shape, low, high: np.full(shape, value)
+
+
+def _integers(rng: np.random.Generator, shape: Sequence[int], low: float, high: float) -> Array:
+    """Whole numbers within -8..8."""
+    return np.rint(rng.uniform(max(low, -8.0), min(high, 8.0), shape))
+
+
+def _smooth(rng: np.random.Generator, shape: Sequence[int], low: float, high: float) -> Array:
+    return (low + high) / 2 + (high - low) / 6 * rng.standard_normal(shape)
+
+
+def _even(rng: np.random.Generator, shape: Sequence[int], low: float, high: float) -> Array:
+    return rng.uniform(low, high, shape)
+
+
+def _sparse(rng: np.random.Generator, shape: Sequence[int], low: float, high: float) -> Array:
+    """One element in eight is not zero; about as many lie on a limit."""
+    values = rng.uniform(low, high, shape)
+    limits = np.where(rng.random(shape) < 0.5, low, high)
+    values = np.where(rng.random(shape) < 0.5, values, limits)
+    return np.where(rng.random(shape) < 0.25, values, 0.0)
+
+
+def _wide(rng: np.random.Generator, shape: Sequence[int], low: float, high: float) -> Array:
+    """Magnitudes from the subnormal numbers of half up to the limits, evenly in the exponent."""
+    largest = max(abs(low), abs(high), 2.0**-20)
+    magnitude = 2.0 ** rng.uniform(-26, np.log2(largest), shape)
+    return magnitude * np.where(rng.random(shape) < 0.5, -1.0, 1.0)
+
+
+def _level(rng: np.random.Generator, shape: Sequence[int], low: float, high: float) -> Array:
+    return np.full(shape, rng.uniform(low, high))
+
+
+DISTRIBUTIONS: tuple[tuple[str, Distribution], ...] = (
+    ("zeros", _constant(0.0)),
+    ("ones", _constant(1.0)),
+    ("integers", _integers),
+    ("smooth", _smooth),
+    ("smooth", _smooth),
+    ("even", _even),
+    ("even", _even),
+    ("sparse", _sparse),
+    ("wide", _wide),
+    ("wide", _wide),
+    ("constant", _level),
+)
+"""Simplest first; the telling ones twice."""
+EQUAL_ELEMENTS = ("ones", "constant")
+EVEN = [name for name, _ in DISTRIBUTIONS].index("even")
+
+
+def build_tensor(
+    seed: int, tag: int, shape: Sequence[int], dtype: np.dtype, low: float, high: float
+) -> Array:
+    """The tensor of a seed and an index into DISTRIBUTIONS, within [low, high]."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in shape)
+    values = DISTRIBUTIONS[tag][1](rng, shape, low, high)
+    return _as_dtype(np.clip(values, low, high), np.dtype(dtype), low, high)
+
+
+def build_exact(
+    seed: int, shape: Sequence[int], dtype: np.dtype, low: float, high: float
+) -> Array:
+    """Whole numbers within -2..2, within -1..1 where [low, high] is (weights); sums stay exact."""
+    rng = np.random.default_rng(seed)
+    first, last = max(int(np.ceil(low)), -2), min(int(np.floor(high)), 2)
+    values = rng.integers(first, max(first, last), tuple(int(n) for n in shape), endpoint=True)
+    return _as_dtype(values.astype(np.float64), np.dtype(dtype), low, high)
+
+
+def _as_dtype(values: Array, dtype: np.dtype, low: float, high: float) -> Array:
+    if dtype == BOOL:
+        return np.asarray(values > (low + high) / 2)
+    if dtype in FLOATS:
+        rounded = np.asarray(values).astype(dtype)
+        least, most = np.asarray([low, high]).astype(dtype)
+        return np.asarray(np.clip(rounded, least, most))
+    limits = np.iinfo(dtype)
+    return np.asarray(np.clip(np.rint(values), limits.min, limits.max)).astype(dtype)
+
+
+class TapedChoose:
+    """What every `Choose` here shares; subclasses say where an integer comes from.
+
+    Attributes:
+        tape: every structural decision (not the seeds of tensors), so that the same structure can
+            be drawn again with other values.
+        exact: draw only small whole numbers.
+    """
+
+    def __init__(self, *, exact: bool = False) -> None:
+        self.exact = exact
+        self.tape: list[int] = []
+
+    def _pick(self, low: int, high: int) -> int:
+        raise NotImplementedError
+
+    def _seed(self) -> int:
+        raise NotImplementedError
+
+    def integer(self, low: int, high: int) -> int:
+        """An integer in [low, high], smallest first."""
+        value = self._pick(low, high) if high > low else low
+        self.tape.append(value - low)
+        return value
+
+    def one_of(self, options: Sequence[T]) -> T:
+        """One of the options, the first is the simplest."""
+        return options[self.integer(0, len(options) - 1)]
+
+    def shape(self, rank: tuple[int, int], largest: int = 33) -> tuple[int, ...]:
+        """Extents out of SIDES."""
+        sides = [s for s in SIDES if s <= largest]
+        return tuple(self.one_of(sides) for _ in range(self.integer(*rank)))
+
+    def tensor(
+        self,
+        shape: Sequence[int],
+        dtype: np.dtype = FLOAT,
+        low: float = -4.0,
+        high: float = 4.0,
+    ) -> Array:
+        """A tensor of a drawn seed and tag."""
+        tag = self._tag()
+        if self.exact:
+            return build_exact(self._seed(), shape, dtype, low, high)
+        return build_tensor(self._seed(), tag, shape, dtype, low, high)
+
+
+    def _tag(self) -> int:
+        return self.integer(0, len(DISTRIBUTIONS) - 1)
+
+
+class HypothesisChoose(TapedChoose):
+    """Draws through hypothesis, so that failures shrink."""
+
+    def __init__(self, draw: Callable[[Any], Any], *, exact: bool = False) -> None:
+        super().__init__(exact=exact)
+        self._draw = draw
+
+    def _pick(self, low: int, high: int) -> int:
+        from hypothesis import strategies as st
+
+        return int(self._draw(st.integers(low, high)))
+
+    def _seed(self) -> int:
+        return self._pick(0, LARGEST_SEED)
+
+
+class SeededChoose(TapedChoose):
+    """Draws from one seed; needs no hypothesis."""
+
+    def __init__(self, seed: int, *, exact: bool = False) -> None:
+        super().__init__(exact=exact)
+        self._random = np.random.default_rng(seed)
+
+    def _pick(self, low: int, high: int) -> int:
+        return int(self._random.integers(low, high, endpoint=True))
+
+    def _seed(self) -> int:
+        return self._pick(0, LARGEST_SEED)
+
+
+class ReplayedChoose(TapedChoose):
+    """Takes its decisions from a list of integers (0 beyond its end), tensors from `seed`.
+
+    Total: any list of non-negative integers is valid, because each is taken modulo the number of
+    options.
+
+    Args:
+        decorrelated: replace equal elements by independent ones. Rounding errors of a sum of equal
+            terms all have one sign, which no model of independent errors describes.
+    """
+
+    def __init__(
+        self,
+        decisions: Sequence[int],
+        seed: int,
+        *,
+        exact: bool = False,
+        decorrelated: bool = False,
+    ) -> None:
+        super().__init__(exact=exact)
+        self._decorrelated = decorrelated
+        self._decisions = iter(decisions)
+        self._random = np.random.default_rng(seed)
+
+    def _pick(self, low: int, high: int) -> int:
+        return low + next(self._decisions, 0) % (high - low + 1)
+
+    def integer(self, low: int, high: int) -> int:
+        """The next decision; one is used up even where there is a single option."""
+        value = self._pick(low, high)
+        self.tape.append(value - low)
+        return value
+
+    def _seed(self) -> int:
+        return int(self._random.integers(0, LARGEST_SEED, endpoint=True))
+
+    def _tag(self) -> int:
+        tag = super()._tag()
+        return EVEN if self._decorrelated and DISTRIBUTIONS[tag][0] in EQUAL_ELEMENTS else tag

@@ -1,0 +1,124 @@
+"""Claims about one operator that need no tolerance, or two runs: exactness, laws, refusals, halves."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from engine.backends.protocol import Backend
+from engine.errors import ShapeError, UnsupportedError
+from engine.ir.types import FLOAT16, FLOATS
+from engine.ops import OPERATORS
+from engine.ops.spec import Call, Law, Reject
+from properties.memory import Violation
+from properties.single import Case, check_case, expectation, run_case
+
+LARGEST_EXACT = {np.dtype(np.float16): 2.0**11, np.dtype(np.float32): 2.0**24}
+"""Whole numbers up to here are exact in a format, and so are sums that stay below."""
+
+
+def exact_limit(backend: Backend, dtype: np.dtype) -> float:
+    """The largest whole number that storage and compute of a float dtype hold exactly."""
+    formats = (backend.storage(dtype), backend.compute(dtype))
+    return min(LARGEST_EXACT.get(f, 2.0**53) for f in formats)
+
+
+def check_exact(backend: Backend, case: Case) -> bool:
+    """With small whole numbers the result equals the reference; False where that is not promised.
+
+    Not promised: sums of magnitudes that leave the range of exact integers, and results that are
+    not representable.
+    """
+    outcome = run_case(backend, case)
+    if outcome is None:
+        return False
+    references, _ = expectation(backend, outcome)
+    magnitudes = OPERATORS[case.op_type].reference(
+        [_magnitude(x) for x in outcome.inputs], case.call.attributes
+    )
+    for got, reference, size in zip(outcome.outputs, references, magnitudes, strict=True):
+        if got.dtype in FLOATS:
+            limit = exact_limit(backend, got.dtype)
+            largest = max(_largest(size), _largest(reference))
+            fitting = backend.stored(np.asarray(reference).astype(got.dtype))
+            if largest > limit or not np.array_equal(fitting, reference, equal_nan=True):
+                return False
+        if not np.array_equal(got, reference, equal_nan=got.dtype in FLOATS):
+            at = np.argwhere(~((got == reference) | ((got != got) & (reference != reference))))[0]
+            index = tuple(int(i) for i in at)
+            raise Violation(
+                f"{case} is not exact on whole numbers: at {index} got {got[index]}, "
+                f"expected {np.asarray(reference)[index]}"
+            )
+    return True
+
+
+def _magnitude(x: np.ndarray | None) -> np.ndarray | None:
+    return np.abs(x.astype(np.float64)) if x is not None and x.dtype in FLOATS else x
+
+
+def _largest(x: np.ndarray) -> float:
+    x = np.asarray(x, np.float64)
+    return float(np.max(np.abs(x[np.isfinite(x)]), initial=0.0))
+
+
+def check_law(backend: Backend, case: Case, law: Law) -> bool:
+    """op(transform(call)) = relate(op(call)) within both bounds; False where it does not apply."""
+    first = run_case(backend, case)
+    if first is None:
+        return False
+    moved = law.transform(Call(first.inputs, case.call.attributes))
+    second = None if moved is None else run_case(backend, Case(case.op_type, moved, case.constants))
+    if second is None:
+        return False
+    _, errors = expectation(backend, first)
+    _, moved_errors = expectation(backend, second)
+    for i, (a, b) in enumerate(zip(first.outputs, second.outputs, strict=True)):
+        shape = a.shape
+        bound = law.relate(case.call, np.broadcast_to(errors[i].bound, shape).copy())
+        limit = bound + np.broadcast_to(moved_errors[i].bound, b.shape)
+        expected = law.relate(case.call, a)
+        if expected.shape != b.shape:
+            raise Violation(f"law {law.name!r} of {case}: shapes {expected.shape} and {b.shape}")
+        _require_close(b, expected, limit, f"law {law.name!r} of {case}")
+    return True
+
+
+def _require_close(got: np.ndarray, expected: np.ndarray, limit: np.ndarray, who: str) -> None:
+    if got.dtype not in FLOATS:
+        same = got == expected
+    else:
+        with np.errstate(all="ignore"):
+            distance = np.abs(got.astype(np.float64) - expected.astype(np.float64))
+        same = (got == expected) | (np.isnan(got) & np.isnan(expected)) | (distance <= limit)
+        same |= ~np.isfinite(limit)
+    if not same.all():
+        index = tuple(int(i) for i in np.argwhere(~same)[0])
+        raise Violation(f"{who}: at {index} got {got[index]}, expected {expected[index]}")
+
+
+def check_reject(op_type: str, reject: Reject) -> None:
+    """Type inference refuses the call, and its message matches."""
+    call, spec = reject.call(), OPERATORS[op_type]
+    try:
+        spec.infer_types(call.operands(spec.constant_inputs), call.attributes)
+    except (ShapeError, UnsupportedError) as error:
+        if reject.match not in str(error) and not re.search(reject.match, str(error)):
+            raise Violation(
+                f"{op_type} refuses {reject.name!r} with {error}, which does not match "
+                f"{reject.match!r}"
+            ) from error
+        return
+    raise Violation(f"{op_type} accepts {reject.name!r}, which must be refused")
+
+
+def every_half(dtype: np.dtype) -> np.ndarray:
+    """All 65,536 half values, NaN payloads, infinities and subnormals included, at a dtype."""
+    return np.arange(2**16, dtype=np.uint16).view(FLOAT16).astype(dtype)
+
+
+def check_every_half(backend: Backend, op_type: str, dtype: np.dtype) -> bool:
+    """A function of one tensor is right for every half; False where the backend refuses it."""
+    return check_case(backend, Case(op_type, Call((every_half(dtype),), note="every half")))
+

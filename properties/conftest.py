@@ -1,0 +1,46 @@
+"""Hypothesis profiles, devices in the header, refusals in the summary."""
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+from engine.errors import DeviceError
+from properties import devices
+from properties.single import REFUSALS, RUNS
+
+HEAVY = [HealthCheck.too_slow, HealthCheck.data_too_large]
+SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+_shared = {"deadline": None, "suppress_health_check": HEAVY, "report_multiple_bugs": False}
+
+settings.register_profile(
+    "ci", derandomize=True, database=None, max_examples=12, phases=SHRINKING, **_shared
+)
+settings.register_profile("dev", max_examples=25, **_shared)
+settings.register_profile(
+    "nightly",
+    max_examples=300,
+    phases=SHRINKING,
+    database=DirectoryBasedExampleDatabase(".hypothesis/nightly"),
+    **_shared,
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_report_header() -> list[str]:
+    profile = f"hypothesis profile: {os.environ.get('HYPOTHESIS_PROFILE', 'ci')}"
+    try:
+        return [*devices.report(), profile]
+    except DeviceError as error:
+        return [f"devices: {error}", profile]
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if RUNS:
+        counts = ", ".join(f"{name} {n:,}" for name, n in RUNS.items())
+        terminalreporter.write_line(f"calls executed and judged: {counts}")
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for (op_type, backend, reason), count in sorted(REFUSALS.items()):
+        grouped.setdefault((backend, reason), []).append(f"{op_type} {count}")
+    for (backend, reason), operators in grouped.items():
+        terminalreporter.write_line(f"refused by {backend}: {reason}: {', '.join(operators)}")

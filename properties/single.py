@@ -1,0 +1,246 @@
+"""One call of one operator on one backend: run it in guarded memory, judge every output.
+
+The oracle is the operator's float64 `reference`, fed with what the device holds (read back, hence
+already rounded to storage); the tolerance is its derived `error_model`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from conformance import judge as judging
+from engine.backends.protocol import Backend
+from engine.ir import Graph, Node, Value, type_of
+from engine.ir.types import BOOL
+from engine.ops import OPERATORS
+from engine.ops.compose import error_of, reference_of
+from engine.ops.numerics import Error
+from engine.ops.spec import Call
+from properties.choose import ReplayedChoose, TapedChoose
+from properties.memory import POISONS, GuardedMemory, Violation
+
+REDRAWS = 4
+"""Fresh draws that decide about a SUSPECT."""
+SUSPECT_SHARE = 1e-4
+"""More suspicious elements than this share of all is a failure."""
+
+REFUSALS: Counter[tuple[str, str, str]] = Counter()
+"""(operator, backend, sentence) of every call that a backend's `why_not` refused."""
+RUNS: Counter[str] = Counter()
+"""Calls executed and judged, per backend."""
+
+
+@dataclass(frozen=True, repr=False)
+class Case:
+    """A call, and which of its inputs are constants of the graph.
+
+    Attributes:
+        tape: the decisions that drew it, to draw the same structure with other values.
+    """
+
+    op_type: str
+    call: Call
+    constants: frozenset[int] = frozenset()
+    tape: tuple[int, ...] = field(default=(), compare=False)
+
+    def __repr__(self) -> str:
+        shown = [
+            "-" if x is None else f"{type_of(x)}{' const' * (i in self.constants)}{_small(x)}"
+            for i, x in enumerate(self.call.inputs)
+        ]
+        return f"{self.op_type}({', '.join(shown)}, {dict(self.call.attributes)}, {list(self.tape)})"
+
+
+def _small(x: np.ndarray) -> str:
+    return f"={x.tolist()}" if x.size <= 4 else ""
+
+
+def draw_case(op_type: str, choose: TapedChoose) -> Case:
+    """Any valid call of an operator; every input but the first may be a constant."""
+    spec = OPERATORS[op_type]
+    call = spec.example(choose)
+    some = frozenset(i for i in range(1, len(call.inputs)) if choose.integer(0, 1))
+    present = {i for i, x in enumerate(call.inputs) if x is not None}
+    return Case(op_type, call, (some | spec.constant_inputs) & present, tuple(choose.tape))
+
+
+def redraw(case: Case, seed: int, *, exact: bool = False) -> Case:
+    """The same structure with other values."""
+    choose = ReplayedChoose(case.tape, seed, exact=exact, decorrelated=True)
+    return draw_case(case.op_type, choose)
+
+
+def graph_of(case: Case) -> tuple[Graph, Node]:
+    """A graph of one node, typed by the operator's own inference."""
+    graph = Graph(case.op_type)
+    inputs: list[Value | None] = []
+    for i, x in enumerate(case.call.inputs):
+        if x is None:
+            inputs.append(None)
+        elif i in case.constants:
+            inputs.append(graph.add_constant(f"c{i}", x))
+        else:
+            inputs.append(graph.add_input(f"x{i}", type_of(x)))
+    types = OPERATORS[case.op_type].infer_types(
+        case.call.operands(case.constants), case.call.attributes
+    )
+    outputs = [(f"y{k}", t) for k, t in enumerate(types)]
+    node = graph.add_node(case.op_type, inputs, outputs, case.call.attributes)
+    graph.outputs = list(node.outputs)
+    return graph, node
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a backend made of a case: inputs as stored, and outputs, all logical arrays."""
+
+    node: Node
+    inputs: tuple[np.ndarray | None, ...]
+    outputs: tuple[np.ndarray, ...]
+
+
+def run_case(backend: Backend, case: Case) -> Outcome | None:
+    """Run twice in guarded memory; None where the backend refuses the node (and count that).
+
+    Raises:
+        Violation: a canary died, an input changed, an element was not written, or the two runs
+            differ in any bit.
+    """
+    graph, node = graph_of(case)
+    refusal = backend.why_not(node)
+    if refusal is not None:
+        REFUSALS[case.op_type, _name(backend), refusal] += 1
+        return None
+    backend.lower(graph, [node])
+    kernel = backend.prepare(node)
+    inputs = {
+        value: case.call.inputs[i]
+        for i, value in enumerate(node.inputs)
+        if value is not None and i not in kernel.packed_inputs
+    }
+    outputs = list(node.outputs)
+    with GuardedMemory(backend, [*inputs, *outputs]) as memory:
+        for value, array in inputs.items():
+            assert array is not None
+            backend.write(memory.slots[value], array)
+        command = kernel.bind(
+            [None if v is None else memory.slots.get(v) for v in node.inputs],
+            [memory.slots[v] for v in outputs],
+        )
+        _run_twice(backend, memory, command, list(inputs), outputs, node.title)
+        held = {v: backend.read(memory.slots[v]) for v in inputs}
+        results = tuple(backend.read(memory.slots[v]) for v in outputs)
+    stored = tuple(
+        None if v is None else held.get(v, backend.stored(_array(case.call.inputs[i])))
+        for i, v in enumerate(node.inputs)
+    )
+    RUNS[_name(backend)] += 1
+    return Outcome(node, stored, results)
+
+
+def _array(x: np.ndarray | None) -> np.ndarray:
+    assert x is not None
+    return x
+
+
+def _name(backend: Backend) -> str:
+    return "cpu" if backend.name == "cpu" else f"{backend.info.platform}-{backend.precision.value}"
+
+
+def _run_twice(
+    backend: Backend,
+    memory: GuardedMemory,
+    command: Any,
+    inputs: list[Value],
+    outputs: list[Value],
+    who: str,
+) -> None:
+    before = memory.bytes_of(inputs)
+    results = []
+    for poison in POISONS:
+        memory.poison(outputs, poison)
+        command.enqueue()
+        backend.synchronize()
+        results.append(memory.bytes_of(outputs))
+        memory.check_canaries(who)
+    if memory.bytes_of(inputs) != before:
+        raise Violation(f"{who} changed one of its inputs")
+    for value in outputs:
+        first, second = (np.frombuffer(r[value], np.uint8) for r in results)
+        if value.known_type.dtype == BOOL and first.size and first.max() > 1:
+            raise Violation(f"{who} wrote byte {first.max()} as a boolean, or did not write it")
+        different = np.flatnonzero(first != second)
+        if different.size:
+            at = int(different[0])
+            unwritten = first[at] == POISONS[0] and second[at] == POISONS[1]
+            what = "did not write" if unwritten else "is not deterministic at"
+            raise Violation(f"{who} {what} byte {at} of {value.name!r} ({different.size} bytes)")
+
+
+def check_case(backend: Backend, case: Case) -> bool:
+    """Judge every output; False where the backend refuses the call.
+
+    Raises:
+        Violation: out of bounds, or suspicious on fresh draws of the same structure too.
+    """
+    outcome = run_case(backend, case)
+    if outcome is None:
+        return False
+    verdicts = judge_outcome(backend, outcome)
+    worst = max(verdicts, key=lambda j: (j.verdict, j.bounds))
+    if worst.verdict is judging.Verdict.FAIL:
+        raise Violation(explain(backend, case, worst))
+    if worst.verdict is judging.Verdict.SUSPECT:
+        _settle(backend, case, worst)
+    return True
+
+
+def _settle(backend: Backend, case: Case, first: judging.Judgement) -> None:
+    """A SUSPECT stands when most fresh draws repeat it, or when many of their elements do."""
+    suspicious = suspects = count = 0
+    for seed in range(REDRAWS if case.tape else 0):
+        outcome = run_case(backend, redraw(case, seed))
+        for j in judge_outcome(backend, outcome) if outcome else []:
+            if j.verdict is judging.Verdict.FAIL:
+                raise Violation(explain(backend, case, j))
+            suspicious += j.verdict is judging.Verdict.SUSPECT
+            suspects, count = suspects + j.suspects, count + j.count
+    persistent = not case.tape or suspicious > REDRAWS // 2
+    if persistent or (suspicious > 1 and suspects > SUSPECT_SHARE * count):
+        raise Violation(
+            f"{explain(backend, case, first)}; suspicious again in {suspicious} of {REDRAWS} "
+            f"fresh draws ({suspects} of {count} elements)"
+        )
+
+
+def judge_outcome(backend: Backend, outcome: Outcome) -> list[judging.Judgement]:
+    """One judgement for every output."""
+    units = judging.units_for(backend, outcome.node)
+    references, errors = expectation(backend, outcome)
+    return [
+        judging.judge(got, reference, error, units)
+        for got, reference, error in zip(outcome.outputs, references, errors, strict=True)
+    ]
+
+
+def expectation(
+    backend: Backend, outcome: Outcome
+) -> tuple[tuple[np.ndarray, ...], tuple[Error, ...]]:
+    """References and errors of the outputs, from the inputs as stored."""
+    inputs = judging.float64_inputs(outcome.inputs)
+    units = judging.units_for(backend, outcome.node)
+    with np.errstate(all="ignore"):
+        return reference_of(outcome.node, inputs), error_of(outcome.node, inputs, units)
+
+
+def explain(backend: Backend, case: object, j: judging.Judgement) -> str:
+    """One line: who, where, what was got and expected, how far off."""
+    return (
+        f"{_name(backend)}: {case}: {j.verdict.name} at {j.index}: got {j.got!r}, expected "
+        f"{j.expected!r} ({j.bounds:.3g} x bound, {j.sigmas:.3g} sigma; {j.failures} failures, "
+        f"{j.suspects} suspects of {j.count})"
+    )

@@ -1,0 +1,151 @@
+"""Random graphs: every node right on its own inputs, every plan equal to every other."""
+
+import pytest
+from hypothesis import Phase, find, given, settings
+from hypothesis import strategies as st
+
+from engine.config import ForwardType, ScheduleConfig
+from engine.interpreter import Interpreter
+from engine.ops.spec import SIDES
+from properties.devices import Target, backends, opencl_backends, runtime
+from properties.graph_runs import (
+    Run,
+    check_exact,
+    check_extra_outputs,
+    check_nodes,
+    check_production,
+    optimised,
+    require_equal,
+)
+from properties.graphs import (
+    DECISIONS,
+    DTYPES,
+    LARGEST_BACK,
+    LARGEST_DECISION,
+    LARGEST_PEER,
+    RANKS,
+    Model,
+    Program,
+    Record,
+    decode,
+    operator_table,
+    seeded_program,
+)
+
+CPU = Target("cpu", runtime().backend(ForwardType.CPU, ScheduleConfig()))
+TARGETS = backends()
+on_every_backend = pytest.mark.parametrize("target", TARGETS, ids=[t.id for t in TARGETS])
+
+
+def programs(exact: bool = False) -> st.SearchStrategy[Program]:
+    record = st.builds(
+        Record,
+        st.integers(0, len(operator_table(exact=exact))),
+        st.integers(0, LARGEST_BACK),
+        st.integers(0, LARGEST_PEER),
+        st.tuples(*[st.integers(0, LARGEST_DECISION)] * DECISIONS),
+    )
+    return st.builds(
+        Program,
+        st.integers(0, len(RANKS) - 1),
+        st.tuples(*[st.integers(0, len(SIDES) - 1)] * 4),
+        st.integers(0, len(DTYPES) - 1),
+        st.integers(0, 2**32 - 1),
+        st.lists(record, min_size=12, max_size=20).map(tuple),
+        st.just(exact),
+    )
+
+
+@on_every_backend
+def test_every_node_is_right_on_its_own_inputs(target):
+    judged = []
+
+    @given(programs(), st.booleans())
+    def property_holds(program, plain):
+        model = decode(program)
+        graph = model.graph if plain else optimised(model.graph)
+        judged.append(check_nodes(model, graph, target, CPU.backend))
+
+    property_holds()
+    assert sum(judged) > len(judged), f"{sum(judged)} nodes judged in {len(judged)} graphs"
+
+
+@on_every_backend
+def test_reusing_memory_changes_no_bit(target):
+    @given(programs(), st.booleans())
+    def property_holds(program, plain):
+        model = decode(program)
+        graph = model.graph if plain else optimised(model.graph)
+        check_production(model, graph, target, CPU.backend)
+
+    property_holds()
+
+
+@on_every_backend
+def test_extra_outputs_change_no_bit(target):
+    @given(programs())
+    def property_holds(program):
+        check_extra_outputs(decode(program), target, CPU.backend)
+
+    property_holds()
+
+
+@given(programs(exact=True))
+def test_whole_numbers_give_equal_bits_everywhere(program):
+    check_exact(decode(program), opencl_backends(), CPU)
+
+
+@given(programs())
+def test_a_session_computes_what_its_execution_computes(program):
+    model = decode(program)
+    with Run(optimised(model.graph), CPU, CPU.backend) as run:
+        expected = run(model.feeds())
+    with Interpreter(model.graph.copy()).create_session(runtime=runtime()) as session:
+        outputs = session(model.feeds())
+        got = [outputs[name] for name in session.outputs]
+    require_equal("session against execution", model, model.graph, got, expected)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_decoding_is_total_and_repeatable(seed):
+    first, second = decode(seeded_program(seed)), decode(seeded_program(seed))
+    assert repr(first) == repr(second)
+    assert all(v.known_type.is_static for v in first.graph.values())
+
+
+def uses_of(model: Model, op_type: str, reader: str) -> bool:
+    return any(
+        node.op_type == op_type and any(u.op_type == reader for v in node.outputs for u in v.uses)
+        for node in model.graph.nodes
+    )
+
+
+FIND = settings(
+    max_examples=4000, derandomize=True, database=None, phases=(Phase.generate, Phase.shrink)
+)
+
+
+@pytest.mark.parametrize(("producer", "reader"), [("Add", "Sigmoid"), ("Mul", "Clip")])
+def test_a_seeded_bug_shrinks_to_a_few_nodes(producer, reader):
+    """The bug: `reader` is wrong where `producer` feeds it five elements or more."""
+    calls = after = 0
+
+    def fails(program: Program) -> bool:
+        nonlocal calls, after
+        calls += 1
+        found = is_read_by(decode(program), producer, reader)
+        after += bool(after or found)
+        return found
+
+    smallest = find(programs(), fails, settings=FIND)
+    assert len(decode(smallest).graph.nodes) <= 4
+    assert calls - after < 4000
+    assert after < 1000
+
+
+def is_read_by(model: Model, producer: str, reader: str) -> bool:
+    return any(
+        node.op_type == producer
+        and any(v.known_type.size > 4 and u.op_type == reader for v in node.outputs for u in v.uses)
+        for node in model.graph.nodes
+    )

@@ -1,0 +1,94 @@
+"""Every operator, on every backend: right on random calls, edges and whole numbers, and lawful."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.ir.types import FLOAT, FLOAT16
+from engine.ops import OPERATORS, unary
+from properties.choose import HypothesisChoose
+from properties.claims import check_every_half, check_exact, check_law, check_reject
+from properties.devices import backends
+from properties.single import Case, check_case, draw_case
+
+TARGETS = backends()
+IDS = [t.id for t in TARGETS]
+on_every_backend = pytest.mark.parametrize("target", TARGETS, ids=IDS)
+EXACT = [op for op, spec in OPERATORS.items() if spec.is_exact]
+LAWFUL = [(op, law) for op, spec in OPERATORS.items() for law in spec.laws]
+EDGES = [
+    pytest.param(op, edge, id=f"{op}-{i}")
+    for op, spec in OPERATORS.items()
+    for i, edge in enumerate(spec.edges)
+]
+REJECTS = [
+    pytest.param(op, reject, id=f"{op}-{reject.name}")
+    for op, spec in OPERATORS.items()
+    for reject in spec.rejects
+]
+OF_ONE_TENSOR = [spec.op_type for spec in unary.SPECS]
+
+
+@st.composite
+def cases(draw: st.DrawFn, op_type: str, exact: bool = False) -> Case:
+    return draw_case(op_type, HypothesisChoose(draw, exact=exact))
+
+
+def run_on_examples(check, target, op_type: str, exact: bool = False) -> None:
+    """`check(backend, case)` on drawn cases; skipped with the reason where no case ran."""
+    ran = []
+
+    @given(cases(op_type, exact))
+    def property_holds(case: Case) -> None:
+        ran.append(check(target.backend, case))
+
+    property_holds()
+    if not any(ran):
+        pytest.skip(f"{op_type} on {target.id}: none of {len(ran)} calls is covered by the claim")
+
+
+@on_every_backend
+@pytest.mark.parametrize("op_type", OPERATORS)
+def test_results_lie_within_the_derived_error(op_type, target):
+    run_on_examples(check_case, target, op_type)
+
+
+@on_every_backend
+@pytest.mark.parametrize("op_type", EXACT)
+def test_results_on_small_whole_numbers_are_exact(op_type, target):
+    run_on_examples(check_exact, target, op_type, exact=True)
+
+
+@on_every_backend
+@pytest.mark.parametrize(("op_type", "edge"), EDGES)
+def test_edges_are_right(op_type, edge, target):
+    call, spec = edge(), OPERATORS[op_type]
+    present = frozenset(i for i, x in enumerate(call.inputs) if x is not None)
+    known = spec.constant_inputs & present
+    ran = [
+        check_case(target.backend, Case(op_type, call, constants))
+        for constants in {known, known | (present - {0})}
+    ]
+    if not any(ran):
+        pytest.skip(f"{target.id} refuses this call")
+
+
+@on_every_backend
+@pytest.mark.parametrize(("op_type", "law"), LAWFUL, ids=lambda p: getattr(p, "name", p))
+def test_laws_hold(op_type, law, target):
+    run_on_examples(lambda backend, case: check_law(backend, case, law), target, op_type)
+
+
+@pytest.mark.parametrize(("op_type", "reject"), REJECTS)
+def test_invalid_calls_are_refused(op_type, reject):
+    check_reject(op_type, reject)
+
+
+@on_every_backend
+@pytest.mark.parametrize("dtype", [FLOAT, FLOAT16], ids=["float", "half"])
+@pytest.mark.parametrize("op_type", OF_ONE_TENSOR)
+def test_every_half_is_right(op_type, dtype, target):
+    with np.errstate(all="ignore"):
+        if not check_every_half(target.backend, op_type, dtype):
+            pytest.skip(f"{target.id} refuses this call")

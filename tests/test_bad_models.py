@@ -1,0 +1,163 @@
+"""Bad files: always one clear ParallaxError, never a traceback, a hang or a silent misreading."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from engine.errors import ModelError, ParallaxError, UnsupportedError
+from engine.onnx_import import load_model
+from engine.passes import LOAD_PASSES, run_passes
+from tests.graph_reference import model_path
+from tests.model_writing import model, node
+
+MUTATIONS = 200
+TOLERATED = "in initializer but not in graph input|'elem_type' of|'type' of 'value_info'"
+"""What onnx's checker refuses and Parallax, like onnxruntime, has no use for."""
+
+
+def test_unreadable_sources_are_each_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="does not exist"):
+        load_model(tmp_path / "absent.onnx")
+    with pytest.raises(ModelError, match="is a directory"):
+        load_model(tmp_path)
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    with pytest.raises(ModelError, match="is empty"):
+        load_model(tmp_path / "empty.onnx")
+    (tmp_path / "text.onnx").write_text("<html>404: not found</html>")
+    with pytest.raises(ModelError, match="not an ONNX model"):
+        load_model(tmp_path / "text.onnx")
+    with pytest.raises(ModelError, match="bytes is empty"):
+        load_model(b"")
+
+
+def test_a_truncated_model_says_so() -> None:
+    data = model_path("tiny_resnet").read_bytes()
+    with pytest.raises(ModelError, match="truncated or damaged"):
+        load_model(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize(
+    ("dims", "message"),
+    [
+        ([-2], "negative dimension"),
+        ([2**31, 2**31], "more than the"),
+        ([2**62, 4], "more than the"),
+        ([5], "needs 20 bytes, but its data has 8"),
+    ],
+)
+def test_initialiser_shapes_are_checked_before_any_allocation(
+    dims: list[int], message: str
+) -> None:
+    data = model([node("Add", "x w", "y")], {"x": (2,)}, ["y"], {"w": np.ones(2, "f4")})
+    del data.graph.initializer[0].dims[:]
+    data.graph.initializer[0].dims.extend(dims)
+    with pytest.raises(ModelError, match=f"initialiser 'w'.*{message}"):
+        load_model(data.SerializeToString())
+
+
+def test_absurd_input_dimensions_are_refused() -> None:
+    with pytest.raises(ModelError, match="graph input 'x': dimension 0 is -7"):
+        load_model(model([node("Relu", "x", "y")], {"x": (-7,)}, ["y"]).SerializeToString())
+    with pytest.raises(ModelError, match="more than the"):
+        load_model(model([node("Relu", "x", "y")], {"x": (2**40, 2)}, ["y"]).SerializeToString())
+
+
+def test_a_fill_of_absurd_size_is_refused() -> None:
+    data = model(
+        [node("ConstantOfShape", "s", "y")],
+        {"x": (1,)},
+        ["y"],
+        {"s": np.array([2**40, 2**40], np.int64)},
+    )
+    with pytest.raises(ModelError, match=r"ConstantOfShape 'the_y'.*more than the"):
+        load_model(data.SerializeToString())
+
+
+def test_unsupported_tensors_are_named() -> None:
+    data = model([node("Relu", "x", "y")], {"x": (1,)}, ["y"], dtype=TensorProto.BFLOAT16)
+    with pytest.raises(UnsupportedError, match="graph input 'x': element type BFLOAT16"):
+        load_model(data.SerializeToString())
+    sparse = model([node("Relu", "x", "y")], {"x": (1,)}, ["y"])
+    sparse.graph.sparse_initializer.add().values.name = "s"
+    with pytest.raises(UnsupportedError, match="sparse initialiser 's'"):
+        load_model(sparse.SerializeToString())
+
+
+def test_control_flow_is_refused_by_name() -> None:
+    branch = helper.make_graph(
+        [node("Relu", "x", "r")], "b", [], [helper.make_empty_tensor_value_info("r")]
+    )
+    nodes = [node("If", "c", "y", then_branch=branch, else_branch=branch)]
+    data = model(nodes, {"x": (1,)}, ["y"], {"c": np.array(True)})
+    with pytest.raises(UnsupportedError, match="If 'the_y'"):
+        load_model(data.SerializeToString())
+
+
+def test_functions_that_grow_exponentially_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.onnx_import.functions.NODES_MAX", 1000)
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid("local", 1)]
+
+    def twice(k: int) -> onnx.FunctionProto:
+        inner = (
+            {"op_type": f"F{k - 1}", "domain": "local"} if k else {"op_type": "Abs", "domain": ""}
+        )
+        body = [
+            helper.make_node(inner["op_type"], ["a"], ["t"], domain=inner["domain"]),
+            helper.make_node(inner["op_type"], ["t"], ["b"], domain=inner["domain"]),
+        ]
+        return helper.make_function("local", f"F{k}", ["a"], ["b"], body, opsets)
+
+    data = model(
+        [node("F29", "x", "y", domain="local")],
+        {"x": (1,)},
+        ["y"],
+        functions=[twice(k) for k in range(30)],
+        domains=["local"],
+    )
+    with pytest.raises(ModelError, match="expand to more than 1000 nodes"):
+        load_model(data.SerializeToString())
+
+
+def mutations(data: bytes, seed: int, count: int) -> Iterator[bytes]:
+    """Truncations, bit flips and splices of a file's own bytes, a third each."""
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        mutated = bytearray(data)
+        at = int(rng.integers(len(data)))
+        if i % 3 == 0:
+            del mutated[at:]
+        elif i % 3 == 1:
+            for _ in range(int(rng.integers(1, 4))):
+                mutated[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+        else:
+            start, length = int(rng.integers(len(data))), int(rng.integers(1, 64))
+            mutated[at : at + int(rng.integers(0, 64))] = data[start : start + length]
+        yield bytes(mutated)
+
+
+@pytest.mark.parametrize("name", ["tiny_functions", "tiny_mlp_opset7"])
+def test_mutated_files_are_refused_or_still_valid(name: str) -> None:
+    """What loads must be valid to onnx's own checker and have the interface that onnx.load sees."""
+    refused = 0
+    for mutated in mutations(model_path(name).read_bytes(), 7, MUTATIONS):
+        try:
+            graph = load_model(mutated)
+            run_passes(graph, LOAD_PASSES)
+        except ParallaxError:
+            refused += 1
+            continue
+        try:
+            onnx.checker.check_model(mutated)
+        except onnx.checker.ValidationError as error:
+            if not re.search(TOLERATED, str(error)):
+                raise
+        proto = onnx.load_from_string(mutated).graph
+        assert [v.name for v in graph.outputs] == [o.name for o in proto.output]
+    assert MUTATIONS // 4 < refused < MUTATIONS
