@@ -81,7 +81,8 @@ def _check(
         kind = "view"
     references, errors = _expected(tensors, node, backend)
     units = units_for(backend, node)
-    for value, reference, error in zip(node.outputs, references, errors, strict=True):
+    # optional outputs that the model leaves out have references all the same
+    for value, reference, error in zip(node.outputs, references, errors, strict=False):
         got = tensors.peek(value, backend)
         judgement = judge_value(got, np.asarray(reference), error, units)
         yield NodeCheck(

@@ -1,27 +1,35 @@
 """SUSPECT settled: beyond 6 sigma yet within the bound, so other inputs must decide.
 
-Sigma assumes that the rounding errors of a sum are independent. They are not where a model repeats
-values: adding the same term again rounds the same way again (within one binade every step errs by
-the same amount), so an honest sum of n equal terms is off by about sqrt(n)/2 sigma. Other inputs of
-the *model* cannot tell, because its weights stay. So the node is run again alone, on its own
-inputs with every floating-point element of every operand, weights included, scaled by a factor in
-[0.5, 1.5): shapes, layouts, signs and magnitudes stay, repetition goes. A wrong kernel is wrong
-there too. A node that is beyond 6 sigma in any of its replays fails.
+**Rare is allowed.** Sigma is the expected size of the error over random orders of summation; the
+partial sums of one element can run far from what is expected, so the tail is longer than a normal
+one. Simulated float32 sums in sequence of n = 192 to 3072 products: 5e-6 to 1e-5 of them lie beyond
+6 sigma, the largest of 1.3 million at 7.4. Up to SHARE_MAX of a tensor's elements may.
+
+**Repetition is replayed.** Sigma assumes that the rounding errors of a sum are independent. They
+are not where a model repeats values: adding the same term again rounds the same way again, so an
+honest sum of n equal terms is off by about sqrt(n)/2 sigma. Other inputs of the *model* cannot
+tell, because its weights stay. So the node is run again alone, on its own inputs with every
+floating-point element of every operand, weights included, scaled by a factor in [0.5, 1.5): shapes,
+layouts, signs and magnitudes stay, repetition goes. A wrong kernel is wrong there too.
+
+A node fails when too many elements are beyond 6 sigma in its own run and in all its replays, or
+when any replay proves it wrong by exceeding the bound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from conformance.judge import Verdict
+from conformance.judge import Judgement, Verdict
 from conformance.nodes import Tensors
 from conformance.replay import jittered, replay
 from conformance.report import NodeCheck
 from engine.execution import Execution
 
+SHARE_MAX = 1e-4
 REPLAYS = 2
 
 
@@ -32,21 +40,36 @@ def settle(checks: Sequence[NodeCheck], execution: Execution, seed: int) -> list
     ]
 
 
+def is_rare(judgement: Judgement) -> bool:
+    """True when no more elements are beyond 6 sigma than an honest kernel may have."""
+    return judgement.suspects <= int(SHARE_MAX * judgement.count)
+
+
 def _settle(check: NodeCheck, execution: Execution, seed: int) -> NodeCheck:
+    judgement = check.judgement
+    here = f"{judgement.suspects} of {judgement.count} elements beyond 6 sigma"
+    if is_rare(judgement):
+        return replace(check, verdict=Verdict.PASS, note=f"{here}, which is rare enough")
+    replays = list(_replays(check, execution, seed))
+    worst = max(r.sigmas for r in replays)
+    if any(r.verdict is Verdict.FAIL for r in replays):
+        note = f"{here}, and beyond the bound when replayed on other operands"
+        return replace(check, verdict=Verdict.FAIL, note=note)
+    if not any(is_rare(r) for r in replays):
+        note = f"{here}, and {worst:.3g} sigma when replayed on other operands"
+        return replace(check, verdict=Verdict.FAIL, note=note)
+    note = f"{here}, but not so when replayed on other operands (worst {worst:.3g} sigma)"
+    return replace(check, verdict=Verdict.PASS, note=note)
+
+
+def _replays(check: NodeCheck, execution: Execution, seed: int) -> Iterator[Judgement]:
     node = execution.graph.nodes[check.index]
     backend = execution.backend_of(node.outputs[0])
     tensors = Tensors(execution, [node])
     arrays = [None if v is None else tensors.peek(v, backend) for v in node.inputs]
     which = next(k for k, v in enumerate(node.outputs) if v.name == check.output)
-    worst = 0.0
-    j = check.judgement
-    here = f"{j.suspects} of {j.count} elements beyond 6 sigma"
     for k in range(REPLAYS):
         rng = np.random.default_rng([seed, k])
-        again = replay(node, [None if a is None else jittered(a, rng) for a in arrays], backend)
-        worst = max(worst, again[which].sigmas)
-        if again[which].verdict is not Verdict.PASS:
-            note = f"{here}, and {worst:.3g} sigma when replayed on other operands"
-            return replace(check, verdict=Verdict.FAIL, note=note)
-    note = f"{here}, but at most {worst:.3g} sigma when replayed on other operands"
-    return replace(check, verdict=Verdict.PASS, note=note)
+        yield replay(node, [None if a is None else jittered(a, rng) for a in arrays], backend)[
+            which
+        ]

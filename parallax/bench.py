@@ -8,10 +8,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from rich.box import SIMPLE
 from rich.table import Table
 
 from conformance.devices import precision_of, target_of
@@ -142,17 +141,35 @@ def print_table(measured: Sequence[Stages]) -> None:
     """One row for each model and precision, then what the numbers do not say by themselves."""
     out = console()
     for device in dict.fromkeys(m.device for m in measured):
-        table = Table(title=device, title_justify="left", box=SIMPLE, pad_edge=False)
-        for i, column in enumerate(COLUMNS):
-            table.add_column(column, justify="left" if i < 2 else "right", no_wrap=True)
         mine = [m for m in measured if m.device == device]
+        out.print(device, style="bold", markup=False)
+        out.print(_table(mine))
         for row in mine:
-            table.add_row(*_cells(row))
-        out.print(table)
+            for line in _parts(row):
+                out.print(f"{_head(row)}: {line}", markup=False, soft_wrap=True)
+        noted: dict[str, list[str]] = {}
         for row in mine:
-            for line in _remarks(row):
-                out.print(line, markup=False, soft_wrap=True)
+            for note in _notes(row):
+                noted.setdefault(note, []).append(_head(row))
+        for note, heads in noted.items():
+            whose = "" if len(heads) == len(mine) else f"{', '.join(heads)}: "
+            out.print(f"{whose}{note}", markup=False, soft_wrap=True)
     out.print(EXPLANATION, style="dim")
+
+
+def _table(rows: Sequence[Stages]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for i, column in enumerate(COLUMNS):
+        width = None if i == 0 else len(column)
+        justify: Literal["left", "right"] = "left" if i < 2 else "right"
+        table.add_column(column, justify=justify, min_width=width, overflow="fold")
+    for row in rows:
+        table.add_row(*_cells(row))
+    return table
+
+
+def _head(row: Stages) -> str:
+    return f"{row.model.removesuffix('.onnx')} {row.precision}"
 
 
 def _cells(row: Stages) -> list[str]:
@@ -162,7 +179,7 @@ def _cells(row: Stages) -> list[str]:
     if profile is not None:
         busy = ms(profile.median_ns("busy" if steady.asynchronous else "host_busy"))
     return [
-        row.model,
+        row.model.removesuffix(".onnx"),
         row.precision,
         ms(row.first.total_ns),
         "-",
@@ -174,24 +191,27 @@ def _cells(row: Stages) -> list[str]:
     ]
 
 
-def _remarks(row: Stages) -> Iterator[str]:
-    head = f"{row.model} {row.precision}:"
-    yield f"{head} first = {_split(row.first)}"
-    yield f"{head} cached = {_split(row.cached)}"
+def _parts(row: Stages) -> Iterator[str]:
+    yield f"first = {_split(row.first)}"
+    yield f"cached = {_split(row.cached)}"
     profile = row.steady.profile
     if profile is not None and row.steady.asynchronous:
         yield (
-            f"{head} a profiled run of {ms(profile.median_ns('synced'))} = device busy "
+            f"a profiled run of {ms(profile.median_ns('synced'))} = device busy "
             f"{ms(profile.median_ns('busy'))} + gaps {ms(profile.median_ns('gaps'))} + before "
             f"and after {ms(profile.median_ns('outside'))} (medians; {row.commands} commands)"
         )
     for violation in row.steady.invalid[:5]:
-        yield f"{head} INVALID: {violation}"
-    remarks = [r for r in row.steady.synced.remarks if "p99" not in r]
-    for note in (f"tuned: {row.tuned}", *row.notes, *row.steady.notes, *remarks):
-        yield f"{head} {note}"
+        yield f"INVALID: {violation}"
     for title, reason in row.fallbacks[:5]:
-        yield f"{head} fallback to the CPU: {title}: {reason}"
+        yield f"fallback to the CPU: {title}: {reason}"
+
+
+def _notes(row: Stages) -> Iterator[str]:
+    yield f"tuned: {row.tuned}"
+    yield from row.notes
+    yield from row.steady.notes
+    yield from (remark for remark in row.steady.synced.remarks if "p99" not in remark)
 
 
 def _split(start: Start) -> str:

@@ -20,12 +20,11 @@ from engine.runtime import Runtime
 def schedule(
     device: str, precision: Precision = Precision.HIGH, shared_context: Any = None
 ) -> ScheduleConfig:
-    """The strict config of a device: "cpu", or what selects an OpenCL device."""
+    """The config of a device: "cpu", or what selects an OpenCL device."""
     forward = ForwardType.CPU if device == "cpu" else ForwardType.OPENCL
     return ScheduleConfig(
         type=forward,
         device=None if device == "cpu" else device,
-        strict=True,
         backend_config=BackendConfig(precision=precision, shared_context=shared_context),
     )
 

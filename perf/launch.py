@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -107,15 +108,15 @@ class Worker:
         return self._process.stdin, self._process.stdout
 
     def close(self) -> None:
-        """End the process and wait for it."""
-        if self._process.poll() is None:
-            for pipe in self._pipes():
+        """End the process and wait for it; harmless the second time."""
+        for pipe in self._pipes():
+            with suppress(BrokenPipeError):
                 pipe.close()
-            try:
-                self._process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        try:
+            self._process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._errors.close()
 
     def __enter__(self) -> Worker:

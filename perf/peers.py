@@ -24,6 +24,7 @@ import numpy as np
 from engine.errors import ConfigError, ParallaxError
 from perf.arrays import load_arrays, save_arrays
 from perf.launch import Worker, cold_cache
+from perf.machine import FOREIGN_SHARE_MAX, Neighbours
 
 PEER = "onnxruntime"
 RELATIVE_L2_MAX = {"high": 1e-3, "normal": 3e-2, "low": 1e-1}
@@ -38,6 +39,7 @@ class Launch:
         total_ns: host arrays to host arrays. synced_ns, enqueue_ns: inputs on the device.
         error: relative L2 of the outputs against the peer's.
         cold_create_ns: session creation with empty driver caches; first launch only, else 0.
+        foreign_share: of the processors, used by other programs while this launch took turns.
     """
 
     model: str
@@ -52,6 +54,7 @@ class Launch:
     first_ns: int
     error: float
     cold_create_ns: int = 0
+    foreign_share: float = 0.0
     fallbacks: int = 0
 
 
@@ -165,7 +168,9 @@ def launch(
         reference = arms.outputs(PEER)
         errors = {name: relative_l2(arms.outputs(name), reference) for name in arms.workers}
         cold = {name: arms.cold_create_ns(name) if number == 0 else 0 for name in arms.workers}
+        neighbours = Neighbours()
         times = arms.take_turns()
+        foreign_share = neighbours.foreign_share()
     finally:
         arms.close()
     return [
@@ -182,6 +187,7 @@ def launch(
             first_ns=loaded["first_ns"],
             error=errors[name],
             cold_create_ns=cold[name],
+            foreign_share=foreign_share,
             fallbacks=len(loaded.get("fallbacks", ())),
         )
         for name, loaded in arms.loaded.items()
@@ -223,6 +229,9 @@ def render(table: Sequence[Row], options: argparse.Namespace) -> str:
             f"{row.median_ms('create'):9.0f}{cold:9.0f}{error:10.1e}"
             + (f"  {row.launches[0].fallbacks} fallbacks" if row.launches[0].fallbacks else "")
         )
+    busiest = max(x.foreign_share for row in table for x in row.launches)
+    if busiest > FOREIGN_SHARE_MAX:
+        lines.append(f"NOT QUIET: other programs used up to {busiest:.0%} of the processors")
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from perf.latency import Latency
 from perf.launch import Worker, cold_cache
+from perf.machine import FOREIGN_SHARE_MAX, Neighbours
 
 UNTUNED = "no tuning in this version (TUNING_NONE)"
 
@@ -44,7 +45,12 @@ class Start:
 
 @dataclass(frozen=True)
 class Stages:
-    """The columns of one model on one device at one precision."""
+    """The columns of one model on one device at one precision.
+
+    Attributes:
+        foreign_share: of the processors, used by other programs during the steady runs.
+        tuned: why this column is empty.
+    """
 
     model: str
     device: str
@@ -55,6 +61,7 @@ class Stages:
     steady: Latency
     commands: int
     fallbacks: tuple[tuple[str, str], ...]
+    foreign_share: float
     notes: tuple[str, ...]
     tuned: str = field(default=UNTUNED)
 
@@ -93,7 +100,9 @@ def stages(
             first = worker.ask("load", **options)
         with Worker(threads, cold_cache(folder)) as worker:
             cached = worker.ask("load", **options)
+            neighbours = Neighbours()
             steady = Latency.from_json(worker.ask("measure", runs=runs))
+            foreign_share = neighbours.foreign_share()
     return Stages(
         model=model.name,
         device=first["device"],
@@ -104,7 +113,8 @@ def stages(
         steady=steady,
         commands=first["commands"],
         fallbacks=tuple((title, reason) for title, reason in first["fallbacks"]),
-        notes=tuple(_notes(first, precision)),
+        foreign_share=foreign_share,
+        notes=tuple(_notes(first, precision, foreign_share)),
     )
 
 
@@ -112,8 +122,10 @@ def _start(reply: Mapping[str, Any]) -> Start:
     return Start(**{name: reply[name] for name in Start.__dataclass_fields__})
 
 
-def _notes(reply: Mapping[str, Any], precision: str) -> list[str]:
+def _notes(reply: Mapping[str, Any], precision: str, foreign_share: float) -> list[str]:
     notes = []
+    if foreign_share > FOREIGN_SHARE_MAX:
+        notes.append(f"not quiet: other programs used {foreign_share:.0%} of the processors")
     if reply["device"].startswith("Intel"):
         notes.append("Intel's runtime keeps no kernels on disk: cached is a second cold start")
     if reply["device"].startswith("NumPy"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -13,6 +15,7 @@ import pytest
 
 import perf.latency
 from perf.latency import Latency, epsilon_ns, measure, violations
+from perf.machine import Neighbours
 from perf.quantiles import RUNS_NEEDED, Summary, quantile_ns
 from perf.stopwatch import Stopwatch
 from perf.timeline import DEVICE, HOST, Span, Timeline, union_ns
@@ -234,3 +237,21 @@ def test_a_command_without_a_finished_event_is_reported(
     fake.give(FakeLaunch(), launch)
     latency = measure(fake, runs=3, profiled_runs=1)  # type: ignore[arg-type]
     assert any(reason in sentence for sentence in latency.invalid)
+
+
+def test_the_work_of_children_is_not_foreign() -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    neighbours = Neighbours()
+    before = neighbours.read()
+    child = subprocess.Popen(
+        [sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        alive = neighbours.read()
+        child.communicate(b"\n")
+    ended = neighbours.read()
+    assert alive[2] - before[2] >= 0.25
+    assert ended[2] - before[2] >= 0.25
+    assert 0.0 <= neighbours.foreign_share() <= 1.0

@@ -32,7 +32,7 @@ RANKS = (1, 2, 3, 4, 4, 4)
 DTYPES = (FLOAT, FLOAT, FLOAT, FLOAT, FLOAT, FLOAT16, INT64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Record:
     """One step of a program; `decisions` feed the `Choose` that grows the node."""
 
@@ -41,8 +41,15 @@ class Record:
     peer: int = 0
     decisions: tuple[int, ...] = ()
 
+    def __repr__(self) -> str:
+        used = list(self.decisions)
+        while used and used[-1] == 0:
+            used.pop()
+        numbers = (self.op, self.back, self.peer, tuple(used))
+        return f"Record{numbers}" if any(numbers) else "Record()"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Program:
     """A random graph before decoding; equal programs decode to equal graphs and feeds."""
 
@@ -52,6 +59,12 @@ class Program:
     seed: int = 0
     records: tuple[Record, ...] = ()
     exact: bool = False
+
+    def __repr__(self) -> str:
+        return (
+            f"Program({self.rank}, {self.sides}, {self.dtype}, {self.seed}, {self.records}, "
+            f"{self.exact})"
+        )
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,8 @@ def run_case(backend: Backend, case: Case) -> Outcome | None:
         )
         _run_twice(backend, memory, command, list(inputs), outputs, node.title)
         held = {v: backend.read(memory.slots[v]) for v in inputs}
+        for value, array in inputs.items():
+            _check_upload(backend, node, value, _array(array), held[value])
         results = tuple(backend.read(memory.slots[v]) for v in outputs)
     stored = tuple(
         None if v is None else held.get(v, backend.stored(_array(case.call.inputs[i])))
@@ -140,6 +142,21 @@ def run_case(backend: Backend, case: Case) -> Outcome | None:
     )
     RUNS[_name(backend)] += 1
     return Outcome(node, stored, results)
+
+
+def _check_upload(
+    backend: Backend, node: Node, value: Value, given: np.ndarray, held: np.ndarray
+) -> None:
+    """What the device holds is the input rounded to nearest, half saturated; NaN stays NaN."""
+    storage = backend.storage(given.dtype)
+    expected = given
+    if storage != given.dtype:
+        limit = float(np.finfo(storage).max)
+        finite = np.isfinite(given)
+        limited = np.where(finite, np.clip(given, -limit, limit), given)
+        expected = limited.astype(storage).astype(given.dtype)
+    if not np.array_equal(held, expected, equal_nan=given.dtype.kind == "f"):
+        raise Violation(f"{node.title}: input {value.name!r} is not stored as it was written")
 
 
 def _array(x: np.ndarray | None) -> np.ndarray:

@@ -377,9 +377,7 @@ def test_external_data_that_is_missing_short_or_mis_sized_is_refused(tmp_path: P
     with pytest.raises(ModelError, match=r"'w.bin' is missing"):
         load_model(external(tmp_path, "w.bin"))
     (tmp_path / "w.bin").write_bytes(b"\0" * 8)
-    with pytest.raises(
-        ModelError, match=r"bytes 4 to 12 of 'w.bin' are needed, but the file has 8"
-    ):
+    with pytest.raises(ModelError, match=r"bytes 4 to 12 of .* the file has 8"):
         load_model(external(tmp_path, "w.bin", offset=4))
     with pytest.raises(ModelError, match="needs 8 bytes, but its data has 4"):
         load_model(external(tmp_path, "w.bin", length=4))

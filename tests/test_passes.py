@@ -248,6 +248,28 @@ def test_decomposed_hard_swish_becomes_one_node() -> None:
     assert_same_results(before, after, {"x": 4 * values(50)}, 1e-12)
 
 
+@pytest.mark.parametrize("square", ["Pow", "Mul"])
+def test_decomposed_layer_normalisation_becomes_one_node(square: str) -> None:
+    nodes = [
+        node("ReduceMean", "x", "mean", axes=[-1]),
+        node("Sub", "x mean", "d"),
+        node("Pow", "d two", "p") if square == "Pow" else node("Mul", "d d", "p"),
+        node("ReduceMean", "p", "var", axes=[-1]),
+        node("Add", "var eps", "v"),
+        node("Sqrt", "v", "s"),
+        node("Div", "d s", "q"),
+        node("Mul", "scale q", "g"),
+        node("Add", "g bias", "y"),
+    ]
+    scalars = {"two": np.array(2, np.float32), "eps": np.array([1e-3], np.float32)}
+    constants = {**scalars, "scale": values(6), "bias": values(6)}
+    before = imported(model(nodes, {"x": (2, 3, 6)}, ["y"], constants))
+    after = optimised(before, {})
+    assert [n.op_type for n in after.nodes] == ["LayerNormalization"]
+    assert_same_results(before, after, {"x": values(2, 3, 6)}, 1e-6)
+    assert len(optimised(before, {}, keep=("var",)).nodes) == 9
+
+
 def test_shape_arithmetic_folds_to_nothing_after_binding() -> None:
     nodes = [
         node("Shape", "x", "s"),

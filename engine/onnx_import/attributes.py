@@ -113,7 +113,8 @@ def check_against_schema(
 
 
 def _type_name(kind: int) -> str:
-    return {v: k for k, v in AttributeProto.AttributeType.items()}.get(kind, str(kind))
+    names: dict[int, str] = {v: k for k, v in AttributeProto.AttributeType.items()}
+    return names.get(kind, str(kind))
 
 
 @lru_cache(maxsize=4096)

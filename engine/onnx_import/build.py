@@ -199,7 +199,7 @@ def _constant_value(title: str, attributes: dict[str, Any]) -> np.ndarray:
         raise ModelError(f"{title}: expected exactly one value attribute, found {list(attributes)}")
     ((kind, value),) = attributes.items()
     if kind == "value":
-        return value
+        return np.asarray(value)
     if kind in ("value_float", "value_floats"):
         return np.array(value, np.float32)
     if kind in ("value_int", "value_ints"):

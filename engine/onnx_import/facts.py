@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from engine.ir.graph import Value
+from engine.onnx_import.tensors import DTYPES
 
-_ELEMENTWISE = frozenset(
-    ("Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Elu", "Identity")
-    + ("Cast", "BatchNormalization", "Abs", "Neg", "Exp", "Log", "Sqrt", "Erf", "Softmax", "LRN")
-    + ("LogSoftmax", "InstanceNormalization")
-)
+# fmt: off
+_ELEMENTWISE = frozenset((
+    "Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Elu", "Identity",
+    "Cast", "BatchNormalization", "Abs", "Neg", "Exp", "Log", "Sqrt", "Erf", "Softmax", "LRN",
+    "LogSoftmax", "InstanceNormalization",
+))
+# fmt: on
 _LIKE_WEIGHT = frozenset(("Conv", "ConvTranspose"))
 
 
@@ -27,10 +30,10 @@ def dtype_before_run(value: Value | None) -> np.dtype:
         if node is None:
             break
         if node.op_type == "Cast":
-            return np.dtype(node.attributes["to"])
+            return DTYPES[node.attributes["to"]]
         if node.op_type == "ConstantOfShape":
             fill: np.ndarray = np.asarray(node.attributes.get("value", np.float32(0)))
-            return fill.dtype
+            return np.dtype(fill.dtype)
         value = node.inputs[1 if node.op_type in ("Where", "CastLike") else 0]
     return np.dtype(np.float32)
 

@@ -10,6 +10,7 @@ import onnx
 from engine.errors import ModelError, UnsupportedError
 from engine.ir.graph import Graph
 from engine.ir.verify import verify
+from engine.onnx_import.attributes import schema_of
 from engine.onnx_import.build import Builder
 from engine.onnx_import.functions import Inliner, refuse_references
 from engine.onnx_import.opsets import REWRITTEN_AWAY
@@ -103,5 +104,6 @@ def _refuse_unknown(nodes: Sequence[RawNode]) -> None:
             f"{n.title} (domain '{n.domain or 'ai.onnx'}', opset {n.opset})"
             for n in missing.values()
         )
-        supported = ", ".join(sorted({*OPERATORS, *REWRITTEN_AWAY}))
+        known = {op for op in OPERATORS if schema_of(op, OPSET_MAX)} | REWRITTEN_AWAY
+        supported = ", ".join(sorted(known))
         raise UnsupportedError(f"unsupported operators: {shown}. Supported: {supported}")

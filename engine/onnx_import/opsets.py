@@ -182,8 +182,9 @@ def _split(form: Form, emitter: Emitter) -> None:
 
 
 def _cast(form: Form, emitter: Emitter) -> None:
-    dtype = dtype_of(form.attributes["to"], f"{form.title}: attribute 'to'")
-    form.attributes = {"to": dtype.name}
+    """`to` stays ONNX's number; saturate and round_mode concern 8-bit floats only."""
+    dtype_of(form.attributes["to"], f"{form.title}: attribute 'to'")
+    form.attributes = {"to": form.attributes["to"]}
 
 
 def _top_k(form: Form, emitter: Emitter) -> None:

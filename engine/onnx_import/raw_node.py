@@ -67,10 +67,12 @@ def normal_domain(domain: str) -> str:
 
 
 def opset_versions(imports: Iterable[OperatorSetIdProto], owner: str) -> dict[str, int]:
-    """Domain -> version; raises ModelError when a domain comes twice with different versions."""
+    """Domain -> version; raises ModelError for an absurd one, or two of one domain."""
     versions: dict[str, int] = {}
     for entry in imports:
         domain = normal_domain(entry.domain)
+        if not 0 <= entry.version < 2**31:
+            raise ModelError(f"{owner} imports domain '{domain}' in version {entry.version}")
         if versions.setdefault(domain, entry.version) != entry.version:
             raise ModelError(
                 f"{owner} imports domain '{domain}' in versions {versions[domain]} and "

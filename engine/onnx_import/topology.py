@@ -51,6 +51,6 @@ def graph_names(proto: GraphProto) -> set[str]:
 
 
 def near(name: str, known: Collection[str]) -> str:
-    """ " (did you mean ...?)", or nothing."""
+    """A hint at the most similar known name, or nothing."""
     close = difflib.get_close_matches(name, list(known)[:5000], 1)
     return f" (did you mean '{close[0]}'?)" if close else ""

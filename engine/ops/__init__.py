@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from engine.ops import (
+    argmax,
     binary,
+    cast,
     conv,
     gather,
     layout,
+    lrn,
     matmul,
     normalization,
     pool,
@@ -24,10 +27,13 @@ from engine.ops.spec import OpSpec
 OPERATORS: dict[str, OpSpec] = {
     spec.op_type: spec
     for family in (
+        argmax,
         binary,
+        cast,
         conv,
         gather,
         layout,
+        lrn,
         matmul,
         normalization,
         pool,

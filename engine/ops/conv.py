@@ -1,7 +1,7 @@
 """Conv and ConvTranspose over any number of spatial axes.
 
-Source: https://onnx.ai/onnx/operators/onnx__Conv.html and onnx__ConvTranspose.html. With i the input
-position, o the output position, t the tap, per spatial axis:
+Source: https://onnx.ai/onnx/operators/onnx__Conv.html and onnx__ConvTranspose.html. Per spatial
+axis, with i the input position, o the output position and t the tap:
 
     Conv:           i = o * stride - pad_begin + t * dilation
     ConvTranspose:  o = i * stride - pad_begin + t * dilation
@@ -15,28 +15,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import product
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from engine.errors import ShapeError
 from engine.ir.types import FLOATS, TensorType
+from engine.ops.conv_draw import draw_image, grow_conv, grow_transpose
 from engine.ops.conv_window import Ints, Window, conv_transpose_window, conv_window
 from engine.ops.numerics import Error, Units, sum_of_products
 from engine.ops.spec import (
-    HERE,
     Arrays,
     Attributes,
     Call,
-    Choose,
-    Growth,
     Law,
+    ErrorModel,
     Operand,
     OpSpec,
+    Reference,
     Reject,
     example_by_growing,
 )
 
-Array = np.ndarray
+Array: TypeAlias = np.ndarray
 
 
 def _shapes(op: str, inputs: Sequence[Operand | None]) -> tuple[TensorType, TensorType]:
@@ -72,20 +73,25 @@ def _infer_transpose(
     return (TensorType(x.dtype, (x.dims[0], channels, *window.outputs)),)
 
 
+def _last(*index: Any) -> tuple[Any, ...]:
+    """An index into the last axes."""
+    return (..., *index)
+
+
 def _tap_slice(tap: int, dilation: int, count: int, stride: int) -> slice:
     """The `count` positions that one tap touches, `stride` apart."""
     return slice(tap * dilation, tap * dilation + (count - 1) * stride + 1, stride)
 
 
 def _convolve(x: Array, w: Array, window: Window) -> Array:
-    """sum over channels and taps of x * w, in float64, one tap at a time."""
+    """The sum over channels and taps of x * w, in float64, one tap at a time."""
     padded = np.pad(x, [(0, 0), (0, 0), *zip(window.begins, window.ends, strict=True)])
     padded = padded.reshape(x.shape[0], window.group, w.shape[1], *padded.shape[2:])
     y = np.zeros((x.shape[0], window.group, w.shape[0] // window.group, *window.outputs))
     for tap in product(*map(range, window.kernel)):
         at = tuple(map(_tap_slice, tap, window.dilations, window.outputs, window.strides))
-        weights = w[(..., *tap)].reshape(window.group, -1, w.shape[1])
-        y += np.einsum("ngc...,gmc->ngm...", padded[(..., *at)], weights)
+        weights = w[_last(*tap)].reshape(window.group, -1, w.shape[1])
+        y += np.einsum("ngc...,gmc->ngm...", padded[_last(*at)], weights)
     return y.reshape(x.shape[0], w.shape[0], *window.outputs)
 
 
@@ -93,22 +99,23 @@ def _spread(x: Array, w: Array, window: Window) -> Array:
     """Every input adds x * w to the outputs its taps reach, in float64, one tap at a time."""
     inputs = x.shape[2:]
     grouped = x.reshape(x.shape[0], window.group, -1, *inputs)
-    reached = (s * (i - 1) + k for s, i, k in zip(window.strides, inputs, window.spans, strict=True))
+    steps = zip(window.strides, inputs, window.spans, strict=True)
+    reached = (stride * (extent - 1) + span for stride, extent, span in steps)
     kept = (b + o for b, o in zip(window.begins, window.outputs, strict=True))
     full = np.zeros((x.shape[0], window.group, w.shape[1], *map(max, reached, kept)))
     for tap in product(*map(range, window.kernel)) if x.size else ():
         at = tuple(map(_tap_slice, tap, window.dilations, inputs, window.strides))
-        weights = w[(..., *tap)].reshape(window.group, -1, w.shape[1])
-        full[(..., *at)] += np.einsum("ngc...,gcm->ngm...", grouped, weights)
+        weights = w[_last(*tap)].reshape(window.group, -1, w.shape[1])
+        full[_last(*at)] += np.einsum("ngc...,gcm->ngm...", grouped, weights)
     inner = tuple(slice(b, b + o) for b, o in zip(window.begins, window.outputs, strict=True))
-    return full[(..., *inner)].reshape(x.shape[0], -1, *window.outputs)
+    return full[_last(*inner)].reshape(x.shape[0], -1, *window.outputs)
 
 
 def _linear(
     window_of: Callable[[Ints, Ints, Attributes], Window],
     apply: Callable[[Array, Array, Window], Array],
     channels: Callable[[Array, Window], int],
-) -> tuple[Callable, Callable]:
+) -> tuple[Reference, ErrorModel]:
     """(reference, error_model) of y = apply(x, w) + b."""
 
     def total(x: Array, w: Array, b: Array | None, attributes: Attributes) -> Array:
@@ -118,14 +125,15 @@ def _linear(
 
     def split(inputs: Arrays) -> tuple[Array, Array, Array | None]:
         x, w, b = (*inputs, None)[:3]
-        assert x is not None and w is not None
+        if x is None or w is None:
+            raise AssertionError("x and w are required")
         return x, w, b
 
     def reference(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
         return (total(*split(inputs), attributes),)
 
     def error_model(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
-        """n = channels * taps (+ 1 for the bias) products in any order: numerics.sum_of_products.
+        """Channels * taps (+ 1 for the bias) products in any order: numerics.sum_of_products.
 
         Taps in the padding count as products of zero, which over-states the error there.
         """
@@ -140,95 +148,22 @@ def _linear(
     return reference, error_model
 
 
-def _draw_geometry(choose: Choose, sizes: Ints, attributes: dict) -> Ints:
-    """Draw strides, dilations and pads into `attributes`; returns a kernel that fits the sizes."""
-    kernel, dilations, pads = [], [], []
-    for size in sizes:
-        pad = choose.one_of((0, 1, 2))
-        tap = choose.integer(1, min(5, size + 2 * pad))
-        widest = (size + 2 * pad - 1) // (tap - 1) if tap > 1 else 1
-        kernel.append(tap)
-        dilations.append(choose.integer(1, max(1, min(3, widest))))
-        pads.append(pad)
-    if any(pads):
-        skew = [min(choose.integer(0, 1), p) for p in pads]
-        attributes["pads"] = [p - s for p, s in zip(pads, skew, strict=True)] + pads
-        spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-        if any(n + 2 * p - s < k for n, p, s, k in zip(sizes, pads, skew, spans, strict=True)):
-            attributes["pads"] = pads + pads
-    if any(d > 1 for d in dilations):
-        attributes["dilations"] = dilations
-    if choose.integer(0, 1):
-        attributes["strides"] = [choose.integer(1, 3) for _ in sizes]
-    return tuple(kernel)
-
-
-def _draw_group(choose: Choose, channels: int) -> int:
-    return choose.one_of([g for g in range(1, channels + 1) if channels % g == 0][:3] + [channels])
-
-
-def _grow_conv(choose: Choose, x: TensorType) -> Growth | None:
-    if x.dtype not in FLOATS or not 3 <= len(x.shape) <= 5 or 0 in x.shape:
-        return None
-    attributes: dict = {}
-    kernel = _draw_geometry(choose, x.dims[2:], attributes)
-    group = _draw_group(choose, x.dims[1])
-    if group > 1:
-        attributes["group"] = group
-    out = group * choose.one_of((1, 2, 3, 17))
-    w = choose.tensor((out, x.dims[1] // group, *kernel), x.dtype, -1.0, 1.0)
-    return Growth(_with_bias(choose, (HERE, w), out, x), attributes)
-
-
-def _grow_transpose(choose: Choose, x: TensorType) -> Growth | None:
-    if x.dtype not in FLOATS or not 3 <= len(x.shape) <= 5 or 0 in x.shape:
-        return None
-    rank, attributes = len(x.shape) - 2, {}
-    kernel = [choose.integer(1, 4) for _ in range(rank)]
-    group = _draw_group(choose, x.dims[1])
-    if group > 1:
-        attributes["group"] = group
-    if choose.integer(0, 1):
-        strides = [choose.integer(1, 3) for _ in range(rank)]
-        attributes["strides"] = strides
-        attributes["output_padding"] = [choose.integer(0, s - 1) for s in strides]
-    if choose.integer(0, 1):
-        attributes["pads"] = [(k - 1) // 2 for k in kernel] + [k // 2 for k in kernel]
-    elif choose.integer(0, 1):
-        attributes["dilations"] = [choose.integer(1, 3) for _ in range(rank)]
-    out = choose.one_of((1, 2, 3, 17))
-    w = choose.tensor((x.dims[1], out, *kernel), x.dtype, -1.0, 1.0)
-    return Growth(_with_bias(choose, (HERE, w), group * out, x), attributes)
-
-
-def _with_bias(choose: Choose, inputs: tuple, channels: int, x: TensorType) -> tuple:
-    return (*inputs, choose.tensor((channels,), x.dtype)) if choose.integer(0, 1) else inputs
-
-
-def _draw_image(choose: Choose) -> Array:
-    n, c = choose.one_of((1, 2, 3)), choose.one_of((1, 2, 3, 4, 6, 16, 33))
-    return choose.tensor((n, c, *choose.shape((1, 3), 9)))
-
-
 def _swap_batch(call: Call) -> Call | None:
     x, *rest = call.inputs
-    assert x is not None
-    return Call((x[::-1], *rest), call.attributes) if x.shape[0] > 1 else None
+    return Call((x[::-1], *rest), call.attributes) if x is not None and len(x) > 1 else None
 
 
 def _permute_inputs(call: Call) -> Call | None:
     """Reversing the input channels of x and of w changes only the order of the sums."""
     x, w, *rest = call.inputs
-    assert x is not None and w is not None
-    if call.attributes.get("group", 1) != 1:
+    if x is None or w is None or call.attributes.get("group", 1) != 1:
         return None
     return Call((x[:, ::-1], w[:, ::-1], *rest), call.attributes)
 
 
 def _permute_transpose_inputs(call: Call) -> Call | None:
     x, w, *rest = call.inputs
-    assert x is not None and w is not None
-    if call.attributes.get("group", 1) != 1:
+    if x is None or w is None or call.attributes.get("group", 1) != 1:
         return None
     return Call((x[:, ::-1], w[::-1], *rest), call.attributes)
 
@@ -265,8 +200,8 @@ CONV = OpSpec(
     _infer_conv,
     _conv,
     _conv_error,
-    example_by_growing(_grow_conv, _draw_image),
-    grow=_grow_conv,
+    example_by_growing(grow_conv, draw_image),
+    grow=grow_conv,
     is_exact=True,
     edges=(
         lambda: _call((1, 3, 5, 5), (64, 3, 7, 7), 64, pads=[3, 3, 3, 3], strides=[2, 2]),
@@ -299,8 +234,8 @@ CONV_TRANSPOSE = OpSpec(
     _infer_transpose,
     _transpose,
     _transpose_error,
-    example_by_growing(_grow_transpose, _draw_image),
-    grow=_grow_transpose,
+    example_by_growing(grow_transpose, draw_image),
+    grow=grow_transpose,
     is_exact=True,
     edges=(
         lambda: _call((1, 3, 3, 4), (3, 5, 2, 2), 5, strides=[2, 2]),

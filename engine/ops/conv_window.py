@@ -124,8 +124,8 @@ def conv_transpose_window(x: Ints, w: Ints, attributes: Attributes) -> Window:
     wanted = tuple(int(v) for v in attributes.get("output_shape") or ())
     begins, ends, outputs = [], [], []
     for axis in range(rank):
-        full = strides[axis] * (x[2 + axis] - 1) + extra[axis] + (kernel[axis] - 1) * dilations[axis]
-        full += 1
+        span = (kernel[axis] - 1) * dilations[axis] + 1
+        full = strides[axis] * (x[2 + axis] - 1) + span + extra[axis]
         begin, end = pads[axis], pads[rank + axis]
         if wanted or auto in ("SAME_UPPER", "SAME_LOWER"):
             size = wanted[len(wanted) - rank + axis] if wanted else x[2 + axis] * strides[axis]

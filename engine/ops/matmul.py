@@ -7,8 +7,8 @@ that the result lacks. Gemm: y = alpha op(A) op(B) + beta C, with C broadcast to
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -29,8 +29,14 @@ from engine.ops.spec import (
     example_by_growing,
 )
 
-Array = np.ndarray
-DTYPES = FLOATS | {INT32, INT64, np.dtype(np.uint32), np.dtype(np.uint64)}
+Array: TypeAlias = np.ndarray
+Flops = Callable[[Sequence[TensorType | None], Sequence[TensorType], Attributes], int]
+DTYPES: frozenset[np.dtype] = FLOATS | {
+    INT32,
+    INT64,
+    np.dtype(np.uint32),
+    np.dtype(np.uint64),
+}
 
 
 def _operands(op: str, inputs: Sequence[Operand | None]) -> tuple[TensorType, TensorType]:
@@ -61,21 +67,27 @@ def matmul_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     return (*batch, *rows[-2:-1][: len(a) > 1], *columns[-1:][: len(b) > 1])
 
 
+def _two(inputs: Sequence[Array | None]) -> tuple[Array, Array]:
+    a, b = inputs[:2]
+    if a is None or b is None:
+        raise AssertionError("A and B are required")
+    return a, b
+
+
 def _infer_matmul(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
     a, b = _operands("MatMul", inputs)
     return (TensorType(a.dtype, matmul_shape(a.dims, b.dims)),)
 
 
 def _matmul(inputs: Arrays, _: Attributes) -> tuple[Array, ...]:
-    a, b = inputs
+    a, b = _two(inputs)
     with np.errstate(all="ignore"):
-        return (np.asarray(np.matmul(a, b)),)  # type: ignore[arg-type]
+        return (np.asarray(np.matmul(a, b)),)
 
 
 def _matmul_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
     """K products in any order: numerics.sum_of_products. Integers wrap, without error."""
-    a, b = inputs
-    assert a is not None and b is not None
+    a, b = _two(inputs)
     (y,) = _matmul(inputs, attributes)
     if y.dtype != np.float64:
         return exact(y)
@@ -84,12 +96,8 @@ def _matmul_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple
     return (sum_of_products(y, squares, sizes, a.shape[-1], units),)
 
 
-def _gemm_matrices(a: Array, b: Array, attributes: Attributes) -> tuple[Array, Array]:
-    return a.T if attributes.get("transA") else a, b.T if attributes.get("transB") else b
-
-
 def gemm_factors(attributes: Attributes) -> tuple[float, float]:
-    """alpha and beta."""
+    """The attributes alpha and beta."""
     return float(attributes.get("alpha", 1.0)), float(attributes.get("beta", 1.0))
 
 
@@ -113,9 +121,9 @@ def _infer_gemm(inputs: Sequence[Operand | None], attributes: Attributes) -> tup
 
 def _gemm_parts(inputs: Arrays, attributes: Attributes) -> tuple[Array, Array, Array | None]:
     """op(A), op(B) and C."""
-    a, b, c = (*inputs, None)[:3]
-    assert a is not None and b is not None
-    return *_gemm_matrices(a, b, attributes), c
+    a, b = _two(inputs)
+    a, b = a.T if attributes.get("transA") else a, b.T if attributes.get("transB") else b
+    return a, b, inputs[2] if len(inputs) > 2 else None
 
 
 def _gemm(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
@@ -166,7 +174,10 @@ def _grow_gemm(choose: Choose, x: TensorType) -> Growth | None:
     m, k = x.dims[::-1] if "transA" in attributes else x.dims
     n = choose.one_of((1, 2, 3, 16, 17, 33))
     b = choose.tensor((n, k) if "transB" in attributes else (k, n), x.dtype, -1.0, 1.0)
-    factors = {k: choose.one_of((2.0, 0.5, -0.3)) for k in ("alpha", "beta") if choose.integer(0, 1)}
+    factors: dict[str, float] = {}
+    for name in ("alpha", "beta"):
+        if choose.integer(0, 1):
+            factors[name] = choose.one_of((2.0, 0.5, -0.3))
     if choose.integer(0, 1):
         return Growth((HERE, b), {**attributes, **factors})
     c = choose.tensor(choose.one_of(((n,), (1, n), (m, 1), (m, n), (), (1,))), x.dtype)
@@ -175,8 +186,7 @@ def _grow_gemm(choose: Choose, x: TensorType) -> Growth | None:
 
 def _exchange(call: Call) -> Call | None:
     """(A B)^T = B^T A^T."""
-    a, b = call.inputs
-    assert a is not None and b is not None
+    a, b = _two(call.inputs)
     if a.ndim < 2 or b.ndim < 2:
         return None
     return Call((b.swapaxes(-1, -2), a.swapaxes(-1, -2)))
@@ -184,8 +194,8 @@ def _exchange(call: Call) -> Call | None:
 
 def _store_transposed(call: Call) -> Call:
     """A and B stored the other way round, and both flags turned."""
-    a, b, *rest = call.inputs
-    assert a is not None and b is not None
+    a, b = _two(call.inputs)
+    rest = call.inputs[2:]
     turned = {k: 1 - int(call.attributes.get(k, 0)) for k in ("transA", "transB")}
     return Call((a.T, b.T, *rest), {**call.attributes, **turned})
 
@@ -195,7 +205,7 @@ def _call(*shapes: tuple[int, ...], dtype: str = "f4", **attributes: object) -> 
     return Call(tuple((rng.standard_normal(s) * 3).astype(dtype) for s in shapes), attributes)
 
 
-def _depth_flops(axis: str) -> object:
+def _depth_flops(axis: str) -> Flops:
     def flops(
         inputs: Sequence[TensorType | None], outputs: Sequence[TensorType], attributes: Attributes
     ) -> int:

@@ -77,7 +77,7 @@ def unary(
     defaults = defaults or {}
 
     def parameters(attributes: Attributes) -> dict[str, float]:
-        return {k: float(attributes.get(k, v)) for k, v in defaults.items()}
+        return {k: float(np.float32(attributes.get(k, v))) for k, v in defaults.items()}
 
     def infer_types(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
         x = typed(op_type, inputs, dtypes)
@@ -102,6 +102,8 @@ def unary(
 
     def example(choose: Choose) -> Call:
         x = choose.tensor(choose.shape((0, 4)), FLOAT, *domain)
+        if FLOAT not in dtypes:
+            x = x > 0
         return Call((x,), {k: v for k, v in defaults.items() if choose.integer(0, 1)})
 
     slopes: Callable[[Arrays, Attributes], tuple[float, ...]] | None = None
@@ -117,7 +119,10 @@ def unary(
         grow=grow,
         is_exact=is_exact,
         slope=slopes,
-        edges=(lambda: Call((np.array(edge, np.float32),)), lambda: Call((np.zeros((0, 3), "f4"),))),
+        edges=(
+            lambda: Call((np.array(edge, np.float32 if FLOAT in dtypes else BOOL),)),
+            lambda: Call((np.zeros((0, 3), FLOAT if FLOAT in dtypes else BOOL),)),
+        ),
         rejects=() if BOOL in dtypes else (Reject("boolean input", _wrong_dtype, "dtype bool"),),
         flops=lambda inputs, outputs, _: outputs[0].size,
     )
@@ -219,6 +224,65 @@ def _trigonometric(function: str) -> Callable[..., Array]:
     return lambda x, y, units: 2 * units.ulps(function) * abs(y)
 
 
+def _softplus(x: Array) -> Array:
+    return np.maximum(x, 0.0) + np.log1p(np.exp(-abs(x)))
+
+
+def _softplus_magnitude(x: Array, y: Array, units: Units) -> Array:
+    """max(x, 0) + log1p(e), e = exp(-|x|): e's row e / (1 + e), log1p's row, the sum."""
+    e = np.exp(-abs(x))
+    return 2 * units.ulps("exp") * e / (1 + e) + 2 * units.ulps("log1p") * np.log1p(e) + abs(y)
+
+
+def _elu(x: Array, alpha: float) -> Array:
+    return np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x)
+
+
+def _elu_magnitude(x: Array, y: Array, units: Units, alpha: float) -> Array:
+    """alpha rounded, expm1's row, the product."""
+    return np.where(x < 0, (2 * units.ulps("expm1") + 2) * abs(y), 0.0)
+
+
+def _selu(x: Array, alpha: float, gamma: float) -> Array:
+    return gamma * _elu(x, alpha)
+
+
+def _selu_magnitude(x: Array, y: Array, units: Units, alpha: float, gamma: float) -> Array:
+    """Elu's, gamma rounded, and one more product."""
+    return np.where(x < 0, (2 * units.ulps("expm1") + 4) * abs(y), 2 * abs(y))
+
+
+def _celu(x: Array, alpha: float) -> Array:
+    return np.where(x < 0, alpha * np.expm1(np.minimum(x, 0) / alpha), x)
+
+
+def _celu_magnitude(x: Array, y: Array, units: Units, alpha: float) -> Array:
+    """The quotient q = x / alpha (two roundings and division's row) reaches exp(q) |x|; then Elu's."""
+    q = np.minimum(x, 0) / alpha
+    argument = (2 * units.ulps("divide") + 1) * np.where(x < 0, np.exp(q) * abs(x), 0.0)
+    return np.where(x < 0, argument + (2 * units.ulps("expm1") + 2) * abs(y), 0.0)
+
+
+def _mish_magnitude(x: Array, y: Array, units: Units) -> Array:
+    """x tanh(s), s = Softplus: |x| (1 - tanh^2 s) times s's error, tanh's row, the product."""
+    s = _softplus(x)
+    inner = (1 - np.tanh(s) ** 2) * _softplus_magnitude(x, s, units)
+    return abs(x) * inner + (2 * units.ulps("tanh") + 1) * abs(y)
+
+
+def _swish_magnitude(x: Array, y: Array, units: Units, alpha: float) -> Array:
+    """x / (1 + e), e = exp(-alpha x): argument 2|alpha x| (alpha rounded), exp's row, both through
+    e / (1 + e); the sum; division's row."""
+    share = _sigmoid(-alpha * x)
+    inner = share * (2 * abs(alpha * x) + 2 * units.ulps("exp")) + 1 + 2 * units.ulps("divide")
+    return abs(y) * np.where(np.isfinite(inner), inner, 0.0)
+
+
+def _softsign_magnitude(x: Array, y: Array, units: Units) -> Array:
+    """x / (1 + |x|): the sum, division's row."""
+    return (1 + 2 * units.ulps("divide")) * abs(y)
+
+
 _leaky_slope: Callable[[Attributes], float] = lambda a: max(1.0, abs(float(a.get("alpha", 0.01))))  # noqa: E731
 _positive: dict[str, Any] = {"domain": (0.0, 16.0), "edge": (0.0, 1.0, np.inf, np.nan, 1e-30)}
 
@@ -263,7 +327,46 @@ SPECS: tuple[OpSpec, ...] = (
         edge=(0.0, -0.0, np.inf, np.nan, 3.0, -3.0),
     ),
     unary("Gelu", lambda x: x / 2 * (1 + _erf(x / math.sqrt(2))), _gelu_magnitude, slope=1.13),
+    unary("Not", np.logical_not, dtypes=frozenset({BOOL}), out_dtype=BOOL),
+    unary("Tan", np.tan, _scaled("tan"), domain=(-1.5, 1.5)),
+    unary("Asin", np.arcsin, _scaled("asin"), domain=(-1.0, 1.0)),
+    unary("Acos", np.arccos, _scaled("acos"), domain=(-1.0, 1.0)),
+    unary("Atan", np.arctan, _scaled("atan"), slope=1.0),
+    unary("Sinh", np.sinh, _scaled("sinh")),
+    unary("Cosh", np.cosh, _scaled("cosh")),
+    unary("Asinh", np.arcsinh, _scaled("asinh"), slope=1.0),
+    unary("Acosh", np.arccosh, _scaled("acosh"), domain=(1.0, 16.0)),
+    unary("Atanh", np.arctanh, _scaled("atanh"), domain=(-0.96875, 0.96875)),
+    unary("Softplus", _softplus, _softplus_magnitude, slope=1.0, domain=(-100.0, 100.0)),
+    unary(
+        "Softsign",
+        lambda x: x / (1 + abs(x)),
+        _softsign_magnitude,
+        slope=1.0,
+        edge=(0.0, -0.0, np.nan, 88.8),
+    ),
+    unary("Elu", _elu, _elu_magnitude, defaults={"alpha": 1.0}),
+    unary(
+        "Selu",
+        _selu,
+        _selu_magnitude,
+        defaults={"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875},
+    ),
+    unary("Celu", _celu, _celu_magnitude, defaults={"alpha": 1.0}),
+    unary("ThresholdedRelu", lambda x, alpha: np.where(x > alpha, x, 0.0), defaults={"alpha": 1.0}),
+    unary(
+        "Mish",
+        lambda x: x * np.tanh(_softplus(x)),
+        _mish_magnitude,
+        slope=1.1,
+        edge=(0.0, -0.0, np.inf, np.nan, 88.8, -80.0),
+    ),
+    unary(
+        "Swish",
+        lambda x, alpha: x * _sigmoid(alpha * x),
+        _swish_magnitude,
+        defaults={"alpha": 1.0},
+        edge=(0.0, -0.0, np.inf, np.nan, 80.0, -80.0),
+    ),
     CLIP,
 )
-
-

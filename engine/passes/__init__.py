@@ -9,6 +9,7 @@ from engine.passes import (
     fold_scale,
     fuse_epilogue,
     fuse_hard_swish,
+    fuse_layer_norm,
     remove_dead_nodes,
     remove_identities,
 )
@@ -46,6 +47,7 @@ def bind_passes(keep: Collection[str] = ()) -> tuple[Pass, ...]:
         fold_scale.pass_keeping(kept),
         fold_bias.pass_keeping(kept),
         fuse_hard_swish.pass_keeping(kept),
+        fuse_layer_norm.pass_keeping(kept),
         fuse_epilogue.pass_keeping(kept),
     )
 

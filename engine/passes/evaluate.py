@@ -16,10 +16,12 @@ FOLD_NBYTES_MAX = 64 * 2**20
 TYPE_ONLY = frozenset(("Shape", "Size"))
 """Operators whose result depends on the type of their input alone."""
 
-_MOVES = frozenset(
-    ("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape")
-    + ("Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")
-)
+# fmt: off
+_MOVES = frozenset((
+    "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape",
+    "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+))
+# fmt: on
 """Exact at any dtype: weights go through without a float64 copy."""
 
 

@@ -14,8 +14,9 @@ from engine.passes.linear import as_channel, as_row, linear_of
 def fold_bias(graph: Graph, keep: Collection[str] = ()) -> None:
     """Fold Add after Conv, ConvTranspose and Gemm; a MatMul of two matrices becomes a Gemm by it.
 
-    The latter once types are known. The constant must vary along axis 1 of the output only, and the Add be the only reader.
-    MatMul of more than two dimensions keeps its Add: ONNX gives it no bias.
+    The latter once types are known. The constant must vary along axis 1 of the output only, and
+    the Add be the only reader. MatMul of more than two dimensions keeps its Add: ONNX gives it
+    no bias.
     """
     kept = frozenset(keep)
     for node in list(graph.nodes):

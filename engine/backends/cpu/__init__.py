@@ -1,10 +1,13 @@
 """NumPy kernels, one file per operator family; FAMILIES lists them."""
 
 from engine.backends.cpu import (
+    argmax,
     binary,
+    cast,
     conv,
     gather,
     layout,
+    lrn,
     matmul,
     normalization,
     pool,
@@ -19,10 +22,13 @@ from engine.backends.cpu import (
 )
 
 FAMILIES = (
+    argmax,
     binary,
+    cast,
     conv,
     gather,
     layout,
+    lrn,
     matmul,
     normalization,
     pool,

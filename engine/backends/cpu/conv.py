@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -18,7 +18,7 @@ from engine.ops.conv_window import Window, conv_transpose_window, conv_window
 if TYPE_CHECKING:
     from engine.backends.cpu.backend import CpuBackend, Function, Views
 
-Array = np.ndarray
+Array: TypeAlias = np.ndarray
 Core = Callable[[Array, Array, Array], None]
 """`core(x, w, y)`: one image without the bias; x (C, *in), w as ONNX has it, y (M, *out)."""
 
@@ -41,16 +41,19 @@ def _columns(x: Array, window: Window) -> Array:
     return columns.reshape(group, x.shape[0] // group * window.taps, -1)
 
 
+def _inside(*index: Any) -> tuple[Any, ...]:
+    """An index behind the channel axis."""
+    return (slice(None), *index)
+
+
 def _padded(x: Array, window: Window) -> Array:
     if not any(window.begins + window.ends):
         return x
-    extents = [
-        b + n + e for b, n, e in zip(window.begins, x.shape[1:], window.ends, strict=True)
-    ]
+    extents = [b + n + e for b, n, e in zip(window.begins, x.shape[1:], window.ends, strict=True)]
     padded = scratch("conv padded", (x.shape[0], *extents), x.dtype)
     padded.fill(0)
     inner = tuple(slice(b, b + n) for b, n in zip(window.begins, x.shape[1:], strict=True))
-    padded[(slice(None), *inner)] = x
+    padded[_inside(*inner)] = x
     return padded
 
 
@@ -88,9 +91,9 @@ def _conv_transpose(window: Window) -> Core:
                 slice(t * d, t * d + (n - 1) * s + 1, s)
                 for t, d, n, s in zip(tap, window.dilations, inputs, window.strides, strict=True)
             )
-            full[(slice(None), *at)] += spread[(slice(None), *tap)]
+            full[_inside(*at)] += spread[_inside(*tap)]
         inner = tuple(slice(b, b + o) for b, o in zip(window.begins, window.outputs, strict=True))
-        y[...] = full[(slice(None), *inner)]
+        y[...] = full[_inside(*inner)]
 
     return core
 
@@ -109,7 +112,8 @@ def _make(backend: CpuBackend, node: Node) -> Function:
 
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         x, w = inputs[0], inputs[1]
-        assert x is not None and w is not None
+        assert x is not None
+        assert w is not None
         b = None if bias is None else inputs[bias]
         residual = None if epilogue.residual is None else inputs[epilogue.residual]
         w = w.astype(compute, copy=False)

@@ -31,7 +31,7 @@ def normalize_rows(x: Array, out: Array, epsilon: float) -> tuple[Array, Array]:
     np.subtract(x, first, out=out)
     rest = np.mean(out, axis=1, keepdims=True, dtype=x.dtype)
     out -= rest
-    variance = np.einsum("rn,rn->r", out, out)[:, None] / x.dtype.type(max(x.shape[1], 1))
+    variance = np.mean(np.square(out), axis=1, keepdims=True, dtype=x.dtype)
     inverse = 1 / np.sqrt(variance + x.dtype.type(epsilon))
     out *= inverse
     return first + rest, inverse

@@ -35,12 +35,23 @@ def _spans(tap: Sequence[int], sizes: Sequence[int], window: Window) -> Spans | 
     return tuple(read), tuple(write)
 
 
-def _over_taps(ufunc: np.ufunc, x: np.ndarray, y: np.ndarray, window: Window) -> None:
+def _max_over_taps(x: np.ndarray, y: np.ndarray, window: Window) -> None:
     for tap in product(*map(range, window.kernel)):
         spans = _spans(tap, x.shape[2:], window)
         if spans is not None:
             part = y[(..., *spans[1])]
-            ufunc(part, x[(..., *spans[0])], out=part)
+            np.maximum(part, x[(..., *spans[0])], out=part)
+
+
+def _sum_over_taps(x: np.ndarray, y: np.ndarray, window: Window) -> None:
+    """y += the taps, row by row: the error grows with the sides of the window, not its area."""
+    for outer in product(*map(range, window.kernel[:-1])):
+        row = np.zeros_like(y)
+        for last in range(window.kernel[-1]):
+            spans = _spans((*outer, last), x.shape[2:], window)
+            if spans is not None:
+                row[(..., *spans[1])] += x[(..., *spans[0])]
+        y += row
 
 
 def _make_max(backend: CpuBackend, node: Node) -> Function:
@@ -48,7 +59,7 @@ def _make_max(backend: CpuBackend, node: Node) -> Function:
         x, y = inputs[0], outputs[0]
         assert x is not None
         y[...] = -np.inf if x.dtype in FLOATS else np.iinfo(x.dtype).min
-        _over_taps(np.maximum, x, y, pool_window("MaxPool", x.shape, node.attributes))
+        _max_over_taps(x, y, pool_window("MaxPool", x.shape, node.attributes))
 
     return run
 
@@ -61,7 +72,7 @@ def _make_average(backend: CpuBackend, node: Node) -> Function:
         assert x is not None
         window = pool_window("AveragePool", x.shape, node.attributes)
         wide = np.zeros(y.shape, backend.compute(x.dtype))
-        _over_taps(np.add, x, wide, window)
+        _sum_over_taps(x, wide, window)
         counts = np.maximum(window_counts(x.shape, window, include_pad), 1)
         np.divide(wide, counts.astype(wide.dtype), out=wide)
         y[...] = wide

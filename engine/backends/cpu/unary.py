@@ -41,7 +41,7 @@ def _hard_swish(x: np.ndarray, out: np.ndarray) -> None:
 
 def _leaky_relu(alpha: float) -> Into:
     def into(x: np.ndarray, out: np.ndarray) -> None:
-        scaled = x * x.dtype.type(alpha)
+        scaled = np.multiply(x, x.dtype.type(alpha), out=np.empty_like(x))
         np.copyto(scaled, x, where=~(x < 0))
         out[...] = scaled
 
@@ -107,11 +107,66 @@ def _erf(x: np.ndarray, out: np.ndarray) -> None:
 
 
 def _gelu(x: np.ndarray, out: np.ndarray) -> None:
-    gate = x * x.dtype.type(math.sqrt(0.5))
+    gate = np.multiply(x, x.dtype.type(math.sqrt(0.5)), out=np.empty_like(x))
     _erf(gate, gate)
     gate += 1
     gate *= 0.5
     np.multiply(x, gate, out=out)
+
+
+def _softplus(x: np.ndarray, out: np.ndarray) -> None:
+    tail = np.abs(x, out=np.empty_like(x))
+    np.negative(tail, out=tail)
+    np.exp(tail, out=tail)
+    np.log1p(tail, out=tail)
+    np.maximum(x, 0, out=out)
+    out += tail
+
+
+def _softsign(x: np.ndarray, out: np.ndarray) -> None:
+    below = np.abs(x, out=np.empty_like(x))
+    below += 1
+    np.divide(x, below, out=out)
+
+
+def _elu(alpha: float, gamma: float = 1.0, width: float = 1.0) -> Into:
+    """gamma (x < 0 ? alpha expm1(x / width) : x): Elu, Selu (gamma), Celu (width = alpha)."""
+
+    def into(x: np.ndarray, out: np.ndarray) -> None:
+        number = x.dtype.type
+        below = np.minimum(x, 0, out=np.empty_like(x))
+        if width != 1:
+            below /= number(width)
+        np.expm1(below, out=below)
+        below *= number(alpha)
+        np.copyto(below, x, where=~(x < 0))
+        np.multiply(below, number(gamma), out=out) if gamma != 1 else np.copyto(out, below)
+
+    return into
+
+
+def _thresholded_relu(alpha: float) -> Into:
+    def into(x: np.ndarray, out: np.ndarray) -> None:
+        out[...] = np.where((x > x.dtype.type(alpha)) | np.isnan(x), x, x.dtype.type(0))
+
+    return into
+
+
+def _mish(x: np.ndarray, out: np.ndarray) -> None:
+    gate = np.empty_like(x)
+    _softplus(x, gate)
+    np.tanh(gate, out=gate)
+    np.multiply(x, gate, out=out)
+
+
+def _swish(alpha: float) -> Into:
+    def into(x: np.ndarray, out: np.ndarray) -> None:
+        below = np.multiply(x, x.dtype.type(-alpha), out=np.empty_like(x))
+        np.exp(below, out=below)
+        below += 1
+        np.divide(x, below, out=out)
+
+    return into
 
 
 def activation(op_type: str, alpha: float, beta: float) -> Into | None:
@@ -124,14 +179,22 @@ def activation(op_type: str, alpha: float, beta: float) -> Into | None:
 
 def function_of(op_type: str, attributes: dict[str, Any]) -> Into:
     """`into(x, out)` of a unary operator."""
-    if op_type == "LeakyRelu":
-        return _leaky_relu(float(attributes.get("alpha", 0.01)))
-    if op_type == "HardSigmoid":
-        return _hard_sigmoid(
-            float(attributes.get("alpha", 0.2)), float(attributes.get("beta", 0.5))
-        )
+    if op_type in _WITH_PARAMETERS:
+        make, defaults = _WITH_PARAMETERS[op_type]
+        return make(*(float(np.float32(attributes.get(k, v))) for k, v in defaults.items()))
     return _FUNCTIONS[op_type]
 
+
+_WITH_PARAMETERS: dict[str, tuple[Callable[..., Into], dict[str, float]]] = {
+    "LeakyRelu": (_leaky_relu, {"alpha": 0.01}),
+    "HardSigmoid": (_hard_sigmoid, {"alpha": 0.2, "beta": 0.5}),
+    "Elu": (_elu, {"alpha": 1.0}),
+    "Selu": (_elu, {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}),
+    "Celu": (lambda alpha: _elu(alpha, width=alpha), {"alpha": 1.0}),
+    "ThresholdedRelu": (_thresholded_relu, {"alpha": 1.0}),
+    "Swish": (_swish, {"alpha": 1.0}),
+}
+"""Operators with attributes: what makes the function, and the attributes in its order."""
 
 _FUNCTIONS: dict[str, Into] = {
     "Relu": lambda x, out: np.maximum(x, 0, out=out),
@@ -154,6 +217,19 @@ _FUNCTIONS: dict[str, Into] = {
     "Sigmoid": _sigmoid,
     "HardSwish": _hard_swish,
     "Gelu": _gelu,
+    "Not": lambda x, out: np.logical_not(x, out=out),
+    "Tan": lambda x, out: np.tan(x, out=out),
+    "Asin": lambda x, out: np.arcsin(x, out=out),
+    "Acos": lambda x, out: np.arccos(x, out=out),
+    "Atan": lambda x, out: np.arctan(x, out=out),
+    "Sinh": lambda x, out: np.sinh(x, out=out),
+    "Cosh": lambda x, out: np.cosh(x, out=out),
+    "Asinh": lambda x, out: np.arcsinh(x, out=out),
+    "Acosh": lambda x, out: np.arccosh(x, out=out),
+    "Atanh": lambda x, out: np.arctanh(x, out=out),
+    "Softplus": _softplus,
+    "Softsign": _softsign,
+    "Mish": _mish,
 }
 
 
@@ -185,6 +261,6 @@ def _make_clip(backend: CpuBackend, node: Node) -> Function:
 
 
 KERNELS = {
-    **{op: _make for op in (*_FUNCTIONS, "LeakyRelu", "HardSigmoid")},
+    **{op: _make for op in (*_FUNCTIONS, *_WITH_PARAMETERS)},
     "Clip": _make_clip,
 }

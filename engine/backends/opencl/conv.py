@@ -55,9 +55,8 @@ class _Convolution:
         self.bias = core[2] if len(core) > 2 and node.inputs[2] is not None else None
         g = self.geometry
         self.depthwise = g.group > 1 == g.channels_per_group and _is_constant(node.inputs[1])
-        self.constants = {
-            i: self._pack(i) for i in {0, self.bias, self.residual} - {None} if self._is_packed(i)
-        }
+        tensors = [i for i in (0, self.bias, self.residual) if i is not None]
+        self.constants = {i: self._pack(i) for i in tensors if self._is_packed(i)}
         self.weights = (
             [self._pack_weights(phase) for phase in g.phases] if self._is_packed(1) else None
         )
@@ -67,8 +66,8 @@ class _Convolution:
         """Every constant: tensors are packed here, limits of a Clip have become arguments."""
         return frozenset(i for i in range(len(self.node.inputs)) if self._is_packed(i))
 
-    def _is_packed(self, i: int | None) -> bool:
-        return i is not None and _is_constant(self.node.inputs[i])
+    def _is_packed(self, i: int) -> bool:
+        return _is_constant(self.node.inputs[i])
 
     def _pack(self, i: int) -> Slot:
         value = self.node.inputs[i]
@@ -161,7 +160,8 @@ class _Convolution:
         row_step, column_step = (0, *taps)[-2:]
         per_group = w.type.dims[0] // g.group * first
         output, channel = (second, first) if g.transposed else (first, second)
-        strides = per_group, output, channel, rows.taps.step * row_step, columns.taps.step * column_step
+        by_tap = rows.taps.step * row_step, columns.taps.step * column_step
+        strides = per_group, output, channel, *by_tap
         start = _first(rows.taps) * row_step + _first(columns.taps) * column_step
         counts = len(rows.taps), len(columns.taps), g.channels_per_group
         return self._fill(fills, w, strides, counts, start, g.group)

@@ -105,7 +105,7 @@ def _conv_phases(window: Window) -> list[Phase]:
 def _conv_transpose_phases(window: Window) -> list[Phase]:
     """One phase per residue of the output position modulo the strides."""
     axes = [list(_residues(window, axis)) for axis in range(len(window.kernel))]
-    return list(product(*([[ONE_TAP], *axes] if len(axes) == 1 else axes)))
+    return list(product([ONE_TAP] if len(axes) == 1 else axes[0], axes[-1]))
 
 
 def _residues(window: Window, axis: int) -> Iterator[AxisPhase]:

@@ -55,7 +55,7 @@ def _block(backend: OpenCLBackend, na: int, nb: int, is_transposed: bool) -> tup
         return 1, 1
     if is_transposed and min(na, nb) >= TILE:
         return TILE, TILE
-    tb = min(nb, RUN)
+    tb = max(1, min(nb, RUN))
     return max(1, min(na, RUN // tb)), tb
 
 

@@ -21,7 +21,6 @@ NEEDS_CHANNELS_LAST = frozenset(
         "GlobalMaxPool",
         "LRN",
         "Resize",
-        "BatchNormalization",
     }
 )
 KEEPS_LAYOUT_UNARY = frozenset(
@@ -29,11 +28,14 @@ KEEPS_LAYOUT_UNARY = frozenset(
         *("Relu", "Abs", "Neg", "Floor", "Ceil", "Round", "Sign", "IsNaN", "IsInf", "Sqrt"),
         *("Reciprocal", "Log", "Exp", "Sin", "Cos", "Tanh", "Erf", "Sigmoid", "LeakyRelu"),
         *("HardSigmoid", "HardSwish", "Gelu", "Clip", "Cast", "Identity", "Not"),
+        *("Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Softplus"),
+        *("Softsign", "Elu", "Selu", "Celu", "ThresholdedRelu", "Mish", "Swish"),
     }
 )
 KEEPS_LAYOUT = KEEPS_LAYOUT_UNARY | frozenset(
     {
         *("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "PRelu", "Where"),
+        "BatchNormalization",
         *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"),
         *("Concat", "Pad", "Slice", "Split", "Mod"),
     }

@@ -55,8 +55,8 @@ def _product(node: Node) -> _Product:
     if node.op_type == "Gemm":
         turned_a, turned_b = (bool(node.attributes.get(k)) for k in ("transA", "transB"))
         m, k = a[::-1] if turned_a else a
-        left = (1, a[1]) if turned_a else (a[1], 1)
-        right = (1, b[1]) if turned_b else (b[1], 1)
+        left: Ints = (1, a[1]) if turned_a else (a[1], 1)
+        right: Ints = (1, b[1]) if turned_b else (b[1], 1)
         n = b[0] if turned_b else b[1]
         addend = 2 if len(core) > 2 and node.inputs[2] is not None else None
         return _Product((), m, n, k, left, right, addend, residual, *gemm_factors(node.attributes))

@@ -25,6 +25,14 @@ def chunks(count: int) -> tuple[int]:
     return (-(-count // CHUNK),)
 
 
+_DEFAULTS = {
+    "LeakyRelu": (0.01, 0.0),
+    "HardSigmoid": (0.2, 0.5),
+    "Selu": (1.67326319217681884765625, 1.05070102214813232421875),
+}
+"""Others: alpha = 1, beta = 0."""
+
+
 def _why_not(backend: OpenCLBackend, node: Node) -> str | None:
     dtype = node.outputs[0].known_type.dtype
     if dtype not in FLOATS | {BOOL} and node.op_type not in INTEGER_KERNELS:
@@ -33,9 +41,10 @@ def _why_not(backend: OpenCLBackend, node: Node) -> str | None:
 
 
 def _parameters(node: Node) -> tuple[float, float]:
-    defaults = {"LeakyRelu": (0.01, 0.0), "HardSigmoid": (0.2, 0.5)}.get(node.op_type, (0.0, 0.0))
-    a = node.attributes
-    return float(a.get("alpha", defaults[0])), float(a.get("beta", defaults[1]))
+    """(alpha, beta) of the kernel; Selu's gamma travels as beta."""
+    alpha, beta = _DEFAULTS.get(node.op_type, (1.0, 0.0))
+    second = "gamma" if node.op_type == "Selu" else "beta"
+    return float(node.attributes.get("alpha", alpha)), float(node.attributes.get(second, beta))
 
 
 def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
@@ -88,7 +97,9 @@ def _prepare_clip(backend: OpenCLBackend, node: Node) -> Kernel:
 _UNARY = (
     *("Relu", "Abs", "Neg", "Floor", "Ceil", "Round", "Sign", "IsNaN", "IsInf", "Sqrt"),
     *("Reciprocal", "Log", "Exp", "Sin", "Cos", "Tanh", "Erf", "Sigmoid", "LeakyRelu"),
-    *("HardSigmoid", "HardSwish", "Gelu"),
+    *("HardSigmoid", "HardSwish", "Gelu", "Not", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh"),
+    *("Asinh", "Acosh", "Atanh", "Softplus", "Softsign", "Elu", "Selu", "Celu"),
+    *("ThresholdedRelu", "Mish", "Swish"),
 )
 KERNELS = {**{op: _prepare for op in _UNARY}, "Clip": _prepare_clip}
 WHY_NOT = {op: _why_not for op in KERNELS}

@@ -97,15 +97,21 @@ __kernel void conv_tile(__global const STORAGE *x, const long x_start, __global 
   int top[PIXELS], left[PIXELS];
   long corner[PIXELS], place[PIXELS];
   int is_inside = 1;
+  int n = first / (out_h * out_w), row = first / out_w - n * out_h, column = first % out_w;
   UNROLL
   for (int m = 0; m < PIXELS; ++m) {
-    const int p = first + min(m, count - 1);
-    const int row = p / out_w, n = row / out_h;
-    top[m] = (row - n * out_h) * window.s2 - window.s6;
-    left[m] = (p - row * out_w) * window.s3 - window.s7;
+    top[m] = row * window.s2 - window.s6;
+    left[m] = column * window.s3 - window.s7;
     corner[m] = (((long)n * height + top[m]) * width + left[m]) * stride_c;
-    place[m] = n * y_strides.s0 + (row - n * out_h) * y_strides.s1 + (p - row * out_w) * y_strides.s2;
+    place[m] = n * y_strides.s0 + row * y_strides.s1 + column * y_strides.s2;
     is_inside &= left[m] >= 0 && left[m] + (kernel_w - 1) * dilation_w < width;
+    if (m + 1 < count && ++column == out_w) {
+      column = 0;
+      if (++row == out_h) {
+        row = 0;
+        ++n;
+      }
+    }
   }
 
   VEC sums[PIXELS][VECTORS];
@@ -158,9 +164,7 @@ __kernel void conv_tile(__global const STORAGE *x, const long x_start, __global 
   for (int i = 0; i < PIXELS * VECTORS; ++i) spilled[i] = sums[i / VECTORS][i % VECTORS];
   for (int m = 0; m < count; ++m)
     for (int v = 0; v * 16 < min(lanes, BLOCK); ++v) {
-      const int p = first + m, row = p / out_w, n = row / out_h;
-      const long here = n * y_strides.s0 + (row - n * out_h) * y_strides.s1 +
-                        (p - row * out_w) * y_strides.s2 + 16 * v;
+      const long here = place[m] + 16 * v;
       VEC sum = spilled[m * VECTORS + v];
       if (after.s1) sum += load_some(residual + here, lanes - 16 * v);
       store_some(y + here, activated(sum, after.s2, a, b), lanes - 16 * v);

@@ -30,8 +30,16 @@
 
 #define ZERO ((COMPUTE)0)
 #define ONE ((COMPUTE)1)
+// A literal of the arithmetic's type.
+#ifdef USE_FP64
+#define C(x) x
+#else
+#define C(x) ((COMPUTE)x##f)
+#endif
 
-#if defined(IS_PREDICATE)
+#if defined(IS_PREDICATE) && defined(IS_INTEGER)
+UNARY(Not, v == ZERO)
+#elif defined(IS_PREDICATE)
 UNARY(IsNaN, isnan(v))
 UNARY(IsInf, isinf(v))
 #elif defined(IS_INTEGER)
@@ -63,8 +71,26 @@ UNARY(Erf, erf(v))
 UNARY(Sigmoid, ONE / (ONE + exp(-v)))
 UNARY(LeakyRelu, v < ZERO ? alpha * v : v)
 UNARY(HardSigmoid, clamped(alpha * v + beta, ZERO, ONE))
-UNARY(HardSwish, v *clamped(v *(COMPUTE)(1.0f / 6) + (COMPUTE)0.5f, ZERO, ONE))
-UNARY(Gelu, v *(COMPUTE)0.5f * (ONE + erf(v *(COMPUTE)0.70710678118654752f)))
+UNARY(HardSwish, v *clamped(v *C(0.16666666666666666) + C(0.5), ZERO, ONE))
+UNARY(Tan, tan(v))
+UNARY(Asin, asin(v))
+UNARY(Acos, acos(v))
+UNARY(Atan, atan(v))
+UNARY(Sinh, sinh(v))
+UNARY(Cosh, cosh(v))
+UNARY(Asinh, asinh(v))
+UNARY(Acosh, acosh(v))
+UNARY(Atanh, atanh(v))
+inline COMPUTE softplus(const COMPUTE v) { return (v < ZERO ? ZERO : v) + log1p(exp(-fabs(v))); }
+UNARY(Softplus, softplus(v))
+UNARY(Softsign, v / (ONE + fabs(v)))
+UNARY(Elu, v < ZERO ? alpha * expm1(v) : v)
+UNARY(Selu, beta * (v < ZERO ? alpha * expm1(v) : v))
+UNARY(Celu, v < ZERO ? alpha * expm1(v / alpha) : v)
+UNARY(ThresholdedRelu, v > alpha || isnan(v) ? v : ZERO)
+UNARY(Mish, v *tanh(softplus(v)))
+UNARY(Swish, v / (ONE + exp(-alpha * v)))
+UNARY(Gelu, v *C(0.5) * (ONE + erf(v *C(0.70710678118654752))))
 #endif
 
 #ifndef IS_PREDICATE

@@ -1,0 +1,174 @@
+"""Whole models: the CPU backend against other engines, and every device node by node.
+
+There is no derived end-to-end bound, so the CPU backend is held to a **dual-error rule**: the truth
+is a float64 run of the graph, and the backend's error against it may be at most 4 times that of
+onnxruntime (another honest float32 engine), or 64 units of roundoff of the output's size where
+both are tiny; in the L2 norm and in the largest element. So that a wrong truth cannot hide a wrong
+backend, onnxruntime itself must lie within 1e-3 of it: two engines that share no code then agree.
+
+PARALLAX_DEVICES names the devices (default "cpu,portable"); one that is absent is an error.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+from onnx import inliner, numpy_helper, version_converter
+from onnx.reference import ReferenceEvaluator
+
+from conformance import verify
+from conformance.truth import float64_run
+from engine.config import ScheduleConfig
+from engine.interpreter import Interpreter
+from engine.runtime import Runtime
+from fixtures.models.corpus import CORPUS, SMALL, CorpusModel
+
+DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
+HEAVY = frozenset(
+    {
+        *("light_vgg19", "light_resnet50", "light_densenet121", "light_inception_v2"),
+        *("vgg19", "resnet50", "densenet121", "inception_v2"),
+    }
+)
+RATIO_MAX = 4.0
+ROUNDOFFS_MAX = 64 * 2.0**-24
+SAME_FUNCTION = 1e-3
+OPSET_OF_THE_EVALUATOR = 21
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def cases(models: tuple[CorpusModel, ...], *, every_shape: bool) -> list:
+    """(model, shape set) as parameters; the heavy ones carry the mark `slow`."""
+    return [
+        pytest.param(
+            model,
+            which,
+            id=f"{model.name}-{which}",
+            marks=[pytest.mark.slow] if model.name in HEAVY else [],
+        )
+        for model in models
+        for which in range(len(model.shapes) if every_shape else 1)
+    ]
+
+
+@cache
+def interpreter(model: CorpusModel) -> Interpreter:
+    """Only the last few are worth keeping; small ones all are."""
+    return Interpreter.from_file(model.path)
+
+
+@pytest.fixture(autouse=True)
+def _forget_models() -> None:
+    interpreter.cache_clear()
+
+
+def onnxruntime_outputs(model: CorpusModel, feeds: Arrays) -> dict[str, np.ndarray]:
+    """What onnxruntime computes with its default optimisations on two threads."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 2, 3
+    session = onnxruntime.InferenceSession(
+        str(model.path), options, providers=["CPUExecutionProvider"]
+    )
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+
+def cpu_and_truth(model: CorpusModel, feeds: Arrays) -> tuple[Arrays, Arrays]:
+    """The CPU backend's outputs and the float64 ones."""
+    with Runtime() as runtime, interpreter(model).create_session(ScheduleConfig(), runtime) as s:
+        outputs = s(feeds)
+        return outputs, float64_run(s.execution.graph, feeds)
+
+
+def errors(got: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """(L2, largest) error over the finite elements; the others must be the same on both sides."""
+    g, t = got.astype(np.float64), truth.astype(np.float64)
+    assert g.shape == t.shape
+    finite = np.isfinite(t)
+    np.testing.assert_array_equal(g[~finite], t[~finite])
+    error = np.abs(g[finite] - t[finite])
+    return float(np.linalg.norm(error)), float(error.max(initial=0.0))
+
+
+def assert_as_good(name: str, got: np.ndarray, other: np.ndarray, truth: np.ndarray) -> None:
+    """The dual-error rule."""
+    finite = truth[np.isfinite(truth)].astype(np.float64)
+    sizes = float(np.linalg.norm(finite)), float(np.abs(finite).max(initial=0.0))
+    for kind, ours, theirs, size in zip(
+        ("L2", "largest"), errors(got, truth), errors(other, truth), sizes, strict=True
+    ):
+        assert theirs <= SAME_FUNCTION * size, (
+            f"{name}: the peer's {kind} error is {theirs:.3g} of {size:.3g}: not the same function"
+        )
+        allowed = max(RATIO_MAX * theirs, ROUNDOFFS_MAX * size)
+        assert ours <= allowed, f"{name}: {kind} error {ours:.3g} > {allowed:.3g} ({theirs=:.3g})"
+
+
+@pytest.mark.parametrize(("model", "which"), cases(CORPUS, every_shape=True))
+def test_the_cpu_backend_is_as_accurate_as_onnxruntime(model: CorpusModel, which: int) -> None:
+    feeds = model.feeds(0, which)
+    outputs, truth = cpu_and_truth(model, feeds)
+    peer = onnxruntime_outputs(model, feeds)
+    assert outputs.keys() == peer.keys()
+    for name, got in outputs.items():
+        assert (got.dtype, got.shape) == (peer[name].dtype, peer[name].shape)
+        assert_as_good(name, got, peer[name], truth[name])
+
+
+def modern(model: CorpusModel) -> onnx.ModelProto:
+    """The model in today's opset and without local functions.
+
+    onnx's evaluator (1.23) runs BatchNormalization 9 as if in training, applies Softmax 1 to one
+    axis only, and cannot pass attributes to functions.
+    """
+    return version_converter.convert_version(
+        inliner.inline_local_functions(onnx.load(model.path)), OPSET_OF_THE_EVALUATOR
+    )
+
+
+@pytest.mark.parametrize(("model", "which"), cases(SMALL, every_shape=True))
+def test_the_cpu_backend_agrees_with_the_reference_evaluator(
+    model: CorpusModel, which: int
+) -> None:
+    feeds = model.feeds(1, which)
+    outputs, truth = cpu_and_truth(model, feeds)
+    evaluator = ReferenceEvaluator(modern(model))
+    peer = dict(zip(evaluator.output_names, evaluator.run(None, feeds), strict=True))
+    for name, got in outputs.items():
+        assert_as_good(name, got, np.asarray(peer[name]), truth[name])
+
+
+@pytest.mark.parametrize(
+    ("model", "which"), cases(tuple(m for m in CORPUS if m.kind == "light"), every_shape=False)
+)
+def test_the_light_models_give_the_outputs_that_onnx_ships(model: CorpusModel, which: int) -> None:
+    expected = onnx.TensorProto()
+    assert model.expected_output is not None
+    expected.ParseFromString(model.expected_output.read_bytes())
+    with Runtime() as runtime, interpreter(model).create_session(runtime=runtime) as session:
+        got = next(iter(session(model.feeds(0, which)).values()))
+    # onnx's own criterion for these files (onnx.backend.test.runner).
+    np.testing.assert_allclose(got, numpy_helper.to_array(expected), rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("model", "which"), cases(CORPUS, every_shape=False))
+def test_every_node_verifies_at_three_precisions(
+    model: CorpusModel, which: int, device: str
+) -> None:
+    report = verify(
+        interpreter(model), device=device, feeds=lambda seed: model.feeds(seed, which)
+    )
+    for precision in report.precisions:
+        failed = [f"{c.title}: {c.judgement}" for c in precision.failures[:3]]
+        assert not failed, f"{precision.requested}: {len(precision.failures)} out of bounds: {failed}"
+        assert not precision.context_bugs, precision.context_bugs[:3]
+        assert precision.verified > 0

@@ -1,0 +1,34 @@
+// y_i = (OUT) x_i. x and y have the same layout, so both are flat.
+//
+// IN, OUT: types in memory; IN_HALF, OUT_HALF: half, read through vload_half and written through
+// vstore_half_rte. TO_BOOL: y is 0 or 1. FROM_FLOAT with an integer OUT truncates; a value that OUT
+// cannot hold is undefined, but float to small integers goes through long, as C does on hosts.
+// Work-item g owns the elements [g * CHUNK, min(count, (g + 1) * CHUNK)).
+
+#define CHUNK 1024
+
+#ifdef IN_HALF
+#define READ(p, i) vload_half((size_t)(i), (p))
+#else
+#define READ(p, i) ((p)[(i)])
+#endif
+#if defined(OUT_HALF) && defined(FROM_DOUBLE)
+#define WRITE(p, i, v) vstore_half_rte((double)(v), (size_t)(i), (p))
+#elif defined(OUT_HALF)
+#define WRITE(p, i, v) vstore_half_rte((float)(v), (size_t)(i), (p))
+#elif defined(TO_BOOL)
+#define WRITE(p, i, v) ((p)[(i)] = (v) != 0 ? 1 : 0)
+#elif defined(TRUNCATES)
+#define WRITE(p, i, v) ((p)[(i)] = (OUT)(long)(v))
+#else
+#define WRITE(p, i, v) ((p)[(i)] = (OUT)(v))
+#endif
+
+__kernel void Cast(__global const IN *x, const long x_start, __global OUT *y, const long y_start,
+                   const long count) {
+  const long first = (long)get_global_id(0) * CHUNK;
+  const int n = (int)min((long)CHUNK, count - first);
+  x += x_start + first;
+  y += y_start + first;
+  for (int i = 0; i < n; ++i) WRITE(y, i, READ(x, i));
+}

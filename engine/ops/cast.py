@@ -1,0 +1,125 @@
+"""Cast between floats, integers and booleans.
+
+Source: https://onnx.ai/onnx/operators/onnx__Cast.html: floats are rounded to nearest even, integers
+are cut to their low bits, float to integer truncates (NaN and out of range: undefined), and
+everything but 0 is true. Integers never pass through half. (The importer turns CastLike into Cast.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.errors import ShapeError, UnsupportedError
+from engine.ir.types import (
+    ALL_DTYPES,
+    BOOL,
+    DOUBLE,
+    FLOAT,
+    FLOAT16,
+    FLOATS,
+    INT32,
+    INT64,
+    TensorType,
+)
+from engine.ops.numerics import Error, Units, exact, finite
+from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, OpSpec, Operand, Reject
+
+DTYPES = {
+    **{1: FLOAT, 10: FLOAT16, 11: DOUBLE, 9: BOOL},
+    **{k: np.dtype(n) for k, n in {2: "u1", 4: "u2", 12: "u4", 13: "u8"}.items()},
+    **{k: np.dtype(n) for k, n in {3: "i1", 5: "i2", 6: "i4", 7: "i8"}.items()},
+}
+"""NumPy dtypes by the numbers of onnx.TensorProto.DataType."""
+NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
+
+
+def target(attributes: Attributes) -> np.dtype:
+    """The dtype that attribute `to` names; raises UnsupportedError."""
+    number = int(attributes["to"])
+    if number not in DTYPES:
+        names = ", ".join(sorted(d.name for d in DTYPES.values()))
+        raise UnsupportedError(f"Cast: to={number} is not supported, expected one of {names}")
+    return DTYPES[number]
+
+
+def _convert(x: np.ndarray, to: np.dtype) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        y = x.astype(to)
+    return y.astype(np.float64) if to in FLOATS else y
+
+
+def _error(y: np.ndarray, to: np.dtype, units: Units) -> tuple[Error, ...]:
+    """Exact; where memory is narrower than the target, one rounding to it (and one to float)."""
+    if to not in FLOATS or units.storage.itemsize >= to.itemsize:
+        return exact(y)
+    a, u = finite(y), units.u_storage or units.u_compute
+    sigma = np.hypot(a * u / np.sqrt(3), units.floor)
+    return (Error(sigma, a * u * (1 + 2.0**-10) + units.floor),)
+
+
+def _whole(choose: Choose, dtype: np.dtype) -> np.ndarray:
+    """Values that every dtype holds: floats with fractions, small numbers elsewhere."""
+    shape = choose.shape((0, 4))
+    if dtype == BOOL:
+        return choose.tensor(shape, FLOAT, -1.0, 1.0) > 0
+    low = 0.0 if dtype.kind == "u" else -100.0
+    return choose.tensor(shape, dtype, low, 100.0)
+
+
+_DRAWN = (FLOAT, INT64, INT32, BOOL, FLOAT16, DOUBLE, np.dtype("u1"), np.dtype("i1"))
+
+
+def _example(choose: Choose) -> Call:
+    x = _whole(choose, choose.one_of(_DRAWN))
+    to = choose.one_of(_DRAWN)
+    if to.kind == "u":
+        x = abs(x)
+    return Call((x,), {"to": NUMBERS[to]})
+
+
+def _infer(inputs: Sequence[Operand | None], attributes: Attributes) -> tuple[TensorType, ...]:
+    x = inputs[0]
+    if x is None or x.type.dtype not in ALL_DTYPES:
+        raise ShapeError(f"Cast: input is {'missing' if x is None else x.type.dtype.name}")
+    return (TensorType(target(attributes), x.type.shape),)
+
+
+def _cast(inputs: Arrays, attributes: Attributes) -> tuple[np.ndarray, ...]:
+    return (_convert(np.asarray(inputs[0]), target(attributes)),)
+
+
+def _cast_grow(choose: Choose, x: TensorType) -> Growth | None:
+    return Growth((HERE,), {"to": NUMBERS[FLOAT]}) if x.dtype != FLOAT else None
+
+
+def _edge(values: list, dtype: str, to: np.dtype) -> Call:
+    return Call((np.array(values, dtype),), {"to": NUMBERS[to]})
+
+
+CAST = OpSpec(
+    "Cast",
+    (1, 1),
+    _infer,
+    _cast,
+    lambda inputs, a, units: _error(_cast(inputs, a)[0], target(a), units),
+    _example,
+    grow=_cast_grow,
+    is_exact=True,
+    edges=(
+        lambda: _edge([1.9, -1.9, 0.5, -0.5], "f4", INT32),
+        lambda: _edge([np.nan, np.inf, -0.0, 1e-30], "f4", BOOL),
+        lambda: _edge([65519.0, 65520.0, 1e-8, np.nan, 1 + 2.0**-11], "f4", FLOAT16),
+        lambda: _edge([2**53 + 1, -(2**40), 3], "i8", DOUBLE),
+        lambda: _edge([2**31 + 5, -1, 300], "i8", INT32),
+        lambda: _edge([1 + 2.0**-11 + 2.0**-40, 1e300], "f8", FLOAT16),
+        lambda: Call((np.zeros((0, 3), "f4"),), {"to": NUMBERS[INT64]}),
+    ),
+    rejects=(
+        Reject("strings", lambda: Call((np.zeros(3, "f4"),), {"to": 8}), "to=8 is not supported"),
+    ),
+)
+
+
+SPECS: tuple[OpSpec, ...] = (CAST,)

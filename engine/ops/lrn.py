@@ -1,0 +1,112 @@
+"""LRN: local response normalization across channels.
+
+Source: https://onnx.ai/onnx/operators/onnx__LRN.html: y = x / (bias + alpha / size * s)^beta, where
+s sums squares over the channels c - floor((size - 1) / 2) to c + ceil((size - 1) / 2). No kernel
+computes in half (`reduce.accumulated`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.errors import ShapeError
+from engine.ir.types import FLOATS, TensorType
+from engine.ops.normalization import float_input
+from engine.ops.numerics import Error, Units, finite, magnified
+from engine.ops.reduce import accumulated
+from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, OpSpec, Operand, Reject
+
+
+@dataclass(frozen=True)
+class Window:
+    """Attributes as ONNX holds them (floats), and how many channels lie before and after."""
+
+    size: int
+    before: int
+    after: int
+    alpha: float
+    beta: float
+    bias: float
+
+
+def window_of(attributes: Attributes) -> Window:
+    """The attributes with their defaults."""
+    size = int(attributes["size"])
+    alpha, beta, bias = (
+        float(np.float32(attributes.get(name, default)))
+        for name, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
+    )
+    return Window(size, (size - 1) // 2, size // 2, alpha, beta, bias)
+
+
+def window_sum(squares: np.ndarray, window: Window) -> np.ndarray:
+    """Sums over the window of channels (axis 1), in the dtype of `squares`."""
+    channels = squares.shape[1]
+    total = np.zeros_like(squares)
+    for shift in range(-window.before, window.after + 1):
+        low, high = max(0, -shift), min(channels, channels - shift)
+        if low < high:
+            total[:, low:high] += squares[:, low + shift : high + shift]
+    return total
+
+
+def _infer(inputs: Sequence[Operand | None], attributes: Attributes) -> tuple[TensorType, ...]:
+    x = float_input("LRN", inputs, 2)
+    if int(attributes.get("size", 0)) < 1:
+        raise ShapeError(f"LRN: size={attributes.get('size')}, expected 1 or more channels")
+    return (x,)
+
+
+def _parts(inputs: Arrays, attributes: Attributes) -> tuple[np.ndarray, np.ndarray, Window]:
+    x, window = np.asarray(inputs[0]), window_of(attributes)
+    with np.errstate(all="ignore"):
+        base = window.bias + window.alpha / window.size * window_sum(x * x, window)
+        return x * base**-window.beta, base, window
+
+
+def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
+    """base: size squares and sums, alpha / size, one product, one sum: size + 4 roundings, which
+    pow amplifies by beta; pow's ULP row; the last product."""
+    y, _, window = _parts(inputs, attributes)
+    units = accumulated(units)
+    per_unit = abs(window.beta) * (window.size + 4) + 2 * units.ulps("pow") + 1
+    return (magnified(y, finite(y) * per_unit, units),)
+
+
+def _attributes(choose: Choose) -> dict:
+    more = {"alpha": 0.5, "beta": 0.5, "bias": 2.0} if choose.integer(0, 1) else {}
+    return {"size": choose.one_of((5, 1, 3, 2, 4)), **more}
+
+
+def _example(choose: Choose) -> Call:
+    limit = choose.one_of((4.0, 200.0))
+    return Call((choose.tensor(choose.shape((2, 5), 17), low=-limit, high=limit),), _attributes(choose))
+
+
+def _grow(choose: Choose, x: TensorType) -> Growth | None:
+    return Growth((HERE,), _attributes(choose)) if x.dtype in FLOATS and len(x.shape) > 2 else None
+
+
+LRN = OpSpec(
+    "LRN",
+    (1, 1),
+    _infer,
+    lambda inputs, attributes: (_parts(inputs, attributes)[0],),
+    _error,
+    _example,
+    grow=_grow,
+    edges=(
+        lambda: Call((np.ones((1, 2, 3, 3), "f4"),), {"size": 9}, "window wider than the channels"),
+        lambda: Call((np.zeros((0, 2, 3, 3), "f4"),), {"size": 3}),
+        lambda: Call((np.array([[[1], [np.nan], [2], [1]]], "f4"),), {"size": 3}),
+    ),
+    rejects=(
+        Reject("size 0", lambda: Call((np.ones((1, 2, 3, 3), "f4"),), {"size": 0}), "size=0"),
+    ),
+    flops=lambda inputs, outputs, a: outputs[0].size * (2 * int(a["size"]) + 4),
+)
+
+SPECS: tuple[OpSpec, ...] = (LRN,)

@@ -1,0 +1,138 @@
+"""Stages and peers: measured in fresh processes, and wrong outputs never get a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fixtures.models.corpus import by_name
+from perf import peers
+from perf.arrays import load_arrays, save_arrays
+from perf.launch import Worker, WorkerError, pinned
+from perf.peers import PEER, Launch, relative_l2, render, rows
+from perf.stages import stages
+
+DEVICES = os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")
+MODEL = by_name("tiny_resnet")
+
+
+@pytest.fixture(scope="module")
+def feeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("feeds") / "feeds"
+    save_arrays(path, MODEL.feeds(seed=0))
+    return path
+
+
+def test_arrays_of_any_name_come_back_in_order(tmp_path: Path) -> None:
+    arrays = {"file": np.arange(3), "gpu_0/data_0": np.array(2.5), "arr_0": np.zeros((0, 2))}
+    save_arrays(tmp_path / "x", arrays)
+    back = load_arrays(tmp_path / "x")
+    assert list(back) == list(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(back[name], array, strict=True)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_stages_of_a_model_are_measured_and_add_up(device: str, feeds: Path) -> None:
+    result = stages(MODEL.path, feeds, device=device, runs=11)
+    assert result.steady.invalid == ()
+    for start in (result.first, result.cached):
+        inside = sum(start.sections_ns.values())
+        assert 0.9 * start.create_ns < inside <= start.create_ns
+    assert result.first.total_ns > result.steady.synced.p50_ns
+    assert result.steady.asynchronous == (device != "cpu")
+    assert json.loads(json.dumps(result.to_json()))["steady"]["summary"]["synced"]["n"] == 11
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"device": "no such device"}, "matches no device"),
+        ({"model": "/no/such.onnx"}, "such.onnx"),
+        ({"feeds": "/no/such"}, "No such file"),
+    ],
+)
+def test_a_refusal_in_the_process_is_one_clear_error(
+    change: dict[str, str], message: str, feeds: Path
+) -> None:
+    request = {"model": str(MODEL.path), "feeds": str(feeds), "device": "cpu", **change}
+    with Worker() as worker, pytest.raises(WorkerError, match=message) as caught:
+        worker.ask("load", **request)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_process_that_dies_is_an_error_with_what_it_said() -> None:
+    died = pytest.raises(WorkerError, match="PYTHONHASHSEED")
+    with Worker(variables={"PYTHONHASHSEED": "nonsense"}) as worker, died:
+        worker.ask("load")
+
+
+def test_threads_are_pinned_to_what_was_asked() -> None:
+    assert pinned(2)["OPENBLAS_NUM_THREADS"] == pinned(2)["POCL_MAX_PTHREAD_COUNT"] == "2"
+    assert "OPENBLAS_NUM_THREADS" not in pinned(None)
+
+
+def test_the_relative_error_sees_names_shapes_and_nan() -> None:
+    ones = {"y": np.ones((1, 4))}
+    assert relative_l2(ones, ones) == 0.0
+    assert relative_l2({"y": np.array([[1.0, 1, 1, 3]])}, ones) == 1.0
+    for other in ({"z": ones["y"]}, {"y": np.ones(4)}, {"y": np.array([[1, 1, 1, np.nan]])}):
+        assert relative_l2(other, ones) == float("inf")
+
+
+def fabricated(arm: str, launch: int, total_ns: int, error: float = 0.0) -> Launch:
+    filled: dict[str, Any] = {f.name: 0 for f in dataclasses.fields(Launch)}
+    return Launch(
+        **{**filled, "model": "m", "arm": arm, "launch": launch, "total_ns": total_ns}
+        | {"error": error, "runs": 1, "device": arm}
+    )
+
+
+def test_a_ratio_belongs_to_one_launch_and_its_spread_is_over_launches() -> None:
+    launches = [
+        *(fabricated(PEER, i, total) for i, total in enumerate((100, 200, 400))),
+        *(fabricated("cpu", i, total) for i, total in enumerate((200, 300, 400))),
+    ]
+    peer, ours = rows(launches)
+    assert peer.ratios == (1.0, 1.0, 1.0)
+    assert ours.ratios == (2.0, 1.5, 1.0)
+    assert "1.50 (1.00..2.00)" in render([peer, ours], peers.parse([]))
+
+
+def test_outputs_that_differ_get_no_time() -> None:
+    shown = render(
+        rows([fabricated(PEER, 0, 10**9), fabricated("cpu", 0, 123_456_789, error=0.5)]),
+        peers.parse([]),
+    )
+    assert "OUTPUTS DIFFER" in shown
+    assert "123" not in shown
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_peers_compares_and_times_both_engines(
+    device: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = tmp_path / "peers.json"
+    short = ["--launches", "1", "--turns", "2", "--per-turn", "1", "--json", str(data)]
+    assert peers.main(["--models", MODEL.name, "--devices", device, *short]) == 0
+    shown = capsys.readouterr().out
+    assert f"{MODEL.name[:13]}" in shown
+    ours = [x for x in json.loads(data.read_text()) if x["arm"] == device]
+    assert ours[0]["error"] < 1e-5
+    assert ours[0]["total_ns"] > 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--models", "no_such_model"], ["--devices", "nothing", "--models", MODEL.name]]
+)
+def test_what_cannot_be_measured_is_exit_code_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert peers.main([*arguments, "--launches", "1"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1]

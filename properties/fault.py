@@ -1,0 +1,232 @@
+"""What a seeded fault is, how it is planted, and the property subsets that hunt it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest import mock
+
+from engine.errors import GraphError, PlanError
+from engine.ops import OPERATORS
+from engine.ops.spec import OpSpec
+from engine.runtime import Runtime
+from properties.choose import SeededChoose
+from properties.claims import check_every_half, check_exact, check_law, every_half
+from properties.devices import Target, targets_on
+from properties.graph_runs import (
+    check_exact as check_exact_graph,
+)
+from properties.graph_runs import check_extra_outputs, check_nodes, check_production, optimised
+from properties.graphs import decode, seeded_program
+from properties.memory import Violation
+from properties.single import Case, check_case, draw_case
+
+CAUGHT = (Violation, PlanError, GraphError)
+"""What counts as noticing a fault; any other exception is a defect of the fault itself."""
+
+
+class FaultError(Exception):
+    """A fault that cannot be planted: the code it changes is not as expected."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Fresh backends for one fault, so that no program or packed weight outlives it."""
+
+    cpu: Target
+    opencl: tuple[Target, ...]
+
+    @property
+    def all(self) -> tuple[Target, ...]:
+        """The CPU backend first."""
+        return (self.cpu, *self.opencl)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One wrong change, and the properties that must fail under it.
+
+    Attributes:
+        level: kernel, host, planner, pass, comparator, cpu or reference.
+        plant: a context manager in which the fault is active.
+        hunt: raises one of CAUGHT when the properties notice.
+    """
+
+    name: str
+    level: str
+    plant: Callable[[], AbstractContextManager[Any]]
+    hunt: Callable[[Bench], None]
+
+
+@contextmanager
+def bench(selector: str) -> Iterator[Bench]:
+    """A Runtime of its own with the CPU backend and one OpenCL device ("cpu": none)."""
+    with Runtime() as runtime:
+        (cpu,), _ = targets_on(runtime, "cpu")
+        found = () if selector == "cpu" else targets_on(runtime, selector)[0]
+        yield Bench(cpu, found)
+
+
+def caught(fault: Fault, selector: str) -> str:
+    """The message by which the properties notice the fault, "" when it survives."""
+    with fault.plant(), bench(selector) as where:
+        try:
+            fault.hunt(where)
+        except CAUGHT as error:
+            return str(error).splitlines()[0]
+    return ""
+
+
+# ------------------------------------------------------------------------- planting
+def kernel(family: str, *changes: tuple[str, str]) -> Callable[[], AbstractContextManager[Any]]:
+    """Change the text of kernels/<family>.cl; every old text must occur."""
+
+    @contextmanager
+    def plant() -> Iterator[None]:
+        from engine.backends.opencl import context
+
+        real = context.source
+        text = real(family)
+        for old, new in changes:
+            if old not in text:
+                raise FaultError(f"kernels/{family}.cl does not contain {old!r}")
+            text = text.replace(old, new)
+
+        def changed(name: str) -> str:
+            return text if name == family else real(name)
+
+        with mock.patch.object(context, "source", changed):
+            yield
+
+    return plant
+
+
+def attribute(owner: Any, name: str, change: Callable[[Any], Any]) -> Callable[[], Any]:
+    """Replace `owner.name` by `change(what it was)`; works on modules, classes and dicts."""
+
+    @contextmanager
+    def plant() -> Iterator[None]:
+        if isinstance(owner, dict):
+            with mock.patch.dict(owner, {name: change(owner[name])}):
+                yield
+            return
+        if not hasattr(owner, name):
+            raise FaultError(f"{owner!r} has no {name!r}")
+        with mock.patch.object(owner, name, change(getattr(owner, name))):
+            yield
+
+    return plant
+
+
+def several(*plants: Callable[[], AbstractContextManager[Any]]) -> Callable[[], Any]:
+    """All of them at once."""
+
+    @contextmanager
+    def plant() -> Iterator[None]:
+        with ExitStack() as stack:
+            for each in plants:
+                stack.enter_context(each())
+            yield
+
+    return plant
+
+
+def spec(op_type: str, **changes: Callable[[Any], Any]) -> Callable[[], AbstractContextManager[Any]]:
+    """Replace fields of an operator's spec by functions of what they were."""
+
+    def changed(old: OpSpec) -> OpSpec:
+        return replace(old, **{k: f(getattr(old, k)) for k, f in changes.items()})
+
+    return attribute(OPERATORS, op_type, changed)
+
+
+# ------------------------------------------------------------------------- hunting
+Hunt = Callable[[Bench], None]
+
+
+def operators(*op_types: str, examples: int = 40, on: str = "opencl") -> Hunt:
+    """Edges, laws, random calls and whole numbers of some operators."""
+
+    def hunt(where: Bench) -> None:
+        targets = (where.cpu,) if on == "cpu" else where.opencl
+        for op_type in op_types:
+            for target in targets:
+                _edges(op_type, target)
+        for seed in range(examples):
+            for op_type in op_types:
+                for target in targets:
+                    _examples(op_type, target, seed)
+
+    return hunt
+
+
+def _edges(op_type: str, target: Target) -> None:
+    known = OPERATORS[op_type].constant_inputs
+    for edge in OPERATORS[op_type].edges:
+        call = edge()
+        present = frozenset(i for i, x in enumerate(call.inputs) if x is not None)
+        check_case(target.backend, Case(op_type, call, known & present))
+
+
+def _examples(op_type: str, target: Target, seed: int) -> None:
+    case = draw_case(op_type, SeededChoose(seed))
+    check_case(target.backend, case)
+    for law in OPERATORS[op_type].laws:
+        check_law(target.backend, case, law)
+    if OPERATORS[op_type].is_exact:
+        check_exact(target.backend, draw_case(op_type, SeededChoose(seed, exact=True)))
+
+
+def halves(*op_types: str, on: str = "opencl") -> Hunt:
+    """All 65,536 half inputs of some functions of one tensor."""
+
+    def hunt(where: Bench) -> None:
+        for target in (where.cpu,) if on == "cpu" else where.opencl:
+            for op_type in op_types:
+                check_every_half(target.backend, op_type, every_half(_FLOAT).dtype)
+
+    return hunt
+
+
+def graphs(*checks: str, count: int = 25, on: str = "opencl", first: int = 0) -> Hunt:
+    """Random graphs: "nodes", "fused", "production", "outputs", "exact"."""
+
+    def hunt(where: Bench) -> None:
+        targets = (where.cpu,) if on == "cpu" else where.opencl
+        for seed in range(first, first + count):
+            model = decode(seeded_program(seed, exact="exact" in checks))
+            for target in targets:
+                one_graph(checks, model, target, where)
+
+    return hunt
+
+
+def one_graph(checks: tuple[str, ...], model: Any, target: Target, where: Bench) -> None:
+    """The named checks of one random graph on one target."""
+    cpu = where.cpu.backend
+    if "nodes" in checks:
+        check_nodes(model, model.graph, target, cpu)
+    if "fused" in checks:
+        check_nodes(model, optimised(model.graph), target, cpu)
+    if "production" in checks:
+        check_production(model, model.graph, target, cpu)
+    if "outputs" in checks:
+        check_extra_outputs(model, target, cpu)
+    if "exact" in checks:
+        check_exact_graph(model, (target,), where.cpu)
+
+
+def in_order(*hunts: Hunt) -> Hunt:
+    """One after the other."""
+
+    def hunt(where: Bench) -> None:
+        for each in hunts:
+            each(where)
+
+    return hunt
+
+
+_FLOAT: Any = "float32"
+Table = Mapping[str, Fault]
