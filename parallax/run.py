@@ -88,9 +88,10 @@ def _target(device: str | None, runtime: Runtime) -> Target:
 def read_inputs(name: str) -> Feeds:
     """The arrays of an .npz file; raises InputError for anything else."""
     try:
-        with np.load(name, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"--inputs {name}: expected an .npz file with arrays by name")
+        archive = np.load(name, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"--inputs {name}: expected an .npz file with arrays by name")
+        with archive:
             return {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error

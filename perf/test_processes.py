@@ -15,7 +15,8 @@ from fixtures.models.corpus import by_name
 from perf import peers
 from perf.arrays import load_arrays, save_arrays
 from perf.launch import Worker, WorkerError, pinned
-from perf.peers import PEER, Launch, relative_l2, render, rows
+from perf.peers import relative_l2
+from perf.peers_table import PEER, Launch, render, rows
 from perf.stages import stages
 
 DEVICES = os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
 from engine.errors import GraphError, PlanError
+from engine.ir.types import FLOAT
 from engine.ops import OPERATORS
 from engine.ops.spec import OpSpec
 from engine.runtime import Runtime
 from properties.choose import SeededChoose
-from properties.claims import check_every_half, check_exact, check_law, every_half
+from properties.claims import check_every_half, check_exact, check_law
 from properties.devices import Target, targets_on
 from properties.graph_runs import (
     check_exact as check_exact_graph,
 )
-from properties.graph_runs import check_extra_outputs, check_nodes, check_production, optimised
+from properties.graph_runs import (
+    check_extra_outputs,
+    check_nodes,
+    check_production,
+    optimised,
+)
 from properties.graphs import decode, seeded_program
 from properties.memory import Violation
+from properties.pass_claims import check_passes
 from properties.single import Case, check_case, draw_case
 
 CAUGHT = (Violation, PlanError, GraphError)
@@ -185,7 +192,7 @@ def halves(*op_types: str, on: str = "opencl") -> Hunt:
     def hunt(where: Bench) -> None:
         for target in (where.cpu,) if on == "cpu" else where.opencl:
             for op_type in op_types:
-                check_every_half(target.backend, op_type, every_half(_FLOAT).dtype)
+                check_every_half(target.backend, op_type, FLOAT)
 
     return hunt
 
@@ -218,6 +225,15 @@ def one_graph(checks: tuple[str, ...], model: Any, target: Target, where: Bench)
         check_exact_graph(model, (target,), where.cpu)
 
 
+def passes(count: int = 60, on: str = "cpu") -> Hunt:
+    """Templates of foldable and fusable graphs, run on the CPU or on OpenCL."""
+
+    def hunt(where: Bench) -> None:
+        check_passes(where.cpu.backend, (where.cpu,) if on == "cpu" else where.opencl, count)
+
+    return hunt
+
+
 def in_order(*hunts: Hunt) -> Hunt:
     """One after the other."""
 
@@ -226,7 +242,3 @@ def in_order(*hunts: Hunt) -> Hunt:
             each(where)
 
     return hunt
-
-
-_FLOAT: Any = "float32"
-Table = Mapping[str, Fault]

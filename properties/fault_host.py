@@ -12,11 +12,20 @@ from conformance import judge as judging
 from engine.backends.cpu import unary as cpu_unary
 from engine.backends.protocol import Slot
 from engine.passes import fold_batch_norm, fold_bias, fuse_epilogue
-from engine.planner import lifetimes, plan
+from engine.planner import plan
 from properties import memory
 from properties.comparator import check_guards, check_judge
-from properties.fault import Bench, Fault, attribute, graphs, in_order, operators, several, spec
-from properties.pass_claims import check_passes
+from properties.fault import (
+    Bench,
+    Fault,
+    attribute,
+    graphs,
+    in_order,
+    operators,
+    passes,
+    several,
+    spec,
+)
 
 
 # ------------------------------------------------------------------------- OpenCL host code
@@ -178,14 +187,7 @@ PLANNER_FAULTS: tuple[Fault, ...] = (
         attribute(execution, "_order_is_plain", lambda old: lambda value: True),
         graphs("nodes", "exact", count=80),
     ),
-    Fault(
-        "inputs-die-after-last-use",
-        "planner",
-        _unchecked(attribute(lifetimes, "root_of", lambda old: old)),
-        lambda where: None,
-    ),
 )
-PLANNER_FAULTS = PLANNER_FAULTS[:-1]
 
 
 # ------------------------------------------------------------------------- passes
@@ -210,13 +212,13 @@ PASS_FAULTS: tuple[Fault, ...] = (
         "batch-norm-folded-without-epsilon",
         "pass",
         attribute(fold_batch_norm, "_folded", _without_epsilon),
-        lambda where: check_passes(where.cpu),
+        passes(),
     ),
     Fault(
         "fusion-ignores-second-reader",
         "pass",
         attribute(fuse_epilogue, "only_reader", _any_reader),
-        lambda where: check_passes(where.cpu),
+        passes(),
     ),
     Fault(
         "folded-bias-replaces-the-old-one",
@@ -228,7 +230,7 @@ PASS_FAULTS: tuple[Fault, ...] = (
                 None if old(node) is None else replace(old(node), bias=None)
             ),
         ),
-        lambda where: check_passes(where.cpu),
+        passes(),
     ),
     Fault(
         "subtraction-fused-as-residual",
@@ -241,7 +243,7 @@ PASS_FAULTS: tuple[Fault, ...] = (
                 and (old(node, value) if node.op_type == "Add" else True)
             ),
         ),
-        lambda where: check_passes(where.cpu),
+        passes(),
     ),
 )
 

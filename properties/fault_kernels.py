@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from properties.fault import Fault, Hunt, graphs, halves, in_order, kernel, operators
+from properties.fault import Fault, Hunt, halves, in_order, kernel, operators, passes
 
 
 def _fault(name: str, family: str, old: str, new: str, hunt: Hunt) -> Fault:
@@ -200,13 +200,13 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         "conv",
         "return raised > (VEC)high ? (VEC)high : raised;",
         "return raised;",
-        graphs("fused", count=80),
+        passes(on="opencl"),
     ),
     _fault(
         "fused-residual-forgotten",
         "conv",
         "if (after.s1) sum +=",
         "if (after.s1 && after.s0) sum +=",
-        graphs("fused", count=80),
+        passes(on="opencl"),
     ),
 )

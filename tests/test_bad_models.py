@@ -110,6 +110,12 @@ def test_an_absurd_opset_of_a_function_is_refused() -> None:
         load_model(data.SerializeToString())
 
 
+def test_names_that_are_not_text_are_refused() -> None:
+    data = model([node("Relu", "x", "y")], {"x": (1,)}, ["y"]).SerializeToString()
+    with pytest.raises(ModelError, match="not UTF-8 text"):
+        load_model(data.replace(b"Relu", b"Re\xffu"))
+
+
 def test_functions_that_grow_exponentially_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.onnx_import.functions.NODES_MAX", 1000)
     opsets = [helper.make_opsetid("", 13), helper.make_opsetid("local", 1)]

@@ -1,6 +1,7 @@
 """The planner packs tightly, and its independent checker sees every way of packing wrongly."""
 
 import dataclasses
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -56,7 +57,7 @@ def test_kept_values_all_have_memory_of_their_own(drawn):
     plan = plan_of(graph, keep)
     check_plan(graph, plan, keep)
     spans = sorted((w.offset_nbytes, w.offset_nbytes + w.nbytes) for w in plan.windows.values())
-    assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[1] <= b[0] for a, b in pairwise(spans))
 
 
 def test_check_plan_sees_two_live_values_at_one_place():

@@ -15,7 +15,13 @@ from onnx import AttributeProto, FunctionProto
 
 from engine.errors import ModelError
 from engine.onnx_import.attributes import schema_of
-from engine.onnx_import.raw_node import RawNode, normal_domain, opset_versions, raw_node
+from engine.onnx_import.raw_node import (
+    RawNode,
+    normal_domain,
+    opset_versions,
+    raw_node,
+    require_text,
+)
 
 NODES_MAX = 1_000_000
 """Nested functions can grow exponentially; beyond this many nodes the model is refused."""
@@ -45,6 +51,8 @@ class Inliner:
         self._is_known = is_known
         self._count = 0
         for function in functions:
+            require_text(function.domain, function.name, function.overload)
+            require_text(*function.input, *function.output, *function.attribute)
             key = (normal_domain(function.domain), function.name, function.overload)
             if key in self._functions:
                 raise ModelError(f"function {_shown(key)} is defined twice")

@@ -14,7 +14,7 @@ from engine.onnx_import.attributes import schema_of
 from engine.onnx_import.build import Builder
 from engine.onnx_import.functions import Inliner, refuse_references
 from engine.onnx_import.opsets import REWRITTEN_AWAY
-from engine.onnx_import.raw_node import RawNode, opset_versions, raw_node
+from engine.onnx_import.raw_node import RawNode, opset_versions, raw_node, require_text
 from engine.onnx_import.read_file import read_model
 from engine.onnx_import.topology import graph_names, sorted_nodes
 from engine.ops import OPERATORS
@@ -54,6 +54,8 @@ def _import(model: onnx.ModelProto, folder: Path | None, name: str | None) -> Gr
     if len(proto.sparse_initializer):
         first = proto.sparse_initializer[0].values.name
         raise UnsupportedError(f"sparse initialiser '{first}': only dense ones are supported")
+    require_text(proto.name, *graph_names(proto), *(o.name for o in proto.output))
+    require_text(*(d.dim_param for i in proto.input for d in i.type.tensor_type.shape.dim))
     raw = [raw_node(node, opsets) for node in proto.node]
     refuse_references(raw)
     inliner = Inliner(model.functions, graph_names(proto), is_known)

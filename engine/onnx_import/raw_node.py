@@ -43,6 +43,8 @@ class RawNode:
 
 def raw_node(proto: NodeProto, opsets: dict[str, int]) -> RawNode:
     """The protobuf's fields; raises ModelError for a repeated attribute name."""
+    require_text(proto.name, proto.op_type, proto.domain, proto.overload)
+    require_text(*proto.input, *proto.output, *(a.name for a in proto.attribute))
     attributes = {a.name: a for a in proto.attribute}
     node = RawNode(
         proto.name,
@@ -61,6 +63,13 @@ def raw_node(proto: NodeProto, opsets: dict[str, int]) -> RawNode:
     return node
 
 
+def require_text(*names: object) -> None:
+    """Raise ModelError for names that are not UTF-8, which protobuf hands out as bytes."""
+    for name in names:
+        if not isinstance(name, str):
+            raise ModelError(f"the model holds a name that is not UTF-8 text: {name!r}: damaged")
+
+
 def normal_domain(domain: str) -> str:
     """ONNX's default domain has two spellings."""
     return DEFAULT_DOMAIN if domain == "ai.onnx" else domain
@@ -70,6 +79,7 @@ def opset_versions(imports: Iterable[OperatorSetIdProto], owner: str) -> dict[st
     """Domain -> version; raises ModelError for an absurd one, or two of one domain."""
     versions: dict[str, int] = {}
     for entry in imports:
+        require_text(entry.domain)
         domain = normal_domain(entry.domain)
         if not 0 <= entry.version < 2**31:
             raise ModelError(f"{owner} imports domain '{domain}' in version {entry.version}")

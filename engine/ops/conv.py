@@ -28,8 +28,8 @@ from engine.ops.spec import (
     Arrays,
     Attributes,
     Call,
-    Law,
     ErrorModel,
+    Law,
     Operand,
     OpSpec,
     Reference,
@@ -108,7 +108,8 @@ def _spread(x: Array, w: Array, window: Window) -> Array:
         weights = w[_last(*tap)].reshape(window.group, -1, w.shape[1])
         full[_last(*at)] += np.einsum("ngc...,gcm->ngm...", grouped, weights)
     inner = tuple(slice(b, b + o) for b, o in zip(window.begins, window.outputs, strict=True))
-    return full[_last(*inner)].reshape(x.shape[0], -1, *window.outputs)
+    y: Array = full[_last(*inner)]
+    return y.reshape(x.shape[0], -1, *window.outputs)
 
 
 def _linear(

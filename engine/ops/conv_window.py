@@ -107,7 +107,11 @@ def conv_window(x: Ints, w: Ints, attributes: Attributes) -> Window:
 
 
 def conv_transpose_window(x: Ints, w: Ints, attributes: Attributes) -> Window:
-    """The window of a ConvTranspose from the shapes of x and w; raises ShapeError."""
+    """The window of a ConvTranspose from the shapes of x and w; raises ShapeError.
+
+    auto_pad SAME_* gives exactly input * stride outputs, as ONNX's text says, also where the
+    kernel spans less than the stride (onnxruntime then gives fewer).
+    """
     op = "ConvTranspose"
     kernel = _kernel(op, x, w, attributes)
     rank = len(kernel)

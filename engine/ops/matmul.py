@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import FLOATS, INT32, INT64, TensorType
+from engine.ir.types import FLOATS, TensorType
 from engine.ops.numerics import Error, Units, exact, sum_of_products
 from engine.ops.spec import (
     HERE,
@@ -31,12 +31,7 @@ from engine.ops.spec import (
 
 Array: TypeAlias = np.ndarray
 Flops = Callable[[Sequence[TensorType | None], Sequence[TensorType], Attributes], int]
-DTYPES: frozenset[np.dtype] = FLOATS | {
-    INT32,
-    INT64,
-    np.dtype(np.uint32),
-    np.dtype(np.uint64),
-}
+DTYPES = FLOATS | frozenset(np.dtype(t) for t in (np.int32, np.int64, np.uint32, np.uint64))
 
 
 def _operands(op: str, inputs: Sequence[Operand | None]) -> tuple[TensorType, TensorType]:

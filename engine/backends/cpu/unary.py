@@ -147,7 +147,7 @@ def _elu(alpha: float, gamma: float = 1.0, width: float = 1.0) -> Into:
 
 def _thresholded_relu(alpha: float) -> Into:
     def into(x: np.ndarray, out: np.ndarray) -> None:
-        out[...] = np.where((x > x.dtype.type(alpha)) | np.isnan(x), x, x.dtype.type(0))
+        out[...] = np.where(x > x.dtype.type(alpha), x, x.dtype.type(0))
 
     return into
 

@@ -34,3 +34,23 @@ inline long row_offset(long row, const int rank, const dims_t shape, const dims_
   }
   return offset;
 }
+
+#ifdef ELEMENT
+// For kernels that move elements of any type as unsigned integers of their size. Vectors are
+// explicit because Intel's CPU compiler leaves the plain loops scalar.
+#define JOIN2(a, b) a##b
+#define JOIN(a, b) JOIN2(a, b)
+#define ELEMENT16 JOIN(ELEMENT, 16)
+
+inline void copy_run(__global ELEMENT *to, __global const ELEMENT *from, const long n) {
+  long i = 0;
+  for (; i + 16 <= n; i += 16) vstore16(vload16(0, from + i), 0, to + i);
+  for (; i < n; ++i) to[i] = from[i];
+}
+
+inline void fill_run(__global ELEMENT *to, const ELEMENT value, const long n) {
+  long i = 0;
+  for (; i + 16 <= n; i += 16) vstore16((ELEMENT16)(value), 0, to + i);
+  for (; i < n; ++i) to[i] = value;
+}
+#endif

@@ -25,9 +25,7 @@ __kernel void gather_slices(__global const ELEMENT *x, const long x_start,
     __global const INDEX *tuple = index + index_start + (o * i_outer + j) * depth;
     long offset = x_start + o * x_outer + begin;
     for (int k = 0; k < depth; ++k) offset += in_axis(tuple[k], extents.a[k]) * steps.a[k];
-    __global const ELEMENT *in = x + offset;
-    __global ELEMENT *out = y + y_start + s * inner + begin;
-    for (long i = 0; i < n; ++i) out[i] = in[i];
+    copy_run(y + y_start + s * inner + begin, x + offset, n);
   }
 }
 

@@ -7,15 +7,12 @@
 // outer row k. No local memory, no barrier.
 
 // Rows of x are `xs` apart and become columns of y, whose rows are `ya` apart.
-#define VECTOR2(T) T##16
-#define VECTOR1(T) VECTOR2(T)
-#define VECTOR VECTOR1(ELEMENT)
 #define COLUMN(s)                                                                          \
-  vstore16((VECTOR)(r0.s, r1.s, r2.s, r3.s, r4.s, r5.s, r6.s, r7.s, r8.s, r9.s, ra.s,      \
+  vstore16((ELEMENT16)(r0.s, r1.s, r2.s, r3.s, r4.s, r5.s, r6.s, r7.s, r8.s, r9.s, ra.s,      \
                     rb.s, rc.s, rd.s, re.s, rf.s), 0, y);                                  \
   y += ya;
 #define TRANSPOSE16(x, xs)                                                                  \
-  const VECTOR r0 = vload16(0, x), r1 = vload16(0, x + xs), r2 = vload16(0, x + 2 * xs),   \
+  const ELEMENT16 r0 = vload16(0, x), r1 = vload16(0, x + xs), r2 = vload16(0, x + 2 * xs),   \
                r3 = vload16(0, x + 3 * xs), r4 = vload16(0, x + 4 * xs),                   \
                r5 = vload16(0, x + 5 * xs), r6 = vload16(0, x + 6 * xs),                   \
                r7 = vload16(0, x + 7 * xs), r8 = vload16(0, x + 8 * xs),                   \
@@ -37,13 +34,9 @@ __kernel void copy(__global const ELEMENT *x, const long x_start, __global ELEME
   x += x_start + row_offset(row, rank, shape, x_strides) + a0 * xa + b0 * xb;
   y += y_start + row_offset(row, rank, shape, y_strides) + a0 * ya + b0 * yb;
   if (xb == 1 && yb == 1) {
-    for (int a = 0; a < as; ++a, x += xa, y += ya)
-      for (int b = 0; b < bs; ++b) y[b] = x[b];
+    for (int a = 0; a < as; ++a, x += xa, y += ya) copy_run(y, x, bs);
   } else if (xb == 0 && yb == 1) {
-    for (int a = 0; a < as; ++a, x += xa, y += ya) {
-      const ELEMENT v = x[0];
-      for (int b = 0; b < bs; ++b) y[b] = v;
-    }
+    for (int a = 0; a < as; ++a, x += xa, y += ya) fill_run(y, x[0], bs);
   } else if (bs == 16 && as == 16 && xa == 1 && yb == 1) {
     // A full tile of a transposition: 16 vector loads, 16 vector stores, the swap in registers.
     TRANSPOSE16(x, xb)

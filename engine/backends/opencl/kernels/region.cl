@@ -38,7 +38,7 @@ __kernel void pad(__global const ELEMENT *x, const long x_start, __global const 
     }
     __global ELEMENT *out = y + y_start + row * m;
     if (!is_inside) {
-      for (long i = 0; i < m; ++i) out[i] = fill;
+      fill_run(out, fill, m);
       continue;
     }
     __global const ELEMENT *in = x + offset;
@@ -47,7 +47,7 @@ __kernel void pad(__global const ELEMENT *x, const long x_start, __global const 
       out[i] = s < 0 ? fill : in[s * step];
     }
     if (step == 1)
-      for (long i = 0; i < n; ++i) out[head + i] = in[i];
+      copy_run(out + head, in, n);
     else
       for (long i = 0; i < n; ++i) out[head + i] = in[i * step];
     for (long i = head + n; i < m; ++i) {

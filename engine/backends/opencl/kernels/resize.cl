@@ -19,10 +19,8 @@ __kernel void resize_nearest(__global const ELEMENT *x, const long x_start,
   __global const ELEMENT *in =
       x + x_start + ((n * sizes.a[0] + id) * sizes.a[1] + ih) * sizes.a[2] * channels;
   __global ELEMENT *out = y + y_start + row * outputs.a[2] * channels;
-  for (long w = 0; w < outputs.a[2]; ++w, out += channels) {
-    __global const ELEMENT *p = in + at[w] * channels;
-    for (long c = 0; c < channels; ++c) out[c] = p[c];
-  }
+  for (long w = 0; w < outputs.a[2]; ++w, out += channels)
+    copy_run(out, in + at[w] * channels, channels);
 }
 #else
 

@@ -1,0 +1,95 @@
+"""Measure the harness: plant faults one at a time and count how many the properties notice.
+
+`python -m properties.faults [--device SELECTOR] [--only NAME] [--json FILE]` prints a table and
+`killed K/N`; it exits with 1 when a fault survives. A survivor is a defect of the harness.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from properties.fault import Fault, FaultError, caught
+from properties.fault_host import HOST_AND_OTHER_FAULTS
+from properties.fault_kernels import KERNEL_FAULTS
+
+FAULTS: tuple[Fault, ...] = (*KERNEL_FAULTS, *HOST_AND_OTHER_FAULTS)
+NEEDS_OPENCL = ("kernel", "host")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one fault.
+
+    Attributes:
+        verdict: killed, survived, or broken (the fault could not be planted).
+        seconds: wall time until it was noticed, or until the hunt gave up.
+    """
+
+    name: str
+    level: str
+    verdict: str
+    seconds: float
+    message: str
+
+
+def measure(fault: Fault, selector: str) -> Result:
+    """Plant one fault and hunt it."""
+    start = time.perf_counter()
+    try:
+        message = caught(fault, selector)
+        verdict = "killed" if message else "survived"
+    except FaultError as error:
+        verdict, message = "broken", str(error)
+    except Exception as error:
+        verdict, message = "broken", f"{type(error).__name__}: {error}"
+    seconds = time.perf_counter() - start
+    return Result(fault.name, fault.level, verdict, seconds, message)
+
+
+def select(only: Iterable[str] = (), selector: str = "portable") -> list[Fault]:
+    """The faults of those names (all by default) that apply to a device."""
+    wanted = set(only)
+    unknown = wanted - {f.name for f in FAULTS}
+    if unknown:
+        raise SystemExit(f"no fault named {', '.join(sorted(unknown))}")
+    return [
+        f
+        for f in FAULTS
+        if (not wanted or f.name in wanted) and (selector != "cpu" or f.level not in NEEDS_OPENCL)
+    ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m properties.faults", description=__doc__)
+    parser.add_argument("--device", default="portable", help="OpenCL selector, or cpu")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args(arguments)
+    results = []
+    for fault in select(options.only, options.device):
+        result = measure(fault, options.device)
+        results.append(result)
+        print(
+            f"{result.verdict:9}{result.level:11}{result.name:38}{result.seconds:6.1f} s  "
+            f"{result.message[:150]}",
+            flush=True,
+        )
+    killed = sum(r.verdict == "killed" for r in results)
+    seconds = sum(r.seconds for r in results)
+    print(f"killed {killed}/{len(results)} on {options.device} in {seconds:.0f} s")
+    if options.json:
+        report = {"device": options.device, "killed": killed, "planted": len(results)}
+        rows = [asdict(r) for r in results]
+        options.json.write_text(json.dumps({**report, "faults": rows}, indent=1) + "\n")
+    return 0 if killed == len(results) > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,282 @@
+"""The command line: bad input is one clear message and exit code 2, a wrong kernel is exit code 1."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from engine.backends.cpu.backend import CpuBackend
+from engine.backends.opencl import context as opencl_context
+from engine.backends.opencl.backend import OpenCLBackend
+from parallax.cli import main
+
+MODELS = Path(__file__).parents[1] / "fixtures" / "models"
+MLP = MODELS / "tiny_mlp_opset7.onnx"
+OPENCL = next(
+    d for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",") if d.strip() != "cpu"
+)
+
+RELU, WRONG_RELU = "UNARY(Relu, v < ZERO ? ZERO : v)", "UNARY(Relu, i == 3 ? ZERO : v)"
+"""A line of kernels/unary.cl, and a seeded fault in its place."""
+
+Captured = pytest.CaptureFixture[str]
+
+
+def save(path: Path, nodes: list, inputs: dict, outputs: list[str], constants: dict) -> Path:
+    """A model of float tensors; `inputs` gives shapes by name."""
+    graph = helper.make_graph(
+        nodes,
+        path.stem,
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in outputs],
+        [numpy_helper.from_array(a, n) for n, a in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def relu_model(tmp_path: Path) -> Path:
+    """y = Relu(x) + c over float32[n, 4]."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"], name="first"),
+        helper.make_node("Add", ["r", "c"], ["y"], name="second"),
+    ]
+    constants = {"c": np.arange(4, dtype=np.float32)}
+    return save(tmp_path / "relu.onnx", nodes, {"x": ["n", 4]}, ["y"], constants)
+
+
+def refused(capsys: Captured, *argv: object) -> str:
+    """The one message of a command line that must exit with 2 and print nothing else."""
+    assert main([str(a) for a in argv]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    assert captured.err.count("parallax: ") >= 1 or "usage:" in captured.err
+    return captured.err
+
+
+# ---------------------------------------------------------------------- bad models
+def test_a_missing_file_is_named(capsys: Captured, tmp_path: Path) -> None:
+    for command in ("run", "verify", "bench"):
+        assert "absent.onnx" in refused(capsys, command, tmp_path / "absent.onnx")
+
+
+def test_a_folder_without_models_is_named(capsys: Captured, tmp_path: Path) -> None:
+    for command in ("run", "verify", "bench"):
+        assert "no .onnx file" in refused(capsys, command, tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 1000])
+def test_a_cut_file_is_refused(capsys: Captured, tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "cut.onnx"
+    path.write_bytes(MLP.read_bytes()[:kept])
+    for command in ("run", "verify"):
+        assert "cut.onnx" in refused(capsys, command, path, "--device", "cpu")
+
+
+def test_an_unknown_operator_is_named_with_its_node(capsys: Captured, tmp_path: Path) -> None:
+    node = helper.make_node("Frobnicate", ["x"], ["y"], name="odd one")
+    path = save(tmp_path / "odd.onnx", [node], {"x": [2]}, ["y"], {})
+    message = refused(capsys, "verify", path, "--device", "cpu")
+    assert "Frobnicate" in message
+    assert "odd one" in message
+
+
+# ---------------------------------------------------------------------- bad inputs
+def test_wrong_inputs_are_explained(capsys: Captured, relu_model: Path, tmp_path: Path) -> None:
+    good = np.ones((2, 4), np.float32)
+    for wrong, words in (
+        ({"z": good}, "no tensor named 'z'"),
+        ({}, "missing input 'x'"),
+        ({"x": good.astype(np.float64)}, "float64"),
+        ({"x": np.ones((2, 5), np.float32)}, "'x'"),
+        ({"x": np.ones(4, np.float32)}, "'x'"),
+    ):
+        np.savez(tmp_path / "x.npz", **wrong)
+        arguments = ("run", relu_model, "--device", "cpu", "--inputs", tmp_path / "x.npz")
+        assert words in refused(capsys, *arguments)
+
+
+def test_an_unreadable_inputs_file_is_named(
+    capsys: Captured, relu_model: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", np.ones(3))
+    (tmp_path / "junk.npz").write_bytes(b"junk")
+    for name in ("absent.npz", "x.npy", "junk.npz"):
+        path = tmp_path / name
+        assert name in refused(capsys, "run", relu_model, "--device", "cpu", "--inputs", path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ("x=-1,4", "negative"),
+        ("x=two,4", "NAME=DIMS"),
+        ("x", "NAME=DIMS"),
+        ("z=1,4", "'z'"),
+        ("x=1,5", "'x'"),
+        ("x=1000000000000,4", "'x'"),
+    ],
+)
+def test_a_bad_shape_is_explained(
+    capsys: Captured, relu_model: Path, shape: str, words: str
+) -> None:
+    for command in ("run", "verify"):
+        assert words in refused(capsys, command, relu_model, "--device", "cpu", "--shape", shape)
+
+
+# ---------------------------------------------------------------------- bad options
+def test_an_unknown_device_lists_the_candidates(capsys: Captured, relu_model: Path) -> None:
+    for command in ("run", "verify"):
+        message = refused(capsys, command, relu_model, "--device", "no such device")
+        assert "matches no device" in message
+        assert "cpu  the NumPy backend" in message
+
+
+def test_an_ambiguous_device_lists_the_candidates(
+    capsys: Captured, relu_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = opencl_context.discovery.devices()
+    monkeypatch.setattr(opencl_context.discovery, "devices", lambda: [*found, *found])
+    message = refused(capsys, "verify", relu_model, "--device", OPENCL)
+    assert "is ambiguous" in message
+
+
+def test_a_bad_precision_is_explained(capsys: Captured, relu_model: Path) -> None:
+    for command in ("run", "verify"):
+        assert "high, normal, low" in refused(capsys, command, relu_model, "--precision", "half")
+
+
+def test_a_negative_seed_is_refused(capsys: Captured, relu_model: Path) -> None:
+    for command in ("run", "verify"):
+        assert "--seed -1" in refused(capsys, command, relu_model, "--seed", "-1")
+
+
+def test_usage_errors_exit_with_2(capsys: Captured) -> None:
+    for argv in ([], ["verify"], ["nonsense"], ["run", "a", "--no-such-option"]):
+        assert "usage:" in refused(capsys, *argv)
+
+
+def test_an_unwritable_output_is_refused_before_any_work(
+    capsys: Captured, relu_model: Path, tmp_path: Path
+) -> None:
+    for target in (tmp_path, tmp_path / "absent" / "y.npz"):
+        options = "--device", "cpu"
+        assert "cannot write" in refused(capsys, "run", relu_model, *options, "--outputs", target)
+        assert "cannot write" in refused(capsys, "verify", relu_model, *options, "--json", target)
+    assert [p.name for p in tmp_path.iterdir()] == ["relu.onnx"]
+
+
+# ---------------------------------------------------------------------- what works
+def test_run_writes_what_it_computes_and_prints_the_seed(
+    capsys: Captured, relu_model: Path, tmp_path: Path
+) -> None:
+    x = np.array([[-1, 2, -3, 4]], np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    paths = "--inputs", str(tmp_path / "x.npz"), "--outputs", str(tmp_path / "y.npz")
+    assert main(["run", str(relu_model), "--device", "cpu", *paths]) == 0
+    with np.load(tmp_path / "y.npz") as outputs:
+        np.testing.assert_array_equal(outputs["y"], np.maximum(x, 0) + np.arange(4))
+    capsys.readouterr()
+    assert main(["run", str(relu_model), "--device", "cpu", "--seed", "7"]) == 0
+    assert "seed 7" in capsys.readouterr().out
+
+
+def test_run_and_devices_print_json(capsys: Captured, relu_model: Path) -> None:
+    assert main(["run", str(relu_model), "--device", "cpu", "--shape", "x=3,4", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["outputs"][0]["shape"] == [3, 4]
+    assert data["seed"] == 0
+    assert main(["devices", "--json"]) == 0
+    devices = json.loads(capsys.readouterr().out)["devices"]
+    assert devices[-1]["selector"] == "cpu"
+    assert main(["devices"]) == 0
+    assert "--device cpu" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("device", ["cpu", OPENCL])
+def test_verify_passes_and_writes_strict_json(
+    capsys: Captured, relu_model: Path, tmp_path: Path, device: str
+) -> None:
+    target = tmp_path / "report.json"
+    options = "--device", device, "--json", str(target)
+    assert main(["verify", str(relu_model), str(MLP), *options]) == 0
+    out = capsys.readouterr().out
+    assert "2 of 2 models verified" in out
+    assert "latency high" in out
+    assert max(map(len, out.splitlines())) <= 100
+    data = json.loads(target.read_text(), parse_constant=pytest.fail)
+    assert data["exit_code"] == 0
+    assert [p["requested"] for p in data["models"][0]["precisions"]] == ["high", "normal", "low"]
+    assert data["models"][0]["precisions"][0]["verified"] == 2
+    assert "high" in data["models"][0]["latency"]
+
+
+def test_a_bad_model_in_a_folder_does_not_hide_the_others(
+    capsys: Captured, relu_model: Path
+) -> None:
+    relu_model.with_name("broken.onnx").write_bytes(b"")
+    code = main(["verify", str(relu_model.parent), "--device", "cpu", "--no-latency"])
+    captured = capsys.readouterr()
+    assert code == 2
+    assert "broken.onnx" in captured.err
+    assert "1 of 2 models verified" in captured.out
+
+
+def test_the_module_runs_as_a_program_without_a_terminal(relu_model: Path) -> None:
+    command = [sys.executable, "-m", "parallax", "verify", str(relu_model), "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+
+
+# ---------------------------------------------------------------------- verdicts
+def test_a_wrong_kernel_is_found_by_name_and_exits_with_1(
+    capsys: Captured, relu_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = opencl_context.source
+    assert RELU in right("unary"), "the seeded fault needs another anchor"
+    monkeypatch.setattr(
+        opencl_context, "source", lambda family: right(family).replace(RELU, WRONG_RELU)
+    )
+    assert main(["verify", str(relu_model), "--device", OPENCL, "--no-latency"]) == 1
+    out = capsys.readouterr().out
+    assert "OUT OF BOUNDS" in out
+    assert "first node out of bounds: Relu 'first'" in out
+    assert "input 0 'x'" in out
+
+
+def test_nothing_verified_exits_with_3(
+    capsys: Captured, relu_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OpenCLBackend, "why_not", lambda *_: "switched off by this test")
+    assert main(["verify", str(relu_model), "--device", OPENCL, "--no-latency"]) == 3
+    out = capsys.readouterr().out
+    assert "NOTHING VERIFIED" in out
+    assert "switched off by this test" in out
+
+
+def test_an_unexpected_exception_is_reported_and_not_swallowed(
+    capsys: Captured, relu_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(CpuBackend, "prepare", broken)
+    assert main(["run", str(relu_model), "--device", "cpu"]) == 70
+    captured = capsys.readouterr()
+    assert "internal error, please report: RuntimeError: a bug" in captured.err
+    assert "Traceback" not in captured.err
+    assert main(["run", str(relu_model), "--device", "cpu", "--debug"]) == 70
+    assert "Traceback" in capsys.readouterr().err
