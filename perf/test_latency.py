@@ -24,8 +24,7 @@ from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from fixtures.models.corpus import by_name
 from perf.hand_built import HandBuilt, chain, schedule
-from perf.latency import Latency, Subject, measure, timed_run
-from perf.quantiles import quantile_ns
+from perf.latency import FOREIGN_SLOWDOWN_MAX, Latency, Subject, measure, timed_run
 
 DEVICES = os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")
 OPENCL_DEVICES = [device for device in DEVICES if device != "cpu"]
@@ -83,8 +82,9 @@ def test_the_benchmarked_time_covers_the_work_of_the_device(
     benchmark.extra_info["latency"] = latency.to_json()["summary"]
     assert latency.profile is not None
     assert latency.invalid == ()
-    busy = latency.profile.median_ns("busy" if latency.asynchronous else "host_busy")
-    assert benchmark.stats.stats.median * 1e9 > busy / 2
+    profile = latency.profile
+    busy_ns = min(profile.busy_ns if latency.asynchronous else profile.host_busy_ns)
+    assert benchmark.stats.stats.median * 1e9 > busy_ns / FOREIGN_SLOWDOWN_MAX
     assert all(0 < e <= s for e, s in zip(latency.enqueue_ns, latency.synced_ns, strict=True))
 
 
@@ -99,7 +99,7 @@ def test_an_unsynchronised_timer_reports_a_fraction(
         started = time.perf_counter_ns()
         subject.run()
         naive_ns.append(time.perf_counter_ns() - started)
-    assert quantile_ns(naive_ns, 50) < 0.5 * _median_ns(subject)
+    assert min(naive_ns) < 0.5 * _fastest_ns(subject)
 
 
 @pytest.mark.parametrize("device", OPENCL_DEVICES)
@@ -211,18 +211,19 @@ class _Witness:
         return sum(self._seen)
 
 
-def _median_ns(subject: Subject) -> int:
-    return quantile_ns([timed_run(subject)[1] for _ in range(11)], 50)
+def _fastest_ns(subject: Subject) -> int:
+    """Of 11 runs: what other programs do to a run only makes it longer."""
+    return min(timed_run(subject)[1] for _ in range(11))
 
 
 def _planted(plant: Subject, subject: Subject) -> tuple[int, int, int]:
-    """Medians in ns: the subject alone, the planted work alone, the subject after the plant."""
-    alone, planted = _median_ns(subject), _median_ns(plant)
+    """Fastest runs in ns: the subject alone, the planted work alone, the subject after the plant."""
+    alone, planted = _fastest_ns(subject), _fastest_ns(plant)
     together = []
     for _ in range(11):
         plant.run()
         together.append(timed_run(subject)[1])
-    return alone, planted, quantile_ns(together, 50)
+    return alone, planted, min(together)
 
 
 def _skip_drains(monkeypatch: pytest.MonkeyPatch, *, first: bool) -> None:

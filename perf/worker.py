@@ -72,7 +72,7 @@ class ParallaxArm:
         shapes = {name: array.shape for name, array in self.feeds.items()}
         with watch.section("plan"):
             self.session = interpreter.create_session(config, TimedRuntime(watch), shapes)
-        created = time.perf_counter_ns()
+        created, sections_ns = time.perf_counter_ns(), dict(watch.sections_ns)
         self.outputs = self.session(self.feeds)
         first = time.perf_counter_ns()
         self.session(self.feeds)
@@ -84,7 +84,7 @@ class ParallaxArm:
             "precision": info.precision.value,
             "fallbacks": [[p.node.title, p.reason] for p in info.fallbacks],
             "commands": len(self.session.execution.steps),
-            "sections_ns": watch.sections_ns,
+            "sections_ns": sections_ns,
             "create_ns": created - began,
             "first_ns": first - created,
             "second_ns": second - first,

@@ -115,10 +115,12 @@ def check_reject(op_type: str, reject: Reject) -> None:
 
 def every_half(dtype: np.dtype) -> np.ndarray:
     """All 65,536 half values, NaN payloads, infinities and subnormals included, at a dtype."""
-    return np.arange(2**16, dtype=np.uint16).view(FLOAT16).astype(dtype)
+    with np.errstate(invalid="ignore"):
+        return np.arange(2**16, dtype=np.uint16).view(FLOAT16).astype(dtype)
 
 
 def check_every_half(backend: Backend, op_type: str, dtype: np.dtype) -> bool:
     """A function of one tensor is right for every half; False where the backend refuses it."""
-    return check_case(backend, Case(op_type, Call((every_half(dtype),), note="every half")))
+    with np.errstate(invalid="ignore"):  # widening a signalling NaN
+        return check_case(backend, Case(op_type, Call((every_half(dtype),), note="every half")))
 

@@ -27,7 +27,7 @@ from properties.graph_runs import (
 )
 from properties.graphs import decode, seeded_program
 from properties.memory import Violation
-from properties.pass_claims import check_passes
+from properties.pass_claims import check_template, template
 from properties.single import Case, check_case, draw_case
 
 CAUGHT = (Violation, PlanError, GraphError)
@@ -38,12 +38,28 @@ class FaultError(Exception):
     """A fault that cannot be planted: the code it changes is not as expected."""
 
 
-@dataclass(frozen=True)
+class Enough(Exception):
+    """A hunt came as far as it was asked to."""
+
+
+@dataclass
 class Bench:
-    """Fresh backends for one fault, so that no program or packed weight outlives it."""
+    """Fresh backends for one fault, so that no program or packed weight outlives it.
+
+    Attributes:
+        steps: properties tried so far. limit: the hunt stops with Enough after so many.
+    """
 
     cpu: Target
     opencl: tuple[Target, ...]
+    steps: int = 0
+    limit: int = 1 << 30
+
+    def step(self) -> None:
+        """Count one property about to be tried."""
+        if self.steps >= self.limit:
+            raise Enough
+        self.steps += 1
 
     @property
     def all(self) -> tuple[Target, ...]:
@@ -76,14 +92,35 @@ def bench(selector: str) -> Iterator[Bench]:
         yield Bench(cpu, found)
 
 
-def caught(fault: Fault, selector: str) -> str:
-    """The message by which the properties notice the fault, "" when it survives."""
+@dataclass(frozen=True)
+class Catch:
+    """How the properties noticed a fault: the message, and after how many steps."""
+
+    message: str
+    steps: int
+
+
+def caught(fault: Fault, selector: str) -> Catch | None:
+    """None when the fault survives.
+
+    Raises:
+        FaultError: the same steps fail without the fault too, so the catch proves nothing.
+    """
     with fault.plant(), bench(selector) as where:
         try:
             fault.hunt(where)
+            return None
         except CAUGHT as error:
-            return str(error).splitlines()[0]
-    return ""
+            catch = Catch(str(error).splitlines()[0], where.steps)
+    with bench(selector) as where:
+        where.limit = catch.steps
+        try:
+            fault.hunt(where)
+        except Enough:
+            pass
+        except CAUGHT as error:
+            raise FaultError(f"fails without the fault: {str(error).splitlines()[0]}") from error
+    return catch
 
 
 # ------------------------------------------------------------------------- planting
@@ -160,18 +197,20 @@ def operators(*op_types: str, examples: int = 40, on: str = "opencl") -> Hunt:
         targets = (where.cpu,) if on == "cpu" else where.opencl
         for op_type in op_types:
             for target in targets:
-                _edges(op_type, target)
+                _edges(op_type, target, where)
         for seed in range(examples):
             for op_type in op_types:
                 for target in targets:
+                    where.step()
                     _examples(op_type, target, seed)
 
     return hunt
 
 
-def _edges(op_type: str, target: Target) -> None:
+def _edges(op_type: str, target: Target, where: Bench) -> None:
     known = OPERATORS[op_type].constant_inputs
     for edge in OPERATORS[op_type].edges:
+        where.step()
         call = edge()
         present = frozenset(i for i, x in enumerate(call.inputs) if x is not None)
         check_case(target.backend, Case(op_type, call, known & present))
@@ -192,6 +231,7 @@ def halves(*op_types: str, on: str = "opencl") -> Hunt:
     def hunt(where: Bench) -> None:
         for target in (where.cpu,) if on == "cpu" else where.opencl:
             for op_type in op_types:
+                where.step()
                 check_every_half(target.backend, op_type, FLOAT)
 
     return hunt
@@ -205,6 +245,7 @@ def graphs(*checks: str, count: int = 25, on: str = "opencl", first: int = 0) ->
         for seed in range(first, first + count):
             model = decode(seeded_program(seed, exact="exact" in checks))
             for target in targets:
+                where.step()
                 one_graph(checks, model, target, where)
 
     return hunt
@@ -229,7 +270,10 @@ def passes(count: int = 60, on: str = "cpu") -> Hunt:
     """Templates of foldable and fusable graphs, run on the CPU or on OpenCL."""
 
     def hunt(where: Bench) -> None:
-        check_passes(where.cpu.backend, (where.cpu,) if on == "cpu" else where.opencl, count)
+        targets = (where.cpu,) if on == "cpu" else where.opencl
+        for seed in range(count):
+            where.step()
+            check_template(template(seed), where.cpu.backend, targets)
 
     return hunt
 

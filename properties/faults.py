@@ -42,8 +42,9 @@ def measure(fault: Fault, selector: str) -> Result:
     """Plant one fault and hunt it."""
     start = time.perf_counter()
     try:
-        message = caught(fault, selector)
-        verdict = "killed" if message else "survived"
+        catch = caught(fault, selector)
+        verdict = "killed" if catch else "survived"
+        message = f"step {catch.steps}: {catch.message}" if catch else ""
     except FaultError as error:
         verdict, message = "broken", str(error)
     except Exception as error:

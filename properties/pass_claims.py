@@ -91,7 +91,7 @@ class _Template:
 
     def _activation(self, x: Value) -> Value:
         op_type = str(self.rng.choice(ACTIVATIONS))
-        limits = (np.float32(-0.5).reshape(()), np.float32(0.75).reshape(()))
+        limits = (np.array(-0.5, np.float32), np.array(0.75, np.float32))
         return self.node(op_type, x, *(limits if op_type == "Clip" else ()))
 
 
@@ -143,9 +143,3 @@ def check_template(model: Model, cpu: Backend, targets: Sequence[Target] = ()) -
             )
     for target in targets:
         check_nodes(model, after, target, cpu)
-
-
-def check_passes(cpu: Backend, targets: Sequence[Target] = (), count: int = 60) -> None:
-    """A row of templates."""
-    for seed in range(count):
-        check_template(template(seed), cpu, targets)

@@ -24,7 +24,7 @@ OPENCL = next(
     d for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",") if d.strip() != "cpu"
 )
 
-RELU, WRONG_RELU = "UNARY(Relu, v < ZERO ? ZERO : v)", "UNARY(Relu, i == 3 ? ZERO : v)"
+RELU, WRONG_RELU = "UNARY(Relu, v < ZERO ? ZERO : v)", "UNARY(Relu, v > ZERO ? ZERO : v)"
 """A line of kernels/unary.cl, and a seeded fault in its place."""
 
 Captured = pytest.CaptureFixture[str]

@@ -17,8 +17,8 @@ DOUBLE = np.dtype(np.float64)
 INT32 = np.dtype(np.int32)
 INT64 = np.dtype(np.int64)
 BOOL = np.dtype(np.bool_)
-FLOATS = frozenset({FLOAT16, FLOAT, DOUBLE})
-INTEGERS = frozenset(
+FLOATS: frozenset[np.dtype] = frozenset({FLOAT16, FLOAT, DOUBLE})
+INTEGERS: frozenset[np.dtype] = frozenset(
     np.dtype(t)
     for t in (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
 )

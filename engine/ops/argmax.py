@@ -78,9 +78,7 @@ def arg_extreme(op_type: str, function: Callable[..., Array]) -> OpSpec:
                 lambda: Call((np.zeros((2, 3), "f4"),), {"axis": -3}),
                 "axis=-3 is outside [-2, 1]",
             ),
-            Reject(
-                "empty axis", lambda: Call((np.zeros((2, 0), "f4"),), {"axis": 1}), "is empty"
-            ),
+            Reject("empty axis", lambda: Call((np.zeros((2, 0), "f4"),), {"axis": 1}), "is empty"),
         ),
         flops=lambda inputs, outputs, _: inputs[0].size if inputs[0] else 0,
     )

@@ -196,9 +196,7 @@ def _modulo(a: Array, b: Array, fmod: int) -> Array:
     return np.where(wrong, remainder + b, remainder).astype(a.dtype)
 
 
-def _infer_mod(
-    inputs: Sequence[Operand | None], attributes: Attributes
-) -> tuple[TensorType, ...]:
+def _infer_mod(inputs: Sequence[Operand | None], attributes: Attributes) -> tuple[TensorType, ...]:
     types = present("Mod", inputs)
     dtype = same_dtype("Mod", types, NUMERIC)
     if dtype in FLOATS and not attributes.get("fmod", 0):
@@ -231,9 +229,7 @@ MOD = OpSpec(
         _mod_edge,
         lambda: Call((np.array([5.5, -5.5, np.inf], "f4"), np.array(2.0, "f4")), {"fmod": 1}),
     ),
-    rejects=(
-        Reject("float without fmod", lambda: Call((np.ones(3, "f4"),) * 2), "integers only"),
-    ),
+    rejects=(Reject("float without fmod", lambda: Call((np.ones(3, "f4"),) * 2), "integers only"),),
     flops=lambda inputs, outputs, _: outputs[0].size,
 )
 
@@ -314,16 +310,30 @@ SPECS: tuple[OpSpec, ...] = (
     ),
     elementwise("Div", truncated_quotient, _built_in("divide"), second=(0.25, 8.0)),
     elementwise(
-        "Max", lambda *v: reduce(np.maximum, v), arity=(1, 2**31), slope=_ones, commutes=True,
+        "Max",
+        lambda *v: reduce(np.maximum, v),
+        arity=(1, 2**31),
+        slope=_ones,
+        commutes=True,
         is_exact=True,
     ),
     elementwise(
-        "Min", lambda *v: reduce(np.minimum, v), arity=(1, 2**31), slope=_ones, commutes=True,
+        "Min",
+        lambda *v: reduce(np.minimum, v),
+        arity=(1, 2**31),
+        slope=_ones,
+        commutes=True,
         is_exact=True,
     ),
     elementwise(
-        "Sum", lambda *v: reduce(np.add, v), _sum_error, arity=(1, 2**31), dtypes=FLOATS,
-        slope=_ones, commutes=True, is_exact=True,
+        "Sum",
+        lambda *v: reduce(np.add, v),
+        _sum_error,
+        arity=(1, 2**31),
+        dtypes=FLOATS,
+        slope=_ones,
+        commutes=True,
+        is_exact=True,
     ),
     elementwise("Mean", _mean, _mean_error, arity=(1, 2**31), dtypes=FLOATS, commutes=True),
     elementwise("Equal", np.equal, dtypes=ALL_DTYPES, commutes=True, **_comparison),

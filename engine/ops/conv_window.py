@@ -126,6 +126,8 @@ def conv_transpose_window(x: Ints, w: Ints, attributes: Attributes) -> Window:
         )
     auto, pads = _pads(op, attributes, rank)
     wanted = tuple(int(v) for v in attributes.get("output_shape") or ())
+    if wanted and len(wanted) not in (rank, rank + 2):
+        raise ShapeError(f"{op}: output_shape={list(wanted)}, expected {rank} spatial extents")
     begins, ends, outputs = [], [], []
     for axis in range(rank):
         span = (kernel[axis] - 1) * dilations[axis] + 1

@@ -19,7 +19,9 @@ Array = np.ndarray
 DTYPES = FLOATS | {INT32, INT64}
 
 
-def running_sum(x: Array, axis: int, attributes: Attributes, dtype: np.dtype | None = None) -> Array:
+def running_sum(
+    x: Array, axis: int, attributes: Attributes, dtype: np.dtype | None = None
+) -> Array:
     """Sums of x[: i + 1] along the axis (x[:i] when exclusive), from the end when reverse."""
     turned = np.flip(x, axis) if attributes.get("reverse", 0) else x
     y = np.cumsum(turned, axis=axis, dtype=dtype or x.dtype)
@@ -33,7 +35,9 @@ def _infer(inputs: Operands, _: Attributes) -> tuple[TensorType, ...]:
     x = tensor("CumSum", inputs, 0, "x")
     axis = known_integers("CumSum", inputs, 1, "axis")
     if x.dtype not in DTYPES or axis is None or len(axis) != 1:
-        raise ShapeError(f"CumSum: x is {x}, axis={axis}; expected floats, int32 or int64, one axis")
+        raise ShapeError(
+            f"CumSum: x is {x}, axis={axis}; expected floats, int32 or int64, one axis"
+        )
     normal_axis("CumSum", axis[0], len(x.dims), x.dims)
     return (x,)
 

@@ -14,6 +14,7 @@ from engine.ops.operands import (
     INDEX_DTYPES,
     Ints,
     Operands,
+    example_on_payload,
     input_at,
     known_integers,
     movement,
@@ -40,7 +41,7 @@ def in_range(op: str, indices: Array, extent: int | Array) -> Array:
     wrong = (wide < -np.asarray(extent)) | (wide >= extent)
     if wrong.any():
         raise InputError(f"{op}: index {wide[wrong].flat[0]} is outside an extent of {extent}")
-    return np.where(wide < 0, wide + extent, wide)
+    return np.asarray(np.where(wide < 0, wide + extent, wide))
 
 
 def draw_indices(choose: Choose, shape: Ints, extent: int, negative: bool = True) -> Array:
@@ -228,15 +229,6 @@ def _grow_trilu(choose: Choose, x: TensorType) -> Growth | None:
     return Growth(choose.one_of(((HERE,), (HERE, k))), {"upper": choose.integer(0, 1)})
 
 
-def _example(grow: object, rank: tuple[int, int]) -> object:
-    def example(choose: Choose) -> Call:
-        x = payload(choose, choose.shape(rank, 17))
-        growth = grow(choose, TensorType(x.dtype, x.shape))  # type: ignore[operator]
-        return Call((x, *growth.inputs[1:]), growth.attributes)
-
-    return example
-
-
 def _zeros(*shape: int) -> Array:
     return np.zeros(shape, np.float32)
 
@@ -261,7 +253,7 @@ SPECS: tuple[OpSpec, ...] = (
         (2, 2),
         _infer_gather,
         _gather,
-        _example(_grow_gather, (1, 4)),
+        example_on_payload(_grow_gather, (1, 4)),
         grow=_grow_gather,
         edges=(
             lambda: Call((np.arange(5, dtype="i8") + 2**53, np.array(-5))),
@@ -279,12 +271,16 @@ SPECS: tuple[OpSpec, ...] = (
         (2, 2),
         _infer_gather_elements,
         _gather_elements,
-        _example(_grow_gather_elements, (1, 4)),
+        example_on_payload(_grow_gather_elements, (1, 4)),
         grow=_grow_gather_elements,
         edges=(lambda: Call((_zeros(2, 3), np.zeros((0, 3), "i8")), {"axis": 0}),),
         rejects=(
             Reject("rank", lambda: Call((_zeros(2, 3), _list(0))), "too large"),
-            Reject("extent", lambda: Call((_zeros(2, 3), np.zeros((3, 3), "i8")), {"axis": 1}), "too large"),
+            Reject(
+                "extent",
+                lambda: Call((_zeros(2, 3), np.zeros((3, 3), "i8")), {"axis": 1}),
+                "too large",
+            ),
         ),
         laws=(_from_the_end,),
     ),
@@ -293,7 +289,7 @@ SPECS: tuple[OpSpec, ...] = (
         (2, 2),
         _infer_gather_nd,
         _gather_nd,
-        _example(_grow_gather_nd, (1, 4)),
+        example_on_payload(_grow_gather_nd, (1, 4)),
         grow=_grow_gather_nd,
         edges=(lambda: Call((_zeros(2, 3), np.zeros((0, 2), "i8"))),),
         rejects=(
@@ -316,7 +312,7 @@ SPECS: tuple[OpSpec, ...] = (
         (1, 2),
         _infer_trilu,
         _trilu,
-        _example(_grow_trilu, (2, 4)),
+        example_on_payload(_grow_trilu, (2, 4)),
         grow=_grow_trilu,
         constant_inputs=frozenset({1}),
         edges=(lambda: Call((_zeros(0, 3),)), lambda: Call((np.ones((3, 3), "f4"), _list(9)))),

@@ -17,6 +17,7 @@ from engine.ops.numerics import Error, Units, exact, rounded
 from engine.ops.operands import (
     Ints,
     Operands,
+    example_on_payload,
     integers,
     known_integers,
     movement,
@@ -101,7 +102,7 @@ def _infer_tile(inputs: Operands, _: Attributes) -> tuple[TensorType, ...]:
     repeats = known_integers("Tile", inputs, 1, "repeats")
     if repeats is None or len(repeats) != len(x.dims) or min(repeats, default=0) < 0:
         raise ShapeError(
-            f"Tile: repeats={repeats}, expected {len(x.dims)} counts of at least 0 for shape {x.dims}"
+            f"Tile: repeats={repeats}, expected {len(x.dims)} counts >= 0 for shape {x.dims}"
         )
     return (TensorType(x.dtype, tuple(e * r for e, r in zip(x.dims, repeats, strict=True))),)
 
@@ -211,17 +212,6 @@ def _copy_error(inputs: Arrays, _: Attributes, units: Units) -> tuple[Error, ...
     return (rounded(y, units, roundings=0),) if y.dtype in FLOATS else exact(y)
 
 
-def _grown(grow: object, rank: tuple[int, int] = (0, 4)) -> object:
-    """An example: a payload tensor and what `grow` hangs on it."""
-
-    def example(choose: Choose) -> Call:
-        x = payload(choose, choose.shape(rank, 17))
-        growth = grow(choose, TensorType(x.dtype, x.shape))  # type: ignore[operator]
-        return Call((x, *growth.inputs[1:]), growth.attributes)
-
-    return example
-
-
 def _zeros(*shape: int) -> Array:
     return np.zeros(shape, np.float32)
 
@@ -236,7 +226,7 @@ SPECS: tuple[OpSpec, ...] = (
         (1, 1),
         _infer_transpose,
         _transpose,
-        _grown(_grow_transpose),
+        example_on_payload(_grow_transpose),
         grow=_grow_transpose,
         edges=(
             lambda: Call((_zeros(),)),
@@ -247,14 +237,16 @@ SPECS: tuple[OpSpec, ...] = (
             Reject("repeated", lambda: Call((_zeros(2, 3),), {"perm": (0, 0)}), "permutation"),
             Reject("too short", lambda: Call((_zeros(2, 3),), {"perm": (0,)}), "of 2 axes"),
         ),
-        laws=(Law("a reversed input under the undone permutation", _transposed_call, lambda c, y: y),),
+        laws=(
+            Law("a reversed input under the undone permutation", _transposed_call, lambda c, y: y),
+        ),
     ),
     movement(
         "Expand",
         (2, 2),
         _infer_expand,
         _expand,
-        _grown(_grow_expand),
+        example_on_payload(_grow_expand),
         grow=_grow_expand,
         constant_inputs=frozenset({1}),
         edges=(
@@ -269,7 +261,7 @@ SPECS: tuple[OpSpec, ...] = (
         (2, 2),
         _infer_tile,
         _tile,
-        _grown(_grow_tile),
+        example_on_payload(_grow_tile),
         grow=_grow_tile,
         constant_inputs=frozenset({1}),
         edges=(lambda: Call((_zeros(), _list())), lambda: Call((_zeros(2, 3), _list(0, 2)))),
@@ -283,7 +275,9 @@ SPECS: tuple[OpSpec, ...] = (
         lambda choose: _draw_blocks("DepthToSpace", choose),
         grow=_grow_depth_to_space,
         edges=(lambda: Call((_zeros(0, 4, 2, 2),), {"blocksize": 2}),),
-        rejects=(Reject("3", lambda: Call((_zeros(1, 3, 2, 2),), {"blocksize": 2}), "not divisible"),),
+        rejects=(
+            Reject("3", lambda: Call((_zeros(1, 3, 2, 2),), {"blocksize": 2}), "not divisible"),
+        ),
     ),
     movement(
         "SpaceToDepth",
@@ -293,15 +287,19 @@ SPECS: tuple[OpSpec, ...] = (
         lambda choose: _draw_blocks("SpaceToDepth", choose),
         grow=_grow_space_to_depth,
         edges=(lambda: Call((_zeros(1, 0, 2, 2),), {"blocksize": 2}),),
-        rejects=(Reject("3", lambda: Call((_zeros(1, 4, 3, 2),), {"blocksize": 2}), "not divisible"),),
+        rejects=(
+            Reject("3", lambda: Call((_zeros(1, 4, 3, 2),), {"blocksize": 2}), "not divisible"),
+        ),
     ),
-    movement("Reorder", (1, 1), _infer_same, _same, _grown(lambda c, x: Growth((HERE,)))),
+    movement(
+        "Reorder", (1, 1), _infer_same, _same, example_on_payload(lambda c, x: Growth((HERE,)))
+    ),
     OpSpec(
         "Copy",
         (1, 1),
         _infer_same,
         _same,
         _copy_error,
-        _grown(lambda c, x: Growth((HERE,))),  # type: ignore[arg-type]
+        example_on_payload(lambda c, x: Growth((HERE,))),
     ),
 )

@@ -83,7 +83,9 @@ def _attributes(choose: Choose) -> dict:
 
 def _example(choose: Choose) -> Call:
     limit = choose.one_of((4.0, 200.0))
-    return Call((choose.tensor(choose.shape((2, 5), 17), low=-limit, high=limit),), _attributes(choose))
+    return Call(
+        (choose.tensor(choose.shape((2, 5), 17), low=-limit, high=limit),), _attributes(choose)
+    )
 
 
 def _grow(choose: Choose, x: TensorType) -> Growth | None:

@@ -8,7 +8,7 @@ that the result lacks. Gemm: y = alpha op(A) op(B) + beta C, with C broadcast to
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -31,7 +31,9 @@ from engine.ops.spec import (
 
 Array: TypeAlias = np.ndarray
 Flops = Callable[[Sequence[TensorType | None], Sequence[TensorType], Attributes], int]
-DTYPES = FLOATS | frozenset(np.dtype(t) for t in (np.int32, np.int64, np.uint32, np.uint64))
+DTYPES: frozenset[np.dtype[Any]] = frozenset(
+    {*FLOATS, *(np.dtype(t) for t in (np.int32, np.int64, np.uint32, np.uint64))}
+)
 
 
 def _operands(op: str, inputs: Sequence[Operand | None]) -> tuple[TensorType, TensorType]:

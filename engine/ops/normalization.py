@@ -129,9 +129,7 @@ def _layer_rows(inputs: Arrays, attributes: Attributes) -> tuple[Rows, tuple[int
     axis = normal_axis("LayerNormalization", int(attributes.get("axis", -1)), x.ndim)
     outer, inner = x.shape[:axis], x.shape[axis:]
     n = prod(inner)
-    full = [
-        np.broadcast_to(p, inner).reshape(1, n) for p in (scale, 0.0 if bias is None else bias)
-    ]
+    full = [np.broadcast_to(p, inner).reshape(1, n) for p in (scale, 0.0 if bias is None else bias)]
     return (x.reshape(prod(outer), n), full[0], full[1]), (*outer, *[1] * len(inner))
 
 
@@ -169,9 +167,7 @@ def _layer(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
 def _layer_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
     rows, shape = _layer_rows(inputs, attributes)
     with np.errstate(all="ignore"):
-        errors = normalized_error(
-            rows, epsilon_of(attributes), accumulated(units)
-        )
+        errors = normalized_error(rows, epsilon_of(attributes), accumulated(units))
     x = inputs[0]
     assert x is not None
     return _shaped(errors[0], x.shape), _shaped(errors[1], shape), _shaped(errors[2], shape)
@@ -296,7 +292,9 @@ def by_channel(
         rejects=(
             Reject(
                 "scale of another length",
-                lambda: Call((np.zeros((1, 3, 2), "f4"), *[np.ones(2, "f4")] * 2), {"num_groups": 1}),
+                lambda: Call(
+                    (np.zeros((1, 3, 2), "f4"), *[np.ones(2, "f4")] * 2), {"num_groups": 1}
+                ),
                 "expected shape (3,)",
             ),
         ),

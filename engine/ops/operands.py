@@ -8,9 +8,19 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import ALL_DTYPES, BOOL, DOUBLE, FLOAT, FLOAT16, FLOATS, INT32, INT64, TensorType
+from engine.ir.types import (
+    ALL_DTYPES,
+    BOOL,
+    DOUBLE,
+    FLOAT,
+    FLOAT16,
+    FLOATS,
+    INT32,
+    INT64,
+    TensorType,
+)
 from engine.ops.numerics import Error, Units, exact
-from engine.ops.spec import Arrays, Attributes, Call, Choose, Operand, OpSpec
+from engine.ops.spec import Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec
 
 Operands = Sequence[Operand | None]
 Array = np.ndarray
@@ -79,7 +89,7 @@ def normal_axes(op: str, axes: Sequence[int], rank: int, shape: Sequence[Any]) -
 
 
 def payload(choose: Choose, shape: Sequence[int], dtypes: Sequence[np.dtype] = PAYLOADS) -> Array:
-    """Distinct elements of a drawn dtype; int64 ones beyond 2^53, so no detour by double survives."""
+    """Distinct elements of a drawn dtype; int64 ones beyond 2^53, where double has gaps."""
     dtype = choose.one_of(dtypes)
     return payload_of(choose, shape, dtype)
 
@@ -93,6 +103,22 @@ def payload_of(choose: Choose, shape: Sequence[int], dtype: np.dtype) -> Array:
     if dtype == BOOL:
         return (numbers * 7 % 3) == 0
     return (numbers + (2**53 + 1 if dtype == INT64 else 0)).astype(dtype)
+
+
+def example_on_payload(
+    grow: Callable[[Choose, TensorType], Growth | None], rank: tuple[int, int] = (0, 4)
+) -> Callable[[Choose], Call]:
+    """An `example` that draws a payload tensor and hangs on it what `grow` draws."""
+
+    def example(choose: Choose) -> Call:
+        x = payload(choose, choose.shape(rank, 17))
+        growth = grow(choose, TensorType(x.dtype, x.shape))
+        if growth is None:
+            raise AssertionError(f"grow refused {x.dtype}{x.shape}, which its own example drew")
+        constants = [item for item in growth.inputs[1:] if not isinstance(item, str)]
+        return Call((x, *constants), growth.attributes)
+
+    return example
 
 
 def movement(

@@ -1,6 +1,7 @@
 """MaxPool, AveragePool, GlobalMaxPool, GlobalAveragePool over any number of spatial axes.
 
-Source: https://onnx.ai/onnx/operators/ (MaxPool-22, AveragePool-22). x (N, C, *spatial), y (N, C, *outputs).
+Source: https://onnx.ai/onnx/operators/ (MaxPool-22, AveragePool-22).
+x (N, C, *spatial), y (N, C, *outputs).
 With ceil_mode the last window starts inside the input or its begin padding (PyTorch's rule, ONNX
 issue 5711). An average with count_include_pad counts padding, not what lies beyond it.
 """
@@ -8,9 +9,10 @@ issue 5711). An average with count_include_pad counts padding, not what lies bey
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,16 +21,32 @@ from engine.ir.types import FLOAT, FLOAT16, FLOATS, TensorType
 from engine.ops.conv_window import AUTO_PADS, Window
 from engine.ops.numerics import Error, Units, exact, sum_of_products
 from engine.ops.operands import Ints, Operands, payload_of, tensor
-from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Law, OpSpec, Reject
+from engine.ops.spec import (
+    HERE,
+    Arrays,
+    Attributes,
+    Call,
+    Choose,
+    ErrorModel,
+    Growth,
+    InferTypes,
+    Law,
+    OpSpec,
+    Reference,
+    Reject,
+)
 
 Array = np.ndarray
-MAX_DTYPES = FLOATS | {np.dtype(np.int8), np.dtype(np.uint8)}
+Dtypes: TypeAlias = frozenset[np.dtype]
+MAX_DTYPES: Dtypes = FLOATS | {np.dtype(np.int8), np.dtype(np.uint8)}
 
 
 def _entries(op: str, attributes: Attributes, name: str, count: int, default: int) -> Ints:
     values = tuple(int(v) for v in attributes.get(name) or (default,) * count)
     if len(values) != count or min(values, default=default) < default:
-        raise ShapeError(f"{op}: {name}={list(values)}, expected {count} entries of at least {default}")
+        raise ShapeError(
+            f"{op}: {name}={list(values)}, expected {count} entries of at least {default}"
+        )
     return values
 
 
@@ -54,8 +72,8 @@ def pool_window(op: str, x: Ints, attributes: Attributes) -> Window:
             end = total - begin
         if max(begin, end) >= span or size + begin + end < span:
             raise ShapeError(
-                f"{op}: spatial axis {axis} of extent {size} with padding ({begin}, {end}) does not "
-                f"fit a window that spans {span}"
+                f"{op}: spatial axis {axis} of extent {size} with padding ({begin}, {end}) "
+                f"does not fit a window that spans {span}"
             )
         free = size + begin + end - span
         output = free // step + 1
@@ -89,13 +107,16 @@ def _taps(x: Array, window: Window, fill: float, inside: float | None = None) ->
     none = [(0, 0), (0, 0)]
     padded = np.pad(x, none + padding, constant_values=fill if inside is None else inside)
     padded = np.pad(padded, none + beyond, constant_values=fill)
-    return [padded[(..., *tap_slices(t, window))] for t in product(*map(range, window.kernel))]
+    return [
+        padded[(slice(None), slice(None), *tap_slices(t, window))]
+        for t in product(*map(range, window.kernel))
+    ]
 
 
 def window_counts(x: Ints, window: Window, include_pad: bool) -> Array:
     """(1, 1, *outputs): how many positions every average divides by."""
     ones = np.ones((1, 1, *x[2:]))
-    return np.sum(_taps(ones, window, 0, 1 if include_pad else 0), axis=0)
+    return np.asarray(np.sum(_taps(ones, window, 0, 1 if include_pad else 0), axis=0))
 
 
 def _max_pool(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
@@ -109,21 +130,23 @@ def _max_pool(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
 def _average_pool(x: Array, attributes: Attributes) -> Array:
     window = pool_window("AveragePool", x.shape, attributes)
     counts = window_counts(x.shape, window, bool(attributes.get("count_include_pad", 0)))
-    return np.sum(np.stack(_taps(x, window, 0)), axis=0) / np.maximum(counts, 1)
+    return np.asarray(np.sum(np.stack(_taps(x, window, 0)), axis=0) / np.maximum(counts, 1))
 
 
 def _global_mean(x: Array, _: Attributes) -> Array:
-    return np.mean(x, axis=tuple(range(2, x.ndim)), keepdims=True)
+    return np.asarray(np.mean(x, axis=tuple(range(2, x.ndim)), keepdims=True))
 
 
-def _infer_pool(op: str, dtypes: frozenset) -> object:
+def _infer_pool(op: str, dtypes: Dtypes) -> InferTypes:
     def infer_types(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
         x = tensor(op, inputs, 0, "x")
         if x.dtype not in dtypes:
             raise ShapeError(f"{op}: dtype {x.dtype.name} is not supported")
         if op.startswith("Global"):
             if len(x.dims) < 3 or 0 in x.dims[2:]:
-                raise ShapeError(f"{op}: x has shape {x.dims}; expected (N, C, spatial), none empty")
+                raise ShapeError(
+                    f"{op}: x has shape {x.dims}; expected (N, C, spatial), none empty"
+                )
             return (TensorType(x.dtype, (*x.dims[:2], *[1] * (len(x.dims) - 2))),)
         window = pool_window(op, x.dims, attributes)
         return (TensorType(x.dtype, (*x.dims[:2], *window.outputs)),)
@@ -131,7 +154,7 @@ def _infer_pool(op: str, dtypes: frozenset) -> object:
     return infer_types
 
 
-def _mean_error(mean: object, op: str) -> object:
+def _mean_error(mean: Callable[[Array, Attributes], Array], op: str) -> ErrorModel:
     """n terms summed in at least float on every device, then one division of 2.5 ULP."""
 
     def error_model(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
@@ -139,13 +162,15 @@ def _mean_error(mean: object, op: str) -> object:
         assert x is not None
         wide = replace(units, compute=FLOAT) if units.compute == FLOAT16 else units
         with np.errstate(all="ignore"):
-            y = mean(x, attributes)  # type: ignore[operator]
-            size = mean(abs(x), attributes)  # type: ignore[operator]
+            y = mean(x, attributes)
+            size = mean(abs(x), attributes)
             n = math.prod(x.shape[2:] if op.startswith("Global") else attributes["kernel_shape"])
-            squares = mean(x * x, attributes) / max(1, n)  # type: ignore[operator]
+            squares = mean(x * x, attributes) / max(1, n)
             if not op.startswith("Global"):
                 window = pool_window(op, x.shape, attributes)
-                counts = window_counts(x.shape, window, bool(attributes.get("count_include_pad", 0)))
+                counts = window_counts(
+                    x.shape, window, bool(attributes.get("count_include_pad", 0))
+                )
                 squares = squares * n / np.maximum(counts, 1)
         summed = sum_of_products(y, squares, size, n, wide)
         divided = 2 * wide.ulps("divide") * wide.u_compute * np.abs(np.nan_to_num(y))
@@ -175,23 +200,25 @@ def _draw_attributes(choose: Choose, op: str, spatial: Ints) -> dict[str, object
     return attributes
 
 
-def _grow(op: str) -> object:
+def _grow(op: str) -> Callable[[Choose, TensorType], Growth | None]:
     def grow(choose: Choose, x: TensorType) -> Growth | None:
         dtypes = MAX_DTYPES if op in ("MaxPool", "GlobalMaxPool") else FLOATS
         if not 3 <= len(x.dims) <= 5 or 0 in x.dims or x.dtype not in dtypes:
             return None
-        return Growth((HERE,), {} if op.startswith("Global") else _draw_attributes(choose, op, x.dims[2:]))
+        return Growth(
+            (HERE,), {} if op.startswith("Global") else _draw_attributes(choose, op, x.dims[2:])
+        )
 
     return grow
 
 
-def _draw(op: str) -> object:
+def _draw(op: str) -> Callable[[Choose], Call]:
     def example(choose: Choose) -> Call:
         rank = choose.one_of((2, 1, 3))
         sides = (1, 2, 5, 8, 17) if rank < 3 else (1, 2, 5, 7)
         spatial = tuple(choose.one_of(sides) for _ in range(rank))
         channels = choose.one_of((1, 3, 16, 17, 33, 64))
-        dtype = FLOAT
+        dtype: np.dtype = FLOAT
         if op == "MaxPool":
             dtype = choose.one_of((FLOAT, np.dtype(np.int8), np.dtype(np.uint8)))
         x = payload_of(choose, (choose.integer(1, 2), channels, *spatial), dtype)
@@ -212,15 +239,17 @@ _two = {"kernel_shape": (2, 2)}
 _ceil = {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (0, 1, 1, 0), "ceil_mode": 1}
 
 
-def _spec(op: str, reference: object, error_model: object, dtypes: frozenset) -> OpSpec:
+def _spec(op: str, reference: Reference, error_model: ErrorModel, dtypes: Dtypes) -> OpSpec:
     windows = not op.startswith("Global")
     counting = {"count_include_pad": 1} if op == "AveragePool" else {}
-    rejects = (
+    rejects: tuple[Reject, ...] = (
         Reject("kernel", lambda: Call((_zeros(1, 1, 1, 3),), _two), "does not fit"),
         Reject("rank", lambda: Call((_zeros(1, 1),), _two), "rank 3 or more"),
-        Reject("pads", lambda: Call((_zeros(1, 1, 4, 4),), {**_two, "pads": (2, 0, 0, 0)}), "not fit"),
+        Reject(
+            "pads", lambda: Call((_zeros(1, 1, 4, 4),), {**_two, "pads": (2, 0, 0, 0)}), "not fit"
+        ),
     )
-    edges = (
+    edges: tuple[Callable[[], Call], ...] = (
         lambda: Call((np.arange(49, dtype="f4").reshape(1, 1, 7, 7),), _ceil),
         lambda: Call((np.arange(36, dtype="f4").reshape(1, 1, 6, 6),), {**_ceil, **counting}),
         lambda: Call((_zeros(0, 3, 4, 4),), _two),
@@ -234,11 +263,11 @@ def _spec(op: str, reference: object, error_model: object, dtypes: frozenset) ->
     return OpSpec(
         op,
         (1, 1),
-        _infer_pool(op, dtypes),  # type: ignore[arg-type]
-        reference,  # type: ignore[arg-type]
-        error_model,  # type: ignore[arg-type]
-        _draw(op),  # type: ignore[arg-type]
-        grow=_grow(op),  # type: ignore[arg-type]
+        _infer_pool(op, dtypes),
+        reference,
+        error_model,
+        _draw(op),
+        grow=_grow(op),
         is_exact="Max" in op,
         edges=edges,
         rejects=rejects,

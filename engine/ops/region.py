@@ -1,20 +1,18 @@
-"""Parts of tensors put together or taken apart: Concat, Split, Slice, Pad.
+"""Parts of tensors put together or taken apart: Concat, Split, Slice.
 
-Source: https://onnx.ai/onnx/operators/ (Concat-13, Split-18, Slice-13, Pad-25).
+Source: https://onnx.ai/onnx/operators/ (Concat-13, Split-18, Slice-13).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import FLOATS, TensorType
+from engine.ir.types import TensorType
 from engine.ops.operands import (
     Ints,
     Operands,
+    example_on_payload,
     input_at,
     integers,
     known_integers,
@@ -25,11 +23,21 @@ from engine.ops.operands import (
     payload_of,
     tensor,
 )
-from engine.ops.spec import HERE, PEER, Arrays, Attributes, Call, Choose, Growth, Law, OpSpec, Reject
+from engine.ops.spec import (
+    HERE,
+    PEER,
+    Arrays,
+    Attributes,
+    Call,
+    Choose,
+    Growth,
+    Law,
+    OpSpec,
+    Reject,
+)
 
 Array = np.ndarray
 FAR = 2**63 - 1
-PAD_MODES = ("constant", "reflect", "edge", "wrap")
 
 
 # --------------------------------------------------------------------------- Concat
@@ -57,8 +65,12 @@ def _grow_concat(choose: Choose, x: TensorType) -> Growth | None:
     if not rank:
         return None
     axis = choose.integer(0, rank - 1)
-    constant = payload_of(choose, (*x.dims[:axis], choose.one_of((1, 3)), *x.dims[axis + 1 :]), x.dtype)
-    items = choose.one_of(((HERE, PEER), (HERE, HERE), (constant, HERE), (PEER, HERE, constant)))
+    constant = payload_of(
+        choose, (*x.dims[:axis], choose.one_of((1, 3)), *x.dims[axis + 1 :]), x.dtype
+    )
+    items: tuple[Array | str, ...] = choose.one_of(
+        ((HERE, PEER), (HERE, HERE), (constant, HERE), (PEER, HERE, constant))
+    )
     return Growth(items, {"axis": choose.one_of((axis, axis - rank))})
 
 
@@ -67,7 +79,11 @@ def _example_concat(choose: Choose) -> Call:
     first = payload(choose, shape)
     axis = choose.integer(0, len(shape) - 1)
     more = [
-        payload_of(choose, (*shape[:axis], choose.one_of((1, 0, 2, 16, 33)), *shape[axis + 1 :]), first.dtype)
+        payload_of(
+            choose,
+            (*shape[:axis], choose.one_of((1, 0, 2, 16, 33)), *shape[axis + 1 :]),
+            first.dtype,
+        )
         for _ in range(choose.integer(0, 3))
     ]
     return Call((first, *more), {"axis": axis})
@@ -79,7 +95,7 @@ def _reversed_concat(call: Call) -> Call:
 
 def _reversed_parts(call: Call, y: Array) -> Array:
     axis = int(call.attributes["axis"])
-    ends = np.cumsum([np.shape(x)[axis] for x in call.inputs])[:-1]
+    ends = np.cumsum([np.asarray(x).shape[axis] for x in call.inputs])[:-1]
     return np.concatenate(np.split(y, ends, axis)[::-1], axis)
 
 
@@ -147,7 +163,9 @@ def slice_ranges(
 def _infer_slice(inputs: Operands, _: Attributes) -> tuple[TensorType, ...]:
     x = tensor("Slice", inputs, 0)
     names = ("starts", "ends", "axes", "steps")
-    starts, ends, axes, steps = (known_integers("Slice", inputs, i + 1, n) for i, n in enumerate(names))
+    starts, ends, axes, steps = (
+        known_integers("Slice", inputs, i + 1, n) for i, n in enumerate(names)
+    )
     if starts is None or ends is None:
         raise ShapeError("Slice: inputs 1 (starts) and 2 (ends) are required")
     ranges = slice_ranges(x.dims, starts, ends, axes, steps)
@@ -187,107 +205,6 @@ def _grow_slice(choose: Choose, x: TensorType) -> Growth:
     return Growth((HERE, *(np.array([v], np.int64) for v in items)))
 
 
-# --------------------------------------------------------------------------- Pad
-@dataclass(frozen=True)
-class Padding:
-    """One axis of a Pad: `crop` elements dropped in front, `extent` kept, then padding added."""
-
-    crop: int
-    extent: int
-    before: int
-    after: int
-
-    @property
-    def output(self) -> int:
-        """The extent of the result."""
-        return self.before + self.extent + self.after
-
-
-def paddings(shape: Ints, pads: Ints, axes: Ints | None, mode: str) -> tuple[Padding, ...]:
-    """Every axis of a Pad; negative pads crop first."""
-    normal = normal_axes("Pad", range(len(shape)) if axes is None else axes, len(shape), shape)
-    if mode not in PAD_MODES:
-        raise ShapeError(f"Pad: mode={mode!r} is not one of {', '.join(PAD_MODES)}")
-    if len(pads) != 2 * len(normal):
-        raise ShapeError(f"Pad: pads={list(pads)} has {len(pads)} entries, expected {2 * len(normal)}")
-    result = [Padding(0, n, 0, 0) for n in shape]
-    for i, axis in enumerate(normal):
-        begin, end = pads[i], pads[i + len(normal)]
-        crop, extent = max(-begin, 0), shape[axis] - max(-begin, 0) - max(-end, 0)
-        added = Padding(crop, extent, max(begin, 0), max(end, 0))
-        if extent < 0 or (extent == 0 and mode != "constant" and added.output):
-            raise ShapeError(
-                f"Pad: pads ({begin}, {end}) leave {extent} of {shape[axis]} elements on axis {axis}, "
-                f"mode={mode}"
-            )
-        result[axis] = added
-    return tuple(result)
-
-
-def _infer_pad(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
-    x = tensor("Pad", inputs, 0)
-    pads = known_integers("Pad", inputs, 1, "pads")
-    if pads is None:
-        raise ShapeError("Pad: input 1 (pads) is missing")
-    value = inputs[2] if len(inputs) > 2 else None
-    if value is not None and (value.type.size != 1 or value.type.dtype != x.dtype):
-        raise ShapeError(f"Pad: constant_value is {value.type}, expected one {x.dtype.name}")
-    axes = known_integers("Pad", inputs, 3, "axes")
-    parts = paddings(x.dims, pads, axes, str(attributes.get("mode", "constant")))
-    return (TensorType(x.dtype, tuple(p.output for p in parts)),)
-
-
-def pad_parts(x: Ints, inputs: Sequence[Array | None], attributes: Attributes) -> tuple[Padding, ...]:
-    """`paddings` from the arrays of the inputs; x is the shape of the first."""
-    axes = input_at(inputs, 3)
-    mode = str(attributes.get("mode", "constant"))
-    return paddings(x, integers(inputs[1]), None if axes is None else integers(axes), mode)
-
-
-def _pad(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
-    x, value = inputs[0], input_at(inputs, 2)
-    assert x is not None
-    parts = pad_parts(x.shape, inputs, attributes)
-    kept = x[tuple(slice(p.crop, p.crop + p.extent) for p in parts)]
-    widths = [(p.before, p.after) for p in parts]
-    mode = str(attributes.get("mode", "constant"))
-    if not widths:
-        return (kept,)
-    if mode == "constant":
-        fill = 0 if value is None else value.reshape(())[()]
-        return (np.pad(kept, widths, constant_values=fill),)
-    return (np.pad(kept, widths, mode=mode),)  # type: ignore[call-overload]
-
-
-def _grow_pad(choose: Choose, x: TensorType) -> Growth:
-    rank = len(x.dims)
-    mode = choose.one_of(PAD_MODES)
-    if 0 in x.dims:
-        mode = "constant"
-    widths = [[0, 0] for _ in range(rank)]
-    for _ in range(min(2, rank)):
-        axis = choose.integer(0, rank - 1)
-        n = x.dims[axis]
-        least = -1 if n > 2 else 0
-        widths[axis] = [choose.integer(least, 3), choose.integer(least, 3)]
-    pads = np.array([w[0] for w in widths] + [w[1] for w in widths], np.int64)
-    if mode != "constant":
-        return Growth((HERE, pads), {"mode": mode})
-    value = np.array(choose.one_of((0, 1)), x.dtype)
-    if x.dtype in FLOATS:
-        value = np.array(choose.one_of((0, -1.5, -np.inf)), x.dtype)
-    return Growth(choose.one_of(((HERE, pads), (HERE, pads, value))), {})
-
-
-def _example(grow: object, rank: tuple[int, int]) -> object:
-    def example(choose: Choose) -> Call:
-        x = payload(choose, choose.shape(rank, 17))
-        growth = grow(choose, TensorType(x.dtype, x.shape))  # type: ignore[operator]
-        return Call((x, *growth.inputs[1:]), growth.attributes)
-
-    return example
-
-
 def _zeros(*shape: int) -> Array:
     return np.zeros(shape, np.float32)
 
@@ -309,7 +226,9 @@ SPECS: tuple[OpSpec, ...] = (
             lambda: Call((_zeros(2, 0), _zeros(2, 0)), {"axis": -1}),
         ),
         rejects=(
-            Reject("extents", lambda: Call((_zeros(2, 3), _zeros(3, 3)), {"axis": 1}), "input 1 is"),
+            Reject(
+                "extents", lambda: Call((_zeros(2, 3), _zeros(3, 3)), {"axis": 1}), "input 1 is"
+            ),
             Reject("axis", lambda: Call((_zeros(2, 3),), {"axis": 2}), "axis=2 is outside"),
             Reject("rank 0", lambda: Call((_zeros(),), {"axis": 0}), "axis=0 is outside"),
         ),
@@ -320,7 +239,7 @@ SPECS: tuple[OpSpec, ...] = (
         (1, 2),
         _infer_split,
         _split,
-        _example(_grow_split, (1, 4)),
+        example_on_payload(_grow_split, (1, 4)),
         grow=_grow_split,
         constant_inputs=frozenset({1}),
         edges=(
@@ -337,7 +256,7 @@ SPECS: tuple[OpSpec, ...] = (
         (3, 5),
         _infer_slice,
         _slice,
-        _example(_grow_slice, (0, 4)),
+        example_on_payload(_grow_slice, (0, 4)),
         grow=_grow_slice,
         constant_inputs=frozenset({1, 2, 3, 4}),
         edges=(
@@ -353,31 +272,6 @@ SPECS: tuple[OpSpec, ...] = (
             ),
             Reject(
                 "axis", lambda: Call((_zeros(5), _list(0), _list(5), _list(1))), "axes=1 is outside"
-            ),
-        ),
-    ),
-    movement(
-        "Pad",
-        (2, 4),
-        _infer_pad,
-        _pad,
-        _example(_grow_pad, (0, 4)),
-        grow=_grow_pad,
-        constant_inputs=frozenset({1, 3}),
-        edges=(
-            lambda: Call((_zeros(), _list())),
-            lambda: Call((_zeros(0, 2), _list(1, 0, 2, 0), np.array(5, "f4"))),
-            lambda: Call((np.arange(3, dtype="i8"), _list(7, 8)), {"mode": "reflect"}),
-            lambda: Call((np.arange(3, dtype="i8"), _list(7, 8)), {"mode": "wrap"}),
-            lambda: Call((np.arange(8, dtype="f4"), _list(-2, 3), None, _list(-1)), {"mode": "edge"}),
-        ),
-        rejects=(
-            Reject("count", lambda: Call((_zeros(2, 3), _list(1, 1))), "expected 4"),
-            Reject("crop", lambda: Call((_zeros(2), _list(-2, -1))), "leave -1 of 2"),
-            Reject(
-                "nothing to reflect",
-                lambda: Call((_zeros(0), _list(1, 0)), {"mode": "reflect"}),
-                "mode=reflect",
             ),
         ),
     ),

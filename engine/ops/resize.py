@@ -24,13 +24,18 @@ def _infer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     x = tensor("Resize", inputs, 0, "x")
     mode = attributes.get("mode", "nearest")
     if mode not in MODES or (mode != "nearest" and x.dtype not in FLOATS):
-        raise ShapeError(f"Resize: mode={mode!r} of {x}; expected nearest, or linear or cubic of floats")
-    values = [known("Resize", inputs, i, n) for i, n in ((1, "roi"), (2, "scales"), (3, "sizes"))]
-    shape, _ = resize_taps(x.dims, *values, attributes)
+        raise ShapeError(
+            f"Resize: mode={mode!r} of {x}; expected nearest, or linear or cubic of floats"
+        )
+    names = ((1, "roi"), (2, "scales"), (3, "sizes"))
+    roi, scales, sizes = (known("Resize", inputs, i, name) for i, name in names)
+    shape, _ = resize_taps(x.dims, roi, scales, sizes, attributes)
     return (TensorType(x.dtype, shape),)
 
 
-def taps_of(inputs: Sequence[Array | None], shape: Sequence[int], attributes: Attributes) -> tuple[AxisTaps, ...]:
+def taps_of(
+    inputs: Sequence[Array | None], shape: Sequence[int], attributes: Attributes
+) -> tuple[AxisTaps, ...]:
     """`resize_taps` from the arrays of inputs 1 to 3."""
     roi, scales, sizes = (input_at(inputs, i) for i in (1, 2, 3))
     return resize_taps(tuple(shape), roi, scales, sizes, attributes)[1]
@@ -45,8 +50,7 @@ def resample(x: Array, taps: Sequence[AxisTaps], absolute: bool = False) -> Arra
             continue
         w = np.abs(t.weights) if absolute else t.weights
         x = sum(
-            np.take(x, t.indices[:, k], t.axis) * w[:, k].reshape(shape)
-            for k in range(w.shape[1])
+            np.take(x, t.indices[:, k], t.axis) * w[:, k].reshape(shape) for k in range(w.shape[1])
         )
     return x
 
@@ -88,7 +92,9 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
     return (magnified(y, steps * size, wide),)
 
 
-def _draw(choose: Choose, shape: Sequence[int], mode: str, dtype: np.dtype) -> tuple[tuple, dict]:
+def _draw(
+    choose: Choose, shape: Sequence[int], mode: str, dtype: np.dtype
+) -> tuple[tuple[Array | None, ...], dict[str, object]]:
     """Inputs 1 to 3 and attributes that resize the last one or two axes."""
     rank = len(shape)
     count = min(rank, choose.one_of((2, 1)))
@@ -101,7 +107,9 @@ def _draw(choose: Choose, shape: Sequence[int], mode: str, dtype: np.dtype) -> t
     elif choose.integer(0, 3) == 3:
         attributes["exclude_outside"] = 1
     if choose.integer(0, 1):
-        sizes = [max(1, choose.one_of((2 * shape[a], shape[a] + 1, shape[a] // 2, 7))) for a in axes]
+        sizes = [
+            max(1, choose.one_of((2 * shape[a], shape[a] + 1, shape[a] // 2, 7))) for a in axes
+        ]
         if how == "align_corners" and 1 in sizes:
             sizes = [2] * count
         attributes["axes"] = axes
@@ -124,7 +132,7 @@ def _grow(choose: Choose, x: TensorType) -> Growth | None:
 
 def _example(choose: Choose) -> Call:
     mode = choose.one_of(MODES)
-    shape = (choose.integer(1, 2), choose.one_of((1, 3, 16, 17, 33)))
+    shape: tuple[int, ...] = (choose.integer(1, 2), choose.one_of((1, 3, 16, 17, 33)))
     shape += tuple(choose.one_of((4, 1, 2, 3, 7, 9)) for _ in range(choose.one_of((2, 1, 3))))
     x = payload(choose, shape) if mode == "nearest" else payload_of(choose, shape, FLOAT)
     inputs, attributes = _draw(choose, shape, mode, x.dtype)
@@ -179,9 +187,13 @@ SPECS: tuple[OpSpec, ...] = (
         rejects=(
             Reject("neither", lambda: Call((_zeros(1, 1, 2, 2), None, _zeros(0))), "exactly one"),
             Reject("count", lambda: Call((_zeros(1, 1, 2), None, _twice)), "expected 3"),
-            Reject("mode", lambda: Call((_zeros(1, 1, 2, 2), None, _twice), {"mode": "area"}), "'area'"),
+            Reject(
+                "mode", lambda: Call((_zeros(1, 1, 2, 2), None, _twice), {"mode": "area"}), "'area'"
+            ),
         ),
         laws=(Law("channels reversed", _flipped_channels, lambda c, y: np.flip(y, 1)),),
-        flops=lambda inputs, outputs, a: outputs[0].size * (0 if a.get("mode", "nearest") == "nearest" else 8),
+        flops=lambda inputs, outputs, a: (
+            outputs[0].size * (0 if a.get("mode", "nearest") == "nearest" else 8)
+        ),
     ),
 )

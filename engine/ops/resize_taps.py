@@ -1,7 +1,7 @@
 """Where every output position of a Resize reads, and with which weights: one table per axis.
 
-Source: https://onnx.ai/onnx/operators/onnx__Resize.html and onnx's reference evaluator. Coordinates are
-computed in double here, once; kernels on every device get the same tables.
+Source: https://onnx.ai/onnx/operators/onnx__Resize.html and onnx's reference evaluator.
+Coordinates are computed in double here, once; kernels on every device get the same tables.
 """
 
 from __future__ import annotations
@@ -63,7 +63,12 @@ def _choice(attributes: Attributes, name: str, options: Sequence[str]) -> str:
 
 def _entries(name: str, values: Array, count: int) -> list[float]:
     given = [float(v) for v in values.ravel()]
-    if len(given) != count or min(given, default=1) <= 0 and name == "scales" or min(given, default=0) < 0:
+    if (
+        len(given) != count
+        or min(given, default=1) <= 0
+        and name == "scales"
+        or min(given, default=0) < 0
+    ):
         raise ShapeError(f"Resize: {name}={given}, expected {count} positive entries")
     return given
 
@@ -125,13 +130,13 @@ def _cubic(a: float) -> Callable[[Array], Array]:
         d = np.abs(distance)
         near = ((a + 2) * d - (a + 3)) * d * d + 1
         far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-        return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+        return np.asarray(np.where(d <= 1, near, np.where(d < 2, far, 0.0)))
 
     return weight
 
 
 def _triangle(distance: Array) -> Array:
-    return np.maximum(0.0, 1 - np.abs(distance))
+    return np.asarray(np.maximum(0.0, 1 - np.abs(distance)))
 
 
 def _taps(
@@ -181,6 +186,8 @@ def resize_taps(
     taps = tuple(
         _taps(axis, x[axis], plan.shape[axis], plan.scales[axis], ranges[axis], attributes)
         for axis in range(len(x))
-        if (crops and ranges[axis] != (0.0, 1.0)) or plan.scales[axis] != 1 or x[axis] != plan.shape[axis]
+        if (crops and ranges[axis] != (0.0, 1.0))
+        or plan.scales[axis] != 1
+        or x[axis] != plan.shape[axis]
     )
     return plan.shape, taps

@@ -6,7 +6,8 @@ With reduction "none" an element named twice keeps one of its updates, which one
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,18 @@ from engine.errors import ShapeError
 from engine.ir.types import BOOL, FLOATS, INT64, TensorType
 from engine.ops.gather import check_elements, check_tuples, draw_indices, in_range, indices_of
 from engine.ops.numerics import Error, Units, exact, finite
-from engine.ops.operands import Ints, Operands, normal_axis, payload, payload_of, tensor
-from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, OpSpec, Reject
+from engine.ops.operands import Ints, Operands, example_on_payload, normal_axis, payload_of, tensor
+from engine.ops.spec import (
+    HERE,
+    Arrays,
+    Attributes,
+    Call,
+    Choose,
+    Growth,
+    InferTypes,
+    OpSpec,
+    Reject,
+)
 
 Array = np.ndarray
 REDUCTIONS = ("none", "add", "mul", "max", "min")
@@ -95,7 +106,9 @@ def _combined(where_of: Where, inputs: Arrays, attributes: Attributes) -> Array:
     return y
 
 
-def _error(where_of: Where, inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
+def _error(
+    where_of: Where, inputs: Arrays, attributes: Attributes, units: Units
+) -> tuple[Error, ...]:
     """k updates combined one by one in place: every partial result is rounded and stored.
 
     |error| <= k (u_c + u_s) S, S the sum (or the product) of the absolute values; exact for the
@@ -115,7 +128,16 @@ def _error(where_of: Where, inputs: Arrays, attributes: Attributes, units: Units
     return (Error(sigma, counts * unit * sizes * (1 + counts * unit) + 2 * counts * units.floor),)
 
 
-def _scatter(op: str, infer: Callable, where_of: Where, example: Callable, **more: object) -> OpSpec:
+def _flops(
+    inputs: Sequence[TensorType | None], outputs: Sequence[TensorType], attributes: Attributes
+) -> int:
+    updates = inputs[2]
+    return 0 if updates is None or attributes.get("reduction", "none") == "none" else updates.size
+
+
+def _scatter(
+    op: str, infer: InferTypes, where_of: Where, example: Callable[[Choose], Call], **more: Any
+) -> OpSpec:
     return OpSpec(
         op,
         (3, 3),
@@ -124,8 +146,8 @@ def _scatter(op: str, infer: Callable, where_of: Where, example: Callable, **mor
         lambda inputs, attributes, units: _error(where_of, inputs, attributes, units),
         example,
         is_exact=True,
-        flops=lambda inputs, outputs, a: inputs[2].size if a.get("reduction", "none") != "none" else 0,
-        **more,  # type: ignore[arg-type]
+        flops=_flops,
+        **more,
     )
 
 
@@ -137,7 +159,7 @@ def _distinct(choose: Choose, count: int, extent: int) -> Array:
     """`count` different indices in [0, extent), some written from the end."""
     start, step = choose.integer(0, extent - 1), choose.one_of((1, -1))
     drawn = (start + step * np.arange(count)) % extent
-    return np.where(drawn % 2 == choose.integer(0, 1), drawn - extent, drawn)
+    return np.asarray(np.where(drawn % 2 == choose.integer(0, 1), drawn - extent, drawn))
 
 
 def _grow_elements(choose: Choose, x: TensorType) -> Growth | None:
@@ -172,16 +194,6 @@ def _grow_nd(choose: Choose, x: TensorType) -> Growth | None:
     return Growth((HERE, indices, updates), {"reduction": reduction})
 
 
-def _example(grow: Callable[[Choose, TensorType], Growth | None]) -> Callable[[Choose], Call]:
-    def example(choose: Choose) -> Call:
-        x = payload(choose, choose.shape((1, 3), 17))
-        growth = grow(choose, TensorType(x.dtype, x.shape))
-        assert growth is not None
-        return Call((x, *growth.inputs[1:]), growth.attributes)  # type: ignore[arg-type]
-
-    return example
-
-
 def _zeros(*shape: int) -> Array:
     return np.zeros(shape, np.float32)
 
@@ -194,7 +206,7 @@ SPECS: tuple[OpSpec, ...] = (
         "ScatterElements",
         _infer_elements,
         elements_where,
-        _example(_grow_elements),
+        example_on_payload(_grow_elements, (1, 3)),
         grow=_grow_elements,
         edges=(
             lambda: Call((_zeros(2, 3), np.zeros((0, 3), "i8"), _zeros(0, 3))),
@@ -212,7 +224,7 @@ SPECS: tuple[OpSpec, ...] = (
         "ScatterND",
         _infer_nd,
         tuples_where,
-        _example(_grow_nd),
+        example_on_payload(_grow_nd, (1, 3)),
         grow=_grow_nd,
         edges=(
             lambda: Call((_zeros(2, 3), np.zeros((0, 1), "i8"), _zeros(0, 3))),

@@ -85,7 +85,9 @@ def _infer_range(inputs: Operands, _: Attributes) -> tuple[TensorType, ...]:
         raise ShapeError("Range: start, limit and delta must be scalars of one dtype")
     start, limit, delta = (np.asarray(v).reshape(()) for v in values)
     if delta == 0 or not all(np.isfinite(v) for v in (start, limit, delta)):
-        raise ShapeError(f"Range: start={start}, limit={limit}, delta={delta}; expected a step != 0")
+        raise ShapeError(
+            f"Range: start={start}, limit={limit}, delta={delta}; expected a step != 0"
+        )
     return (TensorType(first.dtype, (range_count(start, limit, delta),)),)
 
 
@@ -161,6 +163,8 @@ SPECS: tuple[OpSpec, ...] = (
         _example_range,
         constant_inputs=frozenset({0, 1, 2}),
         edges=(lambda: Call((np.array(3), np.array(1), np.array(1))),),
-        rejects=(Reject("step 0", lambda: Call((np.array(3), np.array(1), np.array(0))), "step != 0"),),
+        rejects=(
+            Reject("step 0", lambda: Call((np.array(3), np.array(1), np.array(0))), "step != 0"),
+        ),
     ),
 )

@@ -196,7 +196,7 @@ def _hard_sigmoid(x: Array, alpha: float, beta: float) -> Array:
 
 
 def _hard_sigmoid_magnitude(x: Array, y: Array, units: Units, alpha: float, beta: float) -> Array:
-    """alpha itself is rounded to the compute format, then product and sum: 2|ax| + |ax + b| + |b|."""
+    """alpha is rounded to the compute format, then product and sum: 2|ax| + |ax + b| + |b|."""
     product = alpha * x
     worst = 2 * abs(product) + abs(product + beta) + abs(beta)
     inside = abs(product + beta - 0.5) <= 0.5 + 4 * units.u_compute * worst
@@ -212,7 +212,9 @@ def _gelu_magnitude(x: Array, y: Array, units: Units) -> Array:
     """x/2 (1 + erf(x/sqrt 2)): |x|/2 (2 ULP_erf |erf| + argument 2|x| f(x) + |1 + erf|) + |y|."""
     e = _erf(x / math.sqrt(2))
     density = math.sqrt(2 / math.pi) * np.exp(-x * x / 2)
-    return abs(x) / 2 * (2 * units.ulps("erf") * abs(e) + 2 * abs(x) * density + abs(1 + e)) + abs(y)
+    return abs(x) / 2 * (2 * units.ulps("erf") * abs(e) + 2 * abs(x) * density + abs(1 + e)) + abs(
+        y
+    )
 
 
 def _scaled(function: str) -> Callable[..., Array]:
@@ -257,7 +259,7 @@ def _celu(x: Array, alpha: float) -> Array:
 
 
 def _celu_magnitude(x: Array, y: Array, units: Units, alpha: float) -> Array:
-    """The quotient q = x / alpha (two roundings and division's row) reaches exp(q) |x|; then Elu's."""
+    """q = x / alpha (two roundings, division's row) reaches exp(q) |x|; then Elu's."""
     q = np.minimum(x, 0) / alpha
     argument = (2 * units.ulps("divide") + 1) * np.where(x < 0, np.exp(q) * abs(x), 0.0)
     return np.where(x < 0, argument + (2 * units.ulps("expm1") + 2) * abs(y), 0.0)

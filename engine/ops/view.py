@@ -74,7 +74,9 @@ def _squeezed(shape: Ints, axes: Ints | None, _: Attributes) -> Ints:
     drop = normal_axes("Squeeze", axes, len(shape), shape)
     for axis in drop:
         if shape[axis] != 1:
-            raise ShapeError(f"Squeeze: axis {axis} of shape {shape} has extent {shape[axis]}, not 1")
+            raise ShapeError(
+                f"Squeeze: axis {axis} of shape {shape} has extent {shape[axis]}, not 1"
+            )
     return tuple(e for i, e in enumerate(shape) if i not in drop)
 
 

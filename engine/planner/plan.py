@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from engine.errors import PlanError
 from engine.ir.graph import Graph, Value
 from engine.planner.lifetimes import lifetimes, root_of
-from engine.planner.offsets import Block, lower_bound, pack
+from engine.planner.offsets import Block, pack
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Window:
 
 @dataclass(frozen=True)
 class ArenaSize:
-    """What one arena needs, and the least it could need (largest live set)."""
+    """What one arena needs, and the least it could: its largest live set, windows aligned."""
 
     peak_nbytes: int
     lower_bound_nbytes: int
@@ -66,7 +66,7 @@ def make_plan(
         packing = pack(blocks, alignment_nbytes[arena])
         for t, offset in zip(mine, packing.offsets, strict=True):
             windows[t.value] = Window(arena, offset, nbytes_of[t.value])
-        sizes[arena] = ArenaSize(max(packing.peak_nbytes, 0), lower_bound(blocks))
+        sizes[arena] = ArenaSize(max(packing.peak_nbytes, 0), packing.lower_bound_nbytes)
     return Plan(windows, dict(aliases), sizes)
 
 

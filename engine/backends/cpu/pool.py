@@ -32,15 +32,16 @@ def _spans(tap: Sequence[int], sizes: Sequence[int], window: Window) -> Spans | 
         start = first * step + shift
         read.append(slice(start, start + (last - first) * step + 1, step))
         write.append(slice(first, last + 1))
-    return tuple(read), tuple(write)
+    everything = (slice(None), slice(None))
+    return (*everything, *read), (*everything, *write)
 
 
 def _max_over_taps(x: np.ndarray, y: np.ndarray, window: Window) -> None:
     for tap in product(*map(range, window.kernel)):
         spans = _spans(tap, x.shape[2:], window)
         if spans is not None:
-            part = y[(..., *spans[1])]
-            np.maximum(part, x[(..., *spans[0])], out=part)
+            part = y[spans[1]]
+            np.maximum(part, x[spans[0]], out=part)
 
 
 def _sum_over_taps(x: np.ndarray, y: np.ndarray, window: Window) -> None:
@@ -50,7 +51,7 @@ def _sum_over_taps(x: np.ndarray, y: np.ndarray, window: Window) -> None:
         for last in range(window.kernel[-1]):
             spans = _spans((*outer, last), x.shape[2:], window)
             if spans is not None:
-                row[(..., *spans[1])] += x[(..., *spans[0])]
+                row[spans[1]] += x[spans[0]]
         y += row
 
 

@@ -1,4 +1,4 @@
-"""Concat, Split, Slice, Pad: slices of one array assigned to slices of another."""
+"""Concat, Split, Slice: slices of one array assigned to slices of another."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.ir.graph import Node
-from engine.ops.operands import input_at, integers
-from engine.ops.region import pad_parts, slice_ranges
+from engine.ops.operands import integers
+from engine.ops.region import slice_ranges
 
 if TYPE_CHECKING:
     from engine.backends.cpu.backend import CpuBackend, Function, Views
@@ -77,30 +77,8 @@ def _make_slice(backend: CpuBackend, node: Node) -> Function:
     return run
 
 
-def _make_pad(backend: CpuBackend, node: Node) -> Function:
-    given = constants(node)
-    mode = str(node.attributes.get("mode", "constant"))
-
-    def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
-        x, value, out = inputs[0], input_at(inputs, 2), outputs[0]
-        assert x is not None
-        parts = pad_parts(x.shape, given, node.attributes)
-        kept = x[tuple(slice(p.crop, p.crop + p.extent) for p in parts)]
-        if mode == "constant":
-            out[...] = 0 if value is None else value.reshape(())
-            out[tuple(slice(p.before, p.before + p.extent) for p in parts)] = kept
-        elif parts:
-            out[...] = np.pad(kept, [(p.before, p.after) for p in parts], mode=mode)  # type: ignore
-        else:
-            out[...] = kept
-
-    run.packed_inputs = frozenset({1, 3} & set(range(len(node.inputs))))  # type: ignore[attr-defined]
-    return run
-
-
 KERNELS = {
     "Concat": _make_concat,
     "Split": _make_split,
     "Slice": _make_slice,
-    "Pad": _make_pad,
 }

@@ -23,4 +23,6 @@ def _make(backend: CpuBackend, node: Node) -> Function:
     return run
 
 
-KERNELS = dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"), _make)
+KERNELS = dict.fromkeys(
+    ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"), _make
+)

@@ -26,9 +26,7 @@ def _options(source: np.dtype, target: np.dtype) -> tuple[str, ...]:
         "OUT_HALF": target == FLOAT16,
         "FROM_DOUBLE": source == DOUBLE,
         "TO_BOOL": target == BOOL,
-        "TRUNCATES": source in FLOATS
-        and target not in FLOATS | {BOOL}
-        and target.itemsize < 8,
+        "TRUNCATES": source in FLOATS and target not in FLOATS | {BOOL} and target.itemsize < 8,
     }
     types = (f"-DIN={C_TYPES[source]}", f"-DOUT={C_TYPES[target]}")
     return types + tuple(f"-D{name}" for name, on in flags.items() if on)
@@ -39,7 +37,9 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     assert x is not None
     source = backend.storage(x.known_type.dtype)
     target = backend.storage(node.outputs[0].known_type.dtype)
-    program = backend.program("cast", ("-DSTORAGE=uchar", "-DCOMPUTE=uchar", *_options(source, target)))
+    program = backend.program(
+        "cast", ("-DSTORAGE=uchar", "-DCOMPUTE=uchar", *_options(source, target))
+    )
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         count = outputs[0].type.size

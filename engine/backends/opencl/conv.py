@@ -158,46 +158,52 @@ class _Convolution:
         g, (rows, columns) = self.geometry, phase
         first, second, *taps = w.strides
         row_step, column_step = (0, *taps)[-2:]
-        per_group = w.type.dims[0] // g.group * first
-        output, channel = (second, first) if g.transposed else (first, second)
+        by_group = w.type.dims[0] // g.group * first
+        by_output, by_channel = (second, first) if g.transposed else (first, second)
         by_tap = rows.taps.step * row_step, columns.taps.step * column_step
-        strides = per_group, output, channel, *by_tap
         start = _first(rows.taps) * row_step + _first(columns.taps) * column_step
-        counts = len(rows.taps), len(columns.taps), g.channels_per_group
-        return self._fill(fills, w, strides, counts, start, g.group)
+        return self._fill(
+            fills,
+            w,
+            (by_group, by_output, by_channel, *by_tap),
+            (g.group, g.outputs_per_group, g.channels_per_group),
+            (len(rows.taps), len(columns.taps)),
+            start,
+        )
 
     def _fill_bias(self, fills: Fills, b: Slot) -> Slot:
-        per_group = self.geometry.outputs_per_group
-        return self._fill(fills, b, (per_group, 1, 0, 0, 0), (1, 1, 1), 0, self.geometry.group)
+        """The same for the bias, as weights of one channel and one tap."""
+        g = self.geometry
+        group, share = (1, g.outputs) if self.depthwise else (g.group, g.outputs_per_group)
+        return self._fill(fills, b, (share, 1, 0, 0, 0), (group, share, 1), (1, 1), 0)
 
     def _fill(
         self,
         fills: Fills,
         source: Slot,
         strides: tuple[int, ...],
-        counts: tuple[int, int, int],
+        extents: tuple[int, int, int],
+        taps: tuple[int, int],
         start: int,
-        group: int,
     ) -> Slot:
-        """conv_pack; `counts` are rows and columns of taps, and channels."""
-        types, share = self.backend.context.cl.cltypes, self.geometry.outputs_per_group
-        blocks, depth = -(-share // BLOCK), counts[0] * counts[1] * counts[2]
-        zeros = outside_size(counts[2], counts[1])
+        """Launch conv_pack; `extents`: groups, outputs per group, channels per group."""
+        types, (group, share, channels) = self.backend.context.cl.cltypes, extents
+        blocks, depth = -(-share // BLOCK), taps[0] * taps[1] * channels
+        zeros = outside_size(channels, taps[1])
         type_ = TensorType(source.type.dtype, (group * blocks * depth * BLOCK + zeros,))
-        packed = Slot(
-            self.backend.allocate(type_.size * source.storage.itemsize), 0, type_, source.storage
-        )
+        arena = self.backend.allocate(type_.size * source.storage.itemsize)
+        packed = Slot(arena, 0, type_, source.storage)
         command = self.backend.command(
             self.program,
             "conv_pack",
-            (depth, blocks, group),
+            (max(depth, 1), blocks, group),
             (1, 1, 1),
             source,
             packed,
             types.make_long8(*strides, 0, 0, 0),
-            types.make_int4(counts[0], counts[1], start, 0),
+            types.make_int4(*taps, start, depth),
             np.int32(share),
-            np.int32(counts[2]),
+            np.int32(channels),
             np.int32(zeros),
         )
         fills.append((command, packed))

@@ -205,7 +205,9 @@ def _why_not_one_hot(backend: OpenCLBackend, node: Node) -> str | None:
     indices = node.inputs[0]
     assert indices is not None
     if indices.known_type.dtype not in INDEX_NAMES:
-        return f"the OpenCL OneHot takes int32 or int64 indices, not {indices.known_type.dtype.name}"
+        return (
+            f"the OpenCL OneHot takes int32 or int64 indices, not {indices.known_type.dtype.name}"
+        )
     return None
 
 

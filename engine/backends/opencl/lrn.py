@@ -44,7 +44,15 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
             )  # fmt: skip
         grid = (-(-pixels // PIXELS), shape[0] * channels)
         return backend.command(
-            program, "LRN", grid, (1, 1), inputs[0], y, np.int64(channels), np.int64(pixels), *numbers
+            program,
+            "LRN",
+            grid,
+            (1, 1),
+            inputs[0],
+            y,
+            np.int64(channels),
+            np.int64(pixels),
+            *numbers,
         )
 
     return BoundKernel(bind)

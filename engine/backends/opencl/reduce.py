@@ -26,9 +26,7 @@ FEW = 64
 """With fewer work-items than this, slices of more than two pieces are cut."""
 
 
-def accumulating_options(
-    backend: OpenCLBackend, dtype: np.dtype, *more: str
-) -> tuple[str, ...]:
+def accumulating_options(backend: OpenCLBackend, dtype: np.dtype, *more: str) -> tuple[str, ...]:
     """Build options for kernels that never accumulate in half: LOW computes as NORMAL does."""
     if backend.compute(dtype) == FLOAT16:
         return ("-DSTORAGE=half", "-DCOMPUTE=float", "-DHALF_STORAGE", *more)

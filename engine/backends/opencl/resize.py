@@ -11,6 +11,7 @@ from engine.backends.opencl.commands import in_order
 from engine.backends.opencl.gather import local_size
 from engine.backends.opencl.layout import raw
 from engine.backends.opencl.pool import channels_last, volume, why_not_spatial, wide_options
+from engine.backends.opencl.region import constants
 from engine.backends.opencl.strides import dims
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 def _taps(node: Node) -> tuple[AxisTaps, ...]:
     x = node.inputs[0]
     assert x is not None
-    given = [None if v is None else v.constant for v in node.inputs]
-    return taps_of(given, x.known_type.dims, node.attributes)
+    return taps_of(constants(node), x.known_type.dims, node.attributes)
 
 
 def _tables(node: Node) -> tuple[list[int], list[np.ndarray], list[np.ndarray]]:

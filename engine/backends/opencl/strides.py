@@ -46,9 +46,7 @@ def in_memory_order(
     return tuple(shape[a] for a in order), [tuple(s[a] for a in order) for s in operands]
 
 
-def collapse(
-    shape: Sequence[int], operands: Sequence[Sequence[int]]
-) -> tuple[Ints, list[Ints]]:
+def collapse(shape: Sequence[int], operands: Sequence[Sequence[int]]) -> tuple[Ints, list[Ints]]:
     """The same walk, in the same order, over as few axes as possible.
 
     Axes of extent 1 are dropped; neighbours are merged where the outer stride of *every* operand

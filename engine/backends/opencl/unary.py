@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node
-from engine.ir.types import BOOL, FLOATS
+from engine.ir.types import BOOL, FLOAT16, FLOATS
 
 if TYPE_CHECKING:
     from engine.backends.opencl.backend import OpenCLBackend
@@ -47,12 +47,20 @@ def _parameters(node: Node) -> tuple[float, float]:
     return float(node.attributes.get("alpha", alpha)), float(node.attributes.get(second, beta))
 
 
+def _half_below(number: float) -> float:
+    """The largest half that is not above `number`: compared with halves, both decide alike."""
+    nearest = np.float16(number)
+    return float(nearest if nearest <= number else np.nextafter(nearest, np.float16(-np.inf)))
+
+
 def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     x, y = node.inputs[0], node.outputs[0]
     assert x is not None
     more = ("-DIS_PREDICATE",) if y.known_type.dtype == BOOL else ()
     program = backend.program("unary", backend.options(x.known_type.dtype, *more))
     alpha, beta = _parameters(node)
+    if node.op_type == "ThresholdedRelu" and backend.compute(x.known_type.dtype) == FLOAT16:
+        alpha = _half_below(alpha)
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         count = outputs[0].type.size

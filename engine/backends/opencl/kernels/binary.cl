@@ -12,31 +12,64 @@
 #define B_STORAGE STORAGE
 #define LOAD_B(p, i) LOAD(p, i)
 #elif defined(B_HALF)
+#define B_DIFFERS
 #define LOAD_B(p, i) ((COMPUTE)vload_half((size_t)(i), (p)))
 #else
+#define B_DIFFERS
 #define LOAD_B(p, i) ((COMPUTE)((p)[(i)]))
+#endif
+
+#define CAT_(a, b) a##b
+#define CAT(a, b) CAT_(a, b)
+#define COMPUTE16 CAT(COMPUTE, 16)
+#ifdef HALF_STORAGE
+#define LOAD16(p) vload_half16(0, (p))
+#define STORE16(p, v) vstore_half16_rte((v), 0, (p))
+#else
+#define LOAD16(p) vload16(0, (p))
+#define STORE16(p, v) vstore16((v), 0, (p))
 #endif
 
 #ifdef IS_PREDICATE
 #define OUT_STORAGE uchar
 #define OUT_STORE(p, i, v) ((p)[(i)] = (v) ? 1 : 0)
+#define OUT_STORE16(p, v) vstore16(convert_uchar16(-(v)), 0, (p))
 #else
 #define OUT_STORAGE STORAGE
 #define OUT_STORE(p, i, v) STORE(p, i, v)
+#define OUT_STORE16(p, v) STORE16(p, v)
 #endif
 
-#define ZERO ((COMPUTE)0)
-#define ONE ((COMPUTE)1)
+#define ZERO ((T)0)
+#define ONE ((T)1)
 
-// Strides 1 and 0 are written out, so that compilers vectorise those loops.
-#define EACH(A, B, EXPRESSION)                \
-  for (int i = 0; i < n; ++i) {               \
+#define EACH(FROM, A, B, EXPRESSION)          \
+  for (int i = FROM; i < n; ++i) {            \
+    typedef COMPUTE T;                        \
     const COMPUTE p = LOAD(pa, A);            \
     const COMPUTE q = LOAD_B(pb, B);          \
     OUT_STORE(py, i, EXPRESSION);             \
   }
+// Sixteen elements at a time where steps are 1 or 0 (half loads vectorise only when written so).
+#define WIDE(A, B, EXPRESSION)                \
+  for (int i = 0; i < (n & ~15); i += 16) {   \
+    typedef COMPUTE16 T;                      \
+    const COMPUTE16 p = A, q = B;             \
+    OUT_STORE16(py + i, EXPRESSION);          \
+  }
+#define NARROW(A, B, EXPRESSION)
+#ifdef B_DIFFERS
+#define VECTORS NARROW
+#define DONE 0
+#else
+#define VECTORS WIDE
+#define DONE (n & ~15)
+#endif
+// FORM: VECTORS where the expression holds for vectors (`?:` selects by element), else NARROW.
+#define BINARY(NAME, EXPRESSION) BINARY_AS(NAME, EXPRESSION, VECTORS, DONE)
+#define SCALAR(NAME, EXPRESSION) BINARY_AS(NAME, EXPRESSION, NARROW, 0)
 
-#define BINARY(NAME, EXPRESSION)                                                              \
+#define BINARY_AS(NAME, EXPRESSION, FORM, FROM)                                               \
   __kernel void NAME(__global const STORAGE *a, const long a_start,                           \
                      __global const B_STORAGE *b, const long b_start,                         \
                      __global OUT_STORAGE *y, const long y_start, const int rank,             \
@@ -54,13 +87,16 @@
           b + b_start + row_offset(row, rank, shape, b_strides) + first * b_step;             \
       __global OUT_STORAGE *py = y + y_start + row * inner + first;                           \
       if (a_step == 1 && b_step == 1) {                                                       \
-        EACH(i, i, EXPRESSION)                                                                \
+        FORM(LOAD16(pa + i), LOAD16(pb + i), EXPRESSION)                                      \
+        EACH(FROM, i, i, EXPRESSION)                                                          \
       } else if (a_step == 1 && b_step == 0) {                                                \
-        EACH(i, 0, EXPRESSION)                                                                \
+        FORM(LOAD16(pa + i), (COMPUTE16)LOAD_B(pb, 0), EXPRESSION)                            \
+        EACH(FROM, i, 0, EXPRESSION)                                                          \
       } else if (a_step == 0 && b_step == 1) {                                                \
-        EACH(0, i, EXPRESSION)                                                                \
+        FORM((COMPUTE16)LOAD(pa, 0), LOAD16(pb + i), EXPRESSION)                              \
+        EACH(FROM, 0, i, EXPRESSION)                                                          \
       } else {                                                                                \
-        EACH(i *a_step, i *b_step, EXPRESSION)                                                \
+        EACH(0, i *a_step, i *b_step, EXPRESSION)                                             \
       }                                                                                       \
     }                                                                                         \
   }
@@ -85,29 +121,29 @@ BINARY(PRelu, p < ZERO ? p * q : p)
 #ifdef IS_INTEGER
 // Division by zero gives 0, and q = -1 negates: both would trap in hardware.
 inline COMPUTE quotient(const COMPUTE p, const COMPUTE q) {
-  if (q == ZERO) return ZERO;
-  return q == (COMPUTE)-1 && (COMPUTE)-1 < ZERO ? ZERO - p : p / q;
+  if (q == (COMPUTE)0) return (COMPUTE)0;
+  return q == (COMPUTE)-1 && (COMPUTE)-1 < (COMPUTE)0 ? (COMPUTE)0 - p : p / q;
 }
 inline COMPUTE remainder_c(const COMPUTE p, const COMPUTE q) { return p - quotient(p, q) * q; }
 // The sign of the divisor, as in Python; 0 for division by zero, as in NumPy.
 inline COMPUTE remainder_python(const COMPUTE p, const COMPUTE q) {
-  const COMPUTE r = q == ZERO ? ZERO : remainder_c(p, q);
-  return r != ZERO && (r < ZERO) != (q < ZERO) ? r + q : r;
+  const COMPUTE r = q == (COMPUTE)0 ? (COMPUTE)0 : remainder_c(p, q);
+  return r != (COMPUTE)0 && (r < (COMPUTE)0) != (q < (COMPUTE)0) ? r + q : r;
 }
 // By squaring, wrapping. Negative exponents give the truncated quotient 1 / p^|q|.
 inline COMPUTE power(const COMPUTE p, const COMPUTE q) {
-  if (q < ZERO) return p == ONE ? ONE : p == (COMPUTE)-1 ? (q & ONE ? p : ONE) : ZERO;
-  COMPUTE result = ONE, square = p;
-  for (COMPUTE left = q; left > ZERO; left >>= 1) {
-    if (left & ONE) result *= square;
+  if (q < (COMPUTE)0) return p == (COMPUTE)1 ? (COMPUTE)1 : p == (COMPUTE)-1 ? (q & (COMPUTE)1 ? p : (COMPUTE)1) : (COMPUTE)0;
+  COMPUTE result = (COMPUTE)1, square = p;
+  for (COMPUTE left = q; left > (COMPUTE)0; left >>= 1) {
+    if (left & (COMPUTE)1) result *= square;
     square *= square;
   }
   return result;
 }
-BINARY(Div, quotient(p, q))
-BINARY(Mod, remainder_python(p, q))
-BINARY(Fmod, q == ZERO ? ZERO : remainder_c(p, q))
-BINARY(Pow, power(p, q))
+SCALAR(Div, quotient(p, q))
+SCALAR(Mod, remainder_python(p, q))
+SCALAR(Fmod, q == ZERO ? ZERO : remainder_c(p, q))
+SCALAR(Pow, power(p, q))
 BINARY(Max, max(p, q))
 BINARY(Min, min(p, q))
 #else
@@ -115,10 +151,10 @@ BINARY(Div, p / q)
 BINARY(Fmod, fmod(p, q))
 BINARY(Pow, pow(p, q))
 // NaN in either operand is the result.
-BINARY(Max, (p > q || isnan(p)) ? p : q)
-BINARY(Min, (p < q || isnan(p)) ? p : q)
+BINARY(Max, ((p > q) | isnan(p)) ? p : q)
+BINARY(Min, ((p < q) | isnan(p)) ? p : q)
 // One step of a mean: terms are divided before they are added, so that no sum overflows.
-BINARY(Mean, p / (COMPUTE)p_count + q / (COMPUTE)q_count)
+BINARY(Mean, p / (T)(COMPUTE)p_count + q / (T)(COMPUTE)q_count)
 #endif
 #endif
 

@@ -245,27 +245,29 @@ __kernel void conv_depthwise(__global const STORAGE *x, const long x_start,
 }
 
 // Packs weights that are computed by the model into the arrangement of conv_tile.
-// One work-item owns one row of BLOCK outputs. Global size: (kernel_h * kernel_w * channels,
-// blocks per group, groups); local size 1. `zeros` elements after the last block are set to 0 by
-// the work-items of block 0 of group 0.
-//   source  element strides between groups, outputs, channels, and (s3, s4) taps
-//   taps    kernel_h, kernel_w, first tap's element offset from the weight tensor's start
+// One work-item owns one row of BLOCK outputs. Global size: (max(depth, 1), blocks per group,
+// groups) with depth = kernel_h * kernel_w * channels; local size 1. `zeros` elements after the
+// last block are set to 0 by the work-items of block 0 of group 0.
+//   strides   in the source: between groups, outputs, channels, tap rows, tap columns
+//   taps      kernel_h, kernel_w, element offset of the first tap, depth
+//   outputs, channels  of one group
 __kernel void conv_pack(__global const STORAGE *source, const long source_start,
                         __global STORAGE *packed, const long packed_start, const long8 strides,
                         const int4 taps, const int outputs, const int channels, const int zeros) {
-  const int k = get_global_id(0), depth = get_global_size(0);
-  const int c = k % channels, kw = k / channels % taps.s1, kh = k / channels / taps.s1;
+  const int k = get_global_id(0), depth = taps.s3, o = get_global_id(1) * BLOCK;
   const long block = get_global_id(2) * get_global_size(1) + get_global_id(1);
-  const int o = get_global_id(1) * BLOCK;
-  source += source_start + taps.s2 + get_global_id(2) * strides.s0 + o * strides.s1 +
-            c * strides.s2 + kh * strides.s3 + kw * strides.s4;
   packed += packed_start;
-  for (int i = 0; i < BLOCK; ++i) {
-    const COMPUTE value = o + i < outputs ? LOAD(source, i * strides.s1) : (COMPUTE)0;
-    STORE(packed, (block * depth + k) * BLOCK + i, value);
+  if (k < depth) {
+    const int c = k % channels, kw = k / channels % taps.s1, kh = k / channels / taps.s1;
+    source += source_start + taps.s2 + get_global_id(2) * strides.s0 + o * strides.s1 +
+              c * strides.s2 + kh * strides.s3 + kw * strides.s4;
+    for (int i = 0; i < BLOCK; ++i) {
+      const COMPUTE value = o + i < outputs ? LOAD(source, i * strides.s1) : (COMPUTE)0;
+      STORE(packed, (block * depth + k) * BLOCK + i, value);
+    }
   }
   if (block == 0) {
     const long end = get_global_size(2) * get_global_size(1) * (long)depth * BLOCK;
-    for (int i = k; i < zeros; i += depth) STORE(packed, end + i, (COMPUTE)0);
+    for (int i = k; i < zeros; i += max(depth, 1)) STORE(packed, end + i, (COMPUTE)0);
   }
 }

@@ -4,7 +4,7 @@
 // passes: m0 = sum x / n; then c = sum (x - m0) / n and variance = sum (x - m0)^2 / n - c^2; then y
 // from d = (x - m0) - c. Sums use sixteen interleaved accumulators (element i to i % 16) and one for
 // the last n % 16 elements, then halves onto halves. No barrier, no local memory.
-// HAS_BIAS etc. are arguments: has_bias 0 means bias is not read.
+// has_bias 0: bias is not read.
 
 #define CAT_(a, b) a##b
 #define CAT(a, b) CAT_(a, b)
@@ -127,7 +127,9 @@ __kernel void BatchNormalization(BATCH_ARGUMENTS) {
   const COMPUTE g = LOAD(scale, scale_start + k) * r;
   __global const STORAGE *p = x + x_start + get_global_id(1) * pixels + first;
   __global STORAGE *q = y + y_start + get_global_id(1) * pixels + first;
-  for (int i = 0; i < n; ++i) STORE(q, i, (LOAD(p, i) - m) * g + b);
+  int i = 0;
+  for (; i + 16 <= n; i += 16) STORE16(q + i, (LOAD16(p + i) - m) * g + b);
+  for (; i < n; ++i) STORE(q, i, (LOAD(p, i) - m) * g + b);
 }
 
 // The same with pixels = 1 (channels vary fastest): work-item (g0, g1) owns the channels
@@ -146,6 +148,9 @@ __kernel void BatchNormalization_last(BATCH_ARGUMENTS) {
   for (long row = row0; row < end; ++row) {
     __global const STORAGE *p = x + x_start + row * channels + k0;
     __global STORAGE *q = y + y_start + row * channels + k0;
-    for (int j = 0; j < w; ++j) STORE(q, j, (LOAD(p, j) - m[j]) * g[j] + b[j]);
+    int j = 0;
+    for (; j + 16 <= w; j += 16)
+      STORE16(q + j, (LOAD16(p + j) - vload16(0, m + j)) * vload16(0, g + j) + vload16(0, b + j));
+    for (; j < w; ++j) STORE(q, j, (LOAD(p, j) - m[j]) * g[j] + b[j]);
   }
 }

@@ -84,6 +84,7 @@
       const int split) {                                                                         \
     const long c0 = get_global_id(0) * COLUMNS, g = get_global_id(1), piece = get_global_id(2);  \
     const int w = (int)min((long)COLUMNS, columns - c0);                                         \
+    const int wide = SHIFT##_IS_ZERO ? w & ~15 : 0;                                              \
     const long r0 = piece * part_rows, r1 = min(rows, r0 + part_rows);                           \
     const long out = g * columns + c0;                                                           \
     COMPUTE accs[COLUMNS];                                                                       \
@@ -92,7 +93,12 @@
     x += x_start + row_offset(g, kept_rank, kept_shape, kept_strides) + c0;                      \
     for (long r = r0; r < r1; ++r) {                                                             \
       __global const STORAGE *p = x + row_offset(r, rank, shape, strides);                       \
-      for (int j = 0; j < w; ++j) {                                                              \
+      for (int j = 0; j < wide; j += 16) {                                                       \
+        const COMPUTE shift = ZERO;                                                              \
+        const COMPUTE16 v = LOAD16(p + j), acc = vload16(0, accs + j);                           \
+        vstore16(STEP(acc, v), 0, accs + j);                                                     \
+      }                                                                                          \
+      for (int j = wide; j < w; ++j) {                                                           \
         const COMPUTE v = LOAD(p, j), shift = SHIFT(out + j), acc = accs[j];                     \
         accs[j] = STEP(acc, v);                                                                  \
       }                                                                                          \
@@ -118,6 +124,7 @@
   }
 
 #define NO_SHIFT(o) ZERO
+#define NO_SHIFT_IS_ZERO 1
 #define PLUS(a, v) ((a) + (v))
 #define TIMES(a, v) ((a) * (v))
 #define PLUS_SQUARE(a, v) ((a) + (v) * (v))
@@ -149,6 +156,7 @@ REDUCE(ReduceMin, HIGHEST, SMALLER, SMALLER, SAME, NO_SHIFT)
 
 #ifndef IS_INTEGER
 #define MAXIMUM(o) (isfinite(aux[o]) ? aux[o] : ZERO)
+#define MAXIMUM_IS_ZERO 0
 #define PLUS_EXP(a, v) ((a) + exp((v) - shift))
 #define SHIFTED_LOG(a) (shift + log(a))
 REDUCE(ReduceL2, ZERO, PLUS_SQUARE, PLUS, sqrt, NO_SHIFT)

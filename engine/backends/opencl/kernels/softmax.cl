@@ -106,25 +106,42 @@ __kernel void LogSoftmax(__global const STORAGE *x, const long x_start, __global
                      const long y_start, const long n, const long inner) {                    \
     const long c0 = get_global_id(0) * COLUMNS;                                               \
     const int w = (int)min((long)COLUMNS, inner - c0);                                        \
+    const int wide = w & ~15;                                                                 \
     COMPUTE m[COLUMNS], s[COLUMNS];                                                           \
     x += x_start + get_global_id(1) * n * inner + c0;                                         \
     y += y_start + get_global_id(1) * n * inner + c0;                                         \
     for (int j = 0; j < w; ++j) m[j] = -(COMPUTE)INFINITY;                                    \
     for (int j = 0; j < w; ++j) s[j] = ZERO;                                                  \
-    for (long k = 0; k < n; ++k)                                                              \
-      for (int j = 0; j < w; ++j) {                                                           \
+    for (long k = 0; k < n; ++k) {                                                            \
+      for (int j = 0; j < wide; j += 16) {                                                    \
+        const COMPUTE16 v = LOAD16(x + k * inner + j), a = vload16(0, m + j);                 \
+        vstore16(LARGER(a, v), 0, m + j);                                                     \
+      }                                                                                       \
+      for (int j = wide; j < w; ++j) {                                                        \
         const COMPUTE v = LOAD(x + k * inner, j), a = m[j];                                   \
         m[j] = LARGER(a, v);                                                                  \
       }                                                                                       \
-    for (long k = 0; k < n; ++k)                                                              \
-      for (int j = 0; j < w; ++j) s[j] += exp(LOAD(x + k * inner, j) - m[j]);                 \
+    }                                                                                         \
+    for (long k = 0; k < n; ++k) {                                                            \
+      for (int j = 0; j < wide; j += 16) {                                                    \
+        const COMPUTE16 e = exp(LOAD16(x + k * inner + j) - vload16(0, m + j));               \
+        vstore16(vload16(0, s + j) + e, 0, s + j);                                            \
+      }                                                                                       \
+      for (int j = wide; j < w; ++j) s[j] += exp(LOAD(x + k * inner, j) - m[j]);              \
+    }                                                                                         \
     for (int j = 0; j < w; ++j) s[j] = PREPARE(s[j]);                                         \
-    for (long k = 0; k < n; ++k)                                                              \
-      for (int j = 0; j < w; ++j) {                                                           \
-        const COMPUTE d = LOAD(x + k * inner, j) - m[j];                                      \
+    for (long k = 0; k < n; ++k) {                                                            \
+      for (int j = 0; j < wide; j += 16) {                                                    \
+        const COMPUTE16 d = LOAD16(x + k * inner + j) - vload16(0, m + j);                    \
+        const COMPUTE16 t = vload16(0, s + j);                                                \
+        STORE16(y + k * inner + j, RESULT);                                                   \
+      }                                                                                       \
+      for (int j = wide; j < w; ++j) {                                                        \
+        const COMPUTE d = LOAD(x + k * inner, j) - m[j], t = s[j];                            \
         STORE(y + k * inner, j, RESULT);                                                      \
       }                                                                                       \
+    }                                                                                         \
   }
 #define SAME(s) (s)
-SOFTMAX_COLUMNS(Softmax_columns, SAME, exp(d) / s[j])
-SOFTMAX_COLUMNS(LogSoftmax_columns, log, d - s[j])
+SOFTMAX_COLUMNS(Softmax_columns, SAME, exp(d) / t)
+SOFTMAX_COLUMNS(LogSoftmax_columns, log, d - t)

@@ -1,65 +1,88 @@
 // y_i = f(x_i). x and y have the same layout, so both are flat.
 //
 // One work-item owns CHUNK consecutive elements: [g * CHUNK, min(count, (g + 1) * CHUNK)).
+// Sixteen
+// elements at a time (half loads vectorise only when written so), then one at a time.
 // No local memory, no barrier. alpha, beta: see each function; unused otherwise.
 
 #define CHUNK 1024
+#define CAT_(a, b) a##b
+#define CAT(a, b) CAT_(a, b)
+#define COMPUTE16 CAT(COMPUTE, 16)
+#ifdef HALF_STORAGE
+#define LOAD16(p) vload_half16(0, (p))
+#define STORE16(p, v) vstore_half16_rte((v), 0, (p))
+#else
+#define LOAD16(p) vload16(0, (p))
+#define STORE16(p, v) vstore16((v), 0, (p))
+#endif
 
-#define UNARY(NAME, EXPRESSION)                                                       \
-  __kernel void NAME(__global const STORAGE *x, const long x_start,                   \
-                     __global OUT_STORAGE *y, const long y_start, const long count,   \
-                     const float alpha_, const float beta_) {                         \
-    const long first = (long)get_global_id(0) * CHUNK;                                \
-    const int n = (int)min((long)CHUNK, count - first);                               \
-    const COMPUTE alpha = (COMPUTE)alpha_, beta = (COMPUTE)beta_;                     \
-    x += x_start + first;                                                             \
-    y += y_start + first;                                                             \
-    for (int i = 0; i < n; ++i) {                                                     \
-      const COMPUTE v = LOAD(x, i);                                                   \
-      OUT_STORE(y, i, EXPRESSION);                                                    \
-    }                                                                                 \
+// Expressions hold for scalars and vectors: T is the type of v, and `?:` selects by element.
+#define ZERO ((T)0)
+#define ONE ((T)1)
+#ifdef USE_FP64
+#define C(x) ((T)(x))
+#else
+#define C(x) ((T)(COMPUTE)(x##f))
+#endif
+
+#define UNARY(NAME, EXPRESSION)                                                            \
+  inline COMPUTE NAME##_1(const COMPUTE v, const COMPUTE alpha, const COMPUTE beta) {      \
+    typedef COMPUTE T;                                                                     \
+    return EXPRESSION;                                                                     \
+  }                                                                                        \
+  inline COMPUTE16 NAME##_16(const COMPUTE16 v, const COMPUTE16 alpha,                     \
+                             const COMPUTE16 beta) {                                       \
+    typedef COMPUTE16 T;                                                                   \
+    return EXPRESSION;                                                                     \
+  }                                                                                        \
+  __kernel void NAME(__global const STORAGE *x, const long x_start, __global STORAGE *y,   \
+                     const long y_start, const long count, const float alpha_,             \
+                     const float beta_) {                                                  \
+    const long first = (long)get_global_id(0) * CHUNK;                                     \
+    const int n = (int)min((long)CHUNK, count - first);                                    \
+    const COMPUTE alpha = (COMPUTE)alpha_, beta = (COMPUTE)beta_;                          \
+    x += x_start + first;                                                                  \
+    y += y_start + first;                                                                  \
+    int i = 0;                                                                             \
+    for (; i + 16 <= n; i += 16)                                                           \
+      STORE16(y + i, NAME##_16(LOAD16(x + i), (COMPUTE16)alpha, (COMPUTE16)beta));         \
+    for (; i < n; ++i) STORE(y, i, NAME##_1(LOAD(x, i), alpha, beta));                     \
   }
 
-#ifdef IS_PREDICATE
-#define OUT_STORAGE uchar
-#define OUT_STORE(p, i, v) ((p)[(i)] = (v) ? 1 : 0)
-#else
-#define OUT_STORAGE STORAGE
-#define OUT_STORE(p, i, v) STORE(p, i, v)
-#endif
-
-#define ZERO ((COMPUTE)0)
-#define ONE ((COMPUTE)1)
-// A literal of the arithmetic's type.
-#ifdef USE_FP64
-#define C(x) x
-#else
-#define C(x) ((COMPUTE)x##f)
-#endif
+#define PREDICATE(NAME, EXPRESSION)                                                        \
+  __kernel void NAME(__global const STORAGE *x, const long x_start, __global uchar *y,     \
+                     const long y_start, const long count, const float alpha_,             \
+                     const float beta_) {                                                  \
+    const long first = (long)get_global_id(0) * CHUNK;                                     \
+    const int n = (int)min((long)CHUNK, count - first);                                    \
+    for (int i = 0; i < n; ++i) {                                                          \
+      const COMPUTE v = LOAD(x + x_start + first, i);                                      \
+      y[y_start + first + i] = (EXPRESSION) ? 1 : 0;                                       \
+    }                                                                                      \
+  }
 
 #if defined(IS_PREDICATE) && defined(IS_INTEGER)
-UNARY(Not, v == ZERO)
+PREDICATE(Not, v == 0)
 #elif defined(IS_PREDICATE)
-UNARY(IsNaN, isnan(v))
-UNARY(IsInf, isinf(v))
+PREDICATE(IsNaN, isnan(v))
+PREDICATE(IsInf, isinf(v))
 #elif defined(IS_INTEGER)
 UNARY(Relu, max(v, ZERO))
 UNARY(Neg, -v)
 UNARY(Abs, v < ZERO ? -v : v)
-UNARY(Sign, (v > ZERO) - (v < ZERO))
+UNARY(Sign, v > ZERO ? ONE : (v < ZERO ? -ONE : ZERO))
 #else
 // NaN goes through Relu and the clamps: `v < 0 ? 0 : v` keeps it, fmax would drop it.
-inline COMPUTE clamped(const COMPUTE v, const COMPUTE low, const COMPUTE high) {
-  const COMPUTE raised = v < low ? low : v;
-  return raised > high ? high : raised;
-}
+#define UNIT(v) ((v) < ZERO ? ZERO : ((v) > ONE ? ONE : (v)))
+#define SOFTPLUS(v) (((v) < ZERO ? ZERO : (v)) + log1p(exp(-fabs(v))))
 UNARY(Relu, v < ZERO ? ZERO : v)
 UNARY(Abs, fabs(v))
 UNARY(Neg, -v)
 UNARY(Floor, floor(v))
 UNARY(Ceil, ceil(v))
 UNARY(Round, rint(v))
-UNARY(Sign, isnan(v) ? v : (COMPUTE)((v > ZERO) - (v < ZERO)))
+UNARY(Sign, isnan(v) ? v : sign(v))
 UNARY(Sqrt, sqrt(v))
 UNARY(Reciprocal, ONE / v)
 UNARY(Exp, exp(v))
@@ -70,8 +93,8 @@ UNARY(Tanh, tanh(v))
 UNARY(Erf, erf(v))
 UNARY(Sigmoid, ONE / (ONE + exp(-v)))
 UNARY(LeakyRelu, v < ZERO ? alpha * v : v)
-UNARY(HardSigmoid, clamped(alpha * v + beta, ZERO, ONE))
-UNARY(HardSwish, v *clamped(v *C(0.16666666666666666) + C(0.5), ZERO, ONE))
+UNARY(HardSigmoid, UNIT(alpha * v + beta))
+UNARY(HardSwish, v *UNIT(v *C(0.16666666666666666) + C(0.5)))
 UNARY(Tan, tan(v))
 UNARY(Asin, asin(v))
 UNARY(Acos, acos(v))
@@ -81,14 +104,13 @@ UNARY(Cosh, cosh(v))
 UNARY(Asinh, asinh(v))
 UNARY(Acosh, acosh(v))
 UNARY(Atanh, atanh(v))
-inline COMPUTE softplus(const COMPUTE v) { return (v < ZERO ? ZERO : v) + log1p(exp(-fabs(v))); }
-UNARY(Softplus, softplus(v))
+UNARY(Softplus, SOFTPLUS(v))
 UNARY(Softsign, v / (ONE + fabs(v)))
 UNARY(Elu, v < ZERO ? alpha * expm1(v) : v)
 UNARY(Selu, beta * (v < ZERO ? alpha * expm1(v) : v))
 UNARY(Celu, v < ZERO ? alpha * expm1(v / alpha) : v)
-UNARY(ThresholdedRelu, v > alpha_ ? v : ZERO)
-UNARY(Mish, v *tanh(softplus(v)))
+UNARY(ThresholdedRelu, v > alpha ? v : ZERO)
+UNARY(Mish, v *tanh(SOFTPLUS(v)))
 UNARY(Swish, v / (ONE + exp(-alpha * v)))
 UNARY(Gelu, v *C(0.5) * (ONE + erf(v *C(0.70710678118654752))))
 #endif
@@ -101,11 +123,18 @@ __kernel void Clip(__global const STORAGE *x, const long x_start, __global const
                    const int has_high) {
   const long first = (long)get_global_id(0) * CHUNK;
   const int n = (int)min((long)CHUNK, count - first);
-  const COMPUTE bottom = has_low ? LOAD(low, low_start) : ZERO;
-  const COMPUTE top = has_high ? LOAD(high, high_start) : ZERO;
+  const COMPUTE bottom = has_low ? LOAD(low, low_start) : (COMPUTE)0;
+  const COMPUTE top = has_high ? LOAD(high, high_start) : (COMPUTE)0;
   x += x_start + first;
   y += y_start + first;
-  for (int i = 0; i < n; ++i) {
+  int i = 0;
+  for (; i + 16 <= n; i += 16) {
+    COMPUTE16 v = LOAD16(x + i);
+    if (has_low) v = v < (COMPUTE16)bottom ? (COMPUTE16)bottom : v;
+    if (has_high) v = v > (COMPUTE16)top ? (COMPUTE16)top : v;
+    STORE16(y + i, v);
+  }
+  for (; i < n; ++i) {
     COMPUTE v = LOAD(x, i);
     if (has_low) v = v < bottom ? bottom : v;
     if (has_high) v = v > top ? top : v;

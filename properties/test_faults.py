@@ -1,0 +1,52 @@
+"""The harness notices seeded faults; `python -m properties.faults` plants all of them."""
+
+import pytest
+
+from properties.devices import selectors
+from properties.fault import FaultError, kernel
+from properties.faults import FAULTS, NEEDS_OPENCL, measure
+
+SELECTOR = next((s for s in selectors() if s != "cpu"), "cpu")
+SMOKE = (
+    "unary-drops-tail",
+    "unary-overruns-by-one",
+    "relu-loses-nan",
+    "half-store-truncates",
+    "softmax-without-maximum",
+    "slot-offset-off-by-one",
+    "lifetime-one-step-short-unchecked",
+    "batch-norm-folded-without-epsilon",
+    "fusion-ignores-second-reader",
+    "nan-passes",
+    "nothing-is-compared",
+    "cpu-changes-its-input",
+    "reference-sigmoid-scaled",
+)
+
+
+def test_a_smoke_sample_of_faults_is_killed(record_property):
+    chosen = [
+        f for f in FAULTS if f.name in SMOKE and (SELECTOR != "cpu" or f.level not in NEEDS_OPENCL)
+    ]
+    results = [measure(fault, SELECTOR) for fault in chosen]
+    killed = sum(r.verdict == "killed" for r in results)
+    record_property("killed", f"{killed}/{len(results)}")
+    print(f"killed {killed}/{len(results)} seeded faults on {SELECTOR}")
+    assert [r for r in results if r.verdict != "killed"] == []
+
+
+def test_names_of_faults_are_unique():
+    assert len({f.name for f in FAULTS}) == len(FAULTS) >= 24
+    assert set(SMOKE) <= {f.name for f in FAULTS}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.name)
+def test_every_fault_can_be_planted(fault):
+    """Change properties/fault_*.py together with the code that a fault changes."""
+    with fault.plant():
+        pass
+
+
+def test_a_fault_that_changes_nothing_is_an_error():
+    with pytest.raises(FaultError, match="does not contain"), kernel("unary", ("no such", ""))():
+        pass
