@@ -1,8 +1,8 @@
 """Differential checks: operators and models, every device against float64 references.
 
-    from conformance import verify
-    report = verify("model.onnx", device="portable", precisions=("high",))
-    print(report.ok, report.to_json())
+from conformance import verify
+report = verify("model.onnx", device="portable", precisions=("high",))
+print(report.ok, report.to_json())
 """
 
 from conformance.report import VerifyReport

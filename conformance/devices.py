@@ -55,7 +55,7 @@ def first_working(runtime: Runtime) -> str:
             tried.append(f"  {numbers}  {info.platform} / {info.name}: {reason}")
     listed = "\n".join(tried) or "  none is installed"
     raise DeviceError(
-        "no OpenCL device works; install a driver (pip install \"parallax-engine[pocl]\") or use "
+        'no OpenCL device works; install a driver (pip install "parallax-engine[pocl]") or use '
         f"--device cpu:\n{listed}"
     )
 

@@ -12,7 +12,8 @@ from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import FLOATS
 from engine.ops.compose import error_of, reference_of
 
-Arrays = Sequence[np.ndarray | None]
+Array = np.ndarray
+Arrays = Sequence[Array | None]
 
 
 def jittered(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -23,7 +24,32 @@ def jittered(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if array.dtype not in FLOATS or array.size <= 1:
         return array
     factors = rng.random(array.shape, dtype=np.float32) + np.float32(0.5)
-    return (array * factors).astype(array.dtype)
+    return np.asarray(array * factors, array.dtype)
+
+
+def contracted_axes(node: Node) -> tuple[int, int] | None:
+    """The axes of inputs 0 and 1 that a sum of products runs over, where it is one pair."""
+    attributes = node.attributes
+    if node.op_type in ("Conv", "ConvTranspose") and int(attributes.get("group", 1)) == 1:
+        return (1, 1) if node.op_type == "Conv" else (1, 0)
+    if node.op_type == "Gemm":
+        return 0 if attributes.get("transA") else 1, 1 if attributes.get("transB") else 0
+    if node.op_type == "MatMul":
+        second = node.inputs[1]
+        assert second is not None
+        return -1, -2 if len(second.known_type.shape) > 1 else -1
+    return None
+
+
+def other_operands(node: Node, arrays: Arrays, rng: np.random.Generator) -> list[Array | None]:
+    """The operands jittered, and the products of a sum in a random order."""
+    operands = [None if a is None else jittered(a, rng) for a in arrays]
+    axes = contracted_axes(node)
+    first, second = (*operands, None)[:2]
+    if axes is not None and first is not None and second is not None:
+        order = rng.permutation(first.shape[axes[0]])
+        operands[0], operands[1] = first.take(order, axes[0]), second.take(order, axes[1])
+    return operands
 
 
 def replay(node: Node, arrays: Arrays, backend: Backend) -> list[Judgement]:

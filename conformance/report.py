@@ -164,7 +164,7 @@ class VerifyReport:
 
     def to_json(self) -> dict[str, Any]:
         """Dicts, lists, strings and numbers; infinities and NaN are the strings Python prints."""
-        data = jsonable(self)
+        data: dict[str, Any] = jsonable(self)
         data["exit_code"] = self.exit_code
         for entry, report in zip(data["precisions"], self.precisions, strict=True):
             entry |= {"verified": report.verified, "exit_code": report.exit_code}

@@ -5,12 +5,14 @@ partial sums of one element can run far from what is expected, so the tail is lo
 one. Simulated float32 sums in sequence of n = 192 to 3072 products: 5e-6 to 1e-5 of them lie beyond
 6 sigma, the largest of 1.3 million at 7.4. Up to SHARE_MAX of a tensor's elements may.
 
-**Repetition is replayed.** Sigma assumes that the rounding errors of a sum are independent. They
-are not where a model repeats values: adding the same term again rounds the same way again, so an
-honest sum of n equal terms is off by about sqrt(n)/2 sigma. Other inputs of the *model* cannot
-tell, because its weights stay. So the node is run again alone, on its own inputs with every
-floating-point element of every operand, weights included, scaled by a factor in [0.5, 1.5): shapes,
-layouts, signs and magnitudes stay, repetition goes. A wrong kernel is wrong there too.
+**Order and repetition are replayed.** Sigma also assumes that the rounding errors of a sum are
+independent and its order random. They are not where a model repeats values (adding the same term
+again rounds the same way again, so an honest sum of n equal terms is off by about sqrt(n)/2 sigma)
+or sorts them (large positive products first, large negative last). Other inputs of the *model*
+cannot tell, because its weights stay. So the node is run again alone, on its own inputs with every
+floating-point element of every operand, weights included, scaled by a factor in [0.5, 1.5), and
+with the channels (rows, columns) that it sums over in a random order: shapes, layouts, signs and
+magnitudes stay. A wrong kernel is wrong there too.
 
 A node fails when too many elements are beyond 6 sigma in its own run and in each of REPLAYS
 replays, or when a replay exceeds the bound, which proves it wrong. The first replay without either
@@ -26,7 +28,7 @@ import numpy as np
 
 from conformance.judge import Judgement, Verdict
 from conformance.nodes import Tensors
-from conformance.replay import jittered, replay
+from conformance.replay import other_operands, replay
 from conformance.report import NodeCheck
 from engine.execution import Execution
 
@@ -36,9 +38,7 @@ REPLAYS = 2
 
 def settle(checks: Sequence[NodeCheck], execution: Execution, seed: int) -> list[NodeCheck]:
     """The checks of a run, with every SUSPECT turned into PASS or FAIL."""
-    return [
-        _settle(c, execution, seed) if c.verdict is Verdict.SUSPECT else c for c in checks
-    ]
+    return [_settle(c, execution, seed) if c.verdict is Verdict.SUSPECT else c for c in checks]
 
 
 def is_rare(judgement: Judgement) -> bool:
@@ -71,7 +71,5 @@ def _replays(check: NodeCheck, execution: Execution, seed: int) -> Iterator[Judg
     arrays = [None if v is None else tensors.peek(v, backend) for v in node.inputs]
     which = next(k for k, v in enumerate(node.outputs) if v.name == check.output)
     for k in range(REPLAYS):
-        rng = np.random.default_rng([seed, k])
-        yield replay(node, [None if a is None else jittered(a, rng) for a in arrays], backend)[
-            which
-        ]
+        operands = other_operands(node, arrays, np.random.default_rng([seed, k]))
+        yield replay(node, operands, backend)[which]

@@ -164,11 +164,10 @@ def test_the_light_models_give_the_outputs_that_onnx_ships(model: CorpusModel, w
 def test_every_node_verifies_at_three_precisions(
     model: CorpusModel, which: int, device: str
 ) -> None:
-    report = verify(
-        interpreter(model), device=device, feeds=lambda seed: model.feeds(seed, which)
-    )
+    report = verify(interpreter(model), device=device, feeds=lambda seed: model.feeds(seed, which))
     for precision in report.precisions:
         failed = [f"{c.title}: {c.judgement}" for c in precision.failures[:3]]
-        assert not failed, f"{precision.requested}: {len(precision.failures)} out of bounds: {failed}"
+        count = len(precision.failures)
+        assert not failed, f"{precision.requested}: {count} out of bounds: {failed}"
         assert not precision.context_bugs, precision.context_bugs[:3]
         assert precision.verified > 0

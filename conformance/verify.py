@@ -202,7 +202,8 @@ class _Job:
                     for name, y in got.items()
                     if y.tobytes() != expected[name].tobytes()
                 ]
-                session.run(self.draw(self.seed + 1))
+                if turn == "first":
+                    session.run(self.draw(self.seed + 1))
         return bugs
 
 

@@ -62,9 +62,7 @@ def effective(selector: str, info: DeviceInfo) -> dict[str, str]:
     if selector == "cpu":
         return {p.value: Precision.HIGH.value for p in Precision}
     low = Precision.LOW if info.supports_fp16 else Precision.NORMAL
-    return {
-        p.value: low.value if p is Precision.LOW else p.value for p in Precision
-    }
+    return {p.value: low.value if p is Precision.LOW else p.value for p in Precision}
 
 
 def _entry(selector: str, info: DeviceInfo) -> dict[str, Any]:

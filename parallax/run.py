@@ -116,8 +116,7 @@ def _facts(
         "inputs": {k: f"{a.dtype.name}{list(a.shape)}" for k, a in feeds.items()},
         "outputs": [summary(name, array) for name, array in outputs.items()],
         "fallbacks": [
-            {"node": p.node.title, "backend": p.backend, "reason": p.reason}
-            for p in info.fallbacks
+            {"node": p.node.title, "backend": p.backend, "reason": p.reason} for p in info.fallbacks
         ],
         "explanations": explanations,
         "written": args.outputs,
@@ -151,8 +150,8 @@ def summary(name: str, array: np.ndarray) -> dict[str, Any]:
 def _print(data: dict[str, Any]) -> None:
     out = console()
     wanted, got = data["precision"]["requested"], data["precision"]["effective"]
-    precision = got if got == wanted else f"{got} (asked for {wanted})"
-    out.print(f"[bold]{escape(data['model'])}[/] on {escape(data['device'])}, precision {precision}")
+    precision = f"precision {got}" + ("" if got == wanted else f" (asked for {wanted})")
+    out.print(f"[bold]{escape(data['model'])}[/] on {escape(data['device'])}, {precision}")
     inputs = ", ".join(f"{n} {t}" for n, t in data["inputs"].items())
     origin = "given" if data["seed"] is None else f"random, seed {data['seed']}"
     out.print(f"inputs ({origin}): {escape(inputs)}")

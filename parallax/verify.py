@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from conformance.devices import Target, config_of, precision_of, target_of
+from conformance.devices import config_of, precision_of, target_of
 from conformance.inputs import Shapes, random_inputs
 from conformance.nodes import Progress as Tell
 from conformance.report import (
@@ -43,6 +43,9 @@ from perf.latency import Latency, measure
 
 LATENCY_BUDGET_NS = 1_000_000_000
 """Timed runs of one precision stop at about this much, and lie between 3 and 30."""
+
+HEAVY_NBYTES = 100_000_000
+"""After a model file of this size the runtime is renewed, which frees the packed weights."""
 
 EPILOG = """\
 Each node runs on the device and is judged on the device's own inputs: err/sigma compares its worst
@@ -94,7 +97,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--precision", default=names, help=f"comma-separated ({names})")
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs (0)")
     add_shape(parser)
-    parser.add_argument("--all", action="store_true", help="a line for every node, not the worst 10")
+    parser.add_argument("--all", action="store_true", help="a line for every node (10)")
     parser.add_argument("--json", metavar="FILE", help="write everything as JSON; - for stdout")
     parser.add_argument("--no-latency", action="store_true", help="leave out the latency lines")
     parser.set_defaults(func=run)
@@ -107,22 +110,26 @@ def run(args: argparse.Namespace) -> int:
     shapes = parse_shapes(args.shape)
     precisions = list(dict.fromkeys(precision_of(name) for name in args.precision.split(",")))
     files = model_files(args.models)
-    with Runtime() as runtime:
-        device = _selector(target_of(args.device, runtime))
     out = Console(stderr=True, quiet=True) if args.json == "-" else console()
     done: list[Verified] = []
     errors: dict[str, str] = {}
-    for path in files:
-        try:
-            verified = _verify(path, device, precisions, shapes, args)
-        except ParallaxError as error:
-            if len(files) == 1:
-                raise
-            errors[str(path)] = str(error)
-            print(f"parallax: {path}: {error}", file=sys.stderr)
-            continue
-        done.append(verified)
-        _print(verified, out, show_all=args.all)
+    with ExitStack() as stack:
+        runtime = stack.enter_context(Runtime())
+        device = target_of(args.device, runtime)[1] or "cpu"
+        for path in files:
+            try:
+                verified = _verify(path, device, precisions, shapes, runtime, args)
+            except ParallaxError as error:
+                if len(files) == 1:
+                    raise
+                errors[str(path)] = str(error)
+                print(f"parallax: {path}: {error}", file=sys.stderr)
+                continue
+            done.append(verified)
+            _print(verified, out, show_all=args.all)
+            if path.stat().st_size > HEAVY_NBYTES:
+                stack.close()
+                runtime = stack.enter_context(Runtime())
     code = exit_code([v.report for v in done], errors)
     if args.json:
         models = [v.to_json() for v in done]
@@ -130,10 +137,6 @@ def run(args: argparse.Namespace) -> int:
     if len(files) > 1:
         _conclude(done, errors, out)
     return code
-
-
-def _selector(target: Target) -> str:
-    return target[1] or "cpu"
 
 
 def exit_code(reports: Sequence[VerifyReport], errors: dict[str, str]) -> int:
@@ -148,12 +151,13 @@ def _verify(
     device: str,
     precisions: Sequence[Precision],
     shapes: Shapes,
+    runtime: Runtime,
     args: argparse.Namespace,
 ) -> Verified:
-    """One model on a runtime of its own, so that its weights are freed before the next."""
     interpreter = Interpreter.from_file(path)
-    mine = _shapes_of(interpreter, shapes, several=len(args.models) > 1 or not path.samefile(args.models[0]))
-    with Runtime() as runtime, _progress(path.name) as tell:
+    several = len(args.models) > 1 or Path(args.models[0]).is_dir()
+    mine = _shapes_of(interpreter, shapes, several=several)
+    with _progress(path.name) as tell:
         report = verify(
             interpreter,
             device=device,

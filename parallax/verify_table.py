@@ -37,7 +37,7 @@ def print_report(report: VerifyReport, out: Console, *, show_all: bool = False) 
     out.print(f"inputs: {escape(shapes)}, random, seed {report.seed}")
     if report.chosen_shapes:
         names = ", ".join(report.chosen_shapes)
-        out.print(f"free dimensions were chosen for {escape(names)}; --shape sets them", style="dim")
+        out.print(f"free dimensions chosen for {escape(names)}; --shape sets them", style="dim")
     for precision in report.precisions:
         _print_precision(precision, out, show_all)
 
@@ -135,9 +135,7 @@ def _print_failure(failure: Failure, count: int, out: Console) -> None:
 def _values(excerpt: Excerpt) -> str:
     """The values, with brackets around the one at the index."""
     here = (excerpt.index[-1] if excerpt.index else 0) - excerpt.start
-    return " ".join(
-        f"[{v:.6g}]" if k == here else f"{v:.6g}" for k, v in enumerate(excerpt.values)
-    )
+    return " ".join(f"[{v:.6g}]" if k == here else f"{v:.6g}" for k, v in enumerate(excerpt.values))
 
 
 # ---------------------------------------------------------------------- remarks
@@ -154,13 +152,13 @@ def _print_remarks(report: PrecisionReport, out: Console) -> None:
         out.print(table)
     outputs = sum(o.overflows for o in report.outputs), sum(o.nans for o in report.outputs)
     out.print(
-        f" overflows {report.overflows}, NaN {report.nans}, undecided {report.undecided} elements of "
-        f"all tensors; of outputs {outputs[0]} and {outputs[1]} where the CPU is finite"
+        f" elements of all tensors: {report.overflows} overflows, {report.nans} NaN, "
+        f"{report.undecided} undecided; outputs beyond the CPU's: {outputs[0]} inf, {outputs[1]} NaN"
     )
     for constant in report.saturated[:LISTED]:
         out.print(
-            f" constant {escape(repr(constant.name))}: {constant.elements} elements saturate at the "
-            "largest half"
+            f" constant {escape(repr(constant.name))}: {constant.elements} elements saturate "
+            "at the largest half"
         )
     _print_fallbacks(report, out)
     notes = [c for c in report.checks if c.note and c.verdict is Verdict.PASS]

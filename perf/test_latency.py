@@ -217,7 +217,7 @@ def _fastest_ns(subject: Subject) -> int:
 
 
 def _planted(plant: Subject, subject: Subject) -> tuple[int, int, int]:
-    """Fastest runs in ns: the subject alone, the planted work alone, the subject after the plant."""
+    """Fastest runs in ns: the subject alone, the planted work alone, the subject after it."""
     alone, planted = _fastest_ns(subject), _fastest_ns(plant)
     together = []
     for _ in range(11):

@@ -14,7 +14,7 @@ SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 _shared = {"deadline": None, "suppress_health_check": HEAVY, "report_multiple_bugs": False}
 
 settings.register_profile(
-    "ci", derandomize=True, database=None, max_examples=12, phases=SHRINKING, **_shared
+    "ci", derandomize=True, database=None, max_examples=20, phases=SHRINKING, **_shared
 )
 settings.register_profile("dev", max_examples=25, **_shared)
 settings.register_profile(

@@ -7,6 +7,7 @@ already rounded to storage); the tolerance is its derived `error_model`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,20 +133,32 @@ def run_case(backend: Backend, case: Case) -> Outcome | None:
             [memory.slots[v] for v in outputs],
         )
         _run_twice(backend, memory, command, list(inputs), outputs, node.title)
-        held = {v: backend.read(memory.slots[v]) for v in inputs}
-        for value, array in inputs.items():
-            _check_upload(backend, node, value, _array(array), held[value])
+        held = {
+            i: backend.read(memory.slots[v]) for i, v in enumerate(node.inputs) if v in inputs
+        }
+        for i, array in held.items():
+            _check_upload(backend, node, i, _array(case.call.inputs[i]), array)
         results = tuple(backend.read(memory.slots[v]) for v in outputs)
-    stored = tuple(
-        None if v is None else held.get(v, backend.stored(_array(case.call.inputs[i])))
-        for i, v in enumerate(node.inputs)
-    )
     RUNS[_name(backend)] += 1
-    return Outcome(node, stored, results)
+    return Outcome(node, _as_used(backend, case, held), results)
+
+
+def _as_used(
+    backend: Backend, case: Case, held: Mapping[int, np.ndarray]
+) -> tuple[np.ndarray | None, ...]:
+    """Inputs as the kernel sees them: read back, packed ones rounded to storage.
+
+    Inputs that must be known before a run are read by the host and not rounded.
+    """
+    known = OPERATORS[case.op_type].constant_inputs
+    return tuple(
+        x if x is None or i in known else held[i] if i in held else backend.stored(x)
+        for i, x in enumerate(case.call.inputs)
+    )
 
 
 def _check_upload(
-    backend: Backend, node: Node, value: Value, given: np.ndarray, held: np.ndarray
+    backend: Backend, node: Node, index: int, given: np.ndarray, held: np.ndarray
 ) -> None:
     """What the device holds is the input rounded to nearest, half saturated; NaN stays NaN."""
     storage = backend.storage(given.dtype)
@@ -156,7 +169,7 @@ def _check_upload(
         limited = np.where(finite, np.clip(given, -limit, limit), given)
         expected = limited.astype(storage).astype(given.dtype)
     if not np.array_equal(held, expected, equal_nan=given.dtype.kind == "f"):
-        raise Violation(f"{node.title}: input {value.name!r} is not stored as it was written")
+        raise Violation(f"{node.title}: input {index} is not stored as it was written")
 
 
 def _array(x: np.ndarray | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The command line: bad input is one clear message and exit code 2, a wrong kernel is exit code 1."""
+"""The command line: bad input gives one clear message and exit code 2, a wrong kernel 1."""
 
 from __future__ import annotations
 

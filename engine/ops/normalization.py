@@ -50,7 +50,7 @@ def epsilon_of(attributes: Attributes) -> float:
 
 # ------------------------------------------------------------------------- rows
 def normalized(rows: Rows, epsilon: float) -> tuple[Array, Array, Array]:
-    """(y, mean, 1 / sqrt(variance + epsilon)) in float64; the mean in two steps for doubles' sake."""
+    """(y, mean, 1 / sqrt(variance + epsilon)) in float64; the mean in two steps."""
     x, scale, bias = rows
     with np.errstate(all="ignore"):
         mean = np.mean(x, axis=1, keepdims=True)
@@ -333,7 +333,7 @@ def _batch(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
 
 
 def _batch_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
-    """t = (x - m) s r, y = t + b: difference, v + eps (half of 2 roundings), rsqrt, two products."""
+    """t = (x - m) s r, y = t + b: difference, v + eps (2 halved), rsqrt, two products."""
     product, bias = _batch_parts(inputs, attributes)
     y, units = product + bias, accumulated(units)
     worst = finite(product) * (4 + 2 * units.ulps("rsqrt")) + finite(y)
@@ -373,7 +373,9 @@ BATCH = OpSpec(
     rejects=(
         Reject(
             "mean of another length",
-            lambda: Call((np.zeros((1, 2, 2), "f4"), *[np.ones(2, "f4")] * 2, *[np.ones(3, "f4")] * 2)),
+            lambda: Call(
+                (np.zeros((1, 2, 2), "f4"), *[np.ones(2, "f4")] * 2, *[np.ones(3, "f4")] * 2)
+            ),
             "mean is float32[3]",
         ),
     ),

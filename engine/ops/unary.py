@@ -1,7 +1,7 @@
 """Elementwise functions of one tensor: y_i = f(x_i), ONNX's activations among them.
 
 Sources: https://onnx.ai/onnx/operators/ for the formulas; error rows from `numerics.ULPS`. Each
-magnitude is the first-order error in units of u_c: |df/dq| |q| summed over the rounded quantities q.
+magnitude is the first-order error in units of u_c: |df/dq| |q| over the rounded quantities q.
 """
 
 from __future__ import annotations
@@ -266,17 +266,24 @@ def _celu_magnitude(x: Array, y: Array, units: Units, alpha: float) -> Array:
 
 
 def _mish_magnitude(x: Array, y: Array, units: Units) -> Array:
-    """x tanh(s), s = Softplus: |x| (1 - tanh^2 s) times s's error, tanh's row, the product."""
+    """x tanh(s), s = Softplus: |x| (1 - tanh^2 s) times s's error, tanh's row, the product.
+
+    Where s is subnormal, the rows of exp, log1p and tanh are multiples of the smallest number.
+    """
     s = _softplus(x)
-    inner = (1 - np.tanh(s) ** 2) * _softplus_magnitude(x, s, units)
+    rows = sum(2 * units.ulps(f) for f in ("exp", "log1p", "tanh"))
+    smallest = rows * units.without_storage().floor / units.u_compute
+    inner = (1 - np.tanh(s) ** 2) * _softplus_magnitude(x, s, units) + smallest
     return abs(x) * inner + (2 * units.ulps("tanh") + 1) * abs(y)
 
 
 def _swish_magnitude(x: Array, y: Array, units: Units, alpha: float) -> Array:
     """x / (1 + e), e = exp(-alpha x): argument 2|alpha x| (alpha rounded), exp's row, both through
-    e / (1 + e); the sum; division's row."""
+    e / (1 + e); the sum; division's row. Where e overflows, the result is 0."""
+    overflows = -alpha * x > math.log(units.without_storage().largest) * (1 - 4 * units.u_compute)
     share = _sigmoid(-alpha * x)
     inner = share * (2 * abs(alpha * x) + 2 * units.ulps("exp")) + 1 + 2 * units.ulps("divide")
+    inner = np.where(overflows, 1 / units.u_compute, inner)
     return abs(y) * np.where(np.isfinite(inner), inner, 0.0)
 
 

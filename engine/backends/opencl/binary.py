@@ -49,7 +49,7 @@ class Walk:
         return max(1, CHUNK // max(self.inner, 1))
 
     def arguments(self) -> list[Any]:
-        """rank, shape, strides of each operand, steps of each operand, rows, inner, block, chunk."""
+        """rank, shape, strides and steps of each operand, rows, inner, block, chunk."""
         outer = [strides.dims(s[:-1]) for s in self.operands]
         steps = [np.int64(s[-1]) for s in self.operands]
         numbers = map(np.int64, (self.rows, self.inner, self.block, self.chunk))

@@ -1,0 +1,46 @@
+"""Team: the threads of a CPU backend, waiting without spinning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+
+class Team:
+    """Splits ranges among `size` threads, the caller's own included.
+
+    BLAS is kept to one thread per call: its own threads wait by spinning, which costs many times
+    the work itself as soon as another process wants a core.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._pool = ThreadPoolExecutor(size - 1, "parallax-cpu") if size > 1 else None
+
+    def split(self, count: int, work: Callable[[int, int], None], least: int = 1) -> None:
+        """Run work(start, stop) over [0, count) in even parts of at least `least`; wait for all."""
+        parts = min(self.size, max(count // max(least, 1), 1))
+        if self._pool is None or parts == 1:
+            work(0, count)
+            return
+        borders = [count * i // parts for i in range(parts + 1)]
+        others = [
+            self._pool.submit(_quietly, work, start, stop)
+            for start, stop in zip(borders[1:-1], borders[2:], strict=True)
+        ]
+        work(borders[0], borders[1])
+        for other in others:
+            other.result()
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+def _quietly(work: Callable[[int, int], None], start: int, stop: int) -> None:
+    """NumPy's error state belongs to a thread: infinities and NaN are results here too."""
+    with np.errstate(all="ignore"):
+        work(start, stop)
