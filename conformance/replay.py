@@ -14,6 +14,7 @@ from engine.ops.compose import error_of, reference_of
 
 Array = np.ndarray
 Arrays = Sequence[Array | None]
+SUMS_OF_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def jittered(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -27,28 +28,13 @@ def jittered(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(array * factors, array.dtype)
 
 
-def contracted_axes(node: Node) -> tuple[int, int] | None:
-    """The axes of inputs 0 and 1 that a sum of products runs over, where it is one pair."""
-    attributes = node.attributes
-    if node.op_type in ("Conv", "ConvTranspose") and int(attributes.get("group", 1)) == 1:
-        return (1, 1) if node.op_type == "Conv" else (1, 0)
-    if node.op_type == "Gemm":
-        return 0 if attributes.get("transA") else 1, 1 if attributes.get("transB") else 0
-    if node.op_type == "MatMul":
-        second = node.inputs[1]
-        assert second is not None
-        return -1, -2 if len(second.known_type.shape) > 1 else -1
-    return None
-
-
 def other_operands(node: Node, arrays: Arrays, rng: np.random.Generator) -> list[Array | None]:
-    """The operands jittered, and the products of a sum in a random order."""
+    """The operands jittered; the second factor of a sum of products with random signs besides."""
     operands = [None if a is None else jittered(a, rng) for a in arrays]
-    axes = contracted_axes(node)
-    first, second = (*operands, None)[:2]
-    if axes is not None and first is not None and second is not None:
-        order = rng.permutation(first.shape[axes[0]])
-        operands[0], operands[1] = first.take(order, axes[0]), second.take(order, axes[1])
+    second = operands[1] if node.op_type in SUMS_OF_PRODUCTS else None
+    if second is not None and second.dtype in FLOATS:
+        signs = rng.choice(np.array([-1, 1], second.dtype), second.shape)
+        operands[1] = np.asarray(second * signs, second.dtype)
     return operands
 
 

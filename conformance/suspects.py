@@ -8,11 +8,13 @@ one. Simulated float32 sums in sequence of n = 192 to 3072 products: 5e-6 to 1e-
 **Order and repetition are replayed.** Sigma also assumes that the rounding errors of a sum are
 independent and its order random. They are not where a model repeats values (adding the same term
 again rounds the same way again, so an honest sum of n equal terms is off by about sqrt(n)/2 sigma)
-or sorts them (large positive products first, large negative last). Other inputs of the *model*
-cannot tell, because its weights stay. So the node is run again alone, on its own inputs with every
+or sorts them (PP-OCR's detector has kernels whose first taps are negative and last positive: the
+partial sums are 4 times what a random order gives). Other inputs of the *model* cannot tell,
+because its weights stay. So the node is run again alone, on its own inputs with every
 floating-point element of every operand, weights included, scaled by a factor in [0.5, 1.5), and
-with the channels (rows, columns) that it sums over in a random order: shapes, layouts, signs and
-magnitudes stay. A wrong kernel is wrong there too.
+with random signs for the weights of a sum of products, which makes its order random: shapes,
+layouts and magnitudes stay. A wrong kernel is wrong there too, unless its error is less than about
+60 sigma and comes from the very signs; the worst-case bound holds for that one.
 
 A node fails when too many elements are beyond 6 sigma in its own run and in each of REPLAYS
 replays, or when a replay exceeds the bound, which proves it wrong. The first replay without either

@@ -153,7 +153,7 @@ def _print_remarks(report: PrecisionReport, out: Console) -> None:
     outputs = sum(o.overflows for o in report.outputs), sum(o.nans for o in report.outputs)
     out.print(
         f" elements of all tensors: {report.overflows} overflows, {report.nans} NaN, "
-        f"{report.undecided} undecided; outputs beyond the CPU's: {outputs[0]} inf, {outputs[1]} NaN"
+        f"{report.undecided} undecided; outputs beyond the CPU: {outputs[0]} inf, {outputs[1]} NaN"
     )
     for constant in report.saturated[:LISTED]:
         out.print(

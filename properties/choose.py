@@ -84,9 +84,7 @@ def build_tensor(
     return _as_dtype(np.clip(values, low, high), np.dtype(dtype), low, high)
 
 
-def build_exact(
-    seed: int, shape: Sequence[int], dtype: np.dtype, low: float, high: float
-) -> Array:
+def build_exact(seed: int, shape: Sequence[int], dtype: np.dtype, low: float, high: float) -> Array:
     """Whole numbers within -2..2, within -1..1 where [low, high] is (weights); sums stay exact."""
     rng = np.random.default_rng(seed)
     first, last = max(int(np.ceil(low)), -2), min(int(np.floor(high)), 2)
@@ -151,7 +149,6 @@ class TapedChoose:
         if self.exact:
             return build_exact(self._seed(), shape, dtype, low, high)
         return build_tensor(self._seed(), tag, shape, dtype, low, high)
-
 
     def _tag(self) -> int:
         return self.integer(0, len(DISTRIBUTIONS) - 1)

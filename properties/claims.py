@@ -1,4 +1,4 @@
-"""Claims about one operator that need no tolerance, or two runs: exactness, laws, refusals, halves."""
+"""Claims about one operator beside its error model: exactness, laws, refusals, every half."""
 
 from __future__ import annotations
 
@@ -123,4 +123,3 @@ def check_every_half(backend: Backend, op_type: str, dtype: np.dtype) -> bool:
     """A function of one tensor is right for every half; False where the backend refuses it."""
     with np.errstate(invalid="ignore"):  # widening a signalling NaN
         return check_case(backend, Case(op_type, Call((every_half(dtype),), note="every half")))
-

@@ -177,7 +177,9 @@ def several(*plants: Callable[[], AbstractContextManager[Any]]) -> Callable[[], 
     return plant
 
 
-def spec(op_type: str, **changes: Callable[[Any], Any]) -> Callable[[], AbstractContextManager[Any]]:
+def spec(
+    op_type: str, **changes: Callable[[Any], Any]
+) -> Callable[[], AbstractContextManager[Any]]:
     """Replace fields of an operator's spec by functions of what they were."""
 
     def changed(old: OpSpec) -> OpSpec:

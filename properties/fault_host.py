@@ -91,9 +91,11 @@ HOST_FAULTS: tuple[Fault, ...] = (
         _later(
             "strides",
             "broadcast",
-            lambda old: lambda shape, strides, to: tuple(
-                0 if axis == 0 and len(to) > 2 else s
-                for axis, s in enumerate(old(shape, strides, to))
+            lambda old: (
+                lambda shape, strides, to: tuple(
+                    0 if axis == 0 and len(to) > 2 else s
+                    for axis, s in enumerate(old(shape, strides, to))
+                )
             ),
         ),
         operators("Add", "Mul"),
@@ -104,7 +106,9 @@ HOST_FAULTS: tuple[Fault, ...] = (
         _later(
             "strides",
             "in_memory_order",
-            lambda old: lambda shape, leading, operands: (tuple(shape), [tuple(o) for o in operands]),
+            lambda old: (
+                lambda shape, leading, operands: (tuple(shape), [tuple(o) for o in operands])
+            ),
         ),
         in_order(graphs("nodes", "exact", count=60), operators("Add")),
     ),
@@ -160,9 +164,9 @@ def _ignores_aliases(old: Any) -> Any:
 
 def _last_own_use(graph: Any, lifetime: Any) -> int:
     if lifetime.last == len(graph.nodes):
-        return lifetime.last
+        return int(lifetime.last)
     readers = [i for i, n in enumerate(graph.nodes) if lifetime.value in n.inputs]
-    return max([lifetime.first, *readers])
+    return max([int(lifetime.first), *readers])
 
 
 def _unchecked(*plants: Any) -> Any:
@@ -226,9 +230,7 @@ PASS_FAULTS: tuple[Fault, ...] = (
         attribute(
             fold_bias,
             "linear_of",
-            lambda old: lambda node: (
-                None if old(node) is None else replace(old(node), bias=None)
-            ),
+            lambda old: lambda node: None if old(node) is None else replace(old(node), bias=None),
         ),
         passes(),
     ),
@@ -238,9 +240,11 @@ PASS_FAULTS: tuple[Fault, ...] = (
         attribute(
             fuse_epilogue,
             "_is_residual",
-            lambda old: lambda node, value: (
-                node.op_type in ("Add", "Sub")
-                and (old(node, value) if node.op_type == "Add" else True)
+            lambda old: (
+                lambda node, value: (
+                    node.op_type in ("Add", "Sub")
+                    and (old(node, value) if node.op_type == "Add" else True)
+                )
             ),
         ),
         passes(),

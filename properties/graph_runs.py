@@ -39,9 +39,7 @@ class Run:
         backends = {target.backend.name: target.backend, "cpu": cpu}
         self.graph = graph.copy()
         self.target = target
-        self.execution = Execution(
-            self.graph, backends, keep=keep or (), guard_nbytes=GUARD_NBYTES
-        )
+        self.execution = Execution(self.graph, backends, keep=keep or (), guard_nbytes=GUARD_NBYTES)
         for placement in self.execution.placements:
             if placement.reason:
                 REFUSALS[placement.node.op_type, target.id, placement.reason] += 1

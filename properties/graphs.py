@@ -236,10 +236,11 @@ class _Decoder:
         if not self.program.exact:
             return ()
         arrays = [
-            None if x is None else x if isinstance(x, np.ndarray) else self.known[x]
-            for x in inputs
+            None if x is None else x if isinstance(x, np.ndarray) else self.known[x] for x in inputs
         ]
-        arrays = [a.astype(np.float64) if a is not None and a.dtype.kind == "f" else a for a in arrays]
+        arrays = [
+            a.astype(np.float64) if a is not None and a.dtype.kind == "f" else a for a in arrays
+        ]
         sizes = [np.abs(a) if a is not None and a.dtype.kind == "f" else a for a in arrays]
         results = spec.reference(arrays, growth.attributes)
         for result in (*results, *spec.reference(sizes, growth.attributes)):

@@ -27,7 +27,7 @@ SLOPE = 1.5
 
 
 class _Template:
-    """core [+ bias] [-> BatchNormalization] [-> Add/Sub of a constant or tensor] [-> activation]."""
+    """core [-> BatchNormalization] [-> Add or Sub, constant or tensor] [-> activation]."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)

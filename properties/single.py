@@ -53,7 +53,9 @@ class Case:
             "-" if x is None else f"{type_of(x)}{' const' * (i in self.constants)}{_small(x)}"
             for i, x in enumerate(self.call.inputs)
         ]
-        return f"{self.op_type}({', '.join(shown)}, {dict(self.call.attributes)}, {list(self.tape)})"
+        return (
+            f"{self.op_type}({', '.join(shown)}, {dict(self.call.attributes)}, {list(self.tape)})"
+        )
 
 
 def _small(x: np.ndarray) -> str:
@@ -133,9 +135,7 @@ def run_case(backend: Backend, case: Case) -> Outcome | None:
             [memory.slots[v] for v in outputs],
         )
         _run_twice(backend, memory, command, list(inputs), outputs, node.title)
-        held = {
-            i: backend.read(memory.slots[v]) for i, v in enumerate(node.inputs) if v in inputs
-        }
+        held = {i: backend.read(memory.slots[v]) for i, v in enumerate(node.inputs) if v in inputs}
         for i, array in held.items():
             _check_upload(backend, node, i, _array(case.call.inputs[i]), array)
         results = tuple(backend.read(memory.slots[v]) for v in outputs)

@@ -15,7 +15,6 @@ from properties.devices import backends
 from properties.single import Case, check_case, draw_case
 
 
-
 def accepts(spec: OpSpec, x: np.ndarray) -> bool:
     try:
         return bool(spec.infer_types(Call((x,)).operands(frozenset()), {}))

@@ -67,7 +67,9 @@ def test_refusals_are_about_operators_with_kernels():
 def test_every_kernel_file_is_used():
     code = "\n".join(p.read_text() for p in OPENCL.glob("*.py"))
     text = "\n".join(p.read_text() for p in (OPENCL / "kernels").glob("*.cl"))
-    loaded = set(re.findall(r'program\(\s*f?"(\w+)"', code)) | set(re.findall(r'source\("(\w+)"', code))
+    loaded = set(re.findall(r'program\(\s*f?"(\w+)"', code)) | set(
+        re.findall(r'source\("(\w+)"', code)
+    )
     included = set(re.findall(r'#include "(\w+)\.cl"', text))
     files = {p.stem for p in (OPENCL / "kernels").glob("*.cl")}
     assert files - loaded - included == set()

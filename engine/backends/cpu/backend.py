@@ -12,6 +12,7 @@ import psutil
 from threadpoolctl import ThreadpoolController
 
 from engine.backends.cpu import FAMILIES
+from engine.backends.cpu.team import Team
 from engine.backends.protocol import BoundKernel, DeviceInfo, Kernel, Slot
 from engine.config import Precision
 from engine.errors import ConfigError, DeviceMemoryError, InputError
@@ -66,8 +67,9 @@ class CpuBackend:
         if num_threads is not None and num_threads < 1:
             raise ConfigError(f"num_threads={num_threads}: expected at least 1")
         self.num_threads = num_threads or cores
+        self.team = Team(self.num_threads)
         self._blas = ThreadpoolController()
-        self._limits = self._blas.limit(limits=self.num_threads, user_api="blas")
+        self._limits = self._blas.limit(limits=1, user_api="blas")
         self._kernels = {op: make for family in FAMILIES for op, make in family.KERNELS.items()}
         self.info = DeviceInfo(
             name=platform.processor() or platform.machine(),
@@ -140,5 +142,6 @@ class CpuBackend:
         """Nothing is ever pending."""
 
     def close(self) -> None:
-        """Restore the BLAS thread limits."""
+        """End the threads and restore the BLAS thread limits."""
+        self.team.close()
         self._limits.restore_original_limits()

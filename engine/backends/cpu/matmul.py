@@ -15,6 +15,30 @@ from engine.ops.matmul import gemm_factors
 
 if TYPE_CHECKING:
     from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.team import Team
+
+PART_FLOPS = 2_000_000
+"""Work that is worth a second thread."""
+
+
+def multiply(team: Team, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """numpy.matmul into `out`, shared out over the longest axis of the result."""
+    if min(a.ndim, b.ndim) < 2 or not out.size or not a.size:
+        np.matmul(a, b, out=out)
+        return
+    if b.ndim == 2 and a.flags.c_contiguous and out.flags.c_contiguous:
+        a, out = a.reshape(-1, a.shape[-1]), out.reshape(-1, out.shape[-1])
+    a = np.broadcast_to(a, (*out.shape[:-2], *a.shape[-2:]))
+    b = np.broadcast_to(b, (*out.shape[:-2], *b.shape[-2:]))
+    axis = int(np.argmax(out.shape))
+    left, right = axis != out.ndim - 1, axis != out.ndim - 2
+
+    def part(start: int, stop: int) -> None:
+        index = (*(slice(None),) * axis, slice(start, stop))
+        np.matmul(a[index] if left else a, b[index] if right else b, out=out[index])
+
+    flops = 2 * out.size * a.shape[-1] // out.shape[axis]
+    team.split(out.shape[axis], part, PART_FLOPS // max(flops, 1) + 1)
 
 
 def _make(backend: CpuBackend, node: Node) -> Function:
@@ -35,7 +59,7 @@ def _make(backend: CpuBackend, node: Node) -> Function:
             for x, turn in zip(inputs[:2], turned, strict=True)
             if x is not None
         )
-        np.matmul(a, b, out=out)
+        multiply(backend.team, a, b, out)
         if alpha != 1:
             np.multiply(out, alpha, out=out, casting="unsafe")
         c = None if addend is None else inputs[addend]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,11 +27,9 @@ class Team:
             work(0, count)
             return
         borders = [count * i // parts for i in range(parts + 1)]
-        others = [
-            self._pool.submit(_quietly, work, start, stop)
-            for start, stop in zip(borders[1:-1], borders[2:], strict=True)
-        ]
-        work(borders[0], borders[1])
+        (first, *rest) = pairwise(borders)
+        others = [self._pool.submit(_quietly, work, start, stop) for start, stop in rest]
+        work(*first)
         for other in others:
             other.result()
 
