@@ -10,14 +10,23 @@ import numpy as np
 from conformance.judge import float64_inputs
 from engine.errors import InputError
 from engine.ir.graph import Graph, Value
-from engine.ops.compose import reference_of
+from engine.ir.types import FLOAT
+from engine.ops.compose import error_of, reference_of
+from engine.ops.numerics import Error, Units
+
+FLOAT_UNITS = Units(FLOAT, FLOAT)
 
 
-def float64_run(graph: Graph, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def float64_run(
+    graph: Graph, feeds: Mapping[str, np.ndarray], noise: np.random.Generator | None = None
+) -> dict[str, np.ndarray]:
     """Outputs by name; floating-point ones stay float64.
 
     Args:
         graph: bound to the shapes of `feeds` (that of a session's execution, for example).
+
+        noise: adds to every element of every node's output a normal error of its own float32
+            sigma, so that the outputs show what honest rounding may become at the end.
 
     Raises:
         InputError: an input is missing.
@@ -32,6 +41,9 @@ def float64_run(graph: Graph, feeds: Mapping[str, np.ndarray]) -> dict[str, np.n
         arrays = [None if v is None else _value(v, values) for v in node.inputs]
         with np.errstate(all="ignore"):
             results = reference_of(node, arrays)
+            if noise is not None:
+                errors = error_of(node, arrays, FLOAT_UNITS)
+                results = tuple(_noisy(y, e, noise) for y, e in zip(results, errors, strict=False))
         # optional outputs that the model leaves out have references all the same
         values.update(zip(node.outputs, map(np.asarray, results), strict=False))
         for value in filter(None, node.inputs):
@@ -39,6 +51,13 @@ def float64_run(graph: Graph, feeds: Mapping[str, np.ndarray]) -> dict[str, np.n
             if not readers[value] and value not in graph.outputs:
                 values.pop(value, None)
     return {v.name: _value(v, values) for v in graph.outputs}
+
+
+def _noisy(y: np.ndarray, error: Error, noise: np.random.Generator) -> np.ndarray:
+    if y.dtype != np.float64:
+        return y
+    sigma = np.where(np.isfinite(error.sigma), error.sigma, 0.0)
+    return np.asarray(y + sigma * noise.standard_normal(y.shape))
 
 
 def _value(value: Value, values: Mapping[Value, np.ndarray]) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Parallax's inference engine: the whole public API, and nothing else.
 
+A model, a session on a device, one inference::
+
     import engine
 
     model = engine.Interpreter.from_file("model.onnx")

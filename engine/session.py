@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -241,8 +241,8 @@ class Session:
         self.close()
 
 
-def _unknown(name: str, known: object) -> str:
-    names = [str(n) for n in known]  # type: ignore[attr-defined]
+def _unknown(name: str, known: Iterable[str]) -> str:
+    names = list(known)
     near = difflib.get_close_matches(name, names, 3)
     hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"there are {names[:20]}"
     return f"no tensor named {name!r}; {hint}"

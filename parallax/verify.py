@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from conformance.devices import config_of, precision_of, target_of
 from conformance.inputs import Shapes, random_inputs
-from conformance.nodes import Progress as Tell
 from conformance.report import (
     BAD_INPUT,
     NOTHING_VERIFIED,
@@ -38,6 +36,7 @@ from parallax.options import (
     parse_shapes,
     write_json,
 )
+from parallax.progress import progress
 from parallax.verify_table import print_latency, print_report
 from perf.latency import Latency, measure
 
@@ -157,7 +156,7 @@ def _verify(
     interpreter = Interpreter.from_file(path)
     several = len(args.models) > 1 or Path(args.models[0]).is_dir()
     mine = _shapes_of(interpreter, shapes, several=several)
-    with _progress(path.name) as tell:
+    with progress(path.name) as tell:
         report = verify(
             interpreter,
             device=device,
@@ -201,29 +200,6 @@ def _latency(
         once = measure(session, runs=1, feeds=feeds, warmup=1, profiled_runs=0).synced.p50_ns
         runs = max(3, min(30, LATENCY_BUDGET_NS // max(once, 1)))
         return measure(session, runs=runs, warmup=1, profiled_runs=3)
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Tell]:
-    """A bar on standard error where that is a terminal."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
-    with bar:
-        task = bar.add_task(name, total=1)
-
-        def tell(stage: str, done: int, total: int) -> None:
-            short = stage if len(stage) <= 48 else f"{stage[:47]}…"
-            text = f"{name} {short}".replace("[", r"\[")
-            bar.update(task, description=text, completed=done, total=total)
-
-        yield tell
 
 
 def _print(verified: Verified, out: Console, *, show_all: bool) -> None:

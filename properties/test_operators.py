@@ -101,3 +101,35 @@ def test_invalid_calls_are_refused(op_type, reject):
 def test_every_half_is_right(op_type, dtype, target):
     if not check_every_half(target.backend, op_type, dtype):
         pytest.skip(f"{target.id} refuses this call")
+
+
+ONCE_WRONG = {
+    "rank 0": ("Gelu", Call((np.array(0.5, "f4"),))),
+    "exp overflows inside": ("Sigmoid", Call((np.array([-91.8, -88.8], "f4"),))),
+    "squares overflow": ("LRN", Call((np.full((1, 3, 2), 1e25, "f4"),), {"size": 2})),
+    "sum beyond 2^53": (
+        "ReduceMean",
+        Call((np.full((5, 2), 2**54 + 3, "i8"), np.array([0])), {"keepdims": 1}),
+    ),
+    "float statistics of doubles": (
+        "LayerNormalization",
+        Call((np.full(4, 1000 / 3), np.ones(4)), {"epsilon": 1e-6}),
+    ),
+    "scales that half rounds": (
+        "Resize",
+        Call(
+            (np.array([[[1, -2, -4, -4]]], "f4"), None, np.array([1, 1, 0.6], "f4")),
+            {"mode": "linear"},
+        ),
+    ),
+}
+"""Calls on which a kernel, a reference or an error model was once wrong."""
+
+
+@on_every_backend
+@pytest.mark.parametrize(("op_type", "call"), ONCE_WRONG.values(), ids=ONCE_WRONG)
+def test_what_was_once_wrong_stays_right(op_type, call, target):
+    known = OPERATORS[op_type].constant_inputs
+    present = frozenset(i for i, x in enumerate(call.inputs) if x is not None)
+    if not check_case(target.backend, Case(op_type, call, known & present)):
+        pytest.skip(f"{target.id} refuses this call")

@@ -82,7 +82,8 @@ def test_a_randomised_architecture_has_no_constant_weight_and_rebuilds_the_same(
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
         if values.dtype == np.float32:
-            assert np.isfinite(values).all() and values.std() > 0, tensor.name
+            assert np.isfinite(values).all(), tensor.name
+            assert values.std() > 0, tensor.name
 
 
 @pytest.fixture
@@ -168,4 +169,5 @@ def test_fetch_into_an_impossible_cache_says_so_in_one_line_with_exit_code_2(
     done = run_fetch(occupied, {"PIP_NO_INDEX": "1"})
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
-    assert str(occupied) in done.stderr and "PARALLAX_CACHE" in done.stderr
+    assert str(occupied) in done.stderr
+    assert "PARALLAX_CACHE" in done.stderr

@@ -11,12 +11,12 @@ import numpy as np
 Dim: TypeAlias = int | str
 """A dimension: a known extent, or the name of one that `Graph.bind` fills in."""
 
-FLOAT16 = np.dtype(np.float16)
-FLOAT = np.dtype(np.float32)
-DOUBLE = np.dtype(np.float64)
-INT32 = np.dtype(np.int32)
-INT64 = np.dtype(np.int64)
-BOOL = np.dtype(np.bool_)
+FLOAT16: np.dtype = np.dtype(np.float16)
+FLOAT: np.dtype = np.dtype(np.float32)
+DOUBLE: np.dtype = np.dtype(np.float64)
+INT32: np.dtype = np.dtype(np.int32)
+INT64: np.dtype = np.dtype(np.int64)
+BOOL: np.dtype = np.dtype(np.bool_)
 FLOATS: frozenset[np.dtype] = frozenset({FLOAT16, FLOAT, DOUBLE})
 INTEGERS: frozenset[np.dtype] = frozenset(
     np.dtype(t)

@@ -14,7 +14,7 @@ from engine.errors import ShapeError
 from engine.ir.types import DOUBLE, FLOAT, FLOAT16, INT32, INT64, NUMERIC, TensorType
 from engine.ops.numerics import exact
 from engine.ops.reduce import normal_axis, reduced_shape
-from engine.ops.spec import Arrays, Attributes, Call, Choose, OpSpec, Operand, Reject
+from engine.ops.spec import Arrays, Attributes, Call, Choose, Operand, OpSpec, Reject
 
 Array = np.ndarray
 

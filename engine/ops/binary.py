@@ -7,9 +7,10 @@ open for them is fixed here: division truncates, and dividing by 0 gives 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -34,8 +35,8 @@ from engine.ops.spec import (
     Call,
     Choose,
     Growth,
-    OpSpec,
     Operand,
+    OpSpec,
     Reject,
 )
 
@@ -44,7 +45,8 @@ from engine.ops.spec import (
 def truncated_quotient(a: Array, b: Array) -> Array:
     """a / b; for integers truncated towards zero, and 0 where b is 0."""
     if a.dtype.kind == "f":
-        return np.divide(a, b)
+        quotient: Array = np.divide(a, b)
+        return quotient
     floor = np.floor_divide(a, b)
     inexact = floor * b != a
     return np.where(b == 0, 0, floor + (inexact & ((a < 0) != (b < 0)))).astype(a.dtype)
@@ -60,10 +62,12 @@ def integer_power(a: Array, b: Array) -> Array:
 
 def _pow(a: Array, b: Array) -> Array:
     if a.dtype.kind == "f":
-        return np.power(a, b.astype(np.float64))
-    if b.dtype.kind == "f":
-        return np.power(a.astype(np.float64), b).astype(a.dtype)
-    return integer_power(a, b)
+        y: Array = np.power(a, b.astype(np.float64))
+    elif b.dtype.kind == "f":
+        y = np.power(a.astype(np.float64), b).astype(a.dtype)
+    else:
+        y = integer_power(a, b)
+    return y
 
 
 def _mean(*values: Array) -> Array:
@@ -174,8 +178,8 @@ PRELU = replace(
         lambda x, slope: np.where(x < 0, x * slope, x),
         _prelu_error,
         slope=lambda values, _: (
-            np.maximum(1.0, finite(values[1])),  # type: ignore[arg-type]
-            np.maximum(0.0, -values[0]),  # type: ignore[operator]
+            np.maximum(1.0, finite(values[1])),
+            np.maximum(0.0, -values[0]),
         ),
     ),
     infer_types=_infer_prelu,
@@ -188,7 +192,8 @@ PRELU = replace(
 
 def _modulo(a: Array, b: Array, fmod: int) -> Array:
     if a.dtype.kind == "f":
-        return np.fmod(a, b)
+        exact_remainder: Array = np.fmod(a, b)
+        return exact_remainder
     remainder = np.where(b == 0, 0, a - truncated_quotient(a, b) * b).astype(a.dtype)
     if fmod:
         return remainder
@@ -236,7 +241,8 @@ MOD = OpSpec(
 
 def _mod_reference(inputs: Arrays, attributes: Attributes) -> Array:
     a, b = inputs
-    assert a is not None and b is not None
+    assert a is not None
+    assert b is not None
     with np.errstate(all="ignore"):
         return _modulo(a, b, int(attributes.get("fmod", 0)))
 
@@ -250,7 +256,8 @@ def _infer_where(inputs: Sequence[Operand | None], _: Attributes) -> tuple[Tenso
 
 
 def _where(inputs: Arrays, _: Attributes) -> tuple[Array, ...]:
-    return (np.where(*inputs),)  # type: ignore[call-overload]
+    condition, a, b = (np.asarray(x) for x in inputs)
+    return (np.where(condition, a, b),)
 
 
 def _where_example(choose: Choose) -> Call:
@@ -293,9 +300,13 @@ WHERE = OpSpec(
 
 
 _booleans = frozenset({BOOL})
-_comparison: dict = {"predicate": True, "grows": False}
-_logical: dict = {"predicate": True, "dtypes": _booleans, "commutes": True}
-_ones: Callable[[Arrays, Attributes], tuple[float, ...]] = lambda values, _: (1.0,) * len(values)  # noqa: E731
+_comparison: dict[str, Any] = {"predicate": True, "grows": False}
+_logical: dict[str, Any] = {"predicate": True, "dtypes": _booleans, "commutes": True}
+
+
+def _ones(values: Arrays, _: Attributes) -> tuple[float, ...]:
+    return (1.0,) * len(values)
+
 
 SPECS: tuple[OpSpec, ...] = (
     elementwise("Add", np.add, _one_rounding, slope=_ones, commutes=True, is_exact=True),
@@ -304,7 +315,7 @@ SPECS: tuple[OpSpec, ...] = (
         "Mul",
         np.multiply,
         _one_rounding,
-        slope=lambda values, _: (finite(values[1]), finite(values[0])),  # type: ignore[arg-type]
+        slope=lambda values, _: (finite(values[1]), finite(values[0])),
         commutes=True,
         is_exact=True,
     ),

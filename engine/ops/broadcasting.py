@@ -31,8 +31,8 @@ from engine.ops.spec import (
     Choose,
     Growth,
     Law,
-    OpSpec,
     Operand,
+    OpSpec,
     Reject,
 )
 
@@ -59,7 +59,8 @@ def present(op_type: str, inputs: Sequence[Operand | None]) -> list[TensorType]:
     return [x.type for x in inputs if x is not None]
 
 
-def same_dtype(op_type: str, types: Sequence[TensorType], dtypes: frozenset) -> np.dtype:
+def same_dtype(op_type: str, types: Sequence[TensorType], dtypes: frozenset[np.dtype]) -> np.dtype:
+    """The one dtype of all inputs; raises ShapeError unless it is one of `dtypes`."""
     names = sorted({t.dtype.name for t in types})
     if len(names) > 1:
         raise ShapeError(f"{op_type}: dtypes {' and '.join(names)} differ, expected one dtype")
@@ -111,7 +112,7 @@ def elementwise(
     error: ErrorOf = exactly,
     *,
     arity: tuple[int, int] = (2, 2),
-    dtypes: frozenset = NUMERIC,
+    dtypes: frozenset[np.dtype] = NUMERIC,
     predicate: bool = False,
     second: tuple[float, float] = (-4.0, 4.0),
     slope: Callable[[Arrays, Attributes], tuple[Array | float, ...]] | None = None,
@@ -154,7 +155,7 @@ def elementwise(
         return Call(tuple(tensors))
 
     def grow(choose: Choose, x: TensorType) -> Growth | None:
-        if x.dtype not in dtypes or predicate and x.dtype != BOOL or not grows:
+        if x.dtype not in dtypes or (predicate and x.dtype != BOOL) or not grows:
             return None
         if second == (-4.0, 4.0) and choose.integer(0, 1) == 0:
             return Growth((HERE, PEER))
@@ -180,7 +181,8 @@ def elementwise(
     )
 
 
-def edges_of(dtypes: frozenset) -> tuple[Callable[[], Call], ...]:
+def edges_of(dtypes: frozenset[np.dtype]) -> tuple[Callable[[], Call], ...]:
+    """Every pair of hard numbers (or of booleans), empty tensors, scalars, large integers."""
     hard = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -3.0, 6e4])
     if FLOAT not in dtypes:
         table = np.array([False, True])
@@ -196,7 +198,8 @@ def edges_of(dtypes: frozenset) -> tuple[Callable[[], Call], ...]:
     return tuple(edges)
 
 
-def rejects_of(dtypes: frozenset) -> tuple[Reject, ...]:
+def rejects_of(dtypes: frozenset[np.dtype]) -> tuple[Reject, ...]:
+    """Shapes that do not broadcast, and two dtypes in one call."""
     dtype, other = (FLOAT, INT64) if FLOAT in dtypes else (BOOL, FLOAT)
     return (
         Reject(

@@ -24,10 +24,13 @@ from engine.ir.types import (
     TensorType,
 )
 from engine.ops.numerics import Error, Units, exact, finite
-from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, OpSpec, Operand, Reject
+from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec, Reject
 
 DTYPES = {
-    **{1: FLOAT, 10: FLOAT16, 11: DOUBLE, 9: BOOL},
+    1: FLOAT,
+    10: FLOAT16,
+    11: DOUBLE,
+    9: BOOL,
     **{k: np.dtype(n) for k, n in {2: "u1", 4: "u2", 12: "u4", 13: "u8"}.items()},
     **{k: np.dtype(n) for k, n in {3: "i1", 5: "i2", 6: "i4", 7: "i8"}.items()},
 }
@@ -94,7 +97,7 @@ def _cast_grow(choose: Choose, x: TensorType) -> Growth | None:
     return Growth((HERE,), {"to": NUMBERS[FLOAT]}) if x.dtype != FLOAT else None
 
 
-def _edge(values: list, dtype: str, to: np.dtype) -> Call:
+def _edge(values: Sequence[float], dtype: str, to: np.dtype) -> Call:
     return Call((np.array(values, dtype),), {"to": NUMBERS[to]})
 
 

@@ -12,7 +12,7 @@ from engine.errors import UnsupportedError
 from engine.ir.graph import Node
 from engine.ops import OPERATORS
 from engine.ops.numerics import Error, Units, propagate, rounded
-from engine.ops.spec import Arrays, OpSpec
+from engine.ops.spec import Arrays, Attributes, OpSpec
 
 ACTIVATIONS = ("Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish")
 """Operators that may end a fused node; each has a `slope`."""
@@ -112,14 +112,14 @@ def _with_inherited(
     spec: OpSpec,
     local: Error,
     args: Arrays,
-    attributes: object,
+    attributes: Attributes,
     sources: Sequence[int | None],
     errors: Sequence[Error | None],
 ) -> Error:
     inherited = [(k, errors[i]) for k, i in enumerate(sources) if i is not None]
     if spec.slope is None or all(e is None for _, e in inherited):
         return local
-    slopes = spec.slope(args, attributes)  # type: ignore[arg-type]
+    slopes = spec.slope(args, attributes)
     return propagate(local, *((slopes[k], e) for k, e in inherited if e is not None))
 
 

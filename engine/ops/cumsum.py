@@ -12,7 +12,7 @@ import numpy as np
 from engine.errors import ShapeError
 from engine.ir.types import FLOAT, FLOAT16, FLOATS, INT32, INT64, TensorType
 from engine.ops.numerics import Error, Units, exact, sum_of_products
-from engine.ops.operands import Operands, known_integers, normal_axis, payload, tensor
+from engine.ops.operands import Operands, example_on_payload, known_integers, normal_axis, tensor
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Law, OpSpec, Reject
 
 Array = np.ndarray
@@ -44,7 +44,8 @@ def _infer(inputs: Operands, _: Attributes) -> tuple[TensorType, ...]:
 
 def _reference(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
     x, axis = inputs
-    assert x is not None and axis is not None
+    assert x is not None
+    assert axis is not None
     with np.errstate(all="ignore"):
         return (running_sum(x, int(axis.reshape(())), attributes),)
 
@@ -71,16 +72,10 @@ def _grow(choose: Choose, x: TensorType) -> Growth | None:
     return Growth((HERE, np.array(choose.integer(-rank, rank - 1), np.int64)), flags)
 
 
-def _example(choose: Choose) -> Call:
-    x = payload(choose, choose.shape((1, 4), 33), (FLOAT, INT64, INT32))
-    growth = _grow(choose, TensorType(x.dtype, x.shape))
-    assert growth is not None
-    return Call((x, *growth.inputs[1:]), growth.attributes)  # type: ignore[arg-type]
-
-
 def _from_the_end(call: Call) -> Call:
     x, axis = call.inputs
-    assert x is not None and axis is not None
+    assert x is not None
+    assert axis is not None
     reverse = 1 - int(call.attributes.get("reverse", 0))
     flipped = np.flip(x, int(axis.reshape(()))).copy()
     return Call((flipped, axis), {**call.attributes, "reverse": reverse})
@@ -97,7 +92,7 @@ SPECS: tuple[OpSpec, ...] = (
         _infer,
         _reference,
         _error,
-        _example,
+        example_on_payload(_grow, (1, 4), 33, (FLOAT, INT64, INT32)),
         grow=_grow,
         constant_inputs=frozenset({1}),
         is_exact=True,

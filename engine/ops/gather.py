@@ -49,7 +49,8 @@ def draw_indices(choose: Choose, shape: Ints, extent: int, negative: bool = True
     dtype = choose.one_of(INDEX_DTYPES)
     low = -extent if negative else 0
     drawn = choose.tensor(shape, np.dtype(np.int64), low, extent - 1)
-    return np.clip(drawn, low, extent - 1).astype(dtype)
+    indices: Array = np.clip(drawn, low, extent - 1).astype(dtype)
+    return indices
 
 
 # --------------------------------------------------------------------------- Gather
@@ -61,7 +62,8 @@ def _infer_gather(inputs: Operands, attributes: Attributes) -> tuple[TensorType,
 
 def _gather(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
     x, indices = inputs
-    assert x is not None and indices is not None
+    assert x is not None
+    assert indices is not None
     axis = int(attributes.get("axis", 0))
     return (np.take(x, in_range("Gather", indices, x.shape[axis]), axis),)
 
@@ -95,7 +97,8 @@ def check_elements(op: str, x: Ints, indices: Ints, axis: int) -> None:
 
 def _gather_elements(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
     x, indices = inputs
-    assert x is not None and indices is not None
+    assert x is not None
+    assert indices is not None
     axis = int(attributes.get("axis", 0)) % x.ndim
     where = list(np.indices(indices.shape, sparse=True))
     where[axis] = in_range("GatherElements", indices, x.shape[axis])
@@ -142,7 +145,8 @@ def _infer_gather_nd(inputs: Operands, attributes: Attributes) -> tuple[TensorTy
 
 def _gather_nd(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
     x, indices = inputs
-    assert x is not None and indices is not None
+    assert x is not None
+    assert indices is not None
     batch = int(attributes.get("batch_dims", 0))
     depth = check_tuples("GatherND", x.shape, indices.shape, batch)
     where = list(np.indices(indices.shape[:-1], sparse=True))[:batch]
@@ -182,7 +186,9 @@ def _infer_one_hot(inputs: Operands, attributes: Attributes) -> tuple[TensorType
 def _one_hot(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
     """Indices outside [-depth, depth - 1] give a row of "off"."""
     indices, depth, values = inputs
-    assert indices is not None and depth is not None and values is not None
+    assert indices is not None
+    assert depth is not None
+    assert values is not None
     count = int(depth.reshape(()))
     wide = indices.astype(np.int64)
     axis = int(attributes.get("axis", -1)) % (indices.ndim + 1)
@@ -240,7 +246,8 @@ def _list(*values: int) -> Array:
 def _flipped(call: Call) -> Call | None:
     """Data reversed along the axis, indices counted from the other end."""
     x, indices = call.inputs
-    assert x is not None and indices is not None
+    assert x is not None
+    assert indices is not None
     axis = int(call.attributes.get("axis", 0))
     return Call((np.flip(x, axis).copy(), -1 - indices), call.attributes)
 

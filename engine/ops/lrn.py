@@ -17,7 +17,7 @@ from engine.ir.types import FLOATS, TensorType
 from engine.ops.normalization import float_input
 from engine.ops.numerics import Error, Units, finite, magnified
 from engine.ops.reduce import accumulated
-from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, OpSpec, Operand, Reject
+from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec, Reject
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,23 @@ def _parts(inputs: Arrays, attributes: Attributes) -> tuple[np.ndarray, np.ndarr
 
 
 def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
-    """base: size squares and sums, alpha / size, one product, one sum: size + 4 roundings, which
-    pow amplifies by beta; pow's ULP row; the last product."""
+    """The roundings of base, amplified by pow; pow's ULP row; the last product.
+
+    base: size squares and sums, alpha / size, one product, one sum: size + 4 roundings, times beta.
+    Where the squares overflow the compute format nothing is promised.
+    """
     y, _, window = _parts(inputs, attributes)
     units = accumulated(units)
+    x = np.asarray(inputs[0])
+    with np.errstate(all="ignore"):
+        squares = window_sum(x * x, window)
+    overflows = squares * (1 + 4 * window.size * units.u_compute) > units.without_storage().largest
     per_unit = abs(window.beta) * (window.size + 4) + 2 * units.ulps("pow") + 1
-    return (magnified(y, finite(y) * per_unit, units),)
+    error = magnified(y, finite(y) * per_unit, units)
+    return (Error(error.sigma, np.where(overflows, np.inf, error.bound)),)
 
 
-def _attributes(choose: Choose) -> dict:
+def _attributes(choose: Choose) -> dict[str, float]:
     more = {"alpha": 0.5, "beta": 0.5, "bias": 2.0} if choose.integer(0, 1) else {}
     return {"size": choose.one_of((5, 1, 3, 2, 4)), **more}
 

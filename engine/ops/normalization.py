@@ -17,9 +17,17 @@ import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
 from engine.ir.types import DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType
-from engine.ops.numerics import Error, Units, finite, magnified, sum_of_products
+from engine.ops.numerics import (
+    Error,
+    Units,
+    finite,
+    magnified,
+    propagate,
+    rounded,
+    sum_of_products,
+)
 from engine.ops.reduce import accumulated, normal_axis
-from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, OpSpec, Operand, Reject
+from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec, Reject
 
 Array = np.ndarray
 Rows = tuple[Array, Array, Array]
@@ -125,7 +133,8 @@ def _shaped(error: Error, shape: Sequence[int]) -> Error:
 # ------------------------------------------------------------------------- LayerNormalization
 def _layer_rows(inputs: Arrays, attributes: Attributes) -> tuple[Rows, tuple[int, ...]]:
     x, scale, bias = (*inputs, None)[:3]
-    assert x is not None and scale is not None
+    assert x is not None
+    assert scale is not None
     axis = normal_axis("LayerNormalization", int(attributes.get("axis", -1)), x.ndim)
     outer, inner = x.shape[:axis], x.shape[axis:]
     n = prod(inner)
@@ -170,7 +179,11 @@ def _layer_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[
         errors = normalized_error(rows, epsilon_of(attributes), accumulated(units))
     x = inputs[0]
     assert x is not None
-    return _shaped(errors[0], x.shape), _shaped(errors[1], shape), _shaped(errors[2], shape)
+    mean, inverse = _shaped(errors[1], shape), _shaped(errors[2], shape)
+    if units.compute == DOUBLE:  # Mean and InvStdDev are float all the same (stash_type 1)
+        stored = [rounded(s, Units(FLOAT, FLOAT)) for s in _layer(inputs, attributes)[1:]]
+        mean, inverse = propagate(stored[0], (1, mean)), propagate(stored[1], (1, inverse))
+    return _shaped(errors[0], x.shape), mean, inverse
 
 
 def hard_rows(choose: Choose, shape: Sequence[int]) -> Array:
@@ -228,13 +241,17 @@ LAYER = OpSpec(
 
 # ------------------------------------------------------------------------- by channel
 def by_channel(
-    op_type: str, groups_of: Callable[[Attributes, int], int], attributes_of: Callable[..., dict]
+    op_type: str,
+    groups_of: Callable[[Attributes, int], int],
+    attributes_of: Callable[[Choose, int], dict[str, int]],
 ) -> OpSpec:
     """Instance- and GroupNormalization: rows are the groups of channels of one sample."""
 
     def rows_of(inputs: Arrays, attributes: Attributes) -> Rows:
         x, scale, bias = inputs
-        assert x is not None and scale is not None and bias is not None
+        assert x is not None
+        assert scale is not None
+        assert bias is not None
         n, channels, pixels = x.shape[0], x.shape[1], prod(x.shape[2:])
         groups = groups_of(attributes, channels)
         rows, row = n * groups, channels // groups * pixels

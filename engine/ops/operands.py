@@ -99,19 +99,23 @@ def payload_of(choose: Choose, shape: Sequence[int], dtype: np.dtype) -> Array:
     if dtype in FLOATS:
         return choose.tensor(shape, dtype)
     count = int(np.prod(shape, dtype=np.int64))
-    numbers = np.arange(count, dtype=np.int64).reshape(tuple(shape))
+    numbers: Array = np.arange(count, dtype=np.int64).reshape(tuple(shape))
     if dtype == BOOL:
-        return (numbers * 7 % 3) == 0
+        mixed: Array = (numbers * 7 % 3) == 0
+        return mixed
     return (numbers + (2**53 + 1 if dtype == INT64 else 0)).astype(dtype)
 
 
 def example_on_payload(
-    grow: Callable[[Choose, TensorType], Growth | None], rank: tuple[int, int] = (0, 4)
+    grow: Callable[[Choose, TensorType], Growth | None],
+    rank: tuple[int, int] = (0, 4),
+    largest: int = 17,
+    dtypes: Sequence[np.dtype] = PAYLOADS,
 ) -> Callable[[Choose], Call]:
     """An `example` that draws a payload tensor and hangs on it what `grow` draws."""
 
     def example(choose: Choose) -> Call:
-        x = payload(choose, choose.shape(rank, 17))
+        x = payload(choose, choose.shape(rank, largest), dtypes)
         growth = grow(choose, TensorType(x.dtype, x.shape))
         if growth is None:
             raise AssertionError(f"grow refused {x.dtype}{x.shape}, which its own example drew")

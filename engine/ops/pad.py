@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -95,13 +96,13 @@ def _pad(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
     parts = pad_parts(x.shape, inputs, attributes)
     kept = x[tuple(slice(p.crop, p.crop + p.extent) for p in parts)]
     widths = [(p.before, p.after) for p in parts]
-    mode = str(attributes.get("mode", "constant"))
+    mode: Any = str(attributes.get("mode", "constant"))
     if not widths:
         return (kept,)
     if mode == "constant":
         fill = 0 if value is None else value.reshape(())[()]
         return (np.pad(kept, widths, constant_values=fill),)
-    return (np.pad(kept, widths, mode=mode),)  # type: ignore[call-overload]
+    return (np.pad(kept, widths, mode=mode),)
 
 
 def _grow_pad(choose: Choose, x: TensorType) -> Growth:

@@ -235,6 +235,18 @@ def _zeros(*shape: int) -> Array:
     return np.zeros(shape, np.float32)
 
 
+def _window_flops(
+    inputs: Sequence[TensorType | None], outputs: Sequence[TensorType], attributes: Attributes
+) -> int:
+    return outputs[0].size * math.prod(attributes["kernel_shape"])
+
+
+def _whole_flops(
+    inputs: Sequence[TensorType | None], outputs: Sequence[TensorType], _: Attributes
+) -> int:
+    return 0 if inputs[0] is None else inputs[0].size
+
+
 _two = {"kernel_shape": (2, 2)}
 _ceil = {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (0, 1, 1, 0), "ceil_mode": 1}
 
@@ -255,11 +267,9 @@ def _spec(op: str, reference: Reference, error_model: ErrorModel, dtypes: Dtypes
         lambda: Call((_zeros(0, 3, 4, 4),), _two),
         lambda: Call((np.array([[[[np.nan, 1], [-np.inf, 2]]]], "f4"),), _two),
     )
-    flops = lambda i, o, a: o[0].size * math.prod(a["kernel_shape"])  # noqa: E731
     if not windows:
         rejects = (Reject("empty", lambda: Call((_zeros(1, 2, 0),)), "none empty"),)
         edges = (lambda: Call((_zeros(0, 3, 4, 4),)), lambda: Call((_zeros(1, 1, 1),)))
-        flops = lambda i, o, a: i[0].size  # noqa: E731
     return OpSpec(
         op,
         (1, 1),
@@ -272,7 +282,7 @@ def _spec(op: str, reference: Reference, error_model: ErrorModel, dtypes: Dtypes
         edges=edges,
         rejects=rejects,
         laws=(Law("channels reversed", _flipped_channels, lambda c, y: np.flip(y, 1)),),
-        flops=flops,
+        flops=_window_flops if windows else _whole_flops,
     )
 
 

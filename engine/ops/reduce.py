@@ -27,7 +27,7 @@ from engine.ir.types import (
     TensorType,
 )
 from engine.ops.numerics import Error, Units, exact, finite, magnified, sum_of_products
-from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, OpSpec, Operand, Reject
+from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec, Reject
 
 Array = np.ndarray
 Axes = tuple[int, ...]
@@ -75,10 +75,15 @@ def reduced_shape(shape: Sequence[int], axes: Axes, keepdims: bool) -> tuple[int
 
 # ------------------------------------------------------------------------- formulas, over axes
 def _mean(x: Array, axes: Axes) -> Array:
-    total, n = np.sum(x, axis=axes, dtype=x.dtype, keepdims=True), _count(x, axes)
+    total, n = _sum(x, axes), _count(x, axes)
     if x.dtype.kind == "f":
-        return total / n
-    return np.trunc(total / n).astype(x.dtype) if n else np.zeros_like(total)
+        mean: Array = total / n
+        return mean
+    if n == 0:
+        return np.zeros_like(total)
+    down = total // n  # towards zero, and without a detour through double
+    whole: Array = (down + ((total % n != 0) & (total < 0))).astype(x.dtype)
+    return whole
 
 
 def _extreme(function: np.ufunc, worst: float) -> Callable[[Array, Axes], Array]:
@@ -89,7 +94,8 @@ def _extreme(function: np.ufunc, worst: float) -> Callable[[Array, Axes], Array]
             initial = worst
         else:
             initial = np.iinfo(x.dtype).max if worst > 0 else np.iinfo(x.dtype).min
-        return function.reduce(x, axis=axes, keepdims=True, initial=initial)
+        y: Array = function.reduce(x, axis=axes, keepdims=True, initial=initial)
+        return y
 
     return reduce
 
@@ -97,11 +103,13 @@ def _extreme(function: np.ufunc, worst: float) -> Callable[[Array, Axes], Array]
 def _log_sum_exp(x: Array, axes: Axes) -> Array:
     largest = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
     shift = np.where(np.isfinite(largest), largest, 0.0)
-    return shift + np.log(np.sum(np.exp(x - shift), axis=axes, keepdims=True))
+    y: Array = shift + np.log(np.sum(np.exp(x - shift), axis=axes, keepdims=True))
+    return y
 
 
 def _sum(x: Array, axes: Axes) -> Array:
-    return np.sum(x, axis=axes, dtype=x.dtype, keepdims=True)
+    total: Array = np.sum(x, axis=axes, dtype=x.dtype, keepdims=True)
+    return total
 
 
 def _count(x: Array, axes: Axes) -> int:
@@ -225,7 +233,7 @@ def reduction(
     function: Callable[[Array, Axes], Array],
     error: ErrorOver = _exact_error,
     *,
-    dtypes: frozenset = NUMERIC,
+    dtypes: frozenset[np.dtype] = NUMERIC,
     domain: tuple[float, float] = (-4.0, 4.0),
     largest: int = 33,
     is_exact: bool = False,
@@ -247,7 +255,7 @@ def reduction(
         keep = bool(attributes.get("keepdims", 1))
         return (TensorType(x.type.dtype, reduced_shape(shape, over, keep)),)
 
-    def evaluate(inputs: Arrays, attributes: Attributes) -> tuple[Array, Axes, Array, tuple]:
+    def evaluate(inputs: Arrays, attributes: Attributes) -> tuple[Array, Axes, Array, Axes]:
         x = inputs[0]
         assert x is not None
         axes = axes_of(op_type, inputs, attributes)

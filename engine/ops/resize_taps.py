@@ -65,8 +65,7 @@ def _entries(name: str, values: Array, count: int) -> list[float]:
     given = [float(v) for v in values.ravel()]
     if (
         len(given) != count
-        or min(given, default=1) <= 0
-        and name == "scales"
+        or (min(given, default=1) <= 0 and name == "scales")
         or min(given, default=0) < 0
     ):
         raise ShapeError(f"Resize: {name}={given}, expected {count} positive entries")
@@ -139,6 +138,14 @@ def _triangle(distance: Array) -> Array:
     return np.asarray(np.maximum(0.0, 1 - np.abs(distance)))
 
 
+_ROUNDINGS: dict[str, Callable[[Array], Array]] = {
+    "round_prefer_floor": lambda x: np.ceil(x - 0.5),
+    "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
+
+
 def _taps(
     axis: int, size: int, outputs: int, scale: float, roi: tuple[float, float], a: Attributes
 ) -> AxisTaps:
@@ -146,13 +153,7 @@ def _taps(
     x = _coordinates(how, size, outputs, scale, roi)
     outside = ((x < 0) | (x > size - 1)) & (how == "tf_crop_and_resize")
     if mode == "nearest":
-        rounding = _choice(a, "nearest_mode", NEAREST)
-        index = {
-            "round_prefer_floor": lambda: np.ceil(x - 0.5),
-            "round_prefer_ceil": lambda: np.floor(x + 0.5),
-            "floor": lambda: np.floor(x),
-            "ceil": lambda: np.ceil(x),
-        }[rounding]()
+        index = _ROUNDINGS[_choice(a, "nearest_mode", NEAREST)](x)
         indices = np.clip(index, 0, size - 1).astype(np.int64)[:, None]
         return AxisTaps(axis, indices, np.ones((outputs, 1)), outside)
     kernel = _triangle if mode == "linear" else _cubic(float(a.get("cubic_coeff_a", -0.75)))

@@ -53,7 +53,8 @@ def scatter_into(y: Array, where: tuple[Array, ...], updates: Array, reduction: 
 def elements_where(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
     """Index arrays of every update of a ScatterElements."""
     x, indices = inputs[0], inputs[1]
-    assert x is not None and indices is not None
+    assert x is not None
+    assert indices is not None
     axis = int(attributes.get("axis", 0)) % x.ndim
     where = list(np.indices(indices.shape, sparse=True))
     where[axis] = in_range("ScatterElements", indices, x.shape[axis])
@@ -63,7 +64,8 @@ def elements_where(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
 def tuples_where(inputs: Arrays, _: Attributes) -> tuple[Array, ...]:
     """Index arrays of every updated slice of a ScatterND."""
     x, indices = inputs[0], inputs[1]
-    assert x is not None and indices is not None
+    assert x is not None
+    assert indices is not None
     depth = indices.shape[-1]
     return tuple(in_range("ScatterND", indices[..., k], x.shape[k]) for k in range(depth))
 
@@ -98,8 +100,9 @@ def _check_updates(
 
 def _combined(where_of: Where, inputs: Arrays, attributes: Attributes) -> Array:
     x, _, updates = inputs
-    assert x is not None and updates is not None
-    y = x.copy()
+    assert x is not None
+    assert updates is not None
+    y: Array = x.copy()
     with np.errstate(all="ignore"):
         where = where_of(inputs, attributes)
         scatter_into(y, where, updates, str(attributes.get("reduction", "none")))
@@ -119,7 +122,8 @@ def _error(
     reduction = str(attributes.get("reduction", "none"))
     if reduction not in ("add", "mul") or y.dtype not in FLOATS:
         return exact(y)
-    assert x is not None and updates is not None
+    assert x is not None
+    assert updates is not None
     sizes = finite(_combined(where_of, (abs(x), indices, abs(updates)), attributes))
     ones = (np.zeros(x.shape), indices, np.ones(updates.shape))
     counts = _combined(where_of, ones, {**attributes, "reduction": "add"})

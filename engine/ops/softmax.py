@@ -23,8 +23,8 @@ from engine.ops.spec import (
     Choose,
     Growth,
     Law,
-    OpSpec,
     Operand,
+    OpSpec,
     Reject,
 )
 
@@ -37,12 +37,14 @@ def _axis(op_type: str, attributes: Attributes, rank: int) -> int:
 
 def _softmax(x: Array, axis: int) -> Array:
     e = np.exp(x - np.max(x, axis=axis, keepdims=True, initial=-np.inf))
-    return e / np.sum(e, axis=axis, keepdims=True)
+    y: Array = e / np.sum(e, axis=axis, keepdims=True)
+    return y
 
 
 def _log_softmax(x: Array, axis: int) -> Array:
     shifted = x - np.max(x, axis=axis, keepdims=True, initial=-np.inf)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+    y: Array = shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+    return y
 
 
 def _softmax_error(x: Array, axis: int, y: Array, units: Units) -> Error:
@@ -101,8 +103,9 @@ def _shift() -> Law:
 
     def transform(call: Call) -> Call | None:
         x = call.inputs[0]
-        whole = x is not None and bool(np.all((x == np.rint(x)) & (abs(x) <= 1000)))
-        return Call((x + np.array(16, x.dtype),), call.attributes) if whole else None  # type: ignore[union-attr, operator]
+        if x is None or not np.all((x == np.rint(x)) & (abs(x) <= 1000)):
+            return None
+        return Call((x + np.array(16, x.dtype),), call.attributes)
 
     return Law("shift of all scores", transform, lambda call, y: y)
 

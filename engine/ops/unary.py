@@ -22,8 +22,8 @@ from engine.ops.spec import (
     Call,
     Choose,
     Growth,
-    OpSpec,
     Operand,
+    OpSpec,
     Reject,
     example_by_growing,
 )
@@ -38,10 +38,13 @@ def _erf(x: Array) -> Array:
 
 def _sigmoid(x: Array) -> Array:
     with np.errstate(over="ignore"):
-        return 1.0 / (1.0 + np.exp(-x))
+        y: Array = 1.0 / (1.0 + np.exp(-x))
+    return y
 
 
-def typed(op_type: str, inputs: Sequence[Operand | None], dtypes: frozenset) -> TensorType:
+def typed(
+    op_type: str, inputs: Sequence[Operand | None], dtypes: frozenset[np.dtype]
+) -> TensorType:
     """The type of the first input; raises ShapeError unless its dtype is one of `dtypes`."""
     first = inputs[0]
     if first is None:
@@ -62,7 +65,7 @@ def unary(
     magnitude: Callable[..., Array | float] | None = None,
     *,
     defaults: dict[str, float] | None = None,
-    dtypes: frozenset = FLOATS,
+    dtypes: frozenset[np.dtype] = FLOATS,
     out_dtype: np.dtype | None = None,
     domain: tuple[float, float] = (-8.0, 8.0),
     slope: float | Callable[[Attributes], float] | None = None,
@@ -106,9 +109,10 @@ def unary(
             x = x > 0
         return Call((x,), {k: v for k, v in defaults.items() if choose.integer(0, 1)})
 
-    slopes: Callable[[Arrays, Attributes], tuple[float, ...]] | None = None
-    if slope is not None:
-        slopes = lambda _, attributes: (slope(attributes) if callable(slope) else slope,)  # noqa: E731
+    def slopes(_: Arrays, attributes: Attributes) -> tuple[float, ...]:
+        assert slope is not None
+        return (slope(attributes) if callable(slope) else slope,)
+
     return OpSpec(
         op_type,
         (1, 1),
@@ -118,7 +122,7 @@ def unary(
         example,
         grow=grow,
         is_exact=is_exact,
-        slope=slopes,
+        slope=None if slope is None else slopes,
         edges=(
             lambda: Call((np.array(edge, np.float32 if FLOAT in dtypes else BOOL),)),
             lambda: Call((np.zeros((0, 3), FLOAT if FLOAT in dtypes else BOOL),)),
@@ -205,16 +209,17 @@ def _hard_sigmoid_magnitude(x: Array, y: Array, units: Units, alpha: float, beta
 
 def _hard_swish_magnitude(x: Array, y: Array, units: Units) -> Array:
     """|x| times HardSigmoid's error with alpha = 1/6, beta = 1/2, and the last product."""
-    return abs(x) * _hard_sigmoid_magnitude(x, y, units, 1 / 6, 0.5) + abs(y)
+    worst: Array = abs(x) * _hard_sigmoid_magnitude(x, y, units, 1 / 6, 0.5) + abs(y)
+    return worst
 
 
 def _gelu_magnitude(x: Array, y: Array, units: Units) -> Array:
     """x/2 (1 + erf(x/sqrt 2)): |x|/2 (2 ULP_erf |erf| + argument 2|x| f(x) + |1 + erf|) + |y|."""
     e = _erf(x / math.sqrt(2))
     density = math.sqrt(2 / math.pi) * np.exp(-x * x / 2)
-    return abs(x) / 2 * (2 * units.ulps("erf") * abs(e) + 2 * abs(x) * density + abs(1 + e)) + abs(
-        y
-    )
+    inner = 2 * units.ulps("erf") * abs(e) + 2 * abs(x) * density + abs(1 + e)
+    worst: Array = abs(x) / 2 * inner + abs(y)
+    return worst
 
 
 def _scaled(function: str) -> Callable[..., Array]:
@@ -227,13 +232,16 @@ def _trigonometric(function: str) -> Callable[..., Array]:
 
 
 def _softplus(x: Array) -> Array:
-    return np.maximum(x, 0.0) + np.log1p(np.exp(-abs(x)))
+    y: Array = np.maximum(x, 0.0) + np.log1p(np.exp(-abs(x)))
+    return y
 
 
 def _softplus_magnitude(x: Array, y: Array, units: Units) -> Array:
     """max(x, 0) + log1p(e), e = exp(-|x|): e's row e / (1 + e), log1p's row, the sum."""
     e = np.exp(-abs(x))
-    return 2 * units.ulps("exp") * e / (1 + e) + 2 * units.ulps("log1p") * np.log1p(e) + abs(y)
+    worst: Array = 2 * units.ulps("exp") * e / (1 + e) + 2 * units.ulps("log1p") * np.log1p(e)
+    worst += abs(y)
+    return worst
 
 
 def _elu(x: Array, alpha: float) -> Array:
@@ -274,12 +282,16 @@ def _mish_magnitude(x: Array, y: Array, units: Units) -> Array:
     rows = sum(2 * units.ulps(f) for f in ("exp", "log1p", "tanh"))
     smallest = rows * units.without_storage().floor / units.u_compute
     inner = (1 - np.tanh(s) ** 2) * _softplus_magnitude(x, s, units) + smallest
-    return abs(x) * inner + (2 * units.ulps("tanh") + 1) * abs(y)
+    worst: Array = abs(x) * inner + (2 * units.ulps("tanh") + 1) * abs(y)
+    return worst
 
 
 def _swish_magnitude(x: Array, y: Array, units: Units, alpha: float) -> Array:
-    """x / (1 + e), e = exp(-alpha x): argument 2|alpha x| (alpha rounded), exp's row, both through
-    e / (1 + e); the sum; division's row. Where e overflows, the result is 0."""
+    """x / (1 + e), e = exp(-alpha x). Where e overflows, the result is 0.
+
+    Argument 2|alpha x| (alpha rounded), exp's row, both through e / (1 + e); the sum; division's
+    row.
+    """
     overflows = -alpha * x > math.log(units.without_storage().largest) * (1 - 4 * units.u_compute)
     share = _sigmoid(-alpha * x)
     inner = share * (2 * abs(alpha * x) + 2 * units.ulps("exp")) + 1 + 2 * units.ulps("divide")
@@ -287,12 +299,15 @@ def _swish_magnitude(x: Array, y: Array, units: Units, alpha: float) -> Array:
     return abs(y) * np.where(np.isfinite(inner), inner, 0.0)
 
 
+def _leaky_slope(attributes: Attributes) -> float:
+    return max(1.0, abs(float(attributes.get("alpha", 0.01))))
+
+
 def _softsign_magnitude(x: Array, y: Array, units: Units) -> Array:
     """x / (1 + |x|): the sum, division's row."""
     return (1 + 2 * units.ulps("divide")) * abs(y)
 
 
-_leaky_slope: Callable[[Attributes], float] = lambda a: max(1.0, abs(float(a.get("alpha", 0.01))))  # noqa: E731
 _positive: dict[str, Any] = {"domain": (0.0, 16.0), "edge": (0.0, 1.0, np.inf, np.nan, 1e-30)}
 
 SPECS: tuple[OpSpec, ...] = (

@@ -16,6 +16,7 @@ from engine.ir.types import BOOL, INT64, TensorType
 from engine.ops.operands import (
     Ints,
     Operands,
+    example_on_payload,
     input_at,
     integers,
     known,
@@ -117,17 +118,12 @@ def _view(
         wanted = integers(given) if second and given is not None else None
         return (x.reshape(shape_of(x.shape, wanted, attributes)),)
 
-    def example(choose: Choose) -> Call:
-        x = payload(choose, choose.shape((0, 4), 9))
-        growth = grow(choose, TensorType(x.dtype, x.shape))
-        return Call((x, *growth.inputs[1:]), growth.attributes)  # type: ignore[arg-type]
-
     return movement(
         op,
         arity,
         infer_types,
         move,
-        example,
+        example_on_payload(grow, largest=9),
         grow=grow,
         is_view=True,
         constant_inputs=frozenset(range(1, arity[1])),
@@ -189,7 +185,10 @@ def _zeros(*shape: int) -> Array:
     return np.zeros(shape, np.float32)
 
 
-_here = lambda choose, x: Growth((HERE,))  # noqa: E731
+def _here(choose: Choose, x: TensorType) -> Growth:
+    return Growth((HERE,))
+
+
 _base = _view("Dropout", _same, _here, arity=(1, 3))
 
 SPECS: tuple[OpSpec, ...] = (

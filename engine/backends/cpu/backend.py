@@ -12,6 +12,7 @@ import psutil
 from threadpoolctl import ThreadpoolController
 
 from engine.backends.cpu import FAMILIES
+from engine.backends.cpu.packed import Packed
 from engine.backends.cpu.team import Team
 from engine.backends.protocol import BoundKernel, DeviceInfo, Kernel, Slot
 from engine.config import Precision
@@ -96,8 +97,9 @@ class CpuBackend:
 
     def prepare(self, node: Node) -> Kernel:
         """The family's `make(backend, node)` returns the function that computes."""
-        function: Function = self._kernels[node.op_type](self, node)
-        packed: frozenset[int] = getattr(function, "packed_inputs", frozenset())
+        made: Function = self._kernels[node.op_type](self, node)
+        packed = made.packed_inputs if isinstance(made, Packed) else frozenset()
+        function = made.function if isinstance(made, Packed) else made
 
         def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> CpuCommand:
             views = [None if s is None else self.view(s) for s in inputs]

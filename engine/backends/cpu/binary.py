@@ -78,7 +78,8 @@ def _make(backend: CpuBackend, node: Node) -> Function:
 
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         a, b = inputs
-        assert a is not None and b is not None
+        assert a is not None
+        assert b is not None
         into(a, b, outputs[0])
 
     return run
@@ -113,7 +114,9 @@ def _make_variadic(backend: CpuBackend, node: Node) -> Function:
 def _make_where(backend: CpuBackend, node: Node) -> Function:
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         condition, a, b = inputs
-        assert condition is not None and a is not None and b is not None
+        assert condition is not None
+        assert a is not None
+        assert b is not None
         out = outputs[0]
         out[...] = b
         np.copyto(out, a, where=condition)
@@ -122,7 +125,7 @@ def _make_where(backend: CpuBackend, node: Node) -> Function:
 
 
 KERNELS = {
-    **{op: _make for op in (*_FUNCTIONS, "Mod")},
-    **{op: _make_variadic for op in _VARIADIC},
+    **dict.fromkeys((*_FUNCTIONS, "Mod"), _make),
+    **dict.fromkeys(_VARIADIC, _make_variadic),
     "Where": _make_where,
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.backends.cpu.packed import Packed
 from engine.backends.cpu.region import constants
 from engine.ir.graph import Node
 from engine.ops.cumsum import running_sum
@@ -23,8 +24,7 @@ def _make(backend: CpuBackend, node: Node) -> Function:
         assert x is not None
         outputs[0][...] = running_sum(x, axis, node.attributes, backend.compute(x.dtype))
 
-    run.packed_inputs = frozenset({1})  # type: ignore[attr-defined]
-    return run
+    return Packed(run, frozenset({1}))
 
 
 KERNELS = {"CumSum": _make}

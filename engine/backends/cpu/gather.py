@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.backends.cpu.packed import Packed
 from engine.ir.graph import Node
 from engine.ops.gather import in_range
 from engine.ops.operands import input_at
@@ -20,7 +21,8 @@ def _make_gather(backend: CpuBackend, node: Node) -> Function:
 
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         x, indices = inputs
-        assert x is not None and indices is not None
+        assert x is not None
+        assert indices is not None
         front = in_range("Gather", indices, x.shape[axis])
         if outputs[0].size:
             np.take(x, front, axis, out=outputs[0], mode="clip")
@@ -31,7 +33,8 @@ def _make_gather(backend: CpuBackend, node: Node) -> Function:
 def _make_elements(backend: CpuBackend, node: Node) -> Function:
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         x, indices = inputs
-        assert x is not None and indices is not None
+        assert x is not None
+        assert indices is not None
         axis = int(node.attributes.get("axis", 0)) % x.ndim
         where = list(np.indices(indices.shape, sparse=True))
         where[axis] = in_range("GatherElements", indices, x.shape[axis])
@@ -45,7 +48,8 @@ def _make_nd(backend: CpuBackend, node: Node) -> Function:
 
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         x, indices = inputs
-        assert x is not None and indices is not None
+        assert x is not None
+        assert indices is not None
         where = list(np.indices(indices.shape[:-1], sparse=True))[:batch]
         for k in range(indices.shape[-1]):
             where.append(in_range("GatherND", indices[..., k], x.shape[batch + k]))
@@ -58,7 +62,8 @@ def _make_one_hot(backend: CpuBackend, node: Node) -> Function:
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         indices, _, values = inputs
         (out,) = outputs
-        assert indices is not None and values is not None
+        assert indices is not None
+        assert values is not None
         axis = int(node.attributes.get("axis", -1)) % out.ndim
         count = out.shape[axis]
         wide = indices.astype(np.int64)
@@ -67,8 +72,7 @@ def _make_one_hot(backend: CpuBackend, node: Node) -> Function:
         out[...] = values[0]
         np.copyto(out, values[1], where=hot)
 
-    run.packed_inputs = frozenset({1})  # type: ignore[attr-defined]
-    return run
+    return Packed(run, frozenset({1}))
 
 
 def _make_trilu(backend: CpuBackend, node: Node) -> Function:
@@ -78,8 +82,7 @@ def _make_trilu(backend: CpuBackend, node: Node) -> Function:
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         outputs[0][...] = keep(np.asarray(inputs[0]), 0 if k is None else int(k.reshape(())))
 
-    run.packed_inputs = frozenset(range(1, len(node.inputs)))  # type: ignore[attr-defined]
-    return run
+    return Packed(run, frozenset(range(1, len(node.inputs))))
 
 
 KERNELS = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.backends.cpu.packed import Packed
 from engine.ir.graph import Node
 from engine.ops.layout import block_size, permutation
 
@@ -59,8 +60,7 @@ def _make(move: Move) -> Callable[[CpuBackend, Node], Function]:
             assert x is not None
             move(x, outputs[0], node)
 
-        run.packed_inputs = frozenset(range(1, len(node.inputs)))  # type: ignore[attr-defined]
-        return run
+        return Packed(run, frozenset(range(1, len(node.inputs))))
 
     return make
 

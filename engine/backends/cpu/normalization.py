@@ -42,7 +42,8 @@ def _make_layer(backend: CpuBackend, node: Node) -> Function:
 
     def run(inputs: Views, outputs: Sequence[Array]) -> None:
         x, scale, bias = (*inputs, None)[:3]
-        assert x is not None and scale is not None
+        assert x is not None
+        assert scale is not None
         axis = normal_axis(node.op_type, int(node.attributes.get("axis", -1)), x.ndim)
         shape = (prod(x.shape[:axis]), prod(x.shape[axis:]))
         wide = _wide(x).reshape(shape)
@@ -65,7 +66,9 @@ def _make_by_channel(backend: CpuBackend, node: Node) -> Function:
 
     def run(inputs: Views, outputs: Sequence[Array]) -> None:
         x, scale, bias = inputs
-        assert x is not None and scale is not None and bias is not None
+        assert x is not None
+        assert scale is not None
+        assert bias is not None
         n, channels, pixels = x.shape[0], x.shape[1], prod(x.shape[2:])
         parts = channels if groups is None else int(groups)
         wide = _wide(x)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.backends.cpu.packed import Packed
 from engine.backends.cpu.region import constants
 from engine.ir.graph import Node
 from engine.ops.operands import input_at
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def _make(backend: CpuBackend, node: Node) -> Function:
     given = constants(node)
-    mode = str(node.attributes.get("mode", "constant"))
+    mode: Any = str(node.attributes.get("mode", "constant"))
 
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         x, value, out = inputs[0], input_at(inputs, 2), outputs[0]
@@ -29,12 +30,11 @@ def _make(backend: CpuBackend, node: Node) -> Function:
             out[...] = 0 if value is None else value.reshape(())
             out[tuple(slice(p.before, p.before + p.extent) for p in parts)] = kept
         elif parts:
-            out[...] = np.pad(kept, [(p.before, p.after) for p in parts], mode=mode)  # type: ignore
+            out[...] = np.pad(kept, [(p.before, p.after) for p in parts], mode=mode)
         else:
             out[...] = kept
 
-    run.packed_inputs = frozenset({1, 3} & set(range(len(node.inputs))))  # type: ignore[attr-defined]
-    return run
+    return Packed(run, frozenset({1, 3} & set(range(len(node.inputs)))))
 
 
 KERNELS = {"Pad": _make}

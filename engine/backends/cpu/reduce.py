@@ -19,15 +19,25 @@ Reduce = Callable[[Array, Axes], Any]
 
 
 def _sum(x: Array, axes: Axes) -> Array:
-    return np.add.reduce(x, axis=axes, dtype=x.dtype, keepdims=True)
+    """Pairwise: NumPy sums so along a contiguous last axis only, elsewhere one by one."""
+    kept = tuple(a for a in range(x.ndim) if a not in axes)
+    count = int(np.prod([x.shape[a] for a in axes], dtype=np.int64))
+    rows = np.ascontiguousarray(np.transpose(x, (*kept, *axes)))
+    rows = rows.reshape(*(x.shape[a] for a in kept), count)
+    total = np.asarray(np.add.reduce(rows, axis=-1, dtype=x.dtype))
+    return total.reshape([1 if a in axes else x.shape[a] for a in range(x.ndim)])
 
 
 def _mean(x: Array, axes: Axes) -> Array:
     n = int(np.prod([x.shape[a] for a in axes], dtype=np.int64))
     total = _sum(x, axes)
     if x.dtype.kind == "f":
-        return total / x.dtype.type(n)
-    return np.trunc(total / n) if n else np.zeros_like(total)
+        mean: Array = total / x.dtype.type(n)
+        return mean
+    if n == 0:
+        return np.zeros_like(total)
+    down = total // n
+    return down + ((total % n != 0) & (total < 0))
 
 
 def _extreme(function: np.ufunc, sign: int) -> Reduce:
@@ -38,7 +48,8 @@ def _extreme(function: np.ufunc, sign: int) -> Reduce:
             worst = sign * np.inf
         else:
             worst = np.iinfo(x.dtype).max if sign > 0 else np.iinfo(x.dtype).min
-        return function.reduce(x, axis=axes, keepdims=True, initial=worst)
+        y: Array = function.reduce(x, axis=axes, keepdims=True, initial=worst)
+        return y
 
     return reduce
 
@@ -46,7 +57,8 @@ def _extreme(function: np.ufunc, sign: int) -> Reduce:
 def _log_sum_exp(x: Array, axes: Axes) -> Array:
     largest = np.maximum.reduce(x, axis=axes, keepdims=True, initial=-np.inf)
     shift = np.where(np.isfinite(largest), largest, x.dtype.type(0))
-    return shift + np.log(_sum(np.exp(x - shift), axes))
+    y: Array = shift + np.log(_sum(np.exp(x - shift), axes))
+    return y
 
 
 _FUNCTIONS: dict[str, Reduce] = {
@@ -79,4 +91,4 @@ def _make(backend: CpuBackend, node: Node) -> Function:
     return run
 
 
-KERNELS = {op: _make for op in _FUNCTIONS}
+KERNELS = dict.fromkeys(_FUNCTIONS, _make)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.backends.cpu.packed import Packed
 from engine.ir.graph import Node
 from engine.ops.operands import integers
 from engine.ops.region import slice_ranges
@@ -48,8 +49,7 @@ def _make_split(backend: CpuBackend, node: Node) -> Function:
         for view, part in zip(_pieces(np.asarray(inputs[0]), axis, outputs), outputs, strict=True):
             part[...] = view
 
-    run.packed_inputs = frozenset({1} if len(node.inputs) > 1 else ())  # type: ignore[attr-defined]
-    return run
+    return Packed(run, frozenset({1} if len(node.inputs) > 1 else ()))
 
 
 def as_slice(taken: range) -> slice:
@@ -73,8 +73,7 @@ def _make_slice(backend: CpuBackend, node: Node) -> Function:
         if outputs[0].size:
             outputs[0][...] = x[tuple(as_slice(r) for r in ranges)]
 
-    run.packed_inputs = frozenset(range(1, len(node.inputs)))  # type: ignore[attr-defined]
-    return run
+    return Packed(run, frozenset(range(1, len(node.inputs))))
 
 
 KERNELS = {

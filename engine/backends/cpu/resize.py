@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.backends.cpu.packed import Packed
 from engine.backends.cpu.region import constants
 from engine.ir.graph import Node
 from engine.ops.resize import outside_of, taps_of
@@ -47,8 +48,7 @@ def _make(backend: CpuBackend, node: Node) -> Function:
         if mask is not None:
             y[mask] = beyond
 
-    run.packed_inputs = frozenset(range(1, len(node.inputs)))  # type: ignore[attr-defined]
-    return run
+    return Packed(run, frozenset(range(1, len(node.inputs))))
 
 
 KERNELS = {"Resize": _make}

@@ -20,7 +20,8 @@ def _make(where_of: Where) -> Callable[[CpuBackend, Node], Function]:
 
         def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
             x, _, updates = inputs
-            assert x is not None and updates is not None
+            assert x is not None
+            assert updates is not None
             where = where_of(inputs, node.attributes)
             if x.dtype == np.float16 and reduction in ("add", "mul"):
                 wide = x.astype(np.float32)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.backends.cpu.packed import Packed
 from engine.backends.cpu.region import constants
 from engine.ir.graph import Node
 from engine.ops.shape import constant_value, shape_part
@@ -35,8 +36,7 @@ def _make_constant(backend: CpuBackend, node: Node) -> Function:
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         outputs[0][...] = value
 
-    run.packed_inputs = frozenset({0})  # type: ignore[attr-defined]
-    return run
+    return Packed(run, frozenset({0}))
 
 
 def _make_range(backend: CpuBackend, node: Node) -> Function:
@@ -47,8 +47,7 @@ def _make_range(backend: CpuBackend, node: Node) -> Function:
         wide = np.float64 if out.dtype.kind == "f" else out.dtype
         out[...] = start + np.arange(out.size).astype(wide) * delta.astype(wide)
 
-    run.packed_inputs = frozenset({0, 1, 2})  # type: ignore[attr-defined]
-    return run
+    return Packed(run, frozenset({0, 1, 2}))
 
 
 KERNELS = {

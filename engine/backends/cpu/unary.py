@@ -13,7 +13,7 @@ from engine.ir.graph import Node
 if TYPE_CHECKING:
     from engine.backends.cpu.backend import CpuBackend, Function, Views
 
-Into = Callable[[np.ndarray, np.ndarray], None]
+Into = Callable[[np.ndarray, np.ndarray], object]
 """`into(x, out)`: computes f(x) into `out`, which may be `x` itself."""
 
 
@@ -261,6 +261,6 @@ def _make_clip(backend: CpuBackend, node: Node) -> Function:
 
 
 KERNELS = {
-    **{op: _make for op in (*_FUNCTIONS, *_WITH_PARAMETERS)},
+    **dict.fromkeys((*_FUNCTIONS, *_WITH_PARAMETERS), _make),
     "Clip": _make_clip,
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.backends.cpu.packed import Packed
 from engine.ir.graph import Node
 
 if TYPE_CHECKING:
@@ -19,8 +20,7 @@ def _make(backend: CpuBackend, node: Node) -> Function:
         assert x is not None
         outputs[0][...] = x.reshape(outputs[0].shape)
 
-    run.packed_inputs = frozenset(range(1, len(node.inputs)))  # type: ignore[attr-defined]
-    return run
+    return Packed(run, frozenset(range(1, len(node.inputs))))
 
 
 KERNELS = dict.fromkeys(

@@ -38,9 +38,9 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
         long = np.int64
         if inner == 1:
             block = max(1, BLOCK // n)
-            sizes = (long(outer), long(n), long(block))
+            rows = (long(outer), long(n), long(block))
             return backend.command(
-                program, f"{op}_rows", (-(-outer // block),), (1,), source, y, *sizes, last
+                program, f"{op}_rows", (-(-outer // block),), (1,), source, y, *rows, last
             )
         block = max(1, BLOCK // max(n * min(inner, COLUMNS), 1))
         grid = (-(-inner // COLUMNS), -(-outer // block))

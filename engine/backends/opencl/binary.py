@@ -101,7 +101,8 @@ def _kernel_name(node: Node) -> str:
         return "Fmod" if node.attributes.get("fmod", 0) else "Mod"
     if node.op_type == "Pow":
         base, exponent = node.inputs
-        assert base is not None and exponent is not None
+        assert base is not None
+        assert exponent is not None
         two = exponent.constant is not None and exponent.constant.size == 1
         if two and exponent.constant == 2 and base.known_type == node.outputs[0].known_type:
             return "Mul"
@@ -113,14 +114,15 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     assert a is not None
     name = _kernel_name(node)
     squared = node.op_type == "Pow" and name == "Mul"
-    more = ("-DIS_PREDICATE",) if node.op_type in PREDICATES else ()
+    more: tuple[str, ...] = ("-DIS_PREDICATE",) if node.op_type in PREDICATES else ()
     if not squared:
         more += _exponent_options(backend, node)
     program = backend.program("binary", backend.options(a.known_type.dtype, *more))
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         first, second = inputs
-        assert first is not None and second is not None
+        assert first is not None
+        assert second is not None
         return _step(
             backend, program, name, first, first if squared else second, outputs[0], (1, 1)
         )
@@ -160,8 +162,8 @@ def _prepare_where(backend: OpenCLBackend, node: Node) -> Kernel:
 
 
 KERNELS = {
-    **{op: _prepare for op in (*PREDICATES, "Add", "Sub", "Mul", "Div", "Pow", "Mod", "PRelu")},
-    **{op: _prepare_variadic for op in VARIADIC},
+    **dict.fromkeys((*PREDICATES, "Add", "Sub", "Mul", "Div", "Pow", "Mod", "PRelu"), _prepare),
+    **dict.fromkeys(VARIADIC, _prepare_variadic),
     "Where": _prepare_where,
 }
-WHY_NOT = {op: _why_not for op in KERNELS}
+WHY_NOT = dict.fromkeys(KERNELS, _why_not)

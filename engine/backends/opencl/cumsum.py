@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     program = backend.program("cumsum", wide_options(backend, node.outputs[0].known_type.dtype))
     given = node.inputs[1]
-    assert given is not None and given.constant is not None
+    assert given is not None
+    assert given.constant is not None
     axis = int(given.constant.reshape(()))
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:

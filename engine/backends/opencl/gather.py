@@ -82,7 +82,8 @@ def _prepare_gather(backend: OpenCLBackend, node: Node) -> Kernel:
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         x, indices = inputs
-        assert x is not None and indices is not None
+        assert x is not None
+        assert indices is not None
         shape = x.type.dims
         axis = int(node.attributes.get("axis", 0)) % len(shape)
         return _slices(
@@ -105,7 +106,8 @@ def _prepare_nd(backend: OpenCLBackend, node: Node) -> Kernel:
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         x, indices = inputs
-        assert x is not None and indices is not None
+        assert x is not None
+        assert indices is not None
         shape, tuples = x.type.dims, indices.type.dims
         depth = tuples[-1]
         return _slices(
@@ -127,7 +129,8 @@ def _prepare_elements(backend: OpenCLBackend, node: Node) -> Kernel:
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         x, indices = inputs
-        assert x is not None and indices is not None
+        assert x is not None
+        assert indices is not None
         shape = x.type.dims
         axis = int(node.attributes.get("axis", 0)) % len(shape)
         strides = list(dense(shape))

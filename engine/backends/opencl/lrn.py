@@ -35,7 +35,7 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
         y = outputs[0]
         shape = y.type.dims
         channels, pixels = shape[1], prod(shape[2:])
-        if y.layout == "channels_last" and len(shape) > 2 or pixels == 1:
+        if (y.layout == "channels_last" and len(shape) > 2) or pixels == 1:
             count = shape[0] * pixels if channels else 0
             block = max(1, 1024 // max(channels, 1))
             return backend.command(

@@ -113,4 +113,4 @@ KERNELS = {
     "InstanceNormalization": _prepare_group,
     "GroupNormalization": _prepare_group,
 }
-WHY_NOT = {**{op: _one_dtype for op in KERNELS}, "LayerNormalization": _why_not_layer}
+WHY_NOT = {**dict.fromkeys(KERNELS, _one_dtype), "LayerNormalization": _why_not_layer}

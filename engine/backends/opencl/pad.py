@@ -60,7 +60,7 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
         assert source is not None
         parts = pad_parts(source.type.dims, given, node.attributes)
         crop = sum(p.crop * s for p, s in zip(parts, source.strides, strict=True))
-        order, (strides, index) = in_memory_order(
+        _, (strides, index) = in_memory_order(
             target.type.dims, target.strides, (source.strides, tuple(range(len(parts))))
         )
         axes, steps = _merged([parts[i] for i in index], strides, mode)

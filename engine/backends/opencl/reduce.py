@@ -79,13 +79,13 @@ def reduction(x: Slot, axes: Sequence[int]) -> Reduction:
     kept = tuple(0 if a in axes else s for a, s in enumerate(kept))
     extents, (source, target) = strides.collapse(shape, [x.strides, kept])
     by_column = target[-1] != 0
-    if not axes or all(t != 0 for t in target) and len(target) == 1:
+    if not axes or (all(t != 0 for t in target) and len(target) == 1):
         by_column = True
-    outer = range(len(extents) - 1)
-    pick = lambda here: (  # noqa: E731
-        tuple(extents[a] for a in outer if (target[a] != 0) == here),
-        tuple(source[a] for a in outer if (target[a] != 0) == here),
-    )
+
+    def pick(here: bool) -> tuple[strides.Ints, strides.Ints]:
+        axes = [a for a in range(len(extents) - 1) if (target[a] != 0) == here]
+        return tuple(extents[a] for a in axes), tuple(source[a] for a in axes)
+
     return Reduction(pick(True), pick(False), extents[-1], by_column)
 
 
@@ -144,7 +144,9 @@ class Job:
         grid2 = (-(-form.outputs // block), number)
         return self.backend.command(self.program, name, grid2, (1, 1), *head, *sizes, last)
 
-    def commands(self, name: str, aux: Slot | None, into: Slot | None) -> tuple[list, list]:
+    def commands(
+        self, name: str, aux: Slot | None, into: Slot | None
+    ) -> tuple[list[Command], list[Any]]:
         """Launches and scratch that reduce x to y, or unfinished to `into` (one per output)."""
         pieces = _pieces(self.form)
         total = self.form.outputs * (self.form.inner if self.form.by_column else 1)
@@ -210,5 +212,5 @@ _OPERATORS = (
     *("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2"),
     *("ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"),
 )
-KERNELS = {op: _prepare for op in _OPERATORS}
-WHY_NOT = {op: _why_not for op in _OPERATORS}
+KERNELS = dict.fromkeys(_OPERATORS, _prepare)
+WHY_NOT = dict.fromkeys(_OPERATORS, _why_not)

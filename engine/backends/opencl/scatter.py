@@ -41,7 +41,8 @@ def _prepare_elements(backend: OpenCLBackend, node: Node) -> Kernel:
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         (x, indices, updates), (y,) = inputs, outputs
-        assert x is not None and indices is not None
+        assert x is not None
+        assert indices is not None
         shape = indices.type.dims
         axis = int(node.attributes.get("axis", 0)) % len(shape)
         off = [k for k in range(len(shape)) if k != axis]
@@ -75,7 +76,8 @@ def _prepare_nd(backend: OpenCLBackend, node: Node) -> Kernel:
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         (x, indices, updates), (y,) = inputs, outputs
-        assert x is not None and indices is not None
+        assert x is not None
+        assert indices is not None
         shape, tuples = y.type.dims, indices.type.dims
         depth = tuples[-1]
         inner = math.prod(shape[depth:])

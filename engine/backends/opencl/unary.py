@@ -109,5 +109,5 @@ _UNARY = (
     *("Asinh", "Acosh", "Atanh", "Softplus", "Softsign", "Elu", "Selu", "Celu"),
     *("ThresholdedRelu", "Mish", "Swish"),
 )
-KERNELS = {**{op: _prepare for op in _UNARY}, "Clip": _prepare_clip}
-WHY_NOT = {op: _why_not for op in KERNELS}
+KERNELS = {**dict.fromkeys(_UNARY, _prepare), "Clip": _prepare_clip}
+WHY_NOT = dict.fromkeys(KERNELS, _why_not)

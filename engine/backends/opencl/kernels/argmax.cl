@@ -7,14 +7,6 @@
 // ..._rows: inner is 1; work-item g owns the rows [g * block, (g + 1) * block): first the extreme,
 // sixteen lanes at a time, then the index where it stands.
 
-#define CAT_(a, b) a##b
-#define CAT(a, b) CAT_(a, b)
-#define COMPUTE16 CAT(COMPUTE, 16)
-#ifdef HALF_STORAGE
-#define LOAD16(p) vload_half16(0, (p))
-#else
-#define LOAD16(p) vload16(0, (p))
-#endif
 #define COLUMNS 64
 
 #ifdef IS_INTEGER

@@ -19,16 +19,6 @@
 #define LOAD_B(p, i) ((COMPUTE)((p)[(i)]))
 #endif
 
-#define CAT_(a, b) a##b
-#define CAT(a, b) CAT_(a, b)
-#define COMPUTE16 CAT(COMPUTE, 16)
-#ifdef HALF_STORAGE
-#define LOAD16(p) vload_half16(0, (p))
-#define STORE16(p, v) vstore_half16_rte((v), 0, (p))
-#else
-#define LOAD16(p) vload16(0, (p))
-#define STORE16(p, v) vstore16((v), 0, (p))
-#endif
 
 #ifdef IS_PREDICATE
 #define OUT_STORAGE uchar

@@ -15,10 +15,18 @@
 #ifdef HALF_STORAGE
 #define LOAD(p, i) vload_half((size_t)(i), (p))
 #define STORE(p, i, v) vstore_half_rte((v), (size_t)(i), (p))
+#define LOAD16(p) vload_half16(0, (p))
+#define STORE16(p, v) vstore_half16_rte((v), 0, (p))
 #else
 #define LOAD(p, i) ((COMPUTE)((p)[(i)]))
 #define STORE(p, i, v) ((p)[(i)] = (STORAGE)(v))
+#define LOAD16(p) vload16(0, (p))
+#define STORE16(p, v) vstore16((v), 0, (p))
 #endif
+
+#define CAT_(a, b) a##b
+#define CAT(a, b) CAT_(a, b)
+#define COMPUTE16 CAT(COMPUTE, 16)
 
 typedef union { long8 v; long a[8]; } dims_t;
 
@@ -38,9 +46,7 @@ inline long row_offset(long row, const int rank, const dims_t shape, const dims_
 #ifdef ELEMENT
 // For kernels that move elements of any type as unsigned integers of their size. Vectors are
 // explicit because Intel's CPU compiler leaves the plain loops scalar.
-#define JOIN2(a, b) a##b
-#define JOIN(a, b) JOIN2(a, b)
-#define ELEMENT16 JOIN(ELEMENT, 16)
+#define ELEMENT16 CAT(ELEMENT, 16)
 
 inline void copy_run(__global ELEMENT *to, __global const ELEMENT *from, const long n) {
   long i = 0;

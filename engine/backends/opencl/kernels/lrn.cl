@@ -5,16 +5,6 @@
 // [g * block, (g + 1) * block). Squares are added in ascending order of channels,
 // sixteen outputs at a time where all their windows lie inside. No barrier.
 
-#define CAT_(a, b) a##b
-#define CAT(a, b) CAT_(a, b)
-#define COMPUTE16 CAT(COMPUTE, 16)
-#ifdef HALF_STORAGE
-#define LOAD16(p) vload_half16(0, (p))
-#define STORE16(p, v) vstore_half16_rte((v), 0, (p))
-#else
-#define LOAD16(p) vload16(0, (p))
-#define STORE16(p, v) vstore16((v), 0, (p))
-#endif
 #define PIXELS 256
 #define ZERO ((COMPUTE)0)
 

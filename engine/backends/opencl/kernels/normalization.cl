@@ -6,16 +6,6 @@
 // the last n % 16 elements, then halves onto halves. No barrier, no local memory.
 // has_bias 0: bias is not read.
 
-#define CAT_(a, b) a##b
-#define CAT(a, b) CAT_(a, b)
-#define COMPUTE16 CAT(COMPUTE, 16)
-#ifdef HALF_STORAGE
-#define LOAD16(p) vload_half16(0, (p))
-#define STORE16(p, v) vstore_half16_rte((v), 0, (p))
-#else
-#define LOAD16(p) vload16(0, (p))
-#define STORE16(p, v) vstore16((v), 0, (p))
-#endif
 #define COLUMNS 256
 #define ZERO ((COMPUTE)0)
 

@@ -4,18 +4,6 @@
 // Channels go 16 at a time; where C is not a multiple, the last 16 overlap the ones before, and
 // fewer than 16 go one by one. No local memory, no barrier.
 
-#define VECTOR2(T) T##16
-#define VECTOR1(T) VECTOR2(T)
-#define VECTOR VECTOR1(COMPUTE)
-
-#ifdef HALF_STORAGE
-#define LOAD16(p) vload_half16(0, p)
-#define STORE16(v, p) vstore_half16_rte(v, 0, p)
-#else
-#define LOAD16(p) vload16(0, p)
-#define STORE16(v, p) vstore16(v, 0, p)
-#endif
-
 #ifdef IS_INTEGER
 #define LARGER(a, v) max(a, v)
 #define LARGER_ONE(a, v) max(a, v)
@@ -88,9 +76,9 @@ inline taps_t taps_at(const int o, const int k, const int step, const int dilati
       if (channels >= 16) {                                                                 \
         for (long block_c = 0; block_c < channels; block_c += 16) {                         \
           const long c = min(block_c, channels - 16);                                       \
-          VECTOR acc = (VECTOR)(FIRST);                                                     \
-          OVER_TAPS(acc, VECTOR, FIRST, STEP(row, LOAD16(p)), STEP(acc, row))              \
-          STORE16(FINISH(VECTOR, acc, count), out + c);                                     \
+          COMPUTE16 acc = (COMPUTE16)(FIRST);                                               \
+          OVER_TAPS(acc, COMPUTE16, FIRST, STEP(row, LOAD16(p)), STEP(acc, row))           \
+          STORE16(out + c, FINISH(COMPUTE16, acc, count));                                  \
         }                                                                                   \
       } else {                                                                              \
         for (long c = 0; c < channels; ++c) {                                               \
@@ -131,9 +119,9 @@ inline taps_t taps_at(const int o, const int k, const int step, const int dilati
     y += y_start + n * channels;                                                            \
     if (channels >= 16) {                                                                   \
       const long c = min((long)get_global_id(0) * 16, channels - 16);                       \
-      VECTOR acc = (VECTOR)(FIRST);                                                         \
-      OVER_PIXELS(acc, VECTOR, FIRST, STEP, READ16)                                         \
-      STORE16(FINISH(VECTOR, acc, pixels), y + c);                                          \
+      COMPUTE16 acc = (COMPUTE16)(FIRST);                                                   \
+      OVER_PIXELS(acc, COMPUTE16, FIRST, STEP, READ16)                                      \
+      STORE16(y + c, FINISH(COMPUTE16, acc, pixels));                                       \
     } else {                                                                                \
       for (long c = 0; c < channels; ++c) {                                                 \
         COMPUTE acc = FIRST;                                                                \

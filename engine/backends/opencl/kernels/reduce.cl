@@ -12,17 +12,9 @@
 // i % 16), the last inner % 16 elements to a seventeenth; then halves onto halves.
 // aux: the slice's maximum, for LogSumExp; count: elements per output. No barrier, no local memory.
 
-#define CAT_(a, b) a##b
-#define CAT(a, b) CAT_(a, b)
-#define COMPUTE16 CAT(COMPUTE, 16)
 #define COMPUTE8 CAT(COMPUTE, 8)
 #define COMPUTE4 CAT(COMPUTE, 4)
 #define COMPUTE2 CAT(COMPUTE, 2)
-#ifdef HALF_STORAGE
-#define LOAD16(p) vload_half16(0, (p))
-#else
-#define LOAD16(p) vload16(0, (p))
-#endif
 #define COLUMNS 256
 #define ZERO ((COMPUTE)0)
 #define ONE ((COMPUTE)1)

@@ -24,17 +24,6 @@ __kernel void resize_nearest(__global const ELEMENT *x, const long x_start,
 }
 #else
 
-#define VECTOR2(T) T##16
-#define VECTOR1(T) VECTOR2(T)
-#define VECTOR VECTOR1(COMPUTE)
-#ifdef HALF_STORAGE
-#define LOAD16(p) vload_half16(0, p)
-#define STORE16(v, p) vstore_half16_rte(v, 0, p)
-#else
-#define LOAD16(p) vload16(0, p)
-#define STORE16(v, p) vstore16(v, 0, p)
-#endif
-
 // One pixel: sum over the taps of D, H and W (innermost) of weight * x.
 #define BLEND(TYPE, READ)                                                                   \
   TYPE acc = (TYPE)0;                                                                       \
@@ -75,8 +64,8 @@ __kernel void resize_weighted(__global const STORAGE *x, const long x_start,
     if (channels >= 16) {
       for (long block_c = 0; block_c < channels; block_c += 16) {
         const long c = min(block_c, channels - 16);
-        BLEND(VECTOR, LOAD16(p))
-        STORE16(acc, out + c);
+        BLEND(COMPUTE16, LOAD16(p))
+        STORE16(out + c, acc);
       }
     } else {
       for (long c = 0; c < channels; ++c) {

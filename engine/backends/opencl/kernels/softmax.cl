@@ -7,16 +7,8 @@
 // ..._columns: inner > 1; work-item (g0, g1) owns the columns [g0 * COLUMNS, (g0 + 1) * COLUMNS) of
 // outer index g1, and sums element by element. y is not x. No barrier, no local memory.
 
-#define CAT_(a, b) a##b
-#define CAT(a, b) CAT_(a, b)
-#define COMPUTE16 CAT(COMPUTE, 16)
-#ifdef HALF_STORAGE
-#define LOAD16(p) vload_half16(0, (p))
-#define STORE16(p, v) vstore_half16_rte((v), 0, (p))
-#else
+#ifndef HALF_STORAGE
 #define KEEPS
-#define LOAD16(p) vload16(0, (p))
-#define STORE16(p, v) vstore16((v), 0, (p))
 #endif
 #define COLUMNS 128
 #define ZERO ((COMPUTE)0)

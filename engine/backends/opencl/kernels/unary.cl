@@ -6,16 +6,6 @@
 // No local memory, no barrier. alpha, beta: see each function; unused otherwise.
 
 #define CHUNK 1024
-#define CAT_(a, b) a##b
-#define CAT(a, b) CAT_(a, b)
-#define COMPUTE16 CAT(COMPUTE, 16)
-#ifdef HALF_STORAGE
-#define LOAD16(p) vload_half16(0, (p))
-#define STORE16(p, v) vstore_half16_rte((v), 0, (p))
-#else
-#define LOAD16(p) vload16(0, (p))
-#define STORE16(p, v) vstore16((v), 0, (p))
-#endif
 
 // Expressions hold for scalars and vectors: T is the type of v, and `?:` selects by element.
 #define ZERO ((T)0)

@@ -1,17 +1,7 @@
 // Sixteen elements at a time, and what a fused kernel does at its end. Included by other files.
 
-#define CONCAT_(a, b) a##b
-#define CONCAT(a, b) CONCAT_(a, b)
-#define VEC CONCAT(COMPUTE, 16)
+#define VEC COMPUTE16
 #define UNROLL _Pragma("unroll")
-
-#ifdef HALF_STORAGE
-#define LOAD16(p) vload_half16(0, (p))
-#define STORE16(p, v) vstore_half16_rte((v), 0, (p))
-#else
-#define LOAD16(p) vload16(0, (p))
-#define STORE16(p, v) vstore16((v), 0, (p))
-#endif
 
 #ifndef IS_INTEGER
 // Activations. CLAMP covers none (infinite limits) and Relu (0, infinity); it keeps NaN.
