@@ -37,7 +37,8 @@ def _mean(x: Array, axes: Axes) -> Array:
     if n == 0:
         return np.zeros_like(total)
     down = total // n
-    return down + ((total % n != 0) & (total < 0))
+    whole: Array = down + ((total % n != 0) & (total < 0))
+    return whole
 
 
 def _extreme(function: np.ufunc, sign: int) -> Reduce:
