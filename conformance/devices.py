@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.backends import registry
 from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
 from engine.errors import ConfigError, DeviceError
-from engine.runtime import Runtime, _probe
+from engine.runtime import Runtime, probe
 
 Target = tuple[ForwardType, str | None]
 """Forward type and, for OpenCL, the selector of the device."""
@@ -48,7 +48,7 @@ def first_working(runtime: Runtime) -> str:
     tried = []
     for numbers, info in registry.opencl_devices():
         try:
-            _probe(runtime.backend(ForwardType.OPENCL, config_of((ForwardType.OPENCL, numbers))))
+            probe(runtime.backend(ForwardType.OPENCL, config_of((ForwardType.OPENCL, numbers))))
             return numbers
         except DeviceError as error:
             reason = str(error).splitlines()[0]

@@ -67,7 +67,7 @@ class Runtime:
             self._auto, why = ForwardType.CPU, "CPU: no OpenCL device works"
             try:
                 backend = self._opencl(config)
-                _probe(backend)
+                probe(backend)
                 self._auto = ForwardType.OPENCL
                 why = f"OpenCL: {backend.info.platform} / {backend.info.name} passed a probe"
             except DeviceError as error:
@@ -97,7 +97,7 @@ class Runtime:
         self.close()
 
 
-def _probe(backend: Backend) -> None:
+def probe(backend: Backend) -> None:
     """Run Relu on the device; raises DeviceError unless the answer is right."""
     from engine.backends.protocol import Slot
     from engine.ir.graph import Graph

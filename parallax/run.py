@@ -118,6 +118,11 @@ def _facts(
         "fallbacks": [
             {"node": p.node.title, "backend": p.backend, "reason": p.reason} for p in info.fallbacks
         ],
+        "memory": {
+            name: {"arena_nbytes": nbytes, "lower_bound_nbytes": info.lower_bounds_nbytes[name]}
+            for name, nbytes in info.arenas_nbytes.items()
+            if nbytes
+        },
         "explanations": explanations,
         "written": args.outputs,
     }
@@ -155,6 +160,12 @@ def _print(data: dict[str, Any]) -> None:
     inputs = ", ".join(f"{n} {t}" for n, t in data["inputs"].items())
     origin = "given" if data["seed"] is None else f"random, seed {data['seed']}"
     out.print(f"inputs ({origin}): {escape(inputs)}")
+    for name, size in data["memory"].items():
+        arena, floor = size["arena_nbytes"], size["lower_bound_nbytes"]
+        out.print(
+            f"memory on {name}: arena {arena / 2**20:.3g} MiB, {arena / max(floor, 1):.3f} times "
+            "the largest live set"
+        )
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("output", "type", "min", "mean", "max", "NaN"):
         left = column in ("output", "type")

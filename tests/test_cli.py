@@ -257,6 +257,19 @@ def test_a_wrong_kernel_is_found_by_name_and_exits_with_1(
     assert "input 0 'x'" in out
 
 
+def test_a_compiler_that_fails_shows_its_build_log(
+    capsys: Captured, relu_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = opencl_context.source
+    monkeypatch.setattr(
+        opencl_context, "source", lambda family: right(family) + "\n#error this driver is broken"
+    )
+    for command in ("run", "verify"):
+        message = refused(capsys, command, relu_model, "--device", OPENCL)
+        assert "cannot build kernels/" in message
+        assert "this driver is broken" in message
+
+
 def test_nothing_verified_exits_with_3(
     capsys: Captured, relu_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
