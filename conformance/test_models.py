@@ -16,6 +16,7 @@ PARALLAX_DEVICES names the devices (default "cpu,portable"); one that is absent 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from functools import cache
 
@@ -31,7 +32,7 @@ from engine.config import ScheduleConfig
 from engine.interpreter import Interpreter
 from engine.ir.graph import Graph
 from engine.runtime import Runtime
-from fixtures.models.corpus import CORPUS, SMALL, CorpusModel
+from fixtures.models.corpus import CORPUS, CorpusModel, by_name
 
 DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
 HEAVY = frozenset(
@@ -45,6 +46,13 @@ ROUNDOFFS_MAX = 64 * 2.0**-24
 SAME_FUNCTION = 1e-3
 NOISY_RUNS = 3
 OPSET_OF_THE_EVALUATOR = 21
+EVALUATOR_FAILS = {
+    "inception_v1": "onnx's LRN normalises only as many channels as there are batch entries",
+    "light_inception_v1": "likewise",
+    "magika": "onnx's GlobalMaxPool drops the axes of a 1-D map, so its Squeeze raises AxisError",
+    "swift_f0": "onnx's GatherElements refuses indices smaller than the data",
+}
+"""Models that onnx's evaluator (1.23) gets wrong, and why; a test sees when that changes."""
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -140,17 +148,6 @@ def assert_as_good(name: str, got: np.ndarray, other: np.ndarray, truths: Truth)
         assert ours <= allowed, f"{name}: {kind} error {ours:.3g} > {allowed:.3g} ({theirs=:.3g})"
 
 
-@pytest.mark.parametrize(("model", "which"), cases(CORPUS, every_shape=True))
-def test_the_cpu_backend_is_as_accurate_as_onnxruntime(model: CorpusModel, which: int) -> None:
-    feeds = model.feeds(0, which)
-    outputs, truth = cpu_and_truth(model, feeds)
-    peer = onnxruntime_outputs(model, feeds)
-    assert outputs.keys() == peer.keys()
-    for name, got in outputs.items():
-        assert (got.dtype, got.shape) == (peer[name].dtype, peer[name].shape)
-        assert_as_good(name, got, peer[name], truth)
-
-
 def modern(model: CorpusModel) -> onnx.ModelProto:
     """The model in today's opset and without local functions.
 
@@ -162,16 +159,42 @@ def modern(model: CorpusModel) -> onnx.ModelProto:
     )
 
 
-@pytest.mark.parametrize(("model", "which"), cases(SMALL, every_shape=True))
-def test_the_cpu_backend_agrees_with_the_reference_evaluator(
-    model: CorpusModel, which: int
-) -> None:
-    feeds = model.feeds(1, which)
-    outputs, truth = cpu_and_truth(model, feeds)
+def evaluator_outputs(model: CorpusModel, feeds: Arrays) -> dict[str, np.ndarray]:
+    """What onnx's reference evaluator computes."""
     evaluator = ReferenceEvaluator(modern(model))
-    peer = dict(zip(evaluator.output_names, evaluator.run(None, feeds), strict=True))
-    for name, got in outputs.items():
-        assert_as_good(name, got, np.asarray(peer[name]), truth)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # exp overflows in its Sigmoid
+        outputs = evaluator.run(None, dict(feeds))
+    return {n: np.asarray(a) for n, a in zip(evaluator.output_names, outputs, strict=True)}
+
+
+@pytest.mark.parametrize(("model", "which"), cases(CORPUS, every_shape=True))
+def test_the_cpu_backend_is_as_accurate_as_its_peers(model: CorpusModel, which: int) -> None:
+    """Peers: onnxruntime, and onnx's reference evaluator on the first set of shapes."""
+    feeds = model.feeds(0, which)
+    outputs, truth = cpu_and_truth(model, feeds)
+    peers = [onnxruntime_outputs(model, feeds)]
+    if which == 0 and model.name not in EVALUATOR_FAILS:
+        peers.append(evaluator_outputs(model, feeds))
+    for peer in peers:
+        assert outputs.keys() == peer.keys()
+        for name, got in outputs.items():
+            assert (got.dtype, got.shape) == (peer[name].dtype, peer[name].shape)
+            assert_as_good(name, got, peer[name], truth)
+
+
+@pytest.mark.parametrize("name", [n for n in EVALUATOR_FAILS if not n.startswith("light_")])
+def test_the_evaluator_is_still_wrong_where_it_is_not_asked(name: str) -> None:
+    model = by_name(name)
+    feeds = model.feeds(0)
+    outputs, truth = cpu_and_truth(model, feeds)
+
+    def compare() -> None:
+        for output, peer in evaluator_outputs(model, feeds).items():
+            assert_as_good(output, outputs[output], peer, truth)
+
+    with pytest.raises((ValueError, IndexError, AssertionError)):
+        compare()
 
 
 @pytest.mark.parametrize(
@@ -190,7 +213,7 @@ def test_the_light_models_give_the_outputs_that_onnx_ships(model: CorpusModel, w
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("model", "which"), cases(CORPUS, every_shape=False))
+@pytest.mark.parametrize(("model", "which"), cases(CORPUS, every_shape=True))
 def test_every_node_verifies_at_three_precisions(
     model: CorpusModel, which: int, device: str
 ) -> None:

@@ -27,8 +27,8 @@
 #define BLOCK (16 * VECTORS)
 
 // sums[m][v] += sum over i < run of rows[m][i] * w[i * BLOCK + 16 v ...].
-inline void accumulate(VEC sums[PIXELS][VECTORS], __global const STORAGE *rows[PIXELS],
-                       __global const STORAGE *w, const int run) {
+INLINED void accumulate(VEC sums[PIXELS][VECTORS], __global const STORAGE *rows[PIXELS],
+                        __global const STORAGE *w, const int run) {
 #ifdef HALF_STORAGE
   // 16 elements of every row are widened at a time; the last chunk overlaps the one before it.
   COMPUTE wide[PIXELS][16];
@@ -59,8 +59,8 @@ inline void accumulate(VEC sums[PIXELS][VECTORS], __global const STORAGE *rows[P
 }
 
 // The same for a single row, where the others would repeat it.
-inline void accumulate_one(VEC sums[VECTORS], __global const STORAGE *row,
-                           __global const STORAGE *w, const int run) {
+INLINED void accumulate_one(VEC sums[VECTORS], __global const STORAGE *row,
+                            __global const STORAGE *w, const int run) {
   for (int i = 0; i < run; ++i, w += BLOCK) {
     const COMPUTE x = LOAD(row, i);
     UNROLL

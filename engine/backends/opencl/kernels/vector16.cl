@@ -2,6 +2,8 @@
 
 #define VEC COMPUTE16
 #define UNROLL _Pragma("unroll")
+// For functions that take registers by pointer: a call would put them into memory.
+#define INLINED inline __attribute__((always_inline))
 
 #ifndef IS_INTEGER
 // Activations. CLAMP covers none (infinite limits) and Relu (0, infinity); it keeps NaN.
