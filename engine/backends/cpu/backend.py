@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-from threadpoolctl import ThreadpoolController
 
 from engine.backends.cpu import FAMILIES
 from engine.backends.cpu.packed import Packed
@@ -69,8 +68,6 @@ class CpuBackend:
             raise ConfigError(f"num_threads={num_threads}: expected at least 1")
         self.num_threads = num_threads or cores
         self.team = Team(self.num_threads)
-        self._blas = ThreadpoolController()
-        self._limits = self._blas.limit(limits=1, user_api="blas")
         self._kernels = {op: make for family in FAMILIES for op, make in family.KERNELS.items()}
         self.info = DeviceInfo(
             name=platform.processor() or platform.machine(),
@@ -144,6 +141,5 @@ class CpuBackend:
         """Nothing is ever pending."""
 
     def close(self) -> None:
-        """End the threads and restore the BLAS thread limits."""
+        """End the threads."""
         self.team.close()
-        self._limits.restore_original_limits()

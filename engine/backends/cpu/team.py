@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
+
+
+class SingleThreadedBlas:
+    """While anyone is inside, BLAS runs on one thread; the last to leave restores its limit.
+
+    The limit belongs to the process, so entries are counted: two backends that compute at once
+    must not restore it under each other, and the user's own NumPy keeps its threads otherwise.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._controller: ThreadpoolController | None = None
+        self._limits: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._controller is None:
+                self._controller = ThreadpoolController().select(user_api="blas")
+            if self._inside == 0:
+                self._limits = self._controller.limit(limits=1)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limits.restore_original_limits()
+
+
+SINGLE_THREADED_BLAS = SingleThreadedBlas()
 
 
 class Team:
@@ -22,7 +56,10 @@ class Team:
 
     def split(self, count: int, work: Callable[[int, int], None], least: int = 1) -> None:
         """Run work(start, stop) over [0, count) in even parts of at least `least`; wait for all."""
-        parts = min(self.size, max(count // max(least, 1), 1))
+        with SINGLE_THREADED_BLAS:
+            self._split(count, work, min(self.size, max(count // max(least, 1), 1)))
+
+    def _split(self, count: int, work: Callable[[int, int], None], parts: int) -> None:
         if self._pool is None or parts == 1:
             work(0, count)
             return
