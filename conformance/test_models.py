@@ -7,8 +7,8 @@ both are tiny; in the L2 norm and in the largest element. Where that is not enou
 derived error models predict: the largest of three float64 runs in which every node's output gets
 random errors of its own sigma (Monte Carlo arithmetic). light_squeezenet needs it: a softmax of a
 thousand equal logits of 8e8, where one unit in the last place decides everything. So that a wrong
-truth cannot hide a wrong backend, onnxruntime itself must lie within 1e-3 of it: two engines that
-share no code then agree.
+truth cannot hide a wrong backend, the peer itself must lie within 1e-3 of it, or within 4 times
+that prediction: engines that share no code then agree.
 
 PARALLAX_DEVICES names the devices (default "cpu,portable"); one that is absent is an error.
 """
@@ -139,7 +139,10 @@ def assert_as_good(name: str, got: np.ndarray, other: np.ndarray, truths: Truth)
     pairs = zip(errors(got, truth), errors(other, truth), strict=True)
     for k, ((ours, theirs), size) in enumerate(zip(pairs, sizes, strict=True)):
         kind = ("L2", "largest")[k]
-        assert theirs <= SAME_FUNCTION * size, (
+        same = SAME_FUNCTION * size
+        if theirs > same:
+            same = max(same, RATIO_MAX * truths.honest_errors(name)[k])
+        assert theirs <= same, (
             f"{name}: the peer's {kind} error is {theirs:.3g} of {size:.3g}: not the same function"
         )
         allowed = max(RATIO_MAX * theirs, ROUNDOFFS_MAX * size)
