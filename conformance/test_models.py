@@ -44,6 +44,8 @@ HEAVY = frozenset(
 RATIO_MAX = 4.0
 ROUNDOFFS_MAX = 64 * 2.0**-24
 SAME_FUNCTION = 1e-3
+RUNTIME = Runtime()
+"""Shared by every verification, so that a kernel is compiled once."""
 NOISY_RUNS = 3
 OPSET_OF_THE_EVALUATOR = 21
 EVALUATOR_FAILS = {
@@ -220,7 +222,12 @@ def test_the_light_models_give_the_outputs_that_onnx_ships(model: CorpusModel, w
 def test_every_node_verifies_at_three_precisions(
     model: CorpusModel, which: int, device: str
 ) -> None:
-    report = verify(interpreter(model), device=device, feeds=lambda seed: model.feeds(seed, which))
+    report = verify(
+        interpreter(model),
+        device=device,
+        feeds=lambda seed: model.feeds(seed, which),
+        runtime=RUNTIME,
+    )
     for precision in report.precisions:
         failed = [f"{c.title}: {c.judgement}" for c in precision.failures[:3]]
         count = len(precision.failures)

@@ -219,6 +219,7 @@ class Execution:
         self._arenas.clear()
         self._constants.clear()
         self._enqueues = []
+        self._kernels = {}
         self.steps = []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from engine.backends.protocol import Kernel, Slot
 from engine.config import Precision
 from engine.errors import DeviceError, DeviceMemoryError, InputError
 from engine.ir.graph import Graph, Node, Value
-from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOAT16, FLOATS, type_of
+from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType, type_of
 from engine.ops.numerics import HALF_MAX
 
 C_TYPES = {
@@ -61,10 +62,26 @@ class OpenCLArena:
             self.buffer = None
 
 
-class OpenCLCommand:
-    """One kernel launch; owns its kernel object, because arguments are state of that object."""
+class PackedConstant(OpenCLArena):
+    """A constant in some kernel's arrangement; lives as long as a kernel holds its slot.
 
-    __slots__ = ("_context", "_enqueue", "_global", "_kernel", "_local", "name")
+    It keeps the array it was made of, so that the array's id stays its own for as long.
+    """
+
+    def __init__(
+        self, context: OpenCLContext, source: np.ndarray, type_: TensorType, storage: np.dtype
+    ) -> None:
+        super().__init__(context, type_.size * storage.itemsize)
+        self.source, self.type, self.storage = source, type_, storage
+
+
+class OpenCLCommand:
+    """One kernel launch; owns its kernel object, because arguments are state of that object.
+
+    `arguments` keeps the buffers alive: a kernel object does not.
+    """
+
+    __slots__ = ("_arguments", "_context", "_enqueue", "_global", "_kernel", "_local", "name")
 
     def __init__(
         self,
@@ -72,8 +89,9 @@ class OpenCLCommand:
         kernel: Any,
         global_size: tuple[int, ...],
         local_size: tuple[int, ...] | None,
+        arguments: Sequence[Any],
     ) -> None:
-        self._context, self._kernel = context, kernel
+        self._context, self._kernel, self._arguments = context, kernel, arguments
         self._global, self._local = global_size, local_size
         self._enqueue = context.cl.enqueue_nd_range_kernel
         self.name = kernel.function_name
@@ -112,7 +130,7 @@ class OpenCLBackend:
             for family in FAMILIES
             for op, refuse in getattr(family, "WHY_NOT", {}).items()
         }
-        self._packed: dict[tuple[int, str], tuple[np.ndarray, Slot]] = {}
+        self._packed: WeakValueDictionary[tuple[int, str], PackedConstant] = WeakValueDictionary()
 
     # ------------------------------------------------------------------- choosing
     def why_not(self, node: Node) -> str | None:
@@ -205,10 +223,10 @@ class OpenCLBackend:
             kernel.set_args(*flat)
         except (cl.Error, TypeError) as error:
             raise DeviceError(f"kernel {kernel_name}: cannot set arguments: {error}") from error
-        return OpenCLCommand(self.context, kernel, global_size, local_size)
+        return OpenCLCommand(self.context, kernel, global_size, local_size, flat)
 
     def pack(self, value: Value, how: str, pack: Callable[[np.ndarray], np.ndarray]) -> Slot:
-        """A constant in a kernel's own arrangement, uploaded once and shared.
+        """A constant in a kernel's own arrangement, uploaded once and shared while in use.
 
         Args:
             how: names the arrangement; (constant array, how) is the cache key.
@@ -218,15 +236,13 @@ class OpenCLBackend:
         array = value.constant
         assert array is not None
         key = (id(array), how)
-        if key not in self._packed:
+        arena = self._packed.get(key)
+        if arena is None:
             packed = np.asarray(pack(self.stored(array)), order="C")
-            type_ = type_of(packed)
-            storage = self.storage(packed.dtype)
-            arena = self.allocate(type_.size * storage.itemsize)
-            slot = Slot(arena, 0, type_, storage)
-            self.write(slot, packed)
-            self._packed[key] = (array, slot)
-        return self._packed[key][1]
+            arena = PackedConstant(self.context, array, type_of(packed), self.storage(packed.dtype))
+            self.write(Slot(arena, 0, arena.type, arena.storage), packed)
+            self._packed[key] = arena
+        return Slot(arena, 0, arena.type, arena.storage)
 
     # ------------------------------------------------------------------- memory
     def allocate(self, nbytes: int) -> OpenCLArena:
@@ -284,8 +300,8 @@ class OpenCLBackend:
     def close(self) -> None:
         """Wait for the queue and free the packed constants."""
         self.synchronize()
-        for _, slot in self._packed.values():
-            slot.arena.release()
+        for arena in list(self._packed.values()):
+            arena.release()
         self._packed.clear()
 
 
