@@ -13,14 +13,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from engine.execution import Execution
 from engine.runtime import Runtime
 from perf.profiled import Profile, has_queue, profile
 from perf.quantiles import Summary, quantile_ns
+from perf.subject import Subject, drain
 from perf.timeline import DEVICE, Timeline
 
 PROFILED_RATIO_MAX = 1.10
@@ -29,24 +29,6 @@ FOREIGN_SLOWDOWN_MAX = 4
 """What other programs may do to the profiled pass alone before two passes contradict each other."""
 BLOCKING_SHARE = 0.8
 """Enqueueing that takes this share of synced is not asynchronous in effect (trtexec's warning)."""
-
-
-class Subject(Protocol):
-    """What can be measured: an `engine.Session`, or anything with its runtime and execution."""
-
-    @property
-    def runtime(self) -> Runtime:
-        """Whose queues are drained."""
-        ...
-
-    @property
-    def execution(self) -> Execution:
-        """Whose commands are profiled."""
-        ...
-
-    def run(self, feeds: Mapping[str, np.ndarray] | None = None) -> None:
-        """Enqueue one inference."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -95,11 +77,6 @@ class Latency:
             fields[name] = tuple(fields[name])
         fields["profile"] = Profile.from_json(fields["profile"]) if fields["profile"] else None
         return cls(**fields)
-
-
-def drain(runtime: Runtime) -> None:
-    """Return when every queue of the runtime is idle."""
-    runtime.synchronize()
 
 
 @contextmanager

@@ -10,16 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.backends.protocol import Command
 from engine.execution import Execution, Step
 from engine.runtime import Runtime
 from perf.quantiles import quantile_ns
+from perf.subject import Subject
 from perf.timeline import DEVICE, HOST, Span, Timeline
-
-if TYPE_CHECKING:
-    from perf.latency import Subject
 
 
 @dataclass(frozen=True)

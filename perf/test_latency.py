@@ -24,7 +24,8 @@ from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from fixtures.models.corpus import by_name
 from perf.hand_built import HandBuilt, chain, schedule
-from perf.latency import FOREIGN_SLOWDOWN_MAX, Latency, Subject, measure, timed_run
+from perf.latency import FOREIGN_SLOWDOWN_MAX, Latency, measure, timed_run
+from perf.subject import Subject
 
 DEVICES = os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")
 OPENCL_DEVICES = [device for device in DEVICES if device != "cpu"]

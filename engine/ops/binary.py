@@ -18,13 +18,14 @@ from engine.errors import ShapeError
 from engine.ir.types import ALL_DTYPES, BOOL, FLOAT, FLOATS, INT64, NUMERIC, TensorType
 from engine.ops.broadcasting import (
     Array,
+    Elementwise,
     ErrorOf,
     broadcast_shape,
     broadcastable,
     draw,
-    elementwise,
     present,
     same_dtype,
+    spec_of,
 )
 from engine.ops.numerics import Error, Units, exact, finite, rounded
 from engine.ops.spec import (
@@ -154,7 +155,7 @@ def _pow_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Er
 
 
 POW = replace(
-    elementwise("Pow", _pow, _built_in("pow")),
+    spec_of(Elementwise("Pow", _pow, _built_in("pow"))),
     infer_types=_infer_pow,
     error_model=_pow_error,
     example=_pow_example,
@@ -173,14 +174,16 @@ def _infer_prelu(inputs: Sequence[Operand | None], _: Attributes) -> tuple[Tenso
 
 
 PRELU = replace(
-    elementwise(
-        "PRelu",
-        lambda x, slope: np.where(x < 0, x * slope, x),
-        _prelu_error,
-        slope=lambda values, _: (
-            np.maximum(1.0, finite(values[1])),
-            np.maximum(0.0, -values[0]),
-        ),
+    spec_of(
+        Elementwise(
+            "PRelu",
+            lambda x, slope: np.where(x < 0, x * slope, x),
+            _prelu_error,
+            slope=lambda values, _: (
+                np.maximum(1.0, finite(values[1])),
+                np.maximum(0.0, -values[0]),
+            ),
+        )
     ),
     infer_types=_infer_prelu,
     edges=(
@@ -308,10 +311,10 @@ def _ones(values: Arrays, _: Attributes) -> tuple[float, ...]:
     return (1.0,) * len(values)
 
 
-SPECS: tuple[OpSpec, ...] = (
-    elementwise("Add", np.add, _one_rounding, slope=_ones, commutes=True, is_exact=True),
-    elementwise("Sub", np.subtract, _one_rounding, slope=_ones, is_exact=True),
-    elementwise(
+FUNCTIONS = (
+    Elementwise("Add", np.add, _one_rounding, slope=_ones, commutes=True, is_exact=True),
+    Elementwise("Sub", np.subtract, _one_rounding, slope=_ones, is_exact=True),
+    Elementwise(
         "Mul",
         np.multiply,
         _one_rounding,
@@ -319,8 +322,8 @@ SPECS: tuple[OpSpec, ...] = (
         commutes=True,
         is_exact=True,
     ),
-    elementwise("Div", truncated_quotient, _built_in("divide"), second=(0.25, 8.0)),
-    elementwise(
+    Elementwise("Div", truncated_quotient, _built_in("divide"), second=(0.25, 8.0)),
+    Elementwise(
         "Max",
         lambda *v: reduce(np.maximum, v),
         arity=(1, 2**31),
@@ -328,7 +331,7 @@ SPECS: tuple[OpSpec, ...] = (
         commutes=True,
         is_exact=True,
     ),
-    elementwise(
+    Elementwise(
         "Min",
         lambda *v: reduce(np.minimum, v),
         arity=(1, 2**31),
@@ -336,7 +339,7 @@ SPECS: tuple[OpSpec, ...] = (
         commutes=True,
         is_exact=True,
     ),
-    elementwise(
+    Elementwise(
         "Sum",
         lambda *v: reduce(np.add, v),
         _sum_error,
@@ -346,17 +349,14 @@ SPECS: tuple[OpSpec, ...] = (
         commutes=True,
         is_exact=True,
     ),
-    elementwise("Mean", _mean, _mean_error, arity=(1, 2**31), dtypes=FLOATS, commutes=True),
-    elementwise("Equal", np.equal, dtypes=ALL_DTYPES, commutes=True, **_comparison),
-    elementwise("Greater", np.greater, **_comparison),
-    elementwise("GreaterOrEqual", np.greater_equal, **_comparison),
-    elementwise("Less", np.less, **_comparison),
-    elementwise("LessOrEqual", np.less_equal, **_comparison),
-    elementwise("And", np.logical_and, **_logical),
-    elementwise("Or", np.logical_or, **_logical),
-    elementwise("Xor", np.logical_xor, **_logical),
-    POW,
-    PRELU,
-    MOD,
-    WHERE,
+    Elementwise("Mean", _mean, _mean_error, arity=(1, 2**31), dtypes=FLOATS, commutes=True),
+    Elementwise("Equal", np.equal, dtypes=ALL_DTYPES, commutes=True, **_comparison),
+    Elementwise("Greater", np.greater, **_comparison),
+    Elementwise("GreaterOrEqual", np.greater_equal, **_comparison),
+    Elementwise("Less", np.less, **_comparison),
+    Elementwise("LessOrEqual", np.less_equal, **_comparison),
+    Elementwise("And", np.logical_and, **_logical),
+    Elementwise("Or", np.logical_or, **_logical),
+    Elementwise("Xor", np.logical_xor, **_logical),
 )
+SPECS: tuple[OpSpec, ...] = (*map(spec_of, FUNCTIONS), POW, PRELU, MOD, WHERE)

@@ -6,6 +6,7 @@ Source of the shape rule: https://onnx.ai/onnx/repo-docs/Broadcasting.html
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -106,77 +107,97 @@ def _commutes() -> Law:
     return Law("a op b = b op a", swap, lambda call, y: y)
 
 
-def elementwise(
-    op_type: str,
-    function: Callable[..., Array],
-    error: ErrorOf = exactly,
-    *,
-    arity: tuple[int, int] = (2, 2),
-    dtypes: frozenset[np.dtype] = NUMERIC,
-    predicate: bool = False,
-    second: tuple[float, float] = (-4.0, 4.0),
-    slope: Callable[[Arrays, Attributes], tuple[Array | float, ...]] | None = None,
-    commutes: bool = False,
-    is_exact: bool = False,
-    grows: bool = True,
-) -> OpSpec:
-    """The spec of y = function(a, b, ...), all of one dtype.
+@dataclass(frozen=True)
+class Elementwise:
+    """y = function(a, b, ...), all of one dtype; `error(values, y, units)` for float results.
 
-    `second`: range of every input but the first. `error(values, y, units)` for float results.
+    Attributes:
+        predicate: the result is boolean.
+        second: range of every input but the first.
+        grows: whether random graphs use it.
     """
 
-    def infer_types(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
-        types = present(op_type, inputs)
-        dtype = same_dtype(op_type, types, dtypes)
-        return (TensorType(BOOL if predicate else dtype, broadcast_shape(op_type, types)),)
+    op_type: str
+    function: Callable[..., Array]
+    error: ErrorOf = exactly
+    _: KW_ONLY
+    arity: tuple[int, int] = (2, 2)
+    dtypes: frozenset[np.dtype] = NUMERIC
+    predicate: bool = False
+    second: tuple[float, float] = (-4.0, 4.0)
+    slope: Callable[[Arrays, Attributes], tuple[Array | float, ...]] | None = None
+    commutes: bool = False
+    is_exact: bool = False
+    grows: bool = True
 
-    def reference(inputs: Arrays, _: Attributes) -> tuple[Array, ...]:
+    def infer_types(self, inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType]:
+        """The common dtype, or bool, and the common shape."""
+        types = present(self.op_type, inputs)
+        dtype = same_dtype(self.op_type, types, self.dtypes)
+        shape = broadcast_shape(self.op_type, types)
+        return (TensorType(BOOL if self.predicate else dtype, shape),)
+
+    def reference(self, inputs: Arrays, _: Attributes) -> tuple[Array, ...]:
+        """`function`, with NumPy's own broadcasting."""
         with np.errstate(all="ignore"):
-            return (np.asarray(function(*inputs)),)
+            return (np.asarray(self.function(*inputs)),)
 
-    def error_model(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
-        (y,) = reference(inputs, attributes)
+    def error_model(
+        self, inputs: Arrays, attributes: Attributes, units: Units
+    ) -> tuple[Error, ...]:
+        """`error` of a float result; no error of integers and booleans."""
+        (y,) = self.reference(inputs, attributes)
         if y.dtype != np.float64:
             return exact(y)
         with np.errstate(all="ignore"):
-            return (error([x for x in inputs if x is not None], y, units),)
+            return (self.error([x for x in inputs if x is not None], y, units),)
 
-    def example(choose: Choose) -> Call:
-        dtype = choose.one_of([d for d in (*DRAWN, BOOL) if d in dtypes])
+    def example(self, choose: Choose) -> Call:
+        """Any number of inputs that broadcast to the first or, where it commutes, the last."""
+        dtype = choose.one_of([d for d in (*DRAWN, BOOL) if d in self.dtypes])
         shape = choose.shape((0, 4))
-        count = choose.integer(arity[0], min(arity[1], 4))
+        count = choose.integer(self.arity[0], min(self.arity[1], 4))
         others = (broadcastable(choose, shape) for _ in range(count - 1))
         tensors = [draw(choose, shape, dtype, -4.0, 4.0)]
-        tensors += [draw(choose, other, dtype, *second) for other in others]
-        if second[0] >= 0 and count == 2 and dtype not in FLOATS:
-            tensors[1] = np.where(tensors[1] == 0, 1, tensors[1]).astype(dtype)
-        if commutes and count == 2 and choose.integer(0, 1):
+        tensors += [draw(choose, other, dtype, *self.second) for other in others]
+        if self.second[0] >= 0 and count == 2 and dtype not in FLOATS:
+            tensors[1] = _without_zeros(tensors[1])
+        if self.commutes and count == 2 and choose.integer(0, 1):
             tensors.reverse()
         return Call(tuple(tensors))
 
-    def grow(choose: Choose, x: TensorType) -> Growth | None:
-        if x.dtype not in dtypes or (predicate and x.dtype != BOOL) or not grows:
+    def grow(self, choose: Choose, x: TensorType) -> Growth | None:
+        """With another tensor of the graph, or with a constant that broadcasts to x."""
+        if x.dtype not in self.dtypes or (self.predicate and x.dtype != BOOL) or not self.grows:
             return None
-        if second == (-4.0, 4.0) and choose.integer(0, 1) == 0:
+        if self.second == (-4.0, 4.0) and choose.integer(0, 1) == 0:
             return Growth((HERE, PEER))
-        constant = draw(choose, _constant_shape(choose, x.dims), x.dtype, *second)
+        constant = draw(choose, _constant_shape(choose, x.dims), x.dtype, *self.second)
         if x.dtype not in FLOATS | {BOOL}:
-            constant = np.where(constant == 0, 1, constant).astype(x.dtype)
-        return Growth((constant, HERE) if commutes and choose.integer(0, 1) else (HERE, constant))
+            constant = _without_zeros(constant)
+        swapped = self.commutes and choose.integer(0, 1)
+        return Growth((constant, HERE) if swapped else (HERE, constant))
 
+
+def _without_zeros(values: Array) -> Array:
+    return np.where(values == 0, 1, values).astype(values.dtype)
+
+
+def spec_of(elementwise: Elementwise) -> OpSpec:
+    """The operator of a function of several numbers."""
     return OpSpec(
-        op_type,
-        arity,
-        infer_types,
-        reference,
-        error_model,
-        example,
-        grow=grow,
-        is_exact=is_exact,
-        slope=slope,
-        edges=edges_of(dtypes),
-        rejects=rejects_of(dtypes),
-        laws=(_commutes(),) if commutes else (),
+        elementwise.op_type,
+        elementwise.arity,
+        elementwise.infer_types,
+        elementwise.reference,
+        elementwise.error_model,
+        elementwise.example,
+        grow=elementwise.grow,
+        is_exact=elementwise.is_exact,
+        slope=elementwise.slope,
+        edges=edges_of(elementwise.dtypes),
+        rejects=rejects_of(elementwise.dtypes),
+        laws=(_commutes(),) if elementwise.commutes else (),
         flops=lambda inputs, outputs, _: outputs[0].size * (len(inputs) - 1),
     )
 

@@ -21,6 +21,8 @@ from engine.ops.operands import (
     normal_axis,
     payload,
     tensor,
+    vector,
+    zeros,
 )
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Law, OpSpec, Reject
 
@@ -235,14 +237,6 @@ def _grow_trilu(choose: Choose, x: TensorType) -> Growth | None:
     return Growth(choose.one_of(((HERE,), (HERE, k))), {"upper": choose.integer(0, 1)})
 
 
-def _zeros(*shape: int) -> Array:
-    return np.zeros(shape, np.float32)
-
-
-def _list(*values: int) -> Array:
-    return np.array(values, np.int64)
-
-
 def _flipped(call: Call) -> Call | None:
     """Data reversed along the axis, indices counted from the other end."""
     x, indices = call.inputs
@@ -264,12 +258,12 @@ SPECS: tuple[OpSpec, ...] = (
         grow=_grow_gather,
         edges=(
             lambda: Call((np.arange(5, dtype="i8") + 2**53, np.array(-5))),
-            lambda: Call((_zeros(2, 3), np.zeros((0, 2), "i4")), {"axis": 1}),
-            lambda: Call((_zeros(0, 3), _list(-1, 2)), {"axis": 1}),
+            lambda: Call((zeros(2, 3), np.zeros((0, 2), "i4")), {"axis": 1}),
+            lambda: Call((zeros(0, 3), vector(-1, 2)), {"axis": 1}),
         ),
         rejects=(
-            Reject("float indices", lambda: Call((_zeros(3), _zeros(1))), "indices are float32"),
-            Reject("rank 0", lambda: Call((_zeros(), _list(0))), "axis=0 is outside"),
+            Reject("float indices", lambda: Call((zeros(3), zeros(1))), "indices are float32"),
+            Reject("rank 0", lambda: Call((zeros(), vector(0))), "axis=0 is outside"),
         ),
         laws=(_from_the_end,),
     ),
@@ -280,12 +274,12 @@ SPECS: tuple[OpSpec, ...] = (
         _gather_elements,
         example_on_payload(_grow_gather_elements, (1, 4)),
         grow=_grow_gather_elements,
-        edges=(lambda: Call((_zeros(2, 3), np.zeros((0, 3), "i8")), {"axis": 0}),),
+        edges=(lambda: Call((zeros(2, 3), np.zeros((0, 3), "i8")), {"axis": 0}),),
         rejects=(
-            Reject("rank", lambda: Call((_zeros(2, 3), _list(0))), "too large"),
+            Reject("rank", lambda: Call((zeros(2, 3), vector(0))), "too large"),
             Reject(
                 "extent",
-                lambda: Call((_zeros(2, 3), np.zeros((3, 3), "i8")), {"axis": 1}),
+                lambda: Call((zeros(2, 3), np.zeros((3, 3), "i8")), {"axis": 1}),
                 "too large",
             ),
         ),
@@ -298,9 +292,9 @@ SPECS: tuple[OpSpec, ...] = (
         _gather_nd,
         example_on_payload(_grow_gather_nd, (1, 4)),
         grow=_grow_gather_nd,
-        edges=(lambda: Call((_zeros(2, 3), np.zeros((0, 2), "i8"))),),
+        edges=(lambda: Call((zeros(2, 3), np.zeros((0, 2), "i8"))),),
         rejects=(
-            Reject("depth", lambda: Call((_zeros(2, 3), np.zeros((1, 3), "i8"))), "do not index"),
+            Reject("depth", lambda: Call((zeros(2, 3), np.zeros((1, 3), "i8"))), "do not index"),
         ),
     ),
     movement(
@@ -311,8 +305,8 @@ SPECS: tuple[OpSpec, ...] = (
         _example_one_hot,
         grow=_grow_one_hot,
         constant_inputs=frozenset({1}),
-        edges=(lambda: Call((_list(-4, 3, 0, 2), np.array(3), np.array([2, 5], "f4"))),),
-        rejects=(Reject("depth", lambda: Call((_list(0), np.array(0), _zeros(2))), "depth >= 1"),),
+        edges=(lambda: Call((vector(-4, 3, 0, 2), np.array(3), np.array([2, 5], "f4"))),),
+        rejects=(Reject("depth", lambda: Call((vector(0), np.array(0), zeros(2))), "depth >= 1"),),
     ),
     movement(
         "Trilu",
@@ -322,7 +316,7 @@ SPECS: tuple[OpSpec, ...] = (
         example_on_payload(_grow_trilu, (2, 4)),
         grow=_grow_trilu,
         constant_inputs=frozenset({1}),
-        edges=(lambda: Call((_zeros(0, 3),)), lambda: Call((np.ones((3, 3), "f4"), _list(9)))),
-        rejects=(Reject("rank 1", lambda: Call((_zeros(3),)), "at least 2"),),
+        edges=(lambda: Call((zeros(0, 3),)), lambda: Call((np.ones((3, 3), "f4"), vector(9)))),
+        rejects=(Reject("rank 1", lambda: Call((zeros(3),)), "at least 2"),),
     ),
 )

@@ -23,6 +23,8 @@ from engine.ops.operands import (
     movement,
     payload,
     tensor,
+    vector,
+    zeros,
 )
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Law, OpSpec, Reject
 
@@ -212,14 +214,6 @@ def _copy_error(inputs: Arrays, _: Attributes, units: Units) -> tuple[Error, ...
     return (rounded(y, units, roundings=0),) if y.dtype in FLOATS else exact(y)
 
 
-def _zeros(*shape: int) -> Array:
-    return np.zeros(shape, np.float32)
-
-
-def _list(*values: int) -> Array:
-    return np.array(values, np.int64)
-
-
 SPECS: tuple[OpSpec, ...] = (
     movement(
         "Transpose",
@@ -229,13 +223,13 @@ SPECS: tuple[OpSpec, ...] = (
         example_on_payload(_grow_transpose),
         grow=_grow_transpose,
         edges=(
-            lambda: Call((_zeros(),)),
-            lambda: Call((_zeros(2, 0, 3),), {"perm": (2, 0, 1)}),
+            lambda: Call((zeros(),)),
+            lambda: Call((zeros(2, 0, 3),), {"perm": (2, 0, 1)}),
             lambda: Call((np.arange(720, dtype=np.int8).reshape(1, 2, 3, 4, 5, 6),)),
         ),
         rejects=(
-            Reject("repeated", lambda: Call((_zeros(2, 3),), {"perm": (0, 0)}), "permutation"),
-            Reject("too short", lambda: Call((_zeros(2, 3),), {"perm": (0,)}), "of 2 axes"),
+            Reject("repeated", lambda: Call((zeros(2, 3),), {"perm": (0, 0)}), "permutation"),
+            Reject("too short", lambda: Call((zeros(2, 3),), {"perm": (0,)}), "of 2 axes"),
         ),
         laws=(
             Law("a reversed input under the undone permutation", _transposed_call, lambda c, y: y),
@@ -250,11 +244,11 @@ SPECS: tuple[OpSpec, ...] = (
         grow=_grow_expand,
         constant_inputs=frozenset({1}),
         edges=(
-            lambda: Call((_zeros(), _list(2, 3))),
-            lambda: Call((_zeros(1, 3), _list(0, 1))),
-            lambda: Call((_zeros(3, 1), _list())),
+            lambda: Call((zeros(), vector(2, 3))),
+            lambda: Call((zeros(1, 3), vector(0, 1))),
+            lambda: Call((zeros(3, 1), vector())),
         ),
-        rejects=(Reject("extents", lambda: Call((_zeros(2, 3), _list(4))), "does not broadcast"),),
+        rejects=(Reject("extents", lambda: Call((zeros(2, 3), vector(4))), "does not broadcast"),),
     ),
     movement(
         "Tile",
@@ -264,8 +258,8 @@ SPECS: tuple[OpSpec, ...] = (
         example_on_payload(_grow_tile),
         grow=_grow_tile,
         constant_inputs=frozenset({1}),
-        edges=(lambda: Call((_zeros(), _list())), lambda: Call((_zeros(2, 3), _list(0, 2)))),
-        rejects=(Reject("count", lambda: Call((_zeros(2, 3), _list(2))), "expected 2 counts"),),
+        edges=(lambda: Call((zeros(), vector())), lambda: Call((zeros(2, 3), vector(0, 2)))),
+        rejects=(Reject("count", lambda: Call((zeros(2, 3), vector(2))), "expected 2 counts"),),
     ),
     movement(
         "DepthToSpace",
@@ -274,9 +268,9 @@ SPECS: tuple[OpSpec, ...] = (
         _depth_to_space,
         lambda choose: _draw_blocks("DepthToSpace", choose),
         grow=_grow_depth_to_space,
-        edges=(lambda: Call((_zeros(0, 4, 2, 2),), {"blocksize": 2}),),
+        edges=(lambda: Call((zeros(0, 4, 2, 2),), {"blocksize": 2}),),
         rejects=(
-            Reject("3", lambda: Call((_zeros(1, 3, 2, 2),), {"blocksize": 2}), "not divisible"),
+            Reject("3", lambda: Call((zeros(1, 3, 2, 2),), {"blocksize": 2}), "not divisible"),
         ),
     ),
     movement(
@@ -286,9 +280,9 @@ SPECS: tuple[OpSpec, ...] = (
         _space_to_depth,
         lambda choose: _draw_blocks("SpaceToDepth", choose),
         grow=_grow_space_to_depth,
-        edges=(lambda: Call((_zeros(1, 0, 2, 2),), {"blocksize": 2}),),
+        edges=(lambda: Call((zeros(1, 0, 2, 2),), {"blocksize": 2}),),
         rejects=(
-            Reject("3", lambda: Call((_zeros(1, 4, 3, 2),), {"blocksize": 2}), "not divisible"),
+            Reject("3", lambda: Call((zeros(1, 4, 3, 2),), {"blocksize": 2}), "not divisible"),
         ),
     ),
     movement(

@@ -11,6 +11,7 @@ half (`reduce.accumulated`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -240,20 +241,27 @@ LAYER = OpSpec(
 
 
 # ------------------------------------------------------------------------- by channel
-def by_channel(
-    op_type: str,
-    groups_of: Callable[[Attributes, int], int],
-    attributes_of: Callable[[Choose, int], dict[str, int]],
-) -> OpSpec:
-    """Instance- and GroupNormalization: rows are the groups of channels of one sample."""
+@dataclass(frozen=True)
+class ByChannel:
+    """Instance- and GroupNormalization: rows are the groups of channels of one sample.
 
-    def rows_of(inputs: Arrays, attributes: Attributes) -> Rows:
+    Attributes:
+        groups_of: number of groups from the attributes and the number of channels.
+        attributes_of: draws attributes for a number of channels.
+    """
+
+    op_type: str
+    groups_of: Callable[[Attributes, int], int]
+    attributes_of: Callable[[Choose, int], dict[str, int]]
+
+    def rows_of(self, inputs: Arrays, attributes: Attributes) -> Rows:
+        """x by groups; scale and bias, one number a channel, repeated over its pixels."""
         x, scale, bias = inputs
         assert x is not None
         assert scale is not None
         assert bias is not None
         n, channels, pixels = x.shape[0], x.shape[1], prod(x.shape[2:])
-        groups = groups_of(attributes, channels)
+        groups = self.groups_of(attributes, channels)
         rows, row = n * groups, channels // groups * pixels
         full = [
             np.broadcast_to(p[None, :, None], (n, channels, pixels)).reshape(rows, row)
@@ -261,57 +269,69 @@ def by_channel(
         ]
         return x.reshape(rows, row), full[0], full[1]
 
-    def infer_types(inputs: Sequence[Operand | None], a: Attributes) -> tuple[TensorType, ...]:
-        _per_channel(op_type, inputs, ("scale", "bias"))
-        x = float_input(op_type, inputs, 2)
-        groups = groups_of(a, x.dims[1])
-        if groups < 1 or x.dims[1] % groups:
-            raise ShapeError(f"{op_type}: num_groups={groups} does not divide {x.dims[1]} channels")
+    def infer_types(self, inputs: Sequence[Operand | None], a: Attributes) -> tuple[TensorType]:
+        """The type of x."""
+        _per_channel(self.op_type, inputs, ("scale", "bias"))
+        x = float_input(self.op_type, inputs, 2)
+        groups, channels = self.groups_of(a, x.dims[1]), x.dims[1]
+        if groups < 1 or channels % groups:
+            raise ShapeError(
+                f"{self.op_type}: num_groups={groups} does not divide {channels} channels"
+            )
         return (x,)
 
-    def reference(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
-        y = normalized(rows_of(inputs, attributes), epsilon_of(attributes))[0]
+    def reference(self, inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+        """`normalized`."""
+        y = normalized(self.rows_of(inputs, attributes), epsilon_of(attributes))[0]
         return (y.reshape(np.shape(inputs[0])),)
 
-    def error_model(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
-        rows, epsilon = rows_of(inputs, attributes), epsilon_of(attributes)
+    def error_model(
+        self, inputs: Arrays, attributes: Attributes, units: Units
+    ) -> tuple[Error, ...]:
+        """`normalized_error`."""
+        rows, epsilon = self.rows_of(inputs, attributes), epsilon_of(attributes)
         with np.errstate(all="ignore"):
             error = normalized_error(rows, epsilon, accumulated(units))[0]
         return (_shaped(error, np.shape(inputs[0])),)
 
-    def grow(choose: Choose, x: TensorType) -> Growth | None:
+    def grow(self, choose: Choose, x: TensorType) -> Growth | None:
+        """Drawn scale and bias."""
         if x.dtype not in FLOATS or len(x.shape) < 3:
             return None
         channels = x.dims[1:2]
         scale, bias = choose.tensor(channels, x.dtype, -2.0, 2.0), choose.tensor(channels, x.dtype)
-        return Growth((HERE, scale, bias), attributes_of(choose, channels[0]))
+        return Growth((HERE, scale, bias), self.attributes_of(choose, channels[0]))
 
-    def example(choose: Choose) -> Call:
+    def example(self, choose: Choose) -> Call:
+        """Hard rows."""
         shape = choose.shape((3, 5), 17)
         x = hard_rows(choose, shape)
         scale, bias = choose.tensor(shape[1:2], x.dtype), choose.tensor(shape[1:2], x.dtype)
-        return Call((x, scale, bias), attributes_of(choose, shape[1]))
+        return Call((x, scale, bias), self.attributes_of(choose, shape[1]))
 
+
+def _with_parameters(x: Array, groups: int) -> Call:
+    return Call((x, *[np.ones(2, "f4")] * 2), {"num_groups": groups})
+
+
+def spec_of(by: ByChannel) -> OpSpec:
+    """The operator of a rule that groups channels."""
     return OpSpec(
-        op_type,
+        by.op_type,
         (3, 3),
-        infer_types,
-        reference,
-        error_model,
-        example,
-        grow=grow,
+        by.infer_types,
+        by.reference,
+        by.error_model,
+        by.example,
+        grow=by.grow,
         edges=(
-            lambda: Call(
-                (np.full((1, 2, 5), 7.0, "f4"), *[np.ones(2, "f4")] * 2), {"num_groups": 1}
-            ),
-            lambda: Call((np.zeros((0, 2, 5), "f4"), *[np.ones(2, "f4")] * 2), {"num_groups": 2}),
+            lambda: _with_parameters(np.full((1, 2, 5), 7.0, "f4"), 1),
+            lambda: _with_parameters(np.zeros((0, 2, 5), "f4"), 2),
         ),
         rejects=(
             Reject(
                 "scale of another length",
-                lambda: Call(
-                    (np.zeros((1, 3, 2), "f4"), *[np.ones(2, "f4")] * 2), {"num_groups": 1}
-                ),
+                lambda: _with_parameters(np.zeros((1, 3, 2), "f4"), 1),
                 "expected shape (3,)",
             ),
         ),
@@ -319,11 +339,15 @@ def by_channel(
     )
 
 
-INSTANCE = by_channel("InstanceNormalization", lambda a, channels: channels, lambda c, n: {})
-GROUP = by_channel(
-    "GroupNormalization",
-    lambda a, channels: int(a.get("num_groups", 1)),
-    lambda choose, n: {"num_groups": choose.one_of([g for g in range(1, n + 1) if n % g == 0])},
+INSTANCE = spec_of(
+    ByChannel("InstanceNormalization", lambda a, channels: channels, lambda choose, n: {})
+)
+GROUP = spec_of(
+    ByChannel(
+        "GroupNormalization",
+        lambda a, channels: int(a.get("num_groups", 1)),
+        lambda choose, n: {"num_groups": choose.one_of([g for g in range(1, n + 1) if n % g == 0])},
+    )
 )
 
 

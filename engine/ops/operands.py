@@ -88,6 +88,16 @@ def normal_axes(op: str, axes: Sequence[int], rank: int, shape: Sequence[Any]) -
     return normal
 
 
+def zeros(*shape: int) -> Array:
+    """Zeros in float, for edge cases and refusals."""
+    return np.zeros(shape, np.float32)
+
+
+def vector(*values: int) -> Array:
+    """Extents, axes or pads as ONNX passes them: int64, rank 1."""
+    return np.array(values, np.int64)
+
+
 def payload(choose: Choose, shape: Sequence[int], dtypes: Sequence[np.dtype] = PAYLOADS) -> Array:
     """Distinct elements of a drawn dtype; int64 ones beyond 2^53, where double has gaps."""
     dtype = choose.one_of(dtypes)

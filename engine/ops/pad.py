@@ -23,6 +23,8 @@ from engine.ops.operands import (
     movement,
     normal_axes,
     tensor,
+    vector,
+    zeros,
 )
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, OpSpec, Reject
 
@@ -125,14 +127,6 @@ def _grow_pad(choose: Choose, x: TensorType) -> Growth:
     return Growth(choose.one_of(((HERE, pads), (HERE, pads, value))), {})
 
 
-def _zeros(*shape: int) -> Array:
-    return np.zeros(shape, np.float32)
-
-
-def _list(*values: int) -> Array:
-    return np.array(values, np.int64)
-
-
 SPECS: tuple[OpSpec, ...] = (
     movement(
         "Pad",
@@ -143,20 +137,20 @@ SPECS: tuple[OpSpec, ...] = (
         grow=_grow_pad,
         constant_inputs=frozenset({1, 3}),
         edges=(
-            lambda: Call((_zeros(), _list())),
-            lambda: Call((_zeros(0, 2), _list(1, 0, 2, 0), np.array(5, "f4"))),
-            lambda: Call((np.arange(3, dtype="i8"), _list(7, 8)), {"mode": "reflect"}),
-            lambda: Call((np.arange(3, dtype="i8"), _list(7, 8)), {"mode": "wrap"}),
+            lambda: Call((zeros(), vector())),
+            lambda: Call((zeros(0, 2), vector(1, 0, 2, 0), np.array(5, "f4"))),
+            lambda: Call((np.arange(3, dtype="i8"), vector(7, 8)), {"mode": "reflect"}),
+            lambda: Call((np.arange(3, dtype="i8"), vector(7, 8)), {"mode": "wrap"}),
             lambda: Call(
-                (np.arange(8, dtype="f4"), _list(-2, 3), None, _list(-1)), {"mode": "edge"}
+                (np.arange(8, dtype="f4"), vector(-2, 3), None, vector(-1)), {"mode": "edge"}
             ),
         ),
         rejects=(
-            Reject("count", lambda: Call((_zeros(2, 3), _list(1, 1))), "expected 4"),
-            Reject("crop", lambda: Call((_zeros(2), _list(-2, -1))), "leave -1 of 2"),
+            Reject("count", lambda: Call((zeros(2, 3), vector(1, 1))), "expected 4"),
+            Reject("crop", lambda: Call((zeros(2), vector(-2, -1))), "leave -1 of 2"),
             Reject(
                 "nothing to reflect",
-                lambda: Call((_zeros(0), _list(1, 0)), {"mode": "reflect"}),
+                lambda: Call((zeros(0), vector(1, 0)), {"mode": "reflect"}),
                 "mode=reflect",
             ),
         ),

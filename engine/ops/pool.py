@@ -20,7 +20,7 @@ from engine.errors import ShapeError
 from engine.ir.types import FLOAT, FLOAT16, FLOATS, TensorType
 from engine.ops.conv_window import AUTO_PADS, Window
 from engine.ops.numerics import Error, Units, exact, sum_of_products
-from engine.ops.operands import Ints, Operands, payload_of, tensor
+from engine.ops.operands import Ints, Operands, payload_of, tensor, zeros
 from engine.ops.spec import (
     HERE,
     Arrays,
@@ -231,10 +231,6 @@ def _flipped_channels(call: Call) -> Call:
     return Call((np.flip(np.asarray(call.inputs[0]), 1).copy(),), call.attributes)
 
 
-def _zeros(*shape: int) -> Array:
-    return np.zeros(shape, np.float32)
-
-
 def _window_flops(
     inputs: Sequence[TensorType | None], outputs: Sequence[TensorType], attributes: Attributes
 ) -> int:
@@ -255,21 +251,21 @@ def _spec(op: str, reference: Reference, error_model: ErrorModel, dtypes: Dtypes
     windows = not op.startswith("Global")
     counting = {"count_include_pad": 1} if op == "AveragePool" else {}
     rejects: tuple[Reject, ...] = (
-        Reject("kernel", lambda: Call((_zeros(1, 1, 1, 3),), _two), "does not fit"),
-        Reject("rank", lambda: Call((_zeros(1, 1),), _two), "rank 3 or more"),
+        Reject("kernel", lambda: Call((zeros(1, 1, 1, 3),), _two), "does not fit"),
+        Reject("rank", lambda: Call((zeros(1, 1),), _two), "rank 3 or more"),
         Reject(
-            "pads", lambda: Call((_zeros(1, 1, 4, 4),), {**_two, "pads": (2, 0, 0, 0)}), "not fit"
+            "pads", lambda: Call((zeros(1, 1, 4, 4),), {**_two, "pads": (2, 0, 0, 0)}), "not fit"
         ),
     )
     edges: tuple[Callable[[], Call], ...] = (
         lambda: Call((np.arange(49, dtype="f4").reshape(1, 1, 7, 7),), _ceil),
         lambda: Call((np.arange(36, dtype="f4").reshape(1, 1, 6, 6),), {**_ceil, **counting}),
-        lambda: Call((_zeros(0, 3, 4, 4),), _two),
+        lambda: Call((zeros(0, 3, 4, 4),), _two),
         lambda: Call((np.array([[[[np.nan, 1], [-np.inf, 2]]]], "f4"),), _two),
     )
     if not windows:
-        rejects = (Reject("empty", lambda: Call((_zeros(1, 2, 0),)), "none empty"),)
-        edges = (lambda: Call((_zeros(0, 3, 4, 4),)), lambda: Call((_zeros(1, 1, 1),)))
+        rejects = (Reject("empty", lambda: Call((zeros(1, 2, 0),)), "none empty"),)
+        edges = (lambda: Call((zeros(0, 3, 4, 4),)), lambda: Call((zeros(1, 1, 1),)))
     return OpSpec(
         op,
         (1, 1),

@@ -9,7 +9,7 @@ already overflow; storage stays half. NaN wins every extreme, as in NumPy.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -228,25 +228,34 @@ def _draw_axes(choose: Choose, rank: int) -> Array | None:
     return np.array([] if kind == "empty" else picked, np.int64)
 
 
-def reduction(
-    op_type: str,
-    function: Callable[[Array, Axes], Array],
-    error: ErrorOver = _exact_error,
-    *,
-    dtypes: frozenset[np.dtype] = NUMERIC,
-    domain: tuple[float, float] = (-4.0, 4.0),
-    largest: int = 33,
-    is_exact: bool = False,
-) -> OpSpec:
-    """The spec of y = function over axes; `error` for float results."""
+@dataclass(frozen=True)
+class Reduction:
+    """y = function(x, axes), extents 1 kept; `error` for float results.
+
+    Attributes:
+        domain: range of the examples.
+        largest: greatest extent of the examples.
+        is_exact: with small-integer inputs the result is exact in every precision.
+    """
+
+    op_type: str
+    function: Callable[[Array, Axes], Array]
+    error: ErrorOver = _exact_error
+    _: KW_ONLY
+    dtypes: frozenset[np.dtype] = NUMERIC
+    domain: tuple[float, float] = (-4.0, 4.0)
+    largest: int = 33
+    is_exact: bool = False
 
     def infer_types(
-        inputs: Sequence[Operand | None], attributes: Attributes
+        self, inputs: Sequence[Operand | None], attributes: Attributes
     ) -> tuple[TensorType, ...]:
+        """The reduced shape; axes must be known before a run."""
+        op_type = self.op_type
         x, axes = (*inputs, None)[:2]
-        if x is None or x.type.dtype not in dtypes:
+        if x is None or x.type.dtype not in self.dtypes:
             what = "missing" if x is None else x.type.dtype.name
-            names = ", ".join(sorted(d.name for d in dtypes))
+            names = ", ".join(sorted(d.name for d in self.dtypes))
             raise ShapeError(f"{op_type}: input is {what}, expected one of {names}")
         if axes is not None and axes.value is None:
             raise ShapeError(f"{op_type}: axes must be a constant, got a computed {axes.type}")
@@ -255,70 +264,83 @@ def reduction(
         keep = bool(attributes.get("keepdims", 1))
         return (TensorType(x.type.dtype, reduced_shape(shape, over, keep)),)
 
-    def evaluate(inputs: Arrays, attributes: Attributes) -> tuple[Array, Axes, Array, Axes]:
+    def evaluate(
+        self, inputs: Arrays, attributes: Attributes
+    ) -> tuple[Array, Axes, Array, tuple[int, ...]]:
+        """(x, axes, y with extents 1 kept, the shape of the result)."""
         x = inputs[0]
         assert x is not None
-        axes = axes_of(op_type, inputs, attributes)
+        axes = axes_of(self.op_type, inputs, attributes)
         shape = reduced_shape(x.shape, axes, bool(attributes.get("keepdims", 1)))
-        return x, axes, np.asarray(function(x, axes)), shape
+        return x, axes, np.asarray(self.function(x, axes)), shape
 
-    def reference(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+    def reference(self, inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+        """`function`, reshaped."""
         with np.errstate(all="ignore"):
-            _, _, y, shape = evaluate(inputs, attributes)
+            _, _, y, shape = self.evaluate(inputs, attributes)
         return (y.reshape(shape),)
 
-    def error_model(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
+    def error_model(
+        self, inputs: Arrays, attributes: Attributes, units: Units
+    ) -> tuple[Error, ...]:
+        """`error` of a float result; no error of integers and booleans."""
         with np.errstate(all="ignore"):
-            x, axes, y, shape = evaluate(inputs, attributes)
+            x, axes, y, shape = self.evaluate(inputs, attributes)
             if y.dtype != np.float64:
                 return exact(y.reshape(shape))
-            worst = error(x, axes, y, accumulated(units))
+            worst = self.error(x, axes, y, accumulated(units))
         return (Error(worst.sigma.reshape(shape), worst.bound.reshape(shape)),)
 
-    def example(choose: Choose) -> Call:
-        dtype = choose.one_of([d for d in (FLOAT, INT64, DOUBLE, INT32, FLOAT16) if d in dtypes])
-        x = choose.tensor(choose.shape((0, 4), largest), dtype, *domain)
+    def example(self, choose: Choose) -> Call:
+        """Any rank, dtype and subset of axes."""
+        drawn = [d for d in (FLOAT, INT64, DOUBLE, INT32, FLOAT16) if d in self.dtypes]
+        dtype = choose.one_of(drawn)
+        x = choose.tensor(choose.shape((0, 4), self.largest), dtype, *self.domain)
         keep = {"keepdims": choose.integer(0, 1)} if choose.integer(0, 1) else {}
         noop = {"noop_with_empty_axes": 1} if choose.integer(0, 4) == 0 else {}
         axes = _draw_axes(choose, x.ndim)
         return Call((x,) if axes is None else (x, axes), {**keep, **noop})
 
-    def grow(choose: Choose, x: TensorType) -> Growth | None:
-        if x.dtype not in dtypes or not x.shape or domain[0] > -1 or largest < 33:
+    def grow(self, choose: Choose, x: TensorType) -> Growth | None:
+        """One axis, where values of the graph lie in the domain."""
+        if x.dtype not in self.dtypes or not x.shape or self.domain[0] > -1 or self.largest < 33:
             return None
         axis = choose.integer(-1, len(x.shape) - 2)
         return Growth((HERE, np.array([axis], np.int64)), {"keepdims": 1})
 
-    edge = np.array([[np.nan, 1.0, -np.inf], [np.inf, 2.0, 3.0], [-0.0, 0.0, 6e4]], np.float32)
+
+_hard = np.array([[np.nan, 1.0, -np.inf], [np.inf, 2.0, 3.0], [-0.0, 0.0, 6e4]], np.float32)
+EDGES: tuple[Callable[[], Call], ...] = (
+    lambda: Call((_hard, np.array([1])), note="NaN and infinities"),
+    lambda: Call((np.zeros((2, 0, 3), "f4"), np.array([1])), note="no terms"),
+    lambda: Call((np.zeros((0, 3), "f4"), np.array([1])), note="no rows"),
+    lambda: Call((np.array(2.5, "f4"),), note="rank 0"),
+    lambda: Call((_hard, np.array([], "i8")), {"noop_with_empty_axes": 1}, "no axes"),
+)
+REJECTS = (
+    Reject(
+        "axis out of range",
+        lambda: Call((np.zeros((2, 3), "f4"), np.array([2]))),
+        r"axis=2 is outside [-2, 1]",
+    ),
+    Reject("axis twice", lambda: Call((np.zeros((2, 3), "f4"), np.array([1, -1]))), "twice"),
+)
+
+
+def spec_of(reduction: Reduction) -> OpSpec:
+    """The operator of a formula over axes."""
     return OpSpec(
-        op_type,
+        reduction.op_type,
         (1, 2),
-        infer_types,
-        reference,
-        error_model,
-        example,
-        grow=grow,
+        reduction.infer_types,
+        reduction.reference,
+        reduction.error_model,
+        reduction.example,
+        grow=reduction.grow,
         constant_inputs=frozenset({AXES_INPUT}),
-        is_exact=is_exact,
-        edges=(
-            lambda: Call((edge, np.array([1])), note="NaN and infinities"),
-            lambda: Call((np.zeros((2, 0, 3), "f4"), np.array([1])), note="no terms"),
-            lambda: Call((np.zeros((0, 3), "f4"), np.array([1])), note="no rows"),
-            lambda: Call((np.array(2.5, "f4"),), note="rank 0"),
-            lambda: Call((edge, np.array([], "i8")), {"noop_with_empty_axes": 1}, "no axes"),
-        ),
-        rejects=(
-            Reject(
-                "axis out of range",
-                lambda: Call((np.zeros((2, 3), "f4"), np.array([2]))),
-                r"axis=2 is outside [-2, 1]",
-            ),
-            Reject(
-                "axis twice",
-                lambda: Call((np.zeros((2, 3), "f4"), np.array([1, -1]))),
-                "twice",
-            ),
-        ),
+        is_exact=reduction.is_exact,
+        edges=EDGES,
+        rejects=REJECTS,
         flops=lambda inputs, outputs, _: inputs[0].size if inputs[0] else 0,
     )
 
@@ -327,21 +349,22 @@ _offset: Any = {"domain": (-1000.0, 1000.0)}
 _positive: Any = {"domain": (0.0, 16.0), "dtypes": FLOATS}
 _with_bool = NUMERIC | {BOOL}
 
-SPECS: tuple[OpSpec, ...] = (
-    reduction("ReduceSum", _sum, _sum_error, is_exact=True),
-    reduction("ReduceMean", _mean, _mean_error, **_offset),
-    reduction("ReduceMax", _extreme(np.maximum, -np.inf), dtypes=_with_bool, is_exact=True),
-    reduction("ReduceMin", _extreme(np.minimum, np.inf), dtypes=_with_bool, is_exact=True),
-    reduction(
+REDUCTIONS = (
+    Reduction("ReduceSum", _sum, _sum_error, is_exact=True),
+    Reduction("ReduceMean", _mean, _mean_error, **_offset),
+    Reduction("ReduceMax", _extreme(np.maximum, -np.inf), dtypes=_with_bool, is_exact=True),
+    Reduction("ReduceMin", _extreme(np.minimum, np.inf), dtypes=_with_bool, is_exact=True),
+    Reduction(
         "ReduceProd",
         lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype, keepdims=True),
         _product_error,
         domain=(-1.25, 1.25),
         largest=5,
     ),
-    reduction("ReduceL1", lambda x, axes: _sum(abs(x), axes), _sum_error, is_exact=True),
-    reduction("ReduceL2", lambda x, axes: np.sqrt(_sum(x * x, axes)), _l2_error, dtypes=FLOATS),
-    reduction("ReduceSumSquare", lambda x, axes: _sum(x * x, axes), _squares_error, is_exact=True),
-    reduction("ReduceLogSum", lambda x, axes: np.log(_sum(x, axes)), _log_sum_error, **_positive),
-    reduction("ReduceLogSumExp", _log_sum_exp, _log_sum_exp_error, dtypes=FLOATS, **_offset),
+    Reduction("ReduceL1", lambda x, axes: _sum(abs(x), axes), _sum_error, is_exact=True),
+    Reduction("ReduceL2", lambda x, axes: np.sqrt(_sum(x * x, axes)), _l2_error, dtypes=FLOATS),
+    Reduction("ReduceSumSquare", lambda x, axes: _sum(x * x, axes), _squares_error, is_exact=True),
+    Reduction("ReduceLogSum", lambda x, axes: np.log(_sum(x, axes)), _log_sum_error, **_positive),
+    Reduction("ReduceLogSumExp", _log_sum_exp, _log_sum_exp_error, dtypes=FLOATS, **_offset),
 )
+SPECS: tuple[OpSpec, ...] = tuple(map(spec_of, REDUCTIONS))

@@ -22,6 +22,8 @@ from engine.ops.operands import (
     payload,
     payload_of,
     tensor,
+    vector,
+    zeros,
 )
 from engine.ops.spec import (
     HERE,
@@ -205,14 +207,6 @@ def _grow_slice(choose: Choose, x: TensorType) -> Growth:
     return Growth((HERE, *(np.array([v], np.int64) for v in items)))
 
 
-def _zeros(*shape: int) -> Array:
-    return np.zeros(shape, np.float32)
-
-
-def _list(*values: int) -> Array:
-    return np.array(values, np.int64)
-
-
 SPECS: tuple[OpSpec, ...] = (
     movement(
         "Concat",
@@ -222,15 +216,13 @@ SPECS: tuple[OpSpec, ...] = (
         _example_concat,
         grow=_grow_concat,
         edges=(
-            lambda: Call((_zeros(0, 3), _zeros(2, 3)), {"axis": 0}),
-            lambda: Call((_zeros(2, 0), _zeros(2, 0)), {"axis": -1}),
+            lambda: Call((zeros(0, 3), zeros(2, 3)), {"axis": 0}),
+            lambda: Call((zeros(2, 0), zeros(2, 0)), {"axis": -1}),
         ),
         rejects=(
-            Reject(
-                "extents", lambda: Call((_zeros(2, 3), _zeros(3, 3)), {"axis": 1}), "input 1 is"
-            ),
-            Reject("axis", lambda: Call((_zeros(2, 3),), {"axis": 2}), "axis=2 is outside"),
-            Reject("rank 0", lambda: Call((_zeros(),), {"axis": 0}), "axis=0 is outside"),
+            Reject("extents", lambda: Call((zeros(2, 3), zeros(3, 3)), {"axis": 1}), "input 1 is"),
+            Reject("axis", lambda: Call((zeros(2, 3),), {"axis": 2}), "axis=2 is outside"),
+            Reject("rank 0", lambda: Call((zeros(),), {"axis": 0}), "axis=0 is outside"),
         ),
         laws=(Law("inputs in reverse order", _reversed_concat, _reversed_parts),),
     ),
@@ -243,12 +235,12 @@ SPECS: tuple[OpSpec, ...] = (
         grow=_grow_split,
         constant_inputs=frozenset({1}),
         edges=(
-            lambda: Call((_zeros(7, 2),), {"num_outputs": 3}),
-            lambda: Call((_zeros(0, 2), _list(0, 0))),
+            lambda: Call((zeros(7, 2),), {"num_outputs": 3}),
+            lambda: Call((zeros(0, 2), vector(0, 0))),
         ),
         rejects=(
-            Reject("sum", lambda: Call((_zeros(5), _list(2, 2))), "does not add up to 5"),
-            Reject("no sizes", lambda: Call((_zeros(5),)), "neither"),
+            Reject("sum", lambda: Call((zeros(5), vector(2, 2))), "does not add up to 5"),
+            Reject("no sizes", lambda: Call((zeros(5),)), "neither"),
         ),
     ),
     movement(
@@ -260,18 +252,22 @@ SPECS: tuple[OpSpec, ...] = (
         grow=_grow_slice,
         constant_inputs=frozenset({1, 2, 3, 4}),
         edges=(
-            lambda: Call((np.arange(7, dtype="i8"), _list(FAR), _list(-FAR - 1), None, _list(-3))),
-            lambda: Call((_zeros(5), _list(3), _list(1))),
-            lambda: Call((_zeros(2, 3), _list(-5, 1), _list(FAR, 2), _list(-1, 0), _list(2, 1))),
+            lambda: Call(
+                (np.arange(7, dtype="i8"), vector(FAR), vector(-FAR - 1), None, vector(-3))
+            ),
+            lambda: Call((zeros(5), vector(3), vector(1))),
+            lambda: Call((zeros(2, 3), vector(-5, 1), vector(FAR, 2), vector(-1, 0), vector(2, 1))),
         ),
         rejects=(
             Reject(
                 "zero step",
-                lambda: Call((_zeros(5), _list(0), _list(5), _list(0), _list(0))),
+                lambda: Call((zeros(5), vector(0), vector(5), vector(0), vector(0))),
                 "steps other than 0",
             ),
             Reject(
-                "axis", lambda: Call((_zeros(5), _list(0), _list(5), _list(1))), "axes=1 is outside"
+                "axis",
+                lambda: Call((zeros(5), vector(0), vector(5), vector(1))),
+                "axes=1 is outside",
             ),
         ),
     ),

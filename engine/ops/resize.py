@@ -13,7 +13,7 @@ import numpy as np
 from engine.errors import ShapeError
 from engine.ir.types import FLOAT, FLOAT16, FLOATS, INT64, TensorType
 from engine.ops.numerics import Error, Units, exact, magnified
-from engine.ops.operands import Operands, input_at, known, payload, payload_of, tensor
+from engine.ops.operands import Operands, input_at, known, payload, payload_of, tensor, zeros
 from engine.ops.resize_taps import COORDINATES, MODES, NEAREST, AxisTaps, resize_taps
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Law, OpSpec, Reject
 
@@ -139,10 +139,6 @@ def _example(choose: Choose) -> Call:
     return Call((x, *inputs), attributes)
 
 
-def _zeros(*shape: int) -> Array:
-    return np.zeros(shape, np.float32)
-
-
 def _ramp(*shape: int) -> Array:
     return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
 
@@ -181,14 +177,14 @@ SPECS: tuple[OpSpec, ...] = (
                 (_ramp(1, 2, 9, 7), None, None, np.array([3, 9])),
                 {"mode": "cubic", "axes": (3, 2), "keep_aspect_ratio_policy": "not_larger"},
             ),
-            lambda: Call((_zeros(0, 1, 2, 2), None, _twice), {"mode": "linear"}),
+            lambda: Call((zeros(0, 1, 2, 2), None, _twice), {"mode": "linear"}),
             lambda: Call((np.arange(4, dtype=INT64).reshape(1, 1, 2, 2) + 2**60, None, _twice)),
         ),
         rejects=(
-            Reject("neither", lambda: Call((_zeros(1, 1, 2, 2), None, _zeros(0))), "exactly one"),
-            Reject("count", lambda: Call((_zeros(1, 1, 2), None, _twice)), "expected 3"),
+            Reject("neither", lambda: Call((zeros(1, 1, 2, 2), None, zeros(0))), "exactly one"),
+            Reject("count", lambda: Call((zeros(1, 1, 2), None, _twice)), "expected 3"),
             Reject(
-                "mode", lambda: Call((_zeros(1, 1, 2, 2), None, _twice), {"mode": "area"}), "'area'"
+                "mode", lambda: Call((zeros(1, 1, 2, 2), None, _twice), {"mode": "area"}), "'area'"
             ),
         ),
         laws=(Law("channels reversed", _flipped_channels, lambda c, y: np.flip(y, 1)),),

@@ -15,7 +15,15 @@ from engine.errors import ShapeError
 from engine.ir.types import BOOL, FLOATS, INT64, TensorType
 from engine.ops.gather import check_elements, check_tuples, draw_indices, in_range, indices_of
 from engine.ops.numerics import Error, Units, exact, finite
-from engine.ops.operands import Ints, Operands, example_on_payload, normal_axis, payload_of, tensor
+from engine.ops.operands import (
+    Ints,
+    Operands,
+    example_on_payload,
+    normal_axis,
+    payload_of,
+    tensor,
+    zeros,
+)
 from engine.ops.spec import (
     HERE,
     Arrays,
@@ -198,10 +206,6 @@ def _grow_nd(choose: Choose, x: TensorType) -> Growth | None:
     return Growth((HERE, indices, updates), {"reduction": reduction})
 
 
-def _zeros(*shape: int) -> Array:
-    return np.zeros(shape, np.float32)
-
-
 _twice = np.array([[0], [0], [-1]], np.int64)
 _ones = np.ones((3, 2), np.float32)
 
@@ -213,13 +217,13 @@ SPECS: tuple[OpSpec, ...] = (
         example_on_payload(_grow_elements, (1, 3)),
         grow=_grow_elements,
         edges=(
-            lambda: Call((_zeros(2, 3), np.zeros((0, 3), "i8"), _zeros(0, 3))),
-            lambda: Call((_zeros(4, 1), _twice, _ones[:, :1].copy()), {"reduction": "add"}),
+            lambda: Call((zeros(2, 3), np.zeros((0, 3), "i8"), zeros(0, 3))),
+            lambda: Call((zeros(4, 1), _twice, _ones[:, :1].copy()), {"reduction": "add"}),
         ),
         rejects=(
             Reject(
                 "updates",
-                lambda: Call((_zeros(2, 3), np.zeros((1, 3), "i8"), _zeros(2, 3))),
+                lambda: Call((zeros(2, 3), np.zeros((1, 3), "i8"), zeros(2, 3))),
                 "updates are",
             ),
         ),
@@ -231,15 +235,15 @@ SPECS: tuple[OpSpec, ...] = (
         example_on_payload(_grow_nd, (1, 3)),
         grow=_grow_nd,
         edges=(
-            lambda: Call((_zeros(2, 3), np.zeros((0, 1), "i8"), _zeros(0, 3))),
-            lambda: Call((_zeros(4, 2), _twice, _ones), {"reduction": "add"}),
+            lambda: Call((zeros(2, 3), np.zeros((0, 1), "i8"), zeros(0, 3))),
+            lambda: Call((zeros(4, 2), _twice, _ones), {"reduction": "add"}),
             lambda: Call((_ones, _twice, _ones * 3), {"reduction": "mul"}),
         ),
         rejects=(
-            Reject("updates", lambda: Call((_zeros(2, 3), _twice, _ones)), "updates are"),
+            Reject("updates", lambda: Call((zeros(2, 3), _twice, _ones)), "updates are"),
             Reject(
                 "reduction",
-                lambda: Call((_zeros(4, 2), _twice, _ones), {"reduction": "mean"}),
+                lambda: Call((zeros(4, 2), _twice, _ones), {"reduction": "mean"}),
                 "reduction='mean'",
             ),
         ),

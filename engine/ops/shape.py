@@ -20,6 +20,7 @@ from engine.ops.operands import (
     movement,
     payload,
     tensor,
+    zeros,
 )
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, OpSpec, Reject
 
@@ -122,10 +123,6 @@ def _example_range(choose: Choose) -> Call:
     return Call(tuple(np.array(v, dtype) for v in (start, limit, step)))
 
 
-def _zeros(*shape: int) -> Array:
-    return np.zeros(shape, np.float32)
-
-
 SPECS: tuple[OpSpec, ...] = (
     movement(
         "Shape",
@@ -134,7 +131,7 @@ SPECS: tuple[OpSpec, ...] = (
         _shape,
         _example_shape,
         grow=_grow_shape,
-        edges=(lambda: Call((_zeros(),)), lambda: Call((_zeros(2, 0),), {"start": -1})),
+        edges=(lambda: Call((zeros(),)), lambda: Call((zeros(2, 0),), {"start": -1})),
     ),
     movement(
         "Size",
@@ -143,7 +140,7 @@ SPECS: tuple[OpSpec, ...] = (
         _size,
         lambda choose: Call((payload(choose, choose.shape((0, 4), 9)),)),
         grow=lambda choose, x: Growth((HERE,)),
-        edges=(lambda: Call((_zeros(2, 0),)),),
+        edges=(lambda: Call((zeros(2, 0),)),),
     ),
     movement(
         "ConstantOfShape",

@@ -8,6 +8,7 @@ Kernels subtract the maximum m first. As in all reductions no kernel computes in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -110,78 +111,96 @@ def _shift() -> Law:
     return Law("shift of all scores", transform, lambda call, y: y)
 
 
-def softmax(
-    op_type: str,
-    function: Callable[[Array, int], Array],
-    error: Callable[[Array, int, Array, Units], Error],
-) -> OpSpec:
-    """The spec of y = function(x, axis)."""
+def _draw_axis(choose: Choose, rank: int) -> dict[str, int]:
+    return {} if choose.integer(0, 1) == 0 else {"axis": choose.integer(-rank, rank - 1)}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """y = function(x, axis), with `error(x, axis, y, units)`; a scalar counts as one score."""
+
+    op_type: str
+    function: Callable[[Array, int], Array]
+    error: Callable[[Array, int, Array, Units], Error]
 
     def infer_types(
-        inputs: Sequence[Operand | None], attributes: Attributes
+        self, inputs: Sequence[Operand | None], attributes: Attributes
     ) -> tuple[TensorType, ...]:
+        """The type of x."""
         x = inputs[0]
         if x is None or x.type.dtype not in FLOATS:
             what = "missing" if x is None else x.type.dtype.name
-            raise ShapeError(f"{op_type}: input is {what}, expected float16, float32 or float64")
-        _axis(op_type, attributes, len(x.type.shape))
+            raise ShapeError(
+                f"{self.op_type}: input is {what}, expected float16, float32 or float64"
+            )
+        _axis(self.op_type, attributes, len(x.type.shape))
         return (x.type,)
 
-    def reference(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+    def reference(self, inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+        """`function` along the axis."""
         x = np.asarray(inputs[0])
         with np.errstate(all="ignore"):
-            y = function(np.atleast_1d(x), _axis(op_type, attributes, x.ndim))
+            y = self.function(np.atleast_1d(x), _axis(self.op_type, attributes, x.ndim))
         return (y.reshape(x.shape),)
 
-    def error_model(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
+    def error_model(
+        self, inputs: Arrays, attributes: Attributes, units: Units
+    ) -> tuple[Error, ...]:
+        """`error`, no arithmetic in half."""
         x = np.asarray(inputs[0])
-        row, axis = np.atleast_1d(x), _axis(op_type, attributes, x.ndim)
+        row, axis = np.atleast_1d(x), _axis(self.op_type, attributes, x.ndim)
         with np.errstate(all="ignore"):
-            worst = error(row, axis, function(row, axis), accumulated(units))
+            worst = self.error(row, axis, self.function(row, axis), accumulated(units))
         return (Error(worst.sigma.reshape(x.shape), worst.bound.reshape(x.shape)),)
 
-    def attributes_of(choose: Choose, rank: int) -> dict[str, int]:
-        return {} if choose.integer(0, 1) == 0 else {"axis": choose.integer(-rank, rank - 1)}
 
-    def example(choose: Choose) -> Call:
-        x = _draw_rows(choose)
-        return Call((x,), attributes_of(choose, x.ndim))
+def _example(choose: Choose) -> Call:
+    x = _draw_rows(choose)
+    return Call((x,), _draw_axis(choose, x.ndim))
 
-    def grow(choose: Choose, x: TensorType) -> Growth | None:
-        if x.dtype not in FLOATS or not x.shape:
-            return None
-        return Growth((HERE,), attributes_of(choose, len(x.shape)))
 
-    hard = np.array([[0, -np.inf, 1], [np.nan, 1, 2], [np.inf, 1, 2], [-np.inf] * 3], np.float32)
+def _grow(choose: Choose, x: TensorType) -> Growth | None:
+    if x.dtype not in FLOATS or not x.shape:
+        return None
+    return Growth((HERE,), _draw_axis(choose, len(x.shape)))
+
+
+_hard = np.array([[0, -np.inf, 1], [np.nan, 1, 2], [np.inf, 1, 2], [-np.inf] * 3], np.float32)
+EDGES: tuple[Callable[[], Call], ...] = (
+    lambda: Call((_hard,), note="infinities and NaN"),
+    lambda: Call((np.array([-104.0, 0, 1e30, -3.4e38], "f4"),), note="far apart"),
+    lambda: Call((np.zeros((0, 3), "f4"),), note="no rows"),
+    lambda: Call((np.zeros((2, 0, 3), "f4"),), {"axis": 1}, "no elements"),
+    lambda: Call((np.zeros((2, 1000), "f4"),), note="equal scores"),
+)
+REJECTS = (
+    Reject(
+        "axis out of range",
+        lambda: Call((np.zeros((2, 3), "f4"),), {"axis": 2}),
+        "axis=2 is outside [-2, 1]",
+    ),
+    Reject("integers", lambda: Call((np.zeros((2, 3), "i8"),)), "input is int64"),
+)
+
+
+def spec_of(scores: Scores) -> OpSpec:
+    """The operator of a formula along one axis."""
     return OpSpec(
-        op_type,
+        scores.op_type,
         (1, 1),
-        infer_types,
-        reference,
-        error_model,
-        example,
-        grow=grow,
-        edges=(
-            lambda: Call((hard,), note="infinities and NaN"),
-            lambda: Call((np.array([-104.0, 0, 1e30, -3.4e38], "f4"),), note="far apart"),
-            lambda: Call((np.zeros((0, 3), "f4"),), note="no rows"),
-            lambda: Call((np.zeros((2, 0, 3), "f4"),), {"axis": 1}, "no elements"),
-            lambda: Call((np.zeros((2, 1000), "f4"),), note="equal scores"),
-        ),
-        rejects=(
-            Reject(
-                "axis out of range",
-                lambda: Call((np.zeros((2, 3), "f4"),), {"axis": 2}),
-                "axis=2 is outside [-2, 1]",
-            ),
-            Reject("integers", lambda: Call((np.zeros((2, 3), "i8"),)), "input is int64"),
-        ),
+        scores.infer_types,
+        scores.reference,
+        scores.error_model,
+        _example,
+        grow=_grow,
+        edges=EDGES,
+        rejects=REJECTS,
         laws=(_rotate(), _shift()),
         flops=lambda inputs, outputs, _: 4 * outputs[0].size,
     )
 
 
 SPECS: tuple[OpSpec, ...] = (
-    softmax("Softmax", _softmax, _softmax_error),
-    softmax("LogSoftmax", _log_softmax, _log_softmax_error),
+    spec_of(Scores("Softmax", _softmax, _softmax_error)),
+    spec_of(Scores("LogSoftmax", _log_softmax, _log_softmax_error)),
 )

@@ -7,7 +7,8 @@ magnitude is the first-order error in units of u_c: |df/dq| |q| over the rounded
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,75 +60,99 @@ def _wrong_dtype() -> Call:
     return Call((np.zeros((2, 3), np.bool_),))
 
 
-def unary(
-    op_type: str,
-    function: Callable[..., Array],
-    magnitude: Callable[..., Array | float] | None = None,
-    *,
-    defaults: dict[str, float] | None = None,
-    dtypes: frozenset[np.dtype] = FLOATS,
-    out_dtype: np.dtype | None = None,
-    domain: tuple[float, float] = (-8.0, 8.0),
-    slope: float | Callable[[Attributes], float] | None = None,
-    is_exact: bool = False,
-    edge: tuple[float, ...] = (0.0, -0.0, np.inf, -np.inf, np.nan, 88.8, -104.0),
-) -> OpSpec:
-    """The spec of y = function(x, **attributes).
+@dataclass(frozen=True)
+class Unary:
+    """y = function(x, **attributes).
 
-    `magnitude(x, y, units, **attributes)`: worst error of the compute format in units of u_c; None
-    for an exact function.
+    Attributes:
+        magnitude: `magnitude(x, y, units, **attributes)`: worst error of the compute format in
+            units of u_c; None for an exact function.
+        defaults: the attributes and what they are where they are not given.
+        domain: range of the examples.
+        slope: greatest |dy/dx|; None where there is none.
+        edge: the elements of the first edge case.
     """
-    defaults = defaults or {}
 
-    def parameters(attributes: Attributes) -> dict[str, float]:
-        return {k: float(np.float32(attributes.get(k, v))) for k, v in defaults.items()}
+    op_type: str
+    function: Callable[..., Array]
+    magnitude: Callable[..., Array | float] | None = None
+    _: KW_ONLY
+    defaults: Mapping[str, float] = field(default_factory=dict)
+    dtypes: frozenset[np.dtype] = FLOATS
+    out_dtype: np.dtype | None = None
+    domain: tuple[float, float] = (-8.0, 8.0)
+    slope: float | Callable[[Attributes], float] | None = None
+    is_exact: bool = False
+    edge: tuple[float, ...] = (0.0, -0.0, np.inf, -np.inf, np.nan, 88.8, -104.0)
 
-    def infer_types(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
-        x = typed(op_type, inputs, dtypes)
-        return (TensorType(out_dtype or x.dtype, x.shape),)
+    def parameters(self, attributes: Attributes) -> dict[str, float]:
+        """All attributes as ONNX holds them: floats, also for double tensors."""
+        return {k: float(np.float32(attributes.get(k, v))) for k, v in self.defaults.items()}
 
-    def reference(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+    def infer_types(self, inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType]:
+        """The shape of x."""
+        x = typed(self.op_type, inputs, self.dtypes)
+        return (TensorType(self.out_dtype or x.dtype, x.shape),)
+
+    def reference(self, inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+        """`function` of every element."""
         with np.errstate(all="ignore"):
-            return (np.asarray(function(inputs[0], **parameters(attributes))),)
+            return (np.asarray(self.function(inputs[0], **self.parameters(attributes))),)
 
-    def error_model(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
-        (y,) = reference(inputs, attributes)
-        if magnitude is None or y.dtype != np.float64:
+    def error_model(
+        self, inputs: Arrays, attributes: Attributes, units: Units
+    ) -> tuple[Error, ...]:
+        """`magnitude` of a float result."""
+        (y,) = self.reference(inputs, attributes)
+        if self.magnitude is None or y.dtype != np.float64:
             return exact(y)
         with np.errstate(all="ignore"):
-            worst = magnitude(inputs[0], y, units, **parameters(attributes))
+            worst = self.magnitude(inputs[0], y, units, **self.parameters(attributes))
         return (magnified(y, np.broadcast_to(worst, y.shape), units),)
 
-    def grow(choose: Choose, x: TensorType) -> Growth | None:
-        if x.dtype not in dtypes or out_dtype is not None or domain[0] > -1:
+    def draw_attributes(self, choose: Choose) -> dict[str, float]:
+        """Some of the defaults, spelt out."""
+        return {k: v for k, v in self.defaults.items() if choose.integer(0, 1)}
+
+    def grow(self, choose: Choose, x: TensorType) -> Growth | None:
+        """Where values of the graph lie in the domain."""
+        if x.dtype not in self.dtypes or self.out_dtype is not None or self.domain[0] > -1:
             return None
-        return Growth((HERE,), {k: v for k, v in defaults.items() if choose.integer(0, 1)})
+        return Growth((HERE,), self.draw_attributes(choose))
 
-    def example(choose: Choose) -> Call:
-        x = choose.tensor(choose.shape((0, 4)), FLOAT, *domain)
-        if FLOAT not in dtypes:
+    def example(self, choose: Choose) -> Call:
+        """Floats in the domain, or booleans."""
+        x = choose.tensor(choose.shape((0, 4)), FLOAT, *self.domain)
+        if FLOAT not in self.dtypes:
             x = x > 0
-        return Call((x,), {k: v for k, v in defaults.items() if choose.integer(0, 1)})
+        return Call((x,), self.draw_attributes(choose))
 
-    def slopes(_: Arrays, attributes: Attributes) -> tuple[float, ...]:
-        assert slope is not None
-        return (slope(attributes) if callable(slope) else slope,)
+    def slopes(self, _: Arrays, attributes: Attributes) -> tuple[float, ...]:
+        """`slope` as an OpSpec gives it."""
+        assert self.slope is not None
+        return (self.slope(attributes) if callable(self.slope) else self.slope,)
 
+
+def spec_of(unary: Unary) -> OpSpec:
+    """The operator of a function of one number."""
+    dtype = FLOAT if FLOAT in unary.dtypes else BOOL
     return OpSpec(
-        op_type,
+        unary.op_type,
         (1, 1),
-        infer_types,
-        reference,
-        error_model,
-        example,
-        grow=grow,
-        is_exact=is_exact,
-        slope=None if slope is None else slopes,
+        unary.infer_types,
+        unary.reference,
+        unary.error_model,
+        unary.example,
+        grow=unary.grow,
+        is_exact=unary.is_exact,
+        slope=None if unary.slope is None else unary.slopes,
         edges=(
-            lambda: Call((np.array(edge, np.float32 if FLOAT in dtypes else BOOL),)),
-            lambda: Call((np.zeros((0, 3), FLOAT if FLOAT in dtypes else BOOL),)),
+            lambda: Call((np.array(unary.edge, dtype),)),
+            lambda: Call((np.zeros((0, 3), dtype),)),
         ),
-        rejects=() if BOOL in dtypes else (Reject("boolean input", _wrong_dtype, "dtype bool"),),
+        rejects=(
+            () if BOOL in unary.dtypes else (Reject("boolean input", _wrong_dtype, "dtype bool"),)
+        ),
         flops=lambda inputs, outputs, _: outputs[0].size,
     )
 
@@ -227,10 +252,6 @@ def _scaled(function: str) -> Callable[..., Array]:
     return lambda x, y, units, **_: 2 * units.ulps(function) * abs(y)
 
 
-def _trigonometric(function: str) -> Callable[..., Array]:
-    return lambda x, y, units: 2 * units.ulps(function) * abs(y)
-
-
 def _softplus(x: Array) -> Array:
     y: Array = np.maximum(x, 0.0) + np.log1p(np.exp(-abs(x)))
     return y
@@ -310,87 +331,87 @@ def _softsign_magnitude(x: Array, y: Array, units: Units) -> Array:
 
 _positive: dict[str, Any] = {"domain": (0.0, 16.0), "edge": (0.0, 1.0, np.inf, np.nan, 1e-30)}
 
-SPECS: tuple[OpSpec, ...] = (
-    unary("Relu", lambda x: np.maximum(x, 0), dtypes=SIGNED, slope=1.0, is_exact=True),
-    unary("Abs", np.abs, dtypes=FLOATS | INTEGERS, slope=1.0, is_exact=True),
-    unary("Neg", np.negative, dtypes=SIGNED, slope=1.0, is_exact=True),
-    unary("Floor", np.floor, is_exact=True),
-    unary("Ceil", np.ceil, is_exact=True),
-    unary("Round", np.rint, is_exact=True),
-    unary("Sign", np.sign, dtypes=SIGNED, is_exact=True),
-    unary("IsNaN", np.isnan, out_dtype=BOOL),
-    unary("IsInf", np.isinf, out_dtype=BOOL),
-    unary("Sqrt", np.sqrt, _scaled("sqrt"), **_positive),
-    unary("Reciprocal", lambda x: 1.0 / x, _scaled("reciprocal"), **_positive),
-    unary("Log", np.log, _scaled("log"), **_positive),
-    unary("Exp", np.exp, _scaled("exp"), domain=(-100.0, 80.0)),
-    unary("Sin", np.sin, _trigonometric("sin"), slope=1.0, domain=(-100.0, 100.0)),
-    unary("Cos", np.cos, _trigonometric("cos"), slope=1.0, domain=(-100.0, 100.0)),
-    unary("Tanh", np.tanh, _scaled("tanh"), slope=1.0),
-    unary("Erf", _erf, _scaled("erf"), slope=2 / math.sqrt(math.pi)),
-    unary("Sigmoid", _sigmoid, _sigmoid_magnitude, slope=0.25, domain=(-100.0, 100.0)),
-    unary(
+FUNCTIONS = (
+    Unary("Relu", lambda x: np.maximum(x, 0), dtypes=SIGNED, slope=1.0, is_exact=True),
+    Unary("Abs", np.abs, dtypes=FLOATS | INTEGERS, slope=1.0, is_exact=True),
+    Unary("Neg", np.negative, dtypes=SIGNED, slope=1.0, is_exact=True),
+    Unary("Floor", np.floor, is_exact=True),
+    Unary("Ceil", np.ceil, is_exact=True),
+    Unary("Round", np.rint, is_exact=True),
+    Unary("Sign", np.sign, dtypes=SIGNED, is_exact=True),
+    Unary("IsNaN", np.isnan, out_dtype=BOOL),
+    Unary("IsInf", np.isinf, out_dtype=BOOL),
+    Unary("Sqrt", np.sqrt, _scaled("sqrt"), **_positive),
+    Unary("Reciprocal", lambda x: 1.0 / x, _scaled("reciprocal"), **_positive),
+    Unary("Log", np.log, _scaled("log"), **_positive),
+    Unary("Exp", np.exp, _scaled("exp"), domain=(-100.0, 80.0)),
+    Unary("Sin", np.sin, _scaled("sin"), slope=1.0, domain=(-100.0, 100.0)),
+    Unary("Cos", np.cos, _scaled("cos"), slope=1.0, domain=(-100.0, 100.0)),
+    Unary("Tanh", np.tanh, _scaled("tanh"), slope=1.0),
+    Unary("Erf", _erf, _scaled("erf"), slope=2 / math.sqrt(math.pi)),
+    Unary("Sigmoid", _sigmoid, _sigmoid_magnitude, slope=0.25, domain=(-100.0, 100.0)),
+    Unary(
         "LeakyRelu",
         lambda x, alpha: np.where(x < 0, alpha * x, x),
         lambda x, y, units, alpha: np.where(x < 0, 2 * abs(y), 0.0),
         defaults={"alpha": 0.01},
         slope=_leaky_slope,
     ),
-    unary(
+    Unary(
         "HardSigmoid",
         _hard_sigmoid,
         _hard_sigmoid_magnitude,
         defaults={"alpha": 0.2, "beta": 0.5},
         slope=lambda a: abs(float(a.get("alpha", 0.2))),
     ),
-    unary(
+    Unary(
         "HardSwish",
         lambda x: x * _hard_sigmoid(x, 1 / 6, 0.5),
         _hard_swish_magnitude,
         slope=1.5,
         edge=(0.0, -0.0, np.inf, np.nan, 3.0, -3.0),
     ),
-    unary("Gelu", lambda x: x / 2 * (1 + _erf(x / math.sqrt(2))), _gelu_magnitude, slope=1.13),
-    unary("Not", np.logical_not, dtypes=frozenset({BOOL}), out_dtype=BOOL),
-    unary("Tan", np.tan, _scaled("tan"), domain=(-1.5, 1.5)),
-    unary("Asin", np.arcsin, _scaled("asin"), domain=(-1.0, 1.0)),
-    unary("Acos", np.arccos, _scaled("acos"), domain=(-1.0, 1.0)),
-    unary("Atan", np.arctan, _scaled("atan"), slope=1.0),
-    unary("Sinh", np.sinh, _scaled("sinh")),
-    unary("Cosh", np.cosh, _scaled("cosh")),
-    unary("Asinh", np.arcsinh, _scaled("asinh"), slope=1.0),
-    unary("Acosh", np.arccosh, _scaled("acosh"), domain=(1.0, 16.0)),
-    unary("Atanh", np.arctanh, _scaled("atanh"), domain=(-0.96875, 0.96875)),
-    unary("Softplus", _softplus, _softplus_magnitude, slope=1.0, domain=(-100.0, 100.0)),
-    unary(
+    Unary("Gelu", lambda x: x / 2 * (1 + _erf(x / math.sqrt(2))), _gelu_magnitude, slope=1.13),
+    Unary("Not", np.logical_not, dtypes=frozenset({BOOL}), out_dtype=BOOL),
+    Unary("Tan", np.tan, _scaled("tan"), domain=(-1.5, 1.5)),
+    Unary("Asin", np.arcsin, _scaled("asin"), domain=(-1.0, 1.0)),
+    Unary("Acos", np.arccos, _scaled("acos"), domain=(-1.0, 1.0)),
+    Unary("Atan", np.arctan, _scaled("atan"), slope=1.0),
+    Unary("Sinh", np.sinh, _scaled("sinh")),
+    Unary("Cosh", np.cosh, _scaled("cosh")),
+    Unary("Asinh", np.arcsinh, _scaled("asinh"), slope=1.0),
+    Unary("Acosh", np.arccosh, _scaled("acosh"), domain=(1.0, 16.0)),
+    Unary("Atanh", np.arctanh, _scaled("atanh"), domain=(-0.96875, 0.96875)),
+    Unary("Softplus", _softplus, _softplus_magnitude, slope=1.0, domain=(-100.0, 100.0)),
+    Unary(
         "Softsign",
         lambda x: x / (1 + abs(x)),
         _softsign_magnitude,
         slope=1.0,
         edge=(0.0, -0.0, np.nan, 88.8),
     ),
-    unary("Elu", _elu, _elu_magnitude, defaults={"alpha": 1.0}),
-    unary(
+    Unary("Elu", _elu, _elu_magnitude, defaults={"alpha": 1.0}),
+    Unary(
         "Selu",
         _selu,
         _selu_magnitude,
         defaults={"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875},
     ),
-    unary("Celu", _celu, _celu_magnitude, defaults={"alpha": 1.0}),
-    unary("ThresholdedRelu", lambda x, alpha: np.where(x > alpha, x, 0.0), defaults={"alpha": 1.0}),
-    unary(
+    Unary("Celu", _celu, _celu_magnitude, defaults={"alpha": 1.0}),
+    Unary("ThresholdedRelu", lambda x, alpha: np.where(x > alpha, x, 0.0), defaults={"alpha": 1.0}),
+    Unary(
         "Mish",
         lambda x: x * np.tanh(_softplus(x)),
         _mish_magnitude,
         slope=1.1,
         edge=(0.0, -0.0, np.inf, np.nan, 88.8, -80.0),
     ),
-    unary(
+    Unary(
         "Swish",
         lambda x, alpha: x * _sigmoid(alpha * x),
         _swish_magnitude,
         defaults={"alpha": 1.0},
         edge=(0.0, -0.0, np.inf, np.nan, 80.0, -80.0),
     ),
-    CLIP,
 )
+SPECS: tuple[OpSpec, ...] = (*map(spec_of, FUNCTIONS), CLIP)

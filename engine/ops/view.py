@@ -25,6 +25,8 @@ from engine.ops.operands import (
     normal_axes,
     payload,
     tensor,
+    vector,
+    zeros,
 )
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Law, OpSpec, Reject
 
@@ -133,10 +135,6 @@ def _view(
     )
 
 
-def _list(*values: int) -> Array:
-    return np.array(values, np.int64)
-
-
 def _grow_reshape(choose: Choose, x: TensorType) -> Growth:
     """Merge two neighbouring axes, split off a 1, infer one extent, or copy one by 0."""
     shape = list(x.dims)
@@ -153,7 +151,7 @@ def _grow_reshape(choose: Choose, x: TensorType) -> Growth:
     allow = {"allowzero": 1} if 0 in shape and 0 in x.dims and -1 not in shape else {}
     if allow:
         shape = [x.dims[i] if e == 0 and i < len(x.dims) else e for i, e in enumerate(shape)]
-    return Growth((HERE, _list(*shape)), allow)
+    return Growth((HERE, vector(*shape)), allow)
 
 
 def _grow_flatten(choose: Choose, x: TensorType) -> Growth:
@@ -166,12 +164,12 @@ def _grow_squeeze(choose: Choose, x: TensorType) -> Growth:
     if not ones or choose.integer(0, 1):
         return Growth((HERE,))
     axis = choose.one_of(ones)
-    return Growth((HERE, _list(choose.one_of((axis, axis - len(x.dims))))))
+    return Growth((HERE, vector(choose.one_of((axis, axis - len(x.dims))))))
 
 
 def _grow_unsqueeze(choose: Choose, x: TensorType) -> Growth:
     rank = len(x.dims) + 1
-    return Growth((HERE, _list(choose.integer(-rank, rank - 1))))
+    return Growth((HERE, vector(choose.integer(-rank, rank - 1))))
 
 
 def _infer_dropout(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
@@ -179,10 +177,6 @@ def _infer_dropout(inputs: Operands, attributes: Attributes) -> tuple[TensorType
     if training is not None and bool(training):
         raise ShapeError("Dropout: training_mode is true; only inference is supported")
     return (tensor("Dropout", inputs, 0),)
-
-
-def _zeros(*shape: int) -> Array:
-    return np.zeros(shape, np.float32)
 
 
 def _here(choose: Choose, x: TensorType) -> Growth:
@@ -199,25 +193,25 @@ SPECS: tuple[OpSpec, ...] = (
         second="shape",
         arity=(2, 2),
         edges=(
-            lambda: Call((_zeros(), _list(1, 1))),
-            lambda: Call((_zeros(1), _list())),
-            lambda: Call((_zeros(0, 3), _list(3, 0)), {"allowzero": 1}),
-            lambda: Call((_zeros(2, 0), _list(2, 0))),
-            lambda: Call((np.arange(6, dtype=INT64) - 2**62, _list(-1, 2))),
+            lambda: Call((zeros(), vector(1, 1))),
+            lambda: Call((zeros(1), vector())),
+            lambda: Call((zeros(0, 3), vector(3, 0)), {"allowzero": 1}),
+            lambda: Call((zeros(2, 0), vector(2, 0))),
+            lambda: Call((np.arange(6, dtype=INT64) - 2**62, vector(-1, 2))),
         ),
         rejects=(
-            Reject("element count", lambda: Call((_zeros(2, 3), _list(4, 2))), "has 8 elements"),
-            Reject("two inferred", lambda: Call((_zeros(2, 3), _list(-1, -1))), "at most one -1"),
-            Reject("indivisible", lambda: Call((_zeros(2, 3), _list(4, -1))), "cannot hold"),
-            Reject("zero beyond", lambda: Call((_zeros(6), _list(6, 0))), "copies axis 1"),
+            Reject("element count", lambda: Call((zeros(2, 3), vector(4, 2))), "has 8 elements"),
+            Reject("two inferred", lambda: Call((zeros(2, 3), vector(-1, -1))), "at most one -1"),
+            Reject("indivisible", lambda: Call((zeros(2, 3), vector(4, -1))), "cannot hold"),
+            Reject("zero beyond", lambda: Call((zeros(6), vector(6, 0))), "copies axis 1"),
         ),
     ),
     _view(
         "Flatten",
         _flattened,
         _grow_flatten,
-        edges=(lambda: Call((_zeros(),), {"axis": 0}), lambda: Call((_zeros(2, 0, 3),))),
-        rejects=(Reject("axis", lambda: Call((_zeros(2, 3),), {"axis": 3}), "axis=3 is outside"),),
+        edges=(lambda: Call((zeros(),), {"axis": 0}), lambda: Call((zeros(2, 0, 3),))),
+        rejects=(Reject("axis", lambda: Call((zeros(2, 3),), {"axis": 3}), "axis=3 is outside"),),
     ),
     _view(
         "Squeeze",
@@ -225,8 +219,8 @@ SPECS: tuple[OpSpec, ...] = (
         _grow_squeeze,
         second="axes",
         arity=(1, 2),
-        edges=(lambda: Call((_zeros(1, 1),)), lambda: Call((_zeros(1, 0, 1), _list(-1)))),
-        rejects=(Reject("extent 2", lambda: Call((_zeros(2, 1), _list(0))), "not 1"),),
+        edges=(lambda: Call((zeros(1, 1),)), lambda: Call((zeros(1, 0, 1), vector(-1)))),
+        rejects=(Reject("extent 2", lambda: Call((zeros(2, 1), vector(0))), "not 1"),),
     ),
     _view(
         "Unsqueeze",
@@ -234,14 +228,14 @@ SPECS: tuple[OpSpec, ...] = (
         _grow_unsqueeze,
         second="axes",
         arity=(2, 2),
-        edges=(lambda: Call((_zeros(), _list(0, -1))), lambda: Call((_zeros(2), _list()))),
-        rejects=(Reject("twice", lambda: Call((_zeros(2), _list(0, -3))), "an axis twice"),),
+        edges=(lambda: Call((zeros(), vector(0, -1))), lambda: Call((zeros(2), vector()))),
+        rejects=(Reject("twice", lambda: Call((zeros(2), vector(0, -3))), "an axis twice"),),
     ),
     _view(
         "Identity",
         _same,
         _here,
-        edges=(lambda: Call((np.array(True),)), lambda: Call((_zeros(0),))),
+        edges=(lambda: Call((np.array(True),)), lambda: Call((zeros(0),))),
     ),
     OpSpec(
         "Dropout",
@@ -257,7 +251,7 @@ SPECS: tuple[OpSpec, ...] = (
         rejects=(
             Reject(
                 "training",
-                lambda: Call((_zeros(2), None, np.array(True, BOOL))),
+                lambda: Call((zeros(2), None, np.array(True, BOOL))),
                 "training_mode is true",
             ),
         ),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import psutil
 
 from engine.backends.cpu import FAMILIES
-from engine.backends.cpu.packed import Packed
+from engine.backends.cpu.packed import Function, Packed, Views
 from engine.backends.cpu.team import Team
 from engine.backends.protocol import BoundKernel, DeviceInfo, Kernel, Slot
 from engine.config import Precision
@@ -19,10 +18,6 @@ from engine.errors import ConfigError, DeviceMemoryError, InputError
 from engine.ir.graph import Graph, Node
 
 ALIGNMENT_NBYTES = 64
-Views = Sequence[Any]
-"""Input arrays of one call; None where omitted or packed."""
-Function = Callable[[Views, Sequence[np.ndarray]], None]
-"""`function(inputs, outputs)` computes into the given output arrays; None: omitted or packed."""
 
 
 class CpuArena:

@@ -10,7 +10,8 @@ import numpy as np
 from engine.ir.graph import Node
 
 if TYPE_CHECKING:
-    from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.backend import CpuBackend
+    from engine.backends.cpu.packed import Function, Views
 
 
 def _make(backend: CpuBackend, node: Node) -> Function:

@@ -17,7 +17,8 @@ from engine.ops.compose import epilogue_of
 from engine.ops.conv_window import Window, conv_transpose_window, conv_window
 
 if TYPE_CHECKING:
-    from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.backend import CpuBackend
+    from engine.backends.cpu.packed import Function, Views
     from engine.backends.cpu.team import Team
 
 Array: TypeAlias = np.ndarray

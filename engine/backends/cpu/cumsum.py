@@ -13,7 +13,8 @@ from engine.ir.graph import Node
 from engine.ops.cumsum import running_sum
 
 if TYPE_CHECKING:
-    from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.backend import CpuBackend
+    from engine.backends.cpu.packed import Function, Views
 
 
 def _make(backend: CpuBackend, node: Node) -> Function:

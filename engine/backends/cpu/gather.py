@@ -13,7 +13,8 @@ from engine.ops.gather import in_range
 from engine.ops.operands import input_at
 
 if TYPE_CHECKING:
-    from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.backend import CpuBackend
+    from engine.backends.cpu.packed import Function, Views
 
 
 def _make_gather(backend: CpuBackend, node: Node) -> Function:

@@ -12,7 +12,8 @@ from engine.ir.graph import Node
 from engine.ops.layout import block_size, permutation
 
 if TYPE_CHECKING:
-    from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.backend import CpuBackend
+    from engine.backends.cpu.packed import Function, Views
 
 Move = Callable[[np.ndarray, np.ndarray, Node], None]
 """`move(x, out, node)`: writes every element of out."""

@@ -14,7 +14,8 @@ from engine.ops.compose import epilogue_of
 from engine.ops.matmul import gemm_factors
 
 if TYPE_CHECKING:
-    from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.backend import CpuBackend
+    from engine.backends.cpu.packed import Function, Views
     from engine.backends.cpu.team import Team
 
 PART_FLOPS = 2_000_000

@@ -13,7 +13,8 @@ from engine.ops.normalization import epsilon_of
 from engine.ops.reduce import normal_axis
 
 if TYPE_CHECKING:
-    from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.backend import CpuBackend
+    from engine.backends.cpu.packed import Function, Views
 
 Array = np.ndarray
 

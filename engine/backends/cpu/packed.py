@@ -1,15 +1,17 @@
-"""Packed: a kernel function that holds the values of some inputs itself."""
+"""Function: what a CPU kernel is; Packed: one that holds the values of some inputs itself."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from engine.backends.cpu.backend import Function, Views
+Views = Sequence[Any]
+"""Input arrays of one call; None where omitted or packed."""
+Function = Callable[[Views, Sequence[np.ndarray]], None]
+"""`function(inputs, outputs)` computes into the given output arrays; None: omitted or packed."""
 
 
 @dataclass(frozen=True)

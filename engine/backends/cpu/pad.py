@@ -14,7 +14,8 @@ from engine.ops.operands import input_at
 from engine.ops.pad import pad_parts
 
 if TYPE_CHECKING:
-    from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.backend import CpuBackend
+    from engine.backends.cpu.packed import Function, Views
 
 
 def _make(backend: CpuBackend, node: Node) -> Function:

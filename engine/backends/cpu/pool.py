@@ -14,7 +14,8 @@ from engine.ops.conv_window import Window
 from engine.ops.pool import pool_window, window_counts
 
 if TYPE_CHECKING:
-    from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.backend import CpuBackend
+    from engine.backends.cpu.packed import Function, Views
 
 Spans = tuple[tuple[slice, ...], tuple[slice, ...]]
 

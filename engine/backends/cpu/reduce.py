@@ -11,7 +11,8 @@ from engine.ir.graph import Node
 from engine.ops.reduce import Axes, reduced_axes
 
 if TYPE_CHECKING:
-    from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.backend import CpuBackend
+    from engine.backends.cpu.packed import Function, Views
 
 Array = np.ndarray
 Reduce = Callable[[Array, Axes], Any]

@@ -13,7 +13,8 @@ from engine.ops.operands import integers
 from engine.ops.region import slice_ranges
 
 if TYPE_CHECKING:
-    from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.backend import CpuBackend
+    from engine.backends.cpu.packed import Function, Views
 
 
 def constants(node: Node) -> list[np.ndarray | None]:

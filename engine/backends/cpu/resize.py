@@ -14,7 +14,8 @@ from engine.ops.resize import outside_of, taps_of
 from engine.ops.resize_taps import AxisTaps
 
 if TYPE_CHECKING:
-    from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.backend import CpuBackend
+    from engine.backends.cpu.packed import Function, Views
 
 
 def _resampled(x: np.ndarray, taps: AxisTaps) -> np.ndarray:

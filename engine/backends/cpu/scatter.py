@@ -11,7 +11,8 @@ from engine.ir.graph import Node
 from engine.ops.scatter import Where, elements_where, scatter_into, tuples_where
 
 if TYPE_CHECKING:
-    from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.backend import CpuBackend
+    from engine.backends.cpu.packed import Function, Views
 
 
 def _make(where_of: Where) -> Callable[[CpuBackend, Node], Function]:

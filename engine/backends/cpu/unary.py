@@ -11,7 +11,8 @@ import numpy as np
 from engine.ir.graph import Node
 
 if TYPE_CHECKING:
-    from engine.backends.cpu.backend import CpuBackend, Function, Views
+    from engine.backends.cpu.backend import CpuBackend
+    from engine.backends.cpu.packed import Function, Views
 
 Into = Callable[[np.ndarray, np.ndarray], object]
 """`into(x, out)`: computes f(x) into `out`, which may be `x` itself."""

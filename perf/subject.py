@@ -1,0 +1,34 @@
+"""Subject: what can be measured, and how its queues are drained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from engine.execution import Execution
+from engine.runtime import Runtime
+
+
+class Subject(Protocol):
+    """What can be measured: an `engine.Session`, or anything with its runtime and execution."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """Whose queues are drained."""
+        ...
+
+    @property
+    def execution(self) -> Execution:
+        """Whose commands are profiled."""
+        ...
+
+    def run(self, feeds: Mapping[str, np.ndarray] | None = None) -> None:
+        """Enqueue one inference."""
+        ...
+
+
+def drain(runtime: Runtime) -> None:
+    """Return when every queue of the runtime is idle."""
+    runtime.synchronize()
