@@ -43,6 +43,11 @@ def config_of(
     )
 
 
+def precisions_on(target: Target) -> tuple[Precision, ...]:
+    """Every precision that a target computes differently at."""
+    return (Precision.HIGH,) if target[0] is ForwardType.CPU else tuple(Precision)
+
+
 def first_working(runtime: Runtime) -> str:
     """The "platform.device" numbers of the first OpenCL device that computes a Relu rightly."""
     tried = []

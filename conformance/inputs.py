@@ -31,7 +31,10 @@ TRANSPARENT = frozenset(
 class HasGraph(Protocol):
     """An Interpreter, as far as this module is concerned."""
 
-    graph: Graph
+    @property
+    def graph(self) -> Graph:
+        """Of the whole model."""
+        ...
 
 
 def default_shapes(graph: Graph) -> Shapes:

@@ -29,6 +29,7 @@ def test_the_arena_stays_within_a_tenth_of_the_largest_live_set(
     with Runtime() as runtime:
         for shapes in model.shapes:
             with interpreter.create_session(config, runtime, shapes) as session:
-                info = session.info
-                for name, nbytes in info.arenas_nbytes.items():
-                    assert nbytes <= RATIO_MAX * info.lower_bounds_nbytes[name], (name, shapes)
+                info = session.info()
+                for name, memory in info.memory.items():
+                    limit = RATIO_MAX * memory.lower_bound_nbytes
+                    assert memory.arena_nbytes <= limit, (name, shapes)

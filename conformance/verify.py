@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conformance.devices import Target, config_of, precision_of, target_of
+from conformance.devices import Target, config_of, precision_of, precisions_on, target_of
 from conformance.inputs import Feeds, Shapes, default_shapes, random_inputs, shuffled
 from conformance.judge import Verdict
 from conformance.nodes import Progress, check_nodes, surroundings
@@ -28,14 +28,13 @@ from engine.session import Session
 
 Draw = Callable[[int], Feeds]
 """Inputs for a seed."""
-PRECISIONS = tuple(p.value for p in Precision)
 
 
 def verify(
     model: str | Path | bytes | Interpreter,
     *,
     device: str | None = None,
-    precisions: Iterable[str | Precision] = PRECISIONS,
+    precisions: Iterable[str | Precision] | None = None,
     seed: int = 0,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     feeds: Mapping[str, np.ndarray] | Draw | None = None,
@@ -45,6 +44,7 @@ def verify(
     """Compare every node of a model on a device with its float64 reference.
 
     Args:
+        precisions: None: all that the device has.
         device: "cpu", an OpenCL selector, or None for the first OpenCL device that works.
         shapes: of inputs with free dimensions; `default_shapes` fills in the rest.
         feeds: the inputs, or a function of the seed that returns them; else `random_inputs`.
@@ -55,7 +55,6 @@ def verify(
         ParallaxError: the model, the inputs or the device cannot be used.
     """
     interpreter = load(model)
-    wanted = [p if isinstance(p, Precision) else precision_of(p) for p in precisions]
     concrete, chosen = _shapes(interpreter, shapes, feeds, seed)
     draw = _drawer(interpreter, concrete, feeds, seed)
     owned = Runtime() if runtime is None else None
@@ -64,7 +63,8 @@ def verify(
         assert shared is not None
         target = target_of(device, shared)
         job = _Job(interpreter, target, shared, concrete, draw, seed, progress)
-        reports = job.run(wanted)
+        wanted = precisions_on(target) if precisions is None else precisions
+        reports = job.run([p if isinstance(p, Precision) else precision_of(p) for p in wanted])
         info = shared.backend(target[0], config_of(target)).info
     finally:
         if owned is not None:
@@ -163,7 +163,7 @@ class _Job:
             failure = surroundings(execution, first) if first else None
             saturated = saturated_constants(execution, primary)
             fallbacks = tuple(
-                Fallback(p.node.title, p.backend, p.reason) for p in session.info.fallbacks
+                Fallback(op.title, op.backend, op.reason) for op in session.info().fallbacks
             )
         bugs = self.production(precision, outputs)
         on_device = [c.judgement for c in checks if c.on_device]

@@ -32,15 +32,29 @@ class Precision(enum.Enum):
 
 
 class MemoryMode(enum.Enum):
-    """Preference between memory and speed."""
+    """Preference between memory and speed.
+
+    NORMAL: a session holds the plan of one set of input shapes. HIGH: it holds those of the last
+    `PLANS_KEPT` sets, so that going back to one of them costs nothing. LOW stands for compressed
+    weights and is refused until quantised models are supported.
+    """
 
     NORMAL = "normal"
     HIGH = "high"
     LOW = "low"
 
 
+PLANS_KEPT = 4
+"""How many sets of input shapes a session with MemoryMode.HIGH holds ready."""
+
+
 class PowerMode(enum.Enum):
-    """Preference between power and speed."""
+    """Preference between power and speed.
+
+    On OpenCL, LOW and HIGH make a queue of low or high priority (cl_khr_priority_hints), and are
+    refused on a device without. On the CPU backend LOW uses half of the cores; HIGH is refused,
+    because NORMAL uses all of them.
+    """
 
     NORMAL = "normal"
     HIGH = "high"
@@ -59,11 +73,54 @@ class GpuMode(enum.IntFlag):
     MEMORY_IMAGE = 1 << 7
 
 
+TUNING_LEVELS = tuple(m for m in GpuMode if m.name and m.name.startswith("TUNING"))
+DEFAULT_MODE = GpuMode.TUNING_NONE | GpuMode.MEMORY_BUFFER
+
+
+class PathMode(enum.Enum):
+    """What the names of a `GraphPath` are."""
+
+    OP = "op"
+    TENSOR = "tensor"
+
+
+@dataclass(frozen=True)
+class GraphPath:
+    """A part of the model, by names.
+
+    OP: `inputs` are source operators (at least one), `outputs` sink operators (may be empty). The
+    path starts with the sources and follows their results until it meets a sink, which is not
+    computed, unless `include_sink`. TENSOR: the operators that compute the tensors `outputs` from
+    the tensors `inputs`; neither may be empty.
+    """
+
+    inputs: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+    mode: PathMode = PathMode.OP
+    include_sink: bool = False
+
+    def __post_init__(self) -> None:
+        for field_name in ("inputs", "outputs"):
+            names = getattr(self, field_name)
+            if isinstance(names, str) or not all(isinstance(n, str) for n in names):
+                raise ConfigError(f"path.{field_name}={names!r}: expected a sequence of names")
+        _require(self, "mode", PathMode)
+        if not self.inputs:
+            raise ConfigError(
+                f"path in mode {self.mode.value}: inputs are empty, name at least one"
+            )
+        if self.mode is PathMode.TENSOR and not self.outputs:
+            raise ConfigError("path in mode tensor: outputs are empty, name at least one")
+        if self.mode is PathMode.TENSOR and self.include_sink:
+            raise ConfigError("path in mode tensor: include_sink belongs to mode op")
+
+
 @dataclass(frozen=True)
 class BackendConfig:
     """Backend preferences beyond the choice of the device.
 
-    `shared_context`: an existing `pyopencl.Context` or `pyopencl.CommandQueue` to work in.
+    `shared_context`: OpenCL only; a `pyopencl.Context`, `CommandQueue` or `Device` to work in or
+    on, or the pair (platform number, device number).
     """
 
     precision: Precision = Precision.NORMAL
@@ -71,19 +128,33 @@ class BackendConfig:
     power: PowerMode = PowerMode.NORMAL
     shared_context: Any = None
 
+    def __post_init__(self) -> None:
+        _require(self, "precision", Precision)
+        _require(self, "memory", MemoryMode)
+        _require(self, "power", PowerMode)
+        if self.memory is MemoryMode.LOW:
+            raise ConfigError(
+                "memory=LOW keeps weights compressed, which needs quantised models; this version "
+                "has none: use NORMAL"
+            )
+
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How one session is placed and run.
+    """How one session is placed and run. An option that cannot apply is refused.
 
     Attributes:
         type: the primary backend.
-        device: for OpenCL, a unique substring of platform or device name, or "platform.device".
+        device: OpenCL only; a unique substring of platform or device name, "platform.device", or a
+            type that one device has ("cpu", "gpu", "accelerator").
         backup_type: the backend for operators that the primary one lacks.
         strict: refuse any fallback to the backup.
         num_threads: CPU backend only; None means all cores.
-        mode: OpenCL only.
-        save_tensors: names of values to keep; () keeps none, "*" keeps all.
+        mode: OpenCL only; None means `DEFAULT_MODE`.
+        save_tensors: names of values to keep beside the outputs; () keeps none, "*" every value
+            that the optimised graph still has.
+        path: the part of the model to run; None means all of it.
+        defer_resize: plan nothing before the first `resize`, `resize_session` or `run(feeds)`.
         backend_config: precision and the other preferences.
     """
 
@@ -92,19 +163,99 @@ class ScheduleConfig:
     backup_type: ForwardType = ForwardType.CPU
     strict: bool = False
     num_threads: int | None = None
-    mode: GpuMode = GpuMode.TUNING_NONE | GpuMode.MEMORY_BUFFER
+    mode: GpuMode | None = None
     save_tensors: Sequence[str] = ()
+    path: GraphPath | None = None
+    defer_resize: bool = False
     backend_config: BackendConfig = field(default_factory=BackendConfig)
 
     def __post_init__(self) -> None:
-        if self.num_threads is not None and self.num_threads < 1:
-            raise ConfigError(f"num_threads={self.num_threads}: expected at least 1, or None")
-        tuning = [m for m in GpuMode if m in self.mode and m.name and m.name.startswith("TUNING")]
-        if len(tuning) != 1:
-            raise ConfigError(f"mode={self.mode!r}: choose exactly one TUNING level")
-        if GpuMode.MEMORY_BUFFER in self.mode and GpuMode.MEMORY_IMAGE in self.mode:
-            raise ConfigError(f"mode={self.mode!r}: choose MEMORY_BUFFER or MEMORY_IMAGE, not both")
-        if tuning != [GpuMode.TUNING_NONE]:
-            raise ConfigError(f"mode={self.mode!r}: only TUNING_NONE exists in this version")
-        if GpuMode.MEMORY_IMAGE in self.mode:
-            raise ConfigError(f"mode={self.mode!r}: only MEMORY_BUFFER exists in this version")
+        _require(self, "type", ForwardType)
+        _require(self, "backup_type", ForwardType)
+        _require(self, "backend_config", BackendConfig)
+        if self.path is not None:
+            _require(self, "path", GraphPath)
+        if self.mode is not None:
+            _check_mode(self.mode)
+        if not self.may_use(ForwardType.CPU):
+            self._refuse("num_threads", "CPU")
+        if not self.may_use(ForwardType.OPENCL):
+            self._refuse("mode", "OpenCL")
+            self._refuse("device", "OpenCL")
+            self._check_cpu_only(self.backend_config)
+        self._check_threads()
+
+    @property
+    def forwards(self) -> tuple[ForwardType, ...]:
+        """The backends asked for, primary first."""
+        return (self.type,) if self.strict else (self.type, self.backup_type)
+
+    def may_use(self, forward: ForwardType) -> bool:
+        """Whether a backend of this kind can take part."""
+        return forward in self.forwards or ForwardType.AUTO in self.forwards
+
+    @property
+    def effective_mode(self) -> GpuMode:
+        """`mode` with every choice made."""
+        mode = self.mode if self.mode is not None else DEFAULT_MODE
+        return mode | GpuMode.MEMORY_BUFFER
+
+    def _refuse(self, option: str, where: str) -> None:
+        value = getattr(self, option)
+        if value is not None:
+            used = " and ".join(dict.fromkeys(f.value for f in self.forwards))
+            raise ConfigError(
+                f"{option}={value!r} applies to {where} only, and this configuration uses {used}"
+            )
+
+    def _check_threads(self) -> None:
+        threads = self.num_threads
+        if threads is None:
+            return
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise ConfigError(
+                f"num_threads={threads!r}: expected an integer of at least 1, or None"
+            )
+        if self.backend_config.power is PowerMode.LOW:
+            raise ConfigError("power=LOW chooses the number of threads itself; leave num_threads")
+
+    @staticmethod
+    def _check_cpu_only(backend: BackendConfig) -> None:
+        if backend.precision is Precision.LOW:
+            raise ConfigError(
+                "precision=LOW: the CPU backend computes in float32 only; use NORMAL or HIGH"
+            )
+        if backend.power is PowerMode.HIGH:
+            raise ConfigError("power=HIGH: the CPU backend uses all cores at NORMAL already")
+        if backend.shared_context is not None:
+            raise ConfigError("shared_context applies to OpenCL only")
+
+
+def _check_mode(mode: GpuMode) -> None:
+    if not isinstance(mode, GpuMode):
+        raise ConfigError(
+            f"mode={mode!r}: expected GpuMode flags, such as GpuMode.TUNING_NONE; the number of "
+            "CPU threads is num_threads"
+        )
+    known = 0
+    for flag in GpuMode:
+        known |= int(flag)
+    if int(mode) & ~known:
+        raise ConfigError(f"mode={int(mode)}: bits {int(mode) & ~known:#x} mean nothing")
+    tuning = [m for m in TUNING_LEVELS if m in mode]
+    if len(tuning) != 1:
+        raise ConfigError(f"mode={mode!r}: choose exactly one TUNING level")
+    if GpuMode.MEMORY_BUFFER in mode and GpuMode.MEMORY_IMAGE in mode:
+        raise ConfigError(f"mode={mode!r}: choose MEMORY_BUFFER or MEMORY_IMAGE, not both")
+    if tuning != [GpuMode.TUNING_NONE]:
+        raise ConfigError(f"mode={mode!r}: only TUNING_NONE exists in this version")
+    if GpuMode.MEMORY_IMAGE in mode:
+        raise ConfigError(f"mode={mode!r}: only MEMORY_BUFFER exists in this version")
+
+
+def _require(config: Any, name: str, kind: type) -> None:
+    value = getattr(config, name)
+    if not isinstance(value, kind):
+        names = [m.name for m in kind] if issubclass(kind, enum.Enum) else []
+        choices = f" ({', '.join(map(str, names))})" if names else ""
+        raise ConfigError(f"{name}={value!r}: expected a {kind.__name__}{choices}")

@@ -8,6 +8,9 @@ ParallaxError                everything below; the command line prints it and ex
 ├── UnsupportedError         valid ONNX that this version (or this device) cannot run
 ├── InputError               a wrong input name, shape or dtype at a call of the user's
 ├── ConfigError              options that contradict one another or do not apply
+│   ├── ClosedError          a session, runtime or tensor is used after its close
+│   └── ModelReleased        a session is asked of an interpreter whose model was released
+├── RunStopped               a callback stopped a run; outputs hold no result
 ├── DeviceError              a device is absent, ambiguous, or failed at run time
 │   ├── CompileError         an OpenCL program did not build; carries the build log
 │   └── DeviceMemoryError    an allocation failed; says what was asked and what is free
@@ -42,6 +45,26 @@ class InputError(ParallaxError):
 
 class ConfigError(ParallaxError):
     """Options that contradict one another or do not apply."""
+
+
+class ClosedError(ConfigError):
+    """Use after close."""
+
+
+class ModelReleased(ConfigError):
+    """The interpreter's model data was released."""
+
+
+class RunStopped(ParallaxError):
+    """A callback asked to stop; what comes after `operator` was not computed.
+
+    Attributes:
+        operator: title of the last operator that ran.
+    """
+
+    def __init__(self, operator: str) -> None:
+        super().__init__(f"the run was stopped by a callback after {operator}")
+        self.operator = operator
 
 
 class DeviceError(ParallaxError):

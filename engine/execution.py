@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from engine.backends.protocol import Arena, Backend, Command, Kernel, Slot
+from engine.arenas import Lease, SharedArena
+from engine.backends.protocol import Arena, Backend, Command, Kernel, KernelCache, PendingRead, Slot
+from engine.blueprint import KEPT, Blueprint
+from engine.errors import ClosedError, DeviceError, ParallaxError
 from engine.ir.graph import Graph, Node, Value
-from engine.ops.compose import spec_of
-from engine.planner import Placement, Plan, check_plan, insert_copies, make_plan, place
 from engine.planner.lifetimes import root_of
+
+logger = logging.getLogger("engine")
 
 Listener = Callable[[Node, Any], None]
 """Called after each command was enqueued, with the node and the backend's event."""
+Observer = Callable[[Node], bool]
+"""Called before or after a node; what its answer means is said where it is passed."""
+CLOSE_TIMEOUT_S = 10.0
+"""How long `close` waits for work in flight; drivers keep its memory until it ends."""
 
 
-class CopyCommand:
-    """Moves a tensor between backends through the host; waits for the source."""
+class HostCopy:
+    """Moves a tensor between memories through the host; waits for the source."""
+
+    name = "host copy"
 
     def __init__(self, source: Backend, target: Backend, old: Slot, new: Slot) -> None:
         self._source, self._target, self._old, self._new = source, target, old, new
@@ -38,15 +49,47 @@ class Step:
     command: Command
 
 
+class Locks:
+    """Several locks taken together, always in the same order."""
+
+    def __init__(self, backends: Collection[Backend]) -> None:
+        by_id = {id(b.lock): b.lock for b in backends}
+        self._locks = [by_id[key] for key in sorted(by_id)]
+
+    def __enter__(self) -> None:
+        for n, lock in enumerate(self._locks):
+            try:
+                lock.__enter__()
+            except BaseException:
+                self._exit(n)
+                raise
+
+    def __exit__(self, *_: object) -> None:
+        self._exit(len(self._locks))
+
+    def _exit(self, count: int) -> None:
+        for lock in reversed(self._locks[:count]):
+            lock.__exit__(None, None, None)
+
+
 class Execution:
     """Slots in arenas and commands in order, for one set of shapes.
+
+    Each backend has two arenas: graph inputs, outputs and kept values lie in one that is this
+    execution's own; all others in one that may be shared with executions that take turns.
 
     Args:
         graph: bound and optimised; taken over and changed (copies, layouts).
         backends: by name, in order of preference.
         keep: values that stay readable after a run; "*" keeps every one.
         strict: refuse any node that the first backend lacks.
-        guard_nbytes: free bytes after each window; `overrun` checks them.
+        order: which backends a node may run on, best first; None: all of them.
+        shared: the arena to lease the memory of intermediate values from; None: one of its own.
+        cache: where compiled kernels are looked up.
+        guard_nbytes: free bytes after each window, for tests that look for overruns.
+
+    Attributes:
+        written: graph inputs that hold data. complete: the last run computed every output.
     """
 
     def __init__(
@@ -56,78 +99,97 @@ class Execution:
         *,
         keep: Collection[str] | str = (),
         strict: bool = False,
+        order: Callable[[Node], Sequence[str]] | None = None,
+        shared: Callable[[Backend], SharedArena] | None = None,
+        cache: KernelCache | None = None,
         guard_nbytes: int = 0,
     ) -> None:
         self.graph = graph
         self.backends = dict(backends)
-        self.placements: list[Placement] = place(
-            graph, {name: b.why_not for name, b in backends.items()}, strict=strict
-        )
-        self._where = {p.node: p.backend for p in self.placements}
-        self._home = insert_copies(graph, self._where, next(iter(backends)))
-        self._lower()
-        self._kernels = {n: self._prepare(n) for n in graph.nodes}
-        self.aliases = self._find_aliases()
-        self.kept = [v for v in self._home if keep == "*" or v.name in keep]
-        self.plan: Plan = self._make_plan(guard_nbytes)
-        check_plan(graph, self.plan, self.kept)
+        self.written: set[Value] = set()
+        self.complete = False
+        self._is_shown = False
+        self.mapped: set[Value] = set()
+        self.closed = False
         self._arenas: dict[str, Arena] = {}
+        self._leases: dict[str, Lease] = {}
         self._constants: dict[tuple[str, Value], Slot] = {}
-        self._allocate()
-        self.steps: list[Step] = list(self._bind())
-        self._enqueues = [step.command.enqueue for step in self.steps]
+        self._attached: dict[Value, Slot] = {}
+        self._unbind()
+        self._weights: dict[str, dict[int, Arena]] = {name: {} for name in backends}
+        design = Blueprint(
+            graph, backends, keep=keep, strict=strict, order=order, guard_nbytes=guard_nbytes
+        )
+        self.placements, self.aliases = design.placements, design.aliases
+        self.kept, self.plan = design.kept, design.plan
+        self._where, self._home = design.where, design.home
+        self._used = {self.backends[n] for n in (*self._where.values(), *self._home.values())}
+        self._lock = Locks(self._used)
+        try:
+            with self._building(cache):
+                self._kernels = {n: self._prepare(n) for n in graph.nodes}
+                self._allocate(shared or _private)
+                self._bind_all()
+        except BaseException:
+            self.close()
+            raise
 
     # ------------------------------------------------------------------ building
-    def _lower(self) -> None:
+    def _building(self, cache: KernelCache | None) -> AbstractContextManager[Any]:
+        """Holds the locks; notes the memory of all constants that the backends hand out."""
+        stack = ExitStack()
+        stack.enter_context(self._lock)
         for name, backend in self.backends.items():
-            mine = [n for n in self.graph.nodes if self._where[n] == name and n.op_type != "Copy"]
-            for node in backend.lower(self.graph, mine):
-                self._where[node] = name
-        for node in self.graph.nodes:
-            for out in node.outputs:
-                self._home[out] = self._where[node]
+            if backend in self._used:
+                arenas = stack.enter_context(backend.building(cache))
+                stack.callback(self._note_weights, name, arenas)
+        return stack
+
+    def _note_weights(self, name: str, arenas: Collection[Arena]) -> None:
+        self._weights[name].update((id(arena), arena) for arena in arenas)
 
     def _prepare(self, node: Node) -> Kernel | None:
-        return None if node.op_type == "Copy" else self.backends[self._where[node]].prepare(node)
+        if node.op_type == "Copy":
+            return None
+        try:
+            return self.backends[self._where[node]].prepare(node)
+        except ParallaxError as error:
+            operands = ", ".join(str(v.known_type) for v in node.inputs if v is not None)
+            error.args = (f"{node.title} on ({operands}): {error}", *error.args[1:])
+            raise
 
-    def _find_aliases(self) -> dict[Value, Value]:
-        """Views share their input's bytes where both lie there in the same order.
+    def _allocate(self, shared: Callable[[Backend], SharedArena]) -> None:
+        for name in {window.arena: None for window in self.plan.windows.values()}:
+            backend, size = self.backends[name.removesuffix(KEPT)], self.plan.arenas[name]
+            if name.endswith(KEPT):
+                self._arenas[name] = backend.allocate(size.peak_nbytes)
+            else:
+                self._leases[name] = shared(backend).lease(size.peak_nbytes, self._unbind)
 
-        A graph output never shares the bytes of a graph input: the next write of the input
-        would change an output that was not read yet.
-        """
-        aliases: dict[Value, Value] = {}
-        outputs = set(self.graph.outputs)
-        for node in self.graph.nodes:
-            if not spec_of(node.op_type).is_view or node.inputs[0] is None:
-                continue
-            x, y = node.inputs[0], node.outputs[0]
-            same_order = _order_is_plain(x) and _order_is_plain(y)
-            root = root_of(x, aliases)
-            if not same_order and not (node.op_type == "Identity" and x.layout == y.layout):
-                continue
-            if x.constant is None and not (root in self.graph.inputs and y in outputs):
-                aliases[y] = x
-        return aliases
+    def _bind_all(self) -> None:
+        self._steps = list(self._bind())
+        self._enqueues = [(step, step.command.enqueue) for step in self._steps]
+        self._steps_of = {step.node: step for step in self._steps}
+        self._bound = True
 
-    def _make_plan(self, guard_nbytes: int) -> Plan:
-        sizes = {}
-        for value, name in self._home.items():
-            type_ = value.known_type
-            sizes[value] = type_.size * self.backends[name].storage(type_.dtype).itemsize
-        return make_plan(
-            self.graph,
-            self._home,
-            sizes,
-            aliases=self.aliases,
-            keep=self.kept,
-            alignment_nbytes={n: b.info.alignment_nbytes for n, b in self.backends.items()},
-            guard_nbytes=guard_nbytes,
-        )
+    def _unbind(self) -> None:
+        """Let go of the commands, which hold memory that was moved or is freed."""
+        self._steps, self._enqueues, self._steps_of = [], [], {}
+        self._bound = False
 
-    def _allocate(self) -> None:
-        for name, size in self.plan.arenas.items():
-            self._arenas[name] = self.backends[name].allocate(size.peak_nbytes)
+    def _follow_moves(self) -> None:
+        """Bind again when another execution made a shared arena move."""
+        if not self._bound:
+            with self._building(None):
+                self._bind_all()
+
+    @property
+    def steps(self) -> list[Step]:
+        """The commands of a run, in order."""
+        self.check_open()
+        with self._lock:
+            self._follow_moves()
+            return self._steps
 
     def _bind(self) -> Iterator[Step]:
         for node in self.graph.nodes:
@@ -137,12 +199,7 @@ class Execution:
             outputs = [self.slot(v) for v in node.outputs]
             kernel = self._kernels[node]
             if kernel is None:
-                source = node.inputs[0]
-                assert source is not None
-                there = self.backends[self._home[source]]
-                command: Command = CopyCommand(
-                    there, self.backends[name], self.slot(source), outputs[0]
-                )
+                command = self._copy(node, outputs[0])
             else:
                 inputs = [
                     None if v is None or i in kernel.packed_inputs else self._input_slot(v, name)
@@ -151,81 +208,227 @@ class Execution:
                 command = kernel.bind(inputs, outputs)
             yield Step(node, name, command)
 
+    def _copy(self, node: Node, target: Slot) -> Command:
+        (value,) = node.inputs
+        assert value is not None
+        here, there = self.backends[self._where[node]], self.backends[self._home[value]]
+        if here.memory == there.memory:
+            return here.copy(self.slot(value), target)
+        return HostCopy(there, here, self.slot(value), target)
+
     def _input_slot(self, value: Value, name: str) -> Slot:
         return self.slot(value) if value.constant is None else self._constant(value, name)
 
     def _constant(self, value: Value, name: str) -> Slot:
+        assert value.constant is not None
         if (name, value) not in self._constants:
-            backend, type_ = self.backends[name], value.known_type
-            assert value.constant is not None
-            storage = backend.storage(type_.dtype)
-            arena = backend.allocate(type_.size * storage.itemsize)
-            slot = Slot(arena, 0, type_, storage)
-            backend.write(slot, value.constant)
-            self._constants[name, value] = slot
+            self._constants[name, value] = self.backends[name].constant(value.constant)
         return self._constants[name, value]
 
     # ------------------------------------------------------------------ using
     def slot(self, value: Value) -> Slot:
         """Where a value that is not constant lies."""
-        window = self.plan.window(value)
-        backend = self.backends[window.arena]
+        root = root_of(value, self.aliases)
+        window = self.plan.windows[root]
+        backend = self.backends[self._home[value]]
         type_ = value.known_type
         storage = backend.storage(type_.dtype)
-        arena = self._arenas[window.arena]
-        return Slot(arena, window.offset_nbytes, type_, storage, value.layout)
+        if root in self._attached:
+            there = self._attached[root]
+            return Slot(there.arena, there.offset_nbytes, type_, storage, value.layout)
+        return Slot(self.arena(window.arena), window.offset_nbytes, type_, storage, value.layout)
+
+    def arena(self, name: str) -> Arena:
+        """The memory behind an arena of the plan."""
+        return self._arenas[name] if name.endswith(KEPT) else self._leases[name].shared.arena
 
     def backend_of(self, value: Value) -> Backend:
         """The backend a value lies on."""
         return self.backends[self._home[value]]
 
+    def attach(self, value: Value, memory: Any) -> None:
+        """Let a graph input lie in the user's own memory; raises InputError if it does not fit."""
+        self.check_open()
+        with self._lock:
+            self._attached[value] = self.backend_of(value).attach(memory, value.known_type)
+            with self._building(None):
+                self._bind_all()
+        self.written.add(value)
+
     def write(self, value: Value, array: np.ndarray) -> None:
-        """Fill a graph input."""
+        """Fill a graph input, in order with what is enqueued."""
+        self.check_open()
         self.backend_of(value).write(self.slot(value), array)
+        self.written.add(value)
+
+    def take(self, value: Value, slot: Slot, backend: Backend) -> None:
+        """Fill a graph input from another slot: on the device where both lie in one memory."""
+        self.check_open()
+        target = self.backend_of(value)
+        if target.memory == backend.memory:
+            with self._lock:
+                target.copy(slot, self.slot(value)).enqueue()
+        else:
+            target.write(self.slot(value), backend.read(slot))
+        self.written.add(value)
 
     def read(self, value: Value) -> np.ndarray:
         """A kept value, output or constant as a logical array; waits for it."""
+        self.check_open()
         if value.constant is not None:
             return value.constant.copy()
-        return self.backend_of(value).read(self.slot(value))
+        return self.read_later(value).result()
+
+    def read_later(self, value: Value) -> PendingRead:
+        """Enqueue the read of a value that is not constant."""
+        with self._lock:
+            self.check_open()
+            return self.backend_of(value).read_later(self.slot(value))
+
+    def _run(self) -> AbstractContextManager[Any]:
+        """With the locks held: ready to enqueue, and alone on the shared arenas."""
+        self._follow_moves()
+        stack = ExitStack()
+        with stack:
+            for shared in {
+                id(lease.shared): lease.shared for lease in self._leases.values()
+            }.values():
+                stack.enter_context(shared.run())
+            return stack.pop_all()
 
     def enqueue(self, listener: Listener | None = None) -> None:
         """Submit every command in order; on OpenCL returns before they are done."""
-        if listener is None:
-            for enqueue in self._enqueues:
-                enqueue()
-            return
-        for step in self.steps:
-            listener(step.node, step.command.enqueue())
+        self.check_open()
+        self.complete = False
+        with self._lock, self._run():
+            done = 0
+            try:
+                for step, enqueue in self._enqueues:
+                    event = enqueue()
+                    done += 1
+                    if listener is not None:
+                        listener(step.node, event)
+                        self.check_open()
+            except DeviceError as error:
+                raise _at(self._steps[done], error) from error
+        self.complete = True
+
+    def warm_up(self) -> None:
+        """Run on zeros and wait; then inputs count as not written, outputs as not computed."""
+        for value in self.graph.inputs:
+            type_ = value.known_type
+            self.backend_of(value).write(self.slot(value), np.zeros(type_.dims, type_.dtype))
+        self.enqueue()
+        self.synchronize()
+        self.forget()
+
+    def enqueue_observed(self, before: Observer, after: Observer, *, sync: bool) -> Node | None:
+        """Submit node by node, in order, and say what happens.
+
+        Args:
+            before: its False skips the node, whose outputs then hold what they held.
+            after: its False stops the run.
+            sync: wait for each node before `after` is asked.
+
+        Returns:
+            The node after which the run was stopped, or None.
+        """
+        self.check_open()
+        self.complete = False
+        with self._lock, self._run(), self._shown():
+            for node in self.graph.nodes:
+                step = self._steps_of.get(node)
+                is_wanted = before(node)
+                self.check_open()
+                if is_wanted and step is not None:
+                    try:
+                        step.command.enqueue()
+                    except DeviceError as error:
+                        raise _at(step, error) from error
+                if sync:
+                    self.backends[self._where[node]].synchronize()
+                goes_on = after(node)
+                self.check_open()
+                if not goes_on:
+                    return node
+        self.complete = True
+        return None
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Inside, callbacks may read every tensor."""
+        self._is_shown = True
+        try:
+            yield
+        finally:
+            self._is_shown = False
+
+    def holds(self, value: Value) -> bool:
+        """Whether a value was written, or computed by a complete run, since the resize."""
+        if value.constant is not None or value in self.graph.inputs:
+            return value.constant is not None or value in self.written
+        return self.complete or self._is_shown
+
+    def forget(self) -> None:
+        """Inputs count as not written, outputs as not computed; the user's memory is let go."""
+        self.written.clear()
+        self.complete = False
+        if self._attached:
+            with self._lock:
+                self._attached.clear()
+                self._unbind()
+
+    def where(self, node: Node) -> str:
+        """The name of the backend that a node runs on."""
+        return self._where[node]
+
+    def home(self, value: Value) -> str:
+        """The name of the backend that a value lies on."""
+        return self._home[value]
 
     def synchronize(self) -> None:
         """Return when the work of every backend is done."""
+        self.check_open()
         for backend in self.backends.values():
             backend.synchronize()
 
-    @property
-    def constants_nbytes(self) -> int:
-        """Bytes of constants uploaded as they are (packed ones belong to the backends)."""
-        return sum(slot.nbytes for slot in self._constants.values())
+    def kept_nbytes(self, name: str) -> int:
+        """Bytes of inputs, outputs and kept values on a backend."""
+        return self.plan.arenas[name + KEPT].peak_nbytes
+
+    def weights_nbytes(self, name: str) -> int:
+        """Bytes of constants that this execution uses on a backend, shared ones included."""
+        return sum(arena.nbytes for arena in self._weights[name].values())
+
+    def check_open(self) -> None:
+        """Raises ClosedError after `close`."""
+        if self.closed:
+            raise ClosedError("these shapes were resized away or their session was closed")
 
     def close(self) -> None:
-        """Wait, then free the arenas and the constants; harmless the second time."""
-        if self._arenas:
-            self.synchronize()
+        """Free arenas and constants after a bounded wait; harmless the second time."""
+        if self.closed:
+            return
+        self.closed = True
+        for backend in self._used:
+            try:
+                if not backend.wait(CLOSE_TIMEOUT_S):
+                    logger.warning("%s still works after %s s", backend.info.name, CLOSE_TIMEOUT_S)
+            except DeviceError as error:
+                logger.warning("closing after a failure: %s", error)
         for arena in self._arenas.values():
             arena.release()
-        for slot in self._constants.values():
-            slot.arena.release()
-        self._arenas.clear()
-        self._constants.clear()
-        self._enqueues = []
+        for lease in self._leases.values():
+            lease.release()
+        for holder in (self._arenas, self._leases, self._constants, self._attached, self._weights):
+            holder.clear()
+        self._unbind()
         self._kernels = {}
-        self.steps = []
 
 
-def _order_is_plain(value: Value) -> bool:
-    """True when the bytes lie in row-major order, whatever the layout is called."""
-    if value.layout == "plain":
-        return True
-    shape = value.known_type.dims
-    return len(shape) < 3 or shape[1] == 1 or all(d == 1 for d in shape[2:])
+def _private(backend: Backend) -> SharedArena:
+    return SharedArena(backend.allocate, backend.lock)
+
+
+def _at(step: Step, error: DeviceError) -> DeviceError:
+    return type(error)(f"{step.node.title}: {error}")

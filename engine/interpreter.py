@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
+from weakref import WeakSet, WeakValueDictionary
 
+from engine.cache_file import CacheFile, CacheReport
 from engine.config import ScheduleConfig
+from engine.describe import constants_nbytes
+from engine.errors import ConfigError, InputError, ModelReleased
+from engine.fingerprint import fingerprint
+from engine.info import ModelInfo, Support
 from engine.ir.graph import Graph
 from engine.ir.types import TensorType
 from engine.onnx_import import load_model
-from engine.passes import LOAD_PASSES, run_passes
+from engine.passes import (
+    bind_passes,
+    bind_shapes,
+    cut,
+    load_passes,
+    resolve_path,
+    run_passes,
+)
+from engine.pipelines import Pipelines
+from engine.plans import Shapes
 from engine.runtime import Runtime
 from engine.session import Session
 
+logger = logging.getLogger("engine")
+
 
 class Interpreter:
-    """One model, read and optimised once; any number of sessions share its weights.
+    """One model, read once; any number of sessions share its weights.
 
     Attributes:
-        graph: the device-free graph after the passes that need no shapes.
+        info: inputs, outputs, opset, operators; stays after `release_model`.
     """
 
     def __init__(self, graph: Graph) -> None:
-        run_passes(graph, LOAD_PASSES)
-        self.graph = graph
+        self._imported: Graph | None = graph
+        self._default: Graph | None = self._optimise(graph.copy(), frozenset())
+        self._optimised: WeakValueDictionary[Any, Graph] = WeakValueDictionary()
+        self._sessions: WeakSet[Session] = WeakSet()
+        self._cache: CacheFile | None = None
+        self.info = ModelInfo(
+            name=graph.name,
+            opset=graph.opset,
+            inputs={v.name: v.known_type for v in graph.inputs},
+            outputs=tuple(v.name for v in graph.outputs),
+            operators=dict(Counter(node.op_type for node in graph.nodes).most_common()),
+            weights_nbytes=constants_nbytes(graph),
+        )
 
     @classmethod
     def from_file(cls, path: str | Path) -> Interpreter:
@@ -35,28 +67,209 @@ class Interpreter:
         """Read an ONNX model from memory; external data is refused."""
         return cls(load_model(data, name=name))
 
+    # ------------------------------------------------------------------ the model
     @property
     def inputs(self) -> dict[str, TensorType]:
         """Name and type of every input, in graph order; free dimensions are strings."""
-        return {v.name: v.known_type for v in self.graph.inputs}
+        return dict(self.info.inputs)
 
     @property
     def outputs(self) -> list[str]:
         """Output names in graph order."""
-        return [v.name for v in self.graph.outputs]
+        return list(self.info.outputs)
 
+    @property
+    def imported(self) -> Graph:
+        """The graph as it was read; raises ModelReleased."""
+        return self._unreleased(self._imported)
+
+    @property
+    def graph(self) -> Graph:
+        """The device-free graph of the whole model after the passes that need no shapes."""
+        return self._unreleased(self._default)
+
+    def _unreleased(self, graph: Graph | None) -> Graph:
+        if graph is None:
+            raise ModelReleased(
+                f"the data of model {self.info.name!r} was released by release_model; make all "
+                "sessions before, or read the model again"
+            )
+        return graph
+
+    @staticmethod
+    def _optimise(graph: Graph, protected: frozenset[str]) -> Graph:
+        run_passes(graph, load_passes(protected))
+        return graph
+
+    def support(
+        self,
+        config: ScheduleConfig,
+        runtime: Runtime | None = None,
+        shapes: Shapes | None = None,
+    ) -> list[Support]:
+        """Which operators of a config's path each of its backends would run.
+
+        Compiles and allocates nothing.
+
+        Args:
+            shapes: of inputs with free dimensions.
+        """
+        path = [resolve_path(self.imported, config.path)] if config.path is not None else []
+        pipelines = Pipelines([config], path)
+        whole, known = self._graph_for(pipelines, dict(shapes or {}))
+        graph = bind_shapes(whole, known)
+        run_passes(graph, bind_passes(pipelines.protected))
+        found = []
+        with ExitStack() as stack:
+            used = runtime or stack.enter_context(Runtime())
+            for backend in pipelines.backends(used).values():
+                answers = {node.title: backend.why_not(node) for node in graph.nodes}
+                missing = {title: why for title, why in answers.items() if why is not None}
+                supported = len(graph.nodes) - len(missing)
+                found.append(Support(backend.name, backend.info, supported, missing))
+        return found
+
+    def release_model(self) -> None:
+        """Free the model data; existing sessions run and resize on what they need of it.
+
+        From then on `create_session` raises ModelReleased.
+        """
+        self._imported = self._default = None
+
+    # ------------------------------------------------------------------ sessions
     def create_session(
         self,
         config: ScheduleConfig | None = None,
         runtime: Runtime | None = None,
-        shapes: Mapping[str, tuple[int, ...]] | None = None,
+        shapes: Shapes | None = None,
     ) -> Session:
         """A session of this model.
 
         Args:
             config: None means the CPU backend.
-            runtime: to share a device context, queue and programs with other sessions.
+            runtime: to share a device context, queue, programs and memory with other sessions.
             shapes: input shapes; needed here, by `resize` or by the first `run(feeds)` when the
                 model has free dimensions.
+
+        Raises:
+            ModelReleased: after `release_model`. InputError: an unknown name (save_tensors, path).
+            UnsupportedError: an operator that no allowed backend runs; with its name and why.
         """
-        return Session(self.graph, config or ScheduleConfig(), runtime, shapes)
+        return self.create_multi_path_session([config or ScheduleConfig()], runtime, shapes)
+
+    def create_multi_path_session(
+        self,
+        configs: Sequence[ScheduleConfig],
+        runtime: Runtime | None = None,
+        shapes: Shapes | None = None,
+    ) -> Session:
+        """One session of several paths, each with its own backends and precision.
+
+        The paths run in order; a tensor that one computes and a later one reads crosses the border
+        between them without the user.
+
+        Raises:
+            ConfigError: paths that overlap, are in the wrong order, or do not connect.
+        """
+        imported = self.imported
+        if not configs:
+            raise ConfigError("a session needs at least one configuration")
+        if len(configs) > 1 and any(c.path is None for c in configs):
+            raise ConfigError("several configurations: each needs a path of its own")
+        segments = [resolve_path(imported, c.path) for c in configs if c.path is not None]
+        pipelines = Pipelines(configs, segments)
+        graph, known = self._graph_for(pipelines, dict(shapes or {}))
+        session = Session(
+            graph,
+            pipelines,
+            runtime=runtime or Runtime(),
+            owns_runtime=runtime is None,
+            shapes=known,
+            cache=self._cache,
+        )
+        self._sessions.add(session)
+        if self._cache is not None and self._cache.dirty and session.resize_status.ready:
+            self._save_after_creation(self._cache, session)
+        return session
+
+    @staticmethod
+    def _save_after_creation(cache: CacheFile, session: Session) -> None:
+        """A cache that cannot be written costs time, not the session."""
+        try:
+            session.warm_up()
+            cache.save()
+        except ConfigError as error:
+            logger.warning("%s", error)
+        except BaseException:
+            session.close()
+            raise
+
+    def _graph_for(
+        self, pipelines: Pipelines, shapes: dict[str, tuple[int, ...]]
+    ) -> tuple[Graph, dict[str, tuple[int, ...]]]:
+        """The optimised graph of some pipelines, shared while in use, and its known shapes."""
+        if not pipelines.segments and not pipelines.protected:
+            return self.graph, shapes
+        key = (pipelines.protected, pipelines.segments, tuple(sorted(shapes.items())))
+        graph = self.imported.copy()
+        known = shapes
+        if pipelines.segments:
+            part = cut(self.imported, pipelines.segments, shapes)
+            graph = part.graph
+            given = {n: shapes[n] for n in shapes if n in {v.name for v in graph.inputs}}
+            known = {**part.default_shapes, **given}
+        if (shared := self._optimised.get(key)) is None:
+            shared = self._optimised[key] = self._optimise(graph, pipelines.protected)
+        return shared, known
+
+    def release_session(self, session: Session) -> None:
+        """Close a session of this interpreter, harmlessly the second time.
+
+        Raises:
+            InputError: it is one of another interpreter.
+        """
+        if session not in self._sessions:
+            raise InputError("release_session: this session was not made by this interpreter")
+        session.close()
+
+    def close(self) -> None:
+        """Release the model and close every session; harmless the second time."""
+        for session in list(self._sessions):
+            session.close()
+        self.release_model()
+
+    def __enter__(self) -> Interpreter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------ cache
+    def set_cache_file(self, path: str | Path) -> CacheReport:
+        """Keep compiled kernels in a file; call it before the sessions that shall profit.
+
+        The file is written when a session was created, after a run on zeros that makes drivers
+        compile what they leave for the first launch, and by `update_cache_file`. One that cannot
+        be trusted or used is ignored, with the reason in the report, and replaced if it is a cache
+        file of this user.
+        """
+        self._cache = CacheFile(Path(path), fingerprint(self.imported))
+        return self._cache.explain()
+
+    def update_cache_file(self, session: Session | None = None) -> CacheReport:
+        """Write the cache file again, after a resize or after the first run.
+
+        Raises:
+            ConfigError: no cache file was set, or it cannot be written.
+        """
+        cache = self._cache if session is None else session.cache
+        if cache is None:
+            raise ConfigError("update_cache_file: call set_cache_file before the session is made")
+        cache.save()
+        return cache.explain()
+
+    def explain_cache(self) -> CacheReport:
+        """What the cache file held, what was found there and what was not, and why."""
+        if self._cache is None:
+            raise ConfigError("explain_cache: no cache file was set")
+        return self._cache.explain()

@@ -1,23 +1,45 @@
-"""Runtime: what sessions share: contexts, queues, built programs, packed weights, threads."""
+"""Runtime: what sessions share: contexts, queues, programs, packed weights, arenas, threads."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Hashable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+from weakref import WeakSet
 
 import numpy as np
 
+from engine.arenas import SharedArena
 from engine.backends import registry
-from engine.backends.protocol import Backend
-from engine.config import ForwardType, ScheduleConfig
-from engine.errors import ConfigError, DeviceError
+from engine.backends.protocol import Backend, DeviceInfo, LiveMemory
+from engine.config import ForwardType, PowerMode, Precision, ScheduleConfig
+from engine.errors import ClosedError, ConfigError, DeviceError
+
+
+class User(Protocol):
+    """What keeps a closed runtime's resources alive: a session."""
+
+    closed: bool
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """One backend that a runtime has made."""
+
+    name: str
+    device: DeviceInfo
+    precision: Precision
 
 
 class Runtime:
     """Backends made on demand and shared by every session that is given this runtime.
 
-    Sessions on the same OpenCL device share one context, one in-order queue and its programs,
-    whatever their precision. Use as a context manager, or call `close`.
+    Sessions on the same OpenCL device share one context, one in-order queue, its programs, packed
+    weights and the memory of intermediate tensors, whatever their precision; on the CPU they share
+    the threads and that memory. They take turns: safe from any thread, parallel only in different
+    runtimes. Use as a context manager, or call `close`.
 
     Attributes:
         explanations: one sentence for every choice the runtime made for the user (AUTO).
@@ -25,76 +47,216 @@ class Runtime:
 
     def __init__(self) -> None:
         self.explanations: list[str] = []
+        self._cpu: Backend | None = None
         self._contexts: dict[Any, Any] = {}
-        self._backends: dict[Any, Backend] = {}
-        self._auto: ForwardType | None = None
+        self._opencl: dict[Any, Backend] = {}
+        self._lent: list[Any] = []
+        self._arenas: dict[Hashable, SharedArena] = {}
+        self._users: WeakSet[Any] = WeakSet()
+        self._auto: dict[str | None, tuple[ForwardType, str | None]] = {}
         self._lock = threading.RLock()
         self._closed = False
 
+    # ------------------------------------------------------------------ what is shared
     def backend(self, forward: ForwardType, config: ScheduleConfig) -> Backend:
         """The backend of a forward type for a config, made once.
 
         Raises:
-            DeviceError: no such device. ConfigError: the runtime is closed.
+            DeviceError: no such device. ClosedError: the runtime is closed.
+            ConfigError: the config contradicts what this runtime already shares.
         """
         with self._lock:
-            if self._closed:
-                raise ConfigError("this Runtime is closed")
+            self._check_open()
+            device = config.device
             if forward is ForwardType.AUTO:
-                forward = self._resolve_auto(config)
+                forward, device = self._resolve_auto(config)
             if forward is ForwardType.CPU:
-                key: Any = ("cpu", config.num_threads)
-                if key not in self._backends:
-                    self._backends[key] = registry.cpu_backend(config.num_threads)
-                return self._backends[key]
-            return self._opencl(config)
+                return self._cpu_backend(config)
+            return self._opencl_backend(device, config)
 
-    def _opencl(self, config: ScheduleConfig) -> Backend:
-        shared = config.backend_config.shared_context
-        selector = (config.device, id(shared) if shared is not None else None)
+    def _cpu_backend(self, config: ScheduleConfig) -> Backend:
+        power = config.backend_config.power
+        if self._cpu is None:
+            self._cpu = registry.cpu_backend(config.num_threads, _cpu_power(power))
+        wanted = registry.cpu_threads(config.num_threads, _cpu_power(power))
+        has = self._cpu.num_threads  # type: ignore[attr-defined]
+        if wanted != has and (config.num_threads is not None or power is PowerMode.LOW):
+            raise ConfigError(
+                f"this runtime's CPU backend has {has} threads, which its sessions share; "
+                f"{wanted} were asked for: use the same number, or another Runtime"
+            )
+        return self._cpu
+
+    def _opencl_backend(self, device: str | None, config: ScheduleConfig) -> Backend:
+        preferences = config.backend_config
+        context = self._context(device, preferences.shared_context, preferences.power)
+        key = (id(context), preferences.precision)
+        if key not in self._opencl:
+            self._opencl[key] = registry.opencl_backend(context, preferences.precision)
+        return self._opencl[key]
+
+    def _context(self, device: str | None, shared: Any, power: PowerMode) -> Any:
+        selector = (device, shared if isinstance(shared, tuple) else id(shared), power)
         if selector not in self._contexts:
-            context = registry.opencl_context(config.device, shared)
-            same = [c for c in self._contexts.values() if c.device == context.device]
-            self._contexts[selector] = same[0] if same and shared is None else context
-        context = self._contexts[selector]
-        key = (id(context), config.backend_config.precision)
-        if key not in self._backends:
-            self._backends[key] = registry.opencl_backend(context, config.backend_config.precision)
-        return self._backends[key]
+            new = registry.opencl_context(device, shared, power)
+            old = next((c for c in self._contexts.values() if c.device == new.device), new)
+            if old is not new:
+                _refuse_conflict(old, new)
+            self._contexts[selector] = old
+            self._lent.append(shared)  # its id stays its own as long as it lives
+        return self._contexts[selector]
 
-    def _resolve_auto(self, config: ScheduleConfig) -> ForwardType:
-        if self._auto is None:
-            self._auto, why = ForwardType.CPU, "CPU: no OpenCL device works"
-            try:
-                backend = self._opencl(config)
-                probe(backend)
-                self._auto = ForwardType.OPENCL
-                why = f"OpenCL: {backend.info.platform} / {backend.info.name} passed a probe"
-            except DeviceError as error:
-                why = f"CPU: OpenCL cannot be used ({str(error).splitlines()[0]})"
-            self.explanations.append(f"AUTO chose {why}")
-        return self._auto
+    def _resolve_auto(self, config: ScheduleConfig) -> tuple[ForwardType, str | None]:
+        """The first OpenCL device that gives right answers, GPUs before processors; or the CPU."""
+        if config.device not in self._auto:
+            refused: list[str] = []
+            for selector, info in _candidates(config.device, refused):
+                try:
+                    probe(self._opencl_backend(selector, config))
+                except (DeviceError, ConfigError) as error:
+                    refused.append(f"{info} cannot be used ({str(error).splitlines()[0]})")
+                    continue
+                self._auto[config.device] = (ForwardType.OPENCL, selector)
+                why = f"OpenCL: {info} computed a probe rightly"
+                break
+            else:
+                self._auto[config.device] = (ForwardType.CPU, None)
+                why = "CPU: no OpenCL device works"
+            self.explanations.append("; ".join([f"AUTO chose {why}", *refused]))
+        return self._auto[config.device]
+
+    def arena(self, backend: Backend) -> SharedArena:
+        """The memory of intermediate tensors, one for all backends with the same `memory`.
+
+        Raises:
+            ClosedError: the runtime and all of its sessions are closed.
+        """
+        with self._lock:
+            if self._closed and backend not in self._made():
+                raise ClosedError("this Runtime is closed")
+            if backend.memory not in self._arenas:
+                self._arenas[backend.memory] = SharedArena(backend.allocate, backend.lock)
+            return self._arenas[backend.memory]
+
+    @property
+    def backends(self) -> tuple[BackendInfo, ...]:
+        """What was made so far."""
+        return tuple(BackendInfo(b.name, b.info, b.precision) for b in self._made())
+
+    def _made(self) -> list[Backend]:
+        with self._lock:
+            return [*([self._cpu] if self._cpu is not None else []), *self._opencl.values()]
+
+    def live(self) -> LiveMemory:
+        """Buffers, commands and bytes allocated now on all devices of this runtime."""
+        each = {b.memory: b.live() for b in self._made()}.values()
+        return LiveMemory(*(sum(getattr(m, f) for m in each) for f in LiveMemory.__annotations__))
+
+    def trim(self) -> None:
+        """Give back memory of intermediate tensors that no session needs now."""
+        with self._lock:
+            self._check_open()
+            for arena in self._arenas.values():
+                arena.trim()
+
+    # ------------------------------------------------------------------ life
+    def adopt(self, user: User) -> None:
+        """Note a session: what it shares is freed no earlier than it is closed."""
+        with self._lock:
+            self._check_open()
+            self._users.add(user)
+
+    def dismiss(self, user: User) -> None:
+        """A session was closed."""
+        with self._lock:
+            self._users.discard(user)
+            if self._closed:
+                self._free()
 
     def synchronize(self) -> None:
         """Return when every queue of this runtime is idle."""
-        for backend in list(self._backends.values()):
+        self._check_open()
+        for backend in self._made():
             backend.synchronize()
 
     def close(self) -> None:
-        """Wait for the queues and free what is shared; harmless the second time."""
+        """Make no more sessions; free what is shared once the last session is closed.
+
+        Harmless the second time.
+        """
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                for backend in self._backends.values():
-                    backend.close()
-                self._backends.clear()
-                self._contexts.clear()
+            self._closed = True
+            self._free()
+
+    def _free(self) -> None:
+        if any(not user.closed for user in self._users):
+            return
+        with ExitStack() as stack:
+            for backend in self._made():
+                stack.callback(backend.close)
+            for arena in self._arenas.values():
+                stack.callback(arena.trim)
+        self._cpu = None
+        for shared in (self._opencl, self._contexts, self._arenas, self._lent):
+            shared.clear()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("this Runtime is closed")
 
     def __enter__(self) -> Runtime:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def create_runtime(configs: Iterable[ScheduleConfig]) -> Runtime:
+    """A runtime with the backends of all configs made, to give to `create_session`.
+
+    Raises:
+        ConfigError: two configs ask for different things of what would be shared (threads, power,
+            OpenCL context of one device). DeviceError: a device is absent.
+    """
+    runtime = Runtime()
+    try:
+        for config in configs:
+            for forward in config.forwards:
+                runtime.backend(forward, config)
+    except BaseException:
+        runtime.close()
+        raise
+    return runtime
+
+
+def _cpu_power(power: PowerMode) -> PowerMode:
+    """HIGH is a wish to an OpenCL queue: the CPU backend uses all cores at NORMAL already."""
+    return PowerMode.LOW if power is PowerMode.LOW else PowerMode.NORMAL
+
+
+def _refuse_conflict(old: Any, new: Any) -> None:
+    where = f"{old.info.platform} / {old.info.name}"
+    if new.power is not old.power and new.power is not PowerMode.NORMAL:
+        raise ConfigError(
+            f"this runtime's queue on {where} has power={old.power.name}, which its sessions "
+            f"share; power={new.power.name} was asked for: use another Runtime"
+        )
+    if new.is_shared and (new.context, new.queue) != (old.context, old.queue):
+        raise ConfigError(
+            f"this runtime already has a context and a queue on {where}; another shared_context "
+            "contradicts it: use another Runtime"
+        )
+
+
+def _candidates(device: str | None, refused: list[str]) -> list[tuple[str, str]]:
+    try:
+        found = registry.opencl_devices()
+    except DeviceError as error:
+        refused.append(str(error).splitlines()[0])
+        return []
+    ordered = sorted(found, key=lambda entry: entry[1].is_cpu)
+    named = [(numbers, f"{info.platform} / {info.name}") for numbers, info in ordered]
+    return named if device is None else [(device, f"device {device!r}")]
 
 
 def probe(backend: Backend) -> None:

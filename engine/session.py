@@ -1,83 +1,87 @@
-"""Session: holder of the inference data of one model on one runtime."""
+"""Session: holder of the inference data of one model, or of a part of it, on one runtime."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import operator
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 
-from engine.backends.protocol import Backend, DeviceInfo
-from engine.config import ForwardType, Precision, ScheduleConfig
-from engine.errors import ConfigError, InputError
+from engine.backends.protocol import PendingRead
+from engine.cache_file import CacheFile
+from engine.config import ScheduleConfig
+from engine.describe import describe_operator, describe_session
+from engine.errors import ClosedError, ConfigError, InputError, RunStopped
 from engine.execution import Execution, Listener
-from engine.ir.graph import Graph, Value
+from engine.info import OperatorInfo, ResizeReport, ResizeStatus, SessionInfo
+from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import TensorType
-from engine.passes import bind_passes, bind_shapes, free_dimensions, run_passes
-from engine.planner import Placement
+from engine.passes import free_dimensions
+from engine.pipelines import Pipelines
+from engine.plans import Plans, Shapes, find
 from engine.runtime import Runtime
+from engine.tensor import Tensor
 
-Shapes = Mapping[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class SessionInfo:
-    """What a session effectively is; sizes in bytes.
-
-    Attributes:
-        precision: the effective one; `requested_precision` what was asked for.
-        arenas_nbytes: per backend, what the plan needs; `lower_bounds_nbytes` the largest live set.
-    """
-
-    device: DeviceInfo
-    precision: Precision
-    requested_precision: Precision
-    placements: tuple[Placement, ...]
-    arenas_nbytes: dict[str, int]
-    lower_bounds_nbytes: dict[str, int]
-    constants_nbytes: int
-
-    @property
-    def fallbacks(self) -> list[Placement]:
-        """Nodes that do not run on the primary backend, with the reason."""
-        return [p for p in self.placements if p.reason]
+Callback = Callable[[Sequence[Tensor], OperatorInfo], bool | None]
+"""Called with an operator's inputs (before it) or outputs (after it); False is an answer."""
 
 
 class Session:
-    """Runs one model: write inputs, run, read outputs.
+    """Runs a model: write inputs, run, read outputs.
 
     `run` on OpenCL returns once everything is enqueued; `read` and `synchronize` wait. A session
-    whose input shapes are not known yet is resized by the first `run(feeds)` or by `resize`.
+    whose input shapes are not known yet is resized by the first `run(feeds)` or by `resize`. Every
+    method is atomic: threads that share a session take turns, call by call.
+
+    Args:
+        graph: what to run, cut to its path and optimised; shared with other sessions.
+        pipelines: where its parts run, and what it saves.
+        runtime: whose devices to use; it is told of the session's end.
+        owns_runtime: close the runtime with the session.
+        shapes: of the inputs, as far as they are known.
+        cache: where compiled kernels are looked up and left.
     """
 
     def __init__(
         self,
         graph: Graph,
-        config: ScheduleConfig,
-        runtime: Runtime | None = None,
+        pipelines: Pipelines,
+        *,
+        runtime: Runtime,
+        owns_runtime: bool = False,
         shapes: Shapes | None = None,
+        cache: CacheFile | None = None,
     ) -> None:
-        self.config = config
-        self._graph = graph
-        self._owned = None if runtime is not None else Runtime()
-        self.runtime = runtime if runtime is not None else self._owned or Runtime()
+        self.config: ScheduleConfig = pipelines.configs[0]
+        self.runtime = runtime
+        self.closed = False
+        self.cache = cache
+        self._graph, self._pipelines = graph, pipelines
+        self._lock = threading.RLock()
         self._execution: Execution | None = None
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self._closed = False
-        self._backends = self._choose_backends()
-        if shapes or not free_dimensions(graph):
-            self.resize(shapes or {})
+        self._inputs: dict[str, Value] = {}
+        self._readable: dict[str, Value] = {}
+        self._shapes: dict[str, tuple[int, ...]] = dict(shapes or {})
+        self._pending: dict[str, tuple[int, ...]] = {}
+        self._closing = ExitStack()
+        if owns_runtime:
+            self._closing.callback(runtime.close)
+        try:
+            runtime.adopt(self)
+            self._closing.callback(runtime.dismiss, self)
+            self._plans = Plans(graph, pipelines, runtime, cache)
+            self._closing.callback(self._plans.close)
+            ready = shapes or not free_dimensions(graph)
+            if ready and not any(c.defer_resize for c in pipelines.configs):
+                self.resize(self._shapes)
+        except BaseException:
+            self.close()
+            raise
 
-    def _choose_backends(self) -> dict[str, Backend]:
-        wanted = [self.config.type, *([] if self.config.strict else [self.config.backup_type])]
-        chosen: dict[str, Backend] = {}
-        for forward in wanted:
-            backend = self.runtime.backend(forward, self.config)
-            chosen.setdefault(backend.name, backend)
-        return chosen
-
-    # ------------------------------------------------------------------ shapes
+    # ------------------------------------------------------------------ names
     @property
     def inputs(self) -> dict[str, TensorType]:
         """Name and type of every input, in graph order; concrete once resized."""
@@ -89,64 +93,158 @@ class Session:
         """Output names in graph order."""
         return [v.name for v in self._graph.outputs]
 
-    def resize(self, shapes: Shapes) -> None:
+    @property
+    def saved(self) -> list[str]:
+        """Names of the values that stay readable beside the outputs."""
+        outputs = set(self.outputs)
+        return [name for name in self._readable if name not in outputs]
+
+    def input(self, name: str | None = None) -> Tensor:
+        """An input by name; None means the only one.
+
+        Raises:
+            InputError: unknown name (with near matches), or several inputs and no name.
+        """
+        with self._lock:
+            self.execution.check_open()
+            return self._tensor("input", name, self._inputs)
+
+    def output(self, name: str | None = None) -> Tensor:
+        """An output or saved tensor by name; None means the only output. Raises like `input`."""
+        with self._lock:
+            self.execution.check_open()
+            known = self._readable
+            if name is None:
+                known = {n: self._readable[n] for n in self.outputs}
+            return self._tensor("output", name, known)
+
+    def _tensor(self, kind: str, name: str | None, known: Mapping[str, Value]) -> Tensor:
+        if name is None:
+            if len(known) != 1:
+                raise InputError(f"{kind}: the model has {list(known)}; say which")
+            (name,) = known
+        return Tensor(self.execution, find(kind, name, known))
+
+    # ------------------------------------------------------------------ shapes
+    def resize(self, shapes: Shapes) -> ResizeReport:
         """Bind input shapes, optimise, place, plan and allocate for them.
+
+        Inputs must be written again, unless nothing changed.
 
         Args:
             shapes: by input name; inputs left out keep the shape they have, if it is known.
 
         Raises:
-            InputError: unknown input, wrong rank, or a contradiction to fixed dimensions.
+            InputError: unknown input, wrong rank, or a contradiction to fixed dimensions; the
+                session stays as it was.
         """
-        self._check_open()
-        merged = {**self._shapes, **{k: tuple(int(d) for d in s) for k, s in shapes.items()}}
-        if self._execution is not None and merged == self._shapes:
-            return
-        bound = bind_shapes(self._graph, merged)
-        keep = "*" if "*" in self.config.save_tensors else tuple(self.config.save_tensors)
-        self._check_saved(bound, keep)
-        run_passes(bound, bind_passes(keep))
-        execution = Execution(bound, self._backends, keep=keep, strict=self.config.strict)
-        if self._execution is not None:
-            self._execution.close()
-        self._execution, self._shapes = execution, merged
-        self._values = {v.name: v for v in (*bound.outputs, *execution.kept)}
-        self._inputs = {v.name: v for v in bound.inputs}
+        with self._lock:
+            before = dict(self._pending)
+            try:
+                for name, shape in shapes.items():
+                    self.resize_tensor(name, shape)
+                return self.resize_session()
+            except BaseException:
+                self._pending = before
+                raise
 
-    def _check_saved(self, graph: Graph, keep: str | tuple[str, ...]) -> None:
-        known = {v.name for v in graph.values()}
-        for name in () if keep == "*" else keep:
-            if name not in known:
-                raise InputError(f"save_tensors: {_unknown(name, known)}")
+    def resize_tensor(self, name: str, shape: Sequence[int]) -> None:
+        """Ask for another shape of one input; `resize_session` applies all that were asked for."""
+        with self._lock:
+            self._check_open()
+            find("input", name, {v.name: v for v in self._graph.inputs})
+            try:
+                new = tuple(operator.index(d) for d in shape)
+            except TypeError:
+                raise InputError(
+                    f"input {name!r}: shape {shape!r} is not a sequence of integers"
+                ) from None
+            if self._execution is not None and self._inputs[name].known_type.dims == new:
+                self._pending.pop(name, None)
+            else:
+                self._pending[name] = new
+
+    def resize_session(self, *, reallocate: bool = False) -> ResizeReport:
+        """Plan and allocate for the shapes asked for by `resize_tensor`.
+
+        Args:
+            reallocate: even when no shape changed.
+        """
+        with self._lock:
+            self._check_open()
+            merged = {**self._shapes, **self._pending}
+            asked, self._pending = self._pending, {}
+            if self._execution is not None and not asked and not reallocate:
+                shapes = {name: type_.dims for name, type_ in self.inputs.items()}
+                return ResizeReport(shapes, reused=True)
+            execution, report = self._plans.get(merged, afresh=reallocate)
+            self._use(execution)
+            self._shapes = merged
+            return report
+
+    def _use(self, execution: Execution) -> None:
+        graph, keep = execution.graph, self._pipelines.keep
+        constants = [v for v in graph.values() if v.constant is not None and v.name in keep]
+        if execution is not self._execution:
+            execution.forget()
+        self._execution = execution
+        self._inputs = {v.name: v for v in graph.inputs}
+        self._readable = {v.name: v for v in (*graph.outputs, *execution.kept, *constants)}
+
+    @property
+    def resize_status(self) -> ResizeStatus:
+        """Whether the session can run, and what it waits for."""
+        if self._pending:
+            asked = ", ".join(f"{n!r} to {list(s)}" for n, s in self._pending.items())
+            return ResizeStatus(False, f"resize_tensor asked for {asked}; call resize_session")
+        if self._execution is None:
+            free = ", ".join(free_dimensions(self._graph)) or "none"
+            return ResizeStatus(
+                False,
+                "the session has no plan yet; call resize({name: shape}) or run(feeds); free "
+                f"dimensions: {free}",
+            )
+        return ResizeStatus(True)
 
     @property
     def execution(self) -> Execution:
         """The plan and commands of the current shapes; raises ConfigError before any resize."""
         self._check_open()
-        if self._execution is None:
-            free = ", ".join(free_dimensions(self._graph))
-            raise ConfigError(
-                f"the session has no shapes yet: {free} are free; call resize({{name: shape}})"
-            )
+        status = self.resize_status
+        if self._execution is None or not status.ready:
+            raise ConfigError(status.reason)
         return self._execution
 
     # ------------------------------------------------------------------ running
     def write(self, name: str, array: np.ndarray) -> None:
         """Fill one input; raises InputError for an unknown name, wrong dtype or shape."""
-        execution = self.execution
-        if name not in self._inputs:
-            raise InputError(f"input: {_unknown(name, self._inputs)}")
-        value = self._inputs[name]
-        array = np.asarray(array)
-        if array.dtype != value.known_type.dtype or array.shape != value.known_type.dims:
-            raise InputError(
-                f"input {name!r}: got {array.dtype.name}{list(array.shape)}, expected "
-                f"{value.known_type}; convert the array, or resize the session"
-            )
-        execution.write(value, array)
+        with self._lock:
+            self.input(name).write(array)
+
+    def attach(self, name: str, memory: Any) -> None:
+        """Let an input lie in the user's own memory, until the next resize: nothing is copied.
+
+        Args:
+            memory: OpenCL: a `pyopencl.Buffer` of the same context that holds the input at its
+                `storage_dtype` in row-major order. CPU: a NumPy array.
+
+        Raises:
+            InputError: it does not fit.
+        """
+        with self._lock:
+            self.execution.attach(find("input", name, self._inputs), memory)
+
+    def take(self, name: str, tensor: Tensor) -> None:
+        """Fill one input from a tensor of another session; on one device without the host."""
+        with self._lock:
+            self.input(name).copy_from(tensor)
 
     def run(
-        self, feeds: Mapping[str, np.ndarray] | None = None, *, listener: Listener | None = None
+        self,
+        feeds: Mapping[str, np.ndarray] | None = None,
+        *,
+        listener: Listener | None = None,
+        sync: bool = False,
     ) -> None:
         """Enqueue one inference; on OpenCL returns before it is done.
 
@@ -154,95 +252,176 @@ class Session:
             feeds: arrays for all inputs; a new shape resizes the session. None runs again on
                 what the inputs hold.
             listener: called with (node, event) after each command was enqueued.
+            sync: return when it is done.
+
+        Raises:
+            InputError: a wrong feed, or an input that was never written.
+            ConfigError: the session waits for a resize. DeviceError: the device failed.
         """
+        with self._lock:
+            self._prepare_run(feeds)
+            self.execution.enqueue(listener)
+        if sync:
+            self._wait()
+
+    def run_with_callbacks(
+        self,
+        before: Callback | None = None,
+        after: Callback | None = None,
+        *,
+        feeds: Mapping[str, np.ndarray] | None = None,
+        sync: bool = False,
+    ) -> None:
+        """One inference that shows every operator to callbacks, in order.
+
+        Args:
+            before: called with the input tensors; False skips the operator, whose outputs hold what
+                they held (the callback may write them through `after`).
+            after: called with the output tensors, for a skipped operator too; False stops the run.
+            sync: wait for each operator before `after` is called.
+
+        Raises:
+            RunStopped: `after` answered False. And what `run` raises.
+        """
+        with self._lock:
+            self._prepare_run(feeds)
+            execution = self.execution
+            stopped = execution.enqueue_observed(
+                self._observer(before, lambda node: [v for v in node.inputs if v is not None]),
+                self._observer(after, lambda node: node.outputs),
+                sync=sync,
+            )
+            if stopped is not None:
+                raise RunStopped(stopped.title)
+
+    def warm_up(self) -> None:
+        """Run once on zeros: some drivers compile at the first launch. Inputs are lost."""
+        with self._lock:
+            self.execution.warm_up()
+
+    def _observer(
+        self, callback: Callback | None, values: Callable[[Node], Iterable[Value]]
+    ) -> Callable[[Node], bool]:
+        execution = self.execution
+
+        def observe(node: Node) -> bool:
+            if callback is None:
+                return True
+            tensors = [Tensor(execution, v) for v in values(node)]
+            return callback(tensors, describe_operator(execution, node)) is not False
+
+        return observe
+
+    def _prepare_run(self, feeds: Mapping[str, np.ndarray] | None) -> None:
+        self._check_open()
         if feeds is not None:
             self._feed(feeds)
-        self.execution.enqueue(listener)
+        execution = self.execution
+        empty = [v.name for v in execution.graph.inputs if v not in execution.written]
+        if empty:
+            raise InputError(
+                f"input {', '.join(map(repr, empty))} was not written since the resize"
+            )
 
     def _feed(self, feeds: Mapping[str, np.ndarray]) -> None:
-        self._check_open()
-        names = [v.name for v in self._graph.inputs]
+        inputs = {v.name: v for v in self._graph.inputs}
         for name in feeds:
-            if name not in names:
-                raise InputError(f"input: {_unknown(name, names)}")
-        missing = [n for n in names if n not in feeds]
+            find("input", name, inputs)
+        missing = [n for n in inputs if n not in feeds]
         if missing:
             raise InputError(
-                f"missing input {', '.join(map(repr, missing))}; all of {names} needed"
+                f"missing input {', '.join(map(repr, missing))}; all of {list(inputs)} needed"
             )
-        for value in self._graph.inputs:
-            array = np.asarray(feeds[value.name])
-            if array.dtype != value.known_type.dtype:
+        for name, value in inputs.items():
+            dtype = np.asarray(feeds[name]).dtype
+            if dtype != value.known_type.dtype:
                 raise InputError(
-                    f"input {value.name!r}: got dtype {array.dtype.name}, expected "
+                    f"input {name!r}: got dtype {dtype.name}, expected "
                     f"{value.known_type.dtype.name}"
                 )
-        self.resize({n: np.asarray(feeds[n]).shape for n in names})
-        for name in names:
+        self._pending = {}
+        self.resize({n: np.asarray(feeds[n]).shape for n in inputs})
+        for name in inputs:
             self.write(name, feeds[name])
 
     def read(self, name: str) -> np.ndarray:
-        """One output or kept value; waits for the work it depends on."""
-        execution = self.execution
-        if name not in self._values:
-            raise InputError(f"output: {_unknown(name, self._values)}")
-        return execution.read(self._values[name])
+        """One output or saved tensor; waits for the work it depends on.
+
+        Raises:
+            InputError: unknown name, or nothing was run since the resize.
+        """
+        return self.read_later(name).result()
+
+    def read_later(self, name: str) -> PendingRead:
+        """Enqueue the read of an output; `result()` waits. Later runs do not change what it gives.
+
+        Between the two, the next frame may be written and run.
+        """
+        with self._lock:
+            return self._result(name).read_later()
+
+    def _result(self, name: str) -> Tensor:
+        tensor = self.output(name)
+        if not self.execution.complete:
+            raise InputError(f"output {name!r}: no run was completed since the resize")
+        return tensor
 
     def __call__(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Write, run and read all outputs."""
-        self.run(feeds)
-        return {name: self.read(name) for name in self.outputs}
+        """Write, run and read all outputs, with no other thread's call in between."""
+        with self._lock:
+            self.run(feeds)
+            pending = {name: self.read_later(name) for name in self.outputs}
+        return {name: read.result() for name, read in pending.items()}
 
     def synchronize(self) -> None:
-        """Return when everything enqueued is done."""
-        self.execution.synchronize()
+        """Return when everything enqueued is done; other threads may enqueue more meanwhile."""
+        with self._lock:
+            self.execution.check_open()
+        self._wait()
+
+    def _wait(self) -> None:
+        for backend in self._plans.backends.values():
+            backend.synchronize()
 
     def value(self, name: str) -> Value:
         """A readable value of the current graph."""
-        return self._values[name]
+        with self._lock:
+            self._check_open()
+            return find("output", name, self._readable)
 
     # ------------------------------------------------------------------ life
-    @property
     def info(self) -> SessionInfo:
-        """Effective device, precision, placement and memory."""
-        execution = self.execution
-        primary = next(iter(self._backends.values()))
-        return SessionInfo(
-            device=primary.info,
-            precision=primary.precision,
-            requested_precision=self.config.backend_config.precision
-            if self.config.type is not ForwardType.CPU
-            else primary.precision,
-            placements=tuple(execution.placements),
-            arenas_nbytes={k: a.peak_nbytes for k, a in execution.plan.arenas.items()},
-            lower_bounds_nbytes={k: a.lower_bound_nbytes for k, a in execution.plan.arenas.items()},
-            constants_nbytes=execution.constants_nbytes,
-        )
+        """Effective options with reasons, placement, work and memory."""
+        with self._lock:
+            self._check_open()
+            if self._execution is None:
+                raise ConfigError(self.resize_status.reason)
+            return describe_session(
+                self._execution,
+                self._pipelines,
+                self._plans.backends,
+                resize_status=self.resize_status,
+                choices=tuple(self.runtime.explanations),
+            )
 
     def close(self) -> None:
-        """Wait and free; harmless the second time. Use after close raises ConfigError."""
-        if self._closed:
-            return
-        if self._execution is not None:
-            self._execution.close()
+        """Free what is the session's own, after a bounded wait; harmless the second time.
+
+        Use after close raises ClosedError.
+        """
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
             self._execution = None
-        if self._owned is not None:
-            self._owned.close()
-        self._closed = True
+            self._closing.close()
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise ConfigError("this Session is closed")
+        if self.closed:
+            raise ClosedError("this Session is closed")
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    near = difflib.get_close_matches(name, names, 3)
-    hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"there are {names[:20]}"
-    return f"no tensor named {name!r}; {hint}"

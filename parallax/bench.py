@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from rich.table import Table
 
-from conformance.devices import precision_of, target_of
+from conformance.devices import config_of, precision_of, target_of
 from conformance.inputs import Shapes, random_inputs
 from engine.config import ForwardType
 from engine.errors import ConfigError
@@ -25,6 +26,7 @@ from parallax.options import (
     check_seed,
     check_writable,
     console,
+    default_precision,
     model_files,
     parse_shapes,
     write_json,
@@ -51,6 +53,15 @@ EXPLANATION = (
     "intervals. All in ms."
 )
 
+EPILOG = f"""\
+{textwrap.fill(EXPLANATION, 80)}
+
+examples:
+  parallax bench model.onnx
+  parallax bench models/ --device intel --precision high,normal --runs 200
+  parallax bench model.onnx --device cpu --threads 2 --shape image=1,3,224,224 --json data.json
+"""
+
 
 def add_parser(subparsers: Any) -> None:
     """Declare the sub-command."""
@@ -58,7 +69,8 @@ def add_parser(subparsers: Any) -> None:
         "bench",
         help="true latency of models: first, cached, steady, enqueue and device busy",
         description=__doc__,
-        epilog=EXPLANATION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("models", nargs="+", metavar="MODEL", help=".onnx files or folders")
     parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the first that works)")
@@ -81,8 +93,7 @@ def run(args: argparse.Namespace) -> int:
     check_seed(args.seed)
     check_writable(args.json)
     shapes, device = parse_shapes(args.shape), _device(args.device)
-    names = args.precision or ("high" if device == "cpu" else "normal")
-    precisions = [precision_of(name).value for name in names.split(",")]
+    precisions = _precisions(args.precision or default_precision(device), device)
     measured = []
     for path in model_files(args.models):
         measured += list(_measure(path, device, precisions, shapes, args))
@@ -99,6 +110,15 @@ def _device(wanted: str | None) -> str:
     with Runtime() as runtime:
         forward, selector = target_of(wanted, runtime)
     return "cpu" if forward is ForwardType.CPU else str(selector)
+
+
+def _precisions(names: str, device: str) -> list[str]:
+    """Raises ConfigError for one that is unknown, or that the device does not take."""
+    forward = ForwardType.CPU if device == "cpu" else ForwardType.OPENCL
+    precisions = list(dict.fromkeys(precision_of(name) for name in names.split(",")))
+    for precision in precisions:
+        config_of((forward, None), precision)
+    return [precision.value for precision in precisions]
 
 
 def _measure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from importlib import metadata
 
 from conformance.report import BAD_INPUT
 from engine.errors import ParallaxError
-from parallax import bench, devices, run, verify
+from parallax import bench, devices, info, run, verify
 
 INTERNAL_ERROR = 70
 INTERRUPTED = 130
@@ -18,6 +19,8 @@ INTERRUPTED = 130
 EPILOG = """\
 examples:
   parallax devices
+  parallax info model.onnx
+  parallax info model.onnx --device auto --shape image=1,3,224,224
   parallax run model.onnx --device cpu --outputs y.npz
   parallax run model.onnx --inputs x.npz --precision high --device portable
   parallax verify fixtures/models
@@ -35,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser().parse_args(argv)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else BAD_INPUT
+    logging.basicConfig(format="parallax: %(message)s")
     try:
         return int(args.func(args))
     except ParallaxError as error:
@@ -65,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"parallax {version()}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (devices, run, verify, bench):
+    for module in (devices, info, run, verify, bench):
         module.add_parser(commands)
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", help="show tracebacks of errors")

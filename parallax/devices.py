@@ -19,6 +19,10 @@ from parallax.options import console, write_json
 EPILOG = """\
 --device of the other commands takes `cpu`, any part of a platform's or device's name that matches
 one device only, or the numbers in the first column.
+
+examples:
+  parallax devices
+  parallax devices --json
 """
 
 
@@ -29,6 +33,7 @@ def add_parser(subparsers: Any) -> None:
         help="list every OpenCL device and the CPU backend",
         description=__doc__,
         epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.set_defaults(func=run)
@@ -60,7 +65,8 @@ def list_devices() -> tuple[list[tuple[str, DeviceInfo]], str]:
 def effective(selector: str, info: DeviceInfo) -> dict[str, str]:
     """What each requested precision will be on a device."""
     if selector == "cpu":
-        return {p.value: Precision.HIGH.value for p in Precision}
+        taken = {p.value: Precision.HIGH.value for p in (Precision.HIGH, Precision.NORMAL)}
+        return {**taken, Precision.LOW.value: "refused"}
     low = Precision.LOW if info.supports_fp16 else Precision.NORMAL
     return {p.value: low.value if p is Precision.LOW else p.value for p in Precision}
 

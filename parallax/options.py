@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from rich.console import Console
 
-from conformance.inputs import Shapes
+from conformance.inputs import Shapes, default_shapes
 from engine.errors import ConfigError, InputError, ModelError
+from engine.interpreter import Interpreter
 
 WIDTH = 100
 """Columns of a table; also where the output is no terminal."""
@@ -26,6 +30,11 @@ def console() -> Console:
     if sys.stdout.isatty():
         return Console(highlight=False)
     return Console(highlight=False, width=WIDTH)
+
+
+def default_precision(device: str | None) -> str:
+    """Normal; high on the CPU backend, which computes in float32 whatever is asked."""
+    return "high" if device is not None and device.strip().lower() == "cpu" else "normal"
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +70,30 @@ def parse_shapes(texts: Sequence[str]) -> Shapes:
             raise InputError(f"--shape {text!r}: the shape of {name!r} was given before")
         shapes[name] = shape
     return shapes
+
+
+def check_names(interpreter: Interpreter, shapes: Shapes) -> None:
+    """Raise InputError for a `--shape` of no input, with near matches."""
+    for name in shapes:
+        if name not in interpreter.inputs:
+            near = difflib.get_close_matches(name, interpreter.inputs, 3)
+            hint = f"did you mean {', '.join(map(repr, near))}?" if near else None
+            listed = f"there are {list(interpreter.inputs)[:20]}"
+            raise InputError(f"--shape: no input named {name!r}; {hint or listed}")
+
+
+def complete_shapes(interpreter: Interpreter, given: Shapes) -> tuple[Shapes, list[str]]:
+    """A shape for every input, and the names of those of which dimensions were chosen here."""
+    free = [n for n, t in interpreter.inputs.items() if not t.is_static and n not in given]
+    return {**default_shapes(interpreter.graph), **given}, free
+
+
+def model_file(given: str, command: str) -> Path:
+    """The one model of a command that takes one; raises ModelError."""
+    paths = model_files([given])
+    if len(paths) != 1:
+        raise ModelError(f"{given}: {command} takes one model; the folder holds {len(paths)}")
+    return paths[0]
 
 
 def model_files(given: Sequence[str]) -> list[Path]:
@@ -115,6 +148,18 @@ def write_atomically(target: str, write: Callable[[BinaryIO], object]) -> None:
         raise ConfigError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_arrays(target: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """An .npz file; unlike `numpy.savez` it takes any name, such as "file"."""
+
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+    write_atomically(target, write)
 
 
 def write_json(target: str, data: Any) -> None:

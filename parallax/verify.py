@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from conformance.devices import config_of, precision_of, target_of
+from conformance.devices import Target, config_of, precision_of, precisions_on, target_of
 from conformance.inputs import Shapes, random_inputs
 from conformance.report import (
     BAD_INPUT,
@@ -22,13 +22,14 @@ from conformance.report import (
     VerifyReport,
 )
 from conformance.verify import verify
-from engine.config import Precision
-from engine.errors import InputError, ParallaxError
+from engine.config import ForwardType, Precision
+from engine.errors import ConfigError, ParallaxError
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from parallax.options import (
     DEVICE_HELP,
     add_shape,
+    check_names,
     check_seed,
     check_writable,
     console,
@@ -37,6 +38,7 @@ from parallax.options import (
     write_json,
 )
 from parallax.progress import progress
+from parallax.session_options import check_cache, use_cache
 from parallax.verify_table import print_latency, print_report
 from perf.latency import Latency, measure
 
@@ -51,20 +53,27 @@ Each node runs on the device and is judged on the device's own inputs: err/sigma
 element with the expected rounding error (6 is the limit), err/bound with the worst case of an
 honest kernel (1 is the limit). The production plan must give the same outputs bit for bit.
 Exit codes: 0 verified, 1 out of bounds, 2 bad input or usage, 3 nothing verified.
+
+examples:
+  parallax verify models/
+  parallax verify model.onnx --device cpu
+  parallax verify model.onnx --precision high,low --shape image=1,3,224,224 --json report.json
+  parallax verify model.onnx --device intel --cache kernels.cache --no-latency
 """
 
 
 @dataclass(frozen=True)
 class Verified:
-    """One model's report, with a latency per precision that was run (None: not asked for)."""
+    """One model's report, a latency per precision that was run, and what the cache held."""
 
     report: VerifyReport
     latency: dict[str, Latency]
+    cache: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The report's data, with the latencies in nanoseconds."""
         latency = {name: latency_json(entry) for name, entry in self.latency.items()}
-        return {**self.report.to_json(), "latency": latency}
+        return {**self.report.to_json(), "latency": latency, "cache": self.cache or None}
 
 
 def latency_json(latency: Latency) -> dict[str, Any]:
@@ -93,11 +102,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL|FOLDER", help=".onnx files or folders")
     parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the first OpenCL device)")
     names = ",".join(p.value for p in Precision)
-    parser.add_argument("--precision", default=names, help=f"comma-separated ({names})")
+    parser.add_argument("--precision", help=f"comma-separated ({names}; high on cpu)")
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs (0)")
     add_shape(parser)
     parser.add_argument("--all", action="store_true", help="a line for every node (10)")
     parser.add_argument("--json", metavar="FILE", help="write everything as JSON; - for stdout")
+    parser.add_argument("--cache", metavar="FILE", help="keep compiled OpenCL kernels in this file")
     parser.add_argument("--no-latency", action="store_true", help="leave out the latency lines")
     parser.set_defaults(func=run)
 
@@ -107,14 +117,18 @@ def run(args: argparse.Namespace) -> int:
     check_seed(args.seed)
     check_writable(args.json)
     shapes = parse_shapes(args.shape)
-    precisions = list(dict.fromkeys(precision_of(name) for name in args.precision.split(",")))
+    check_cache(args.cache)
     files = model_files(args.models)
     out = Console(stderr=True, quiet=True) if args.json == "-" else console()
     done: list[Verified] = []
     errors: dict[str, str] = {}
     with ExitStack() as stack:
         runtime = stack.enter_context(Runtime())
-        device = target_of(args.device, runtime)[1] or "cpu"
+        target = target_of(args.device, runtime)
+        device = target[1] or "cpu"
+        precisions = _precisions(args.precision, target)
+        if args.cache is not None and target[0] is ForwardType.CPU:
+            raise ConfigError(f"--cache {args.cache}: only OpenCL kernels are compiled and kept")
         for path in files:
             try:
                 verified = _verify(path, device, precisions, shapes, runtime, args)
@@ -138,6 +152,16 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
+def _precisions(names: str | None, target: Target) -> list[Precision]:
+    """All that the target takes; raises ConfigError for one named that it does not."""
+    if names is None:
+        return list(precisions_on(target))
+    precisions = list(dict.fromkeys(precision_of(name) for name in names.split(",")))
+    for precision in precisions:
+        config_of(target, precision)
+    return precisions
+
+
 def exit_code(reports: Sequence[VerifyReport], errors: dict[str, str]) -> int:
     """Out of bounds, else bad input, else nothing verified, else verified."""
     codes = {r.exit_code for r in reports} | ({BAD_INPUT} if errors else set())
@@ -156,6 +180,7 @@ def _verify(
     interpreter = Interpreter.from_file(path)
     several = len(args.models) > 1 or Path(args.models[0]).is_dir()
     mine = _shapes_of(interpreter, shapes, several=several)
+    use_cache(interpreter, args.cache)
     with progress(path.name) as tell:
         report = verify(
             interpreter,
@@ -173,16 +198,14 @@ def _verify(
                 tell(f"{entry.requested}: latency", 0, 1)
                 precision = precision_of(entry.requested)
                 latency[entry.requested] = _latency(interpreter, device, precision, report, runtime)
-    return Verified(report, latency)
+    cache = str(interpreter.explain_cache()) if args.cache is not None else ""
+    return Verified(report, latency, cache)
 
 
 def _shapes_of(interpreter: Interpreter, shapes: Shapes, *, several: bool) -> Shapes:
     """The shapes that name inputs of this model; with one model, all must."""
-    unknown = sorted(set(shapes) - set(interpreter.inputs))
-    if unknown and not several:
-        raise InputError(
-            f"--shape: no input named {unknown[0]!r}; there are {sorted(interpreter.inputs)}"
-        )
+    if not several:
+        check_names(interpreter, shapes)
     return {k: v for k, v in shapes.items() if k in interpreter.inputs}
 
 
@@ -208,6 +231,8 @@ def _print(verified: Verified, out: Console, *, show_all: bool) -> None:
     for entry in report.precisions:
         if entry.requested in verified.latency:
             print_latency(entry, verified.latency[entry.requested], out)
+    if verified.cache:
+        out.print(verified.cache, style="dim", markup=False, soft_wrap=True)
     out.print()
 
 

@@ -6,10 +6,10 @@ They share one Runtime, as the sessions of a process do, and measure like an `en
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from engine.backends.protocol import Backend
 from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
 from engine.execution import Execution
 from engine.ir.graph import Graph
@@ -17,15 +17,13 @@ from engine.ir.types import FLOAT, TensorType
 from engine.runtime import Runtime
 
 
-def schedule(
-    device: str, precision: Precision = Precision.HIGH, shared_context: Any = None
-) -> ScheduleConfig:
+def schedule(device: str, precision: Precision = Precision.HIGH) -> ScheduleConfig:
     """The config of a device: "cpu", or what selects an OpenCL device."""
     forward = ForwardType.CPU if device == "cpu" else ForwardType.OPENCL
     return ScheduleConfig(
         type=forward,
         device=None if device == "cpu" else device,
-        backend_config=BackendConfig(precision=precision, shared_context=shared_context),
+        backend_config=BackendConfig(precision=precision),
     )
 
 
@@ -42,11 +40,20 @@ def chain(op_type: str, depth: int, elements: int) -> Graph:
 
 
 class HandBuilt:
-    """A graph on the device of a config; what `perf.latency.measure` takes."""
+    """A graph on the device of a config; what `perf.latency.measure` takes.
 
-    def __init__(self, graph: Graph, config: ScheduleConfig, runtime: Runtime) -> None:
+    `backend`: one of the runtime's, where the config does not say which.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        config: ScheduleConfig,
+        runtime: Runtime,
+        backend: Backend | None = None,
+    ) -> None:
         self.runtime = runtime
-        backend = runtime.backend(config.type, config)
+        backend = backend or runtime.backend(config.type, config)
         self.execution = Execution(graph, {backend.name: backend}, strict=True)
 
     def run(self, feeds: Mapping[str, np.ndarray] | None = None) -> None:

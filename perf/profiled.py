@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.backends.protocol import Command
-from engine.execution import Execution, Step
+from engine.execution import Execution, HostCopy, Step
 from engine.runtime import Runtime
 from perf.quantiles import quantile_ns
 from perf.subject import Subject
@@ -73,7 +73,8 @@ class _Launch:
 
 def has_queue(execution: Execution, step: Step) -> bool:
     """Whether the step is submitted to a queue, rather than done when `enqueue` returns."""
-    return step.node.op_type != "Copy" and hasattr(execution.backends[step.backend], "profiling")
+    on_queue = hasattr(execution.backends[step.backend], "profiling")
+    return on_queue and not isinstance(step.command, HostCopy)
 
 
 def _leaves(command: Command) -> Iterator[Command]:

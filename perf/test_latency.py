@@ -19,7 +19,7 @@ import pytest
 
 import perf.latency
 from engine.backends import registry
-from engine.config import ForwardType
+from engine.config import ForwardType, Precision
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from fixtures.models.corpus import by_name
@@ -123,13 +123,15 @@ def test_without_the_first_drain_the_planted_work_shows(
 @pytest.fixture
 def second_queue(device: str, subjects: dict[tuple[str, str], Subject]) -> Iterator[HandBuilt]:
     """A model on another queue of the same runtime and device."""
-    backend: Any = subjects[device, "one_relu"].execution.backends["opencl"]
-    queue = backend.context.cl.CommandQueue(backend.context.context)
-    config = schedule(device, shared_context=queue)
-    plant = HandBuilt(chain("Sigmoid", 8, ELEMENTS), config, RUNTIME)
+    first: Any = subjects[device, "one_relu"].execution.backends["opencl"]
+    queue = first.context.cl.CommandQueue(first.context.context)
+    second = registry.opencl_backend(registry.opencl_context(None, queue), Precision.HIGH)
+    RUNTIME._opencl["second queue"] = second
+    plant = HandBuilt(chain("Sigmoid", 8, ELEMENTS), schedule(device), RUNTIME, second)
     plant.run({"x": np.zeros(ELEMENTS, np.float32)})
     yield plant
     plant.close()
+    del RUNTIME._opencl["second queue"]
 
 
 @pytest.mark.parametrize("device", OPENCL_DEVICES)

@@ -77,12 +77,12 @@ class ParallaxArm:
         first = time.perf_counter_ns()
         self.session(self.feeds)
         second = time.perf_counter_ns()
-        info = self.session.info
+        info = self.session.info()
         return {
             "device": f"{info.device.platform} / {info.device.name}",
             "driver": f"{info.device.driver} {info.device.version}",
             "precision": info.precision.value,
-            "fallbacks": [[p.node.title, p.reason] for p in info.fallbacks],
+            "fallbacks": [[op.title, op.reason] for op in info.fallbacks],
             "commands": len(self.session.execution.steps),
             "sections_ns": sections_ns,
             "create_ns": created - began,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-import engine.execution as execution
+import engine.blueprint as blueprint
 from conformance import judge as judging
 from engine.backends.cpu import unary as cpu_unary
 from engine.backends.protocol import Slot
@@ -121,7 +121,7 @@ HOST_FAULTS: tuple[Fault, ...] = (
     Fault(
         "upload-truncates",
         "host",
-        _later("backend", "_to_half", _truncated),
+        _later("transfers", "to_half", _truncated),
         operators("Add"),
     ),
     Fault(
@@ -171,7 +171,7 @@ def _last_own_use(graph: Any, lifetime: Any) -> int:
 
 def _unchecked(*plants: Any) -> Any:
     """Without the independent check of the plan, so that only the results can tell."""
-    return several(*plants, attribute(execution, "check_plan", lambda old: lambda *_: None))
+    return several(*plants, attribute(blueprint, "check_plan", lambda old: lambda *_: None))
 
 
 _SHORT = attribute(plan, "lifetimes", _one_step_short)

@@ -11,9 +11,10 @@ from conformance import nodes as node_checks
 from conformance.judge import Verdict
 from conformance.report import NodeCheck
 from engine.backends.protocol import Backend
+from engine.blueprint import KEPT
 from engine.execution import Execution
 from engine.ir import Graph
-from engine.passes import LOAD_PASSES, bind_passes, run_passes
+from engine.passes import bind_passes, load_passes, run_passes
 from properties.devices import Target
 from properties.graphs import Feeds, Model, graph_text
 from properties.memory import CANARY, GUARD_NBYTES, Violation, peek, poke
@@ -25,7 +26,7 @@ RERUNS = 2
 def optimised(graph: Graph) -> Graph:
     """A copy after the passes that a session applies."""
     graph = graph.copy()
-    run_passes(graph, (*LOAD_PASSES, *bind_passes()))
+    run_passes(graph, (*load_passes(), *bind_passes()))
     return graph
 
 
@@ -53,15 +54,19 @@ class Run:
             for window in self.execution.plan.windows.values():
                 if window.arena == name:
                     free[window.offset_nbytes : window.offset_nbytes + window.nbytes] = False
-            raw = peek(self.execution.backends[name], arena)
+            raw = peek(self._backend(name), arena)
             raw[free] = CANARY
-            poke(self.execution.backends[name], arena, raw)
+            poke(self._backend(name), arena, raw)
             guards[name] = free
         return guards
 
     @property
     def _arenas(self) -> dict[str, Any]:
-        return self.execution._arenas
+        windows = self.execution.plan.windows.values()
+        return {w.arena: self.execution.arena(w.arena) for w in windows}
+
+    def _backend(self, arena: str) -> Backend:
+        return self.execution.backends[arena.removesuffix(KEPT)]
 
     def __call__(self, feeds: Feeds) -> list[np.ndarray]:
         """Outputs in graph order; raises Violation when a canary died."""
@@ -71,7 +76,7 @@ class Run:
         self.execution.synchronize()
         outputs = [self.execution.read(v) for v in self.graph.outputs]
         for name, free in self._guards.items():
-            raw = peek(self.execution.backends[name], self._arenas[name])
+            raw = peek(self._backend(name), self._arenas[name])
             dead = np.flatnonzero((raw != CANARY) & free)
             if dead.size:
                 raise Violation(

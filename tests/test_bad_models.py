@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from engine.errors import ModelError, ParallaxError, UnsupportedError
 from engine.onnx_import import load_model
-from engine.passes import LOAD_PASSES, run_passes
+from engine.passes import load_passes, run_passes
 from tests.graph_reference import model_path
 from tests.model_writing import model, node
 
@@ -165,7 +165,7 @@ def test_mutated_files_are_refused_or_still_valid(name: str) -> None:
     for mutated in mutations(model_path(name).read_bytes(), 7, MUTATIONS):
         try:
             graph = load_model(mutated)
-            run_passes(graph, LOAD_PASSES)
+            run_passes(graph, load_passes())
         except ParallaxError:
             refused += 1
             continue

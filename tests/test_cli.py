@@ -3,76 +3,37 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from engine.backends.cpu.backend import CpuBackend
 from engine.backends.opencl import context as opencl_context
 from engine.backends.opencl.backend import OpenCLBackend
 from parallax.cli import main
-
-MODELS = Path(__file__).parents[1] / "fixtures" / "models"
-MLP = MODELS / "tiny_mlp_opset7.onnx"
-OPENCL = next(
-    d for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",") if d.strip() != "cpu"
-)
+from tests.command_line import MLP, OPENCL, Captured, refused, save, save_relu
 
 RELU, WRONG_RELU = "UNARY(Relu, v < ZERO ? ZERO : v)", "UNARY(Relu, v > ZERO ? ZERO : v)"
 """A line of kernels/unary.cl, and a seeded fault in its place."""
 
-Captured = pytest.CaptureFixture[str]
-
-
-def save(path: Path, nodes: list, inputs: dict, outputs: list[str], constants: dict) -> Path:
-    """A model of float tensors; `inputs` gives shapes by name."""
-    graph = helper.make_graph(
-        nodes,
-        path.stem,
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in outputs],
-        [numpy_helper.from_array(a, n) for n, a in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.save(model, path)
-    return path
-
 
 @pytest.fixture
 def relu_model(tmp_path: Path) -> Path:
-    """y = Relu(x) + c over float32[n, 4]."""
-    nodes = [
-        helper.make_node("Relu", ["x"], ["r"], name="first"),
-        helper.make_node("Add", ["r", "c"], ["y"], name="second"),
-    ]
-    constants = {"c": np.arange(4, dtype=np.float32)}
-    return save(tmp_path / "relu.onnx", nodes, {"x": ["n", 4]}, ["y"], constants)
-
-
-def refused(capsys: Captured, *argv: object) -> str:
-    """The one message of a command line that must exit with 2 and print nothing else."""
-    assert main([str(a) for a in argv]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "Traceback" not in captured.err
-    assert captured.err.count("parallax: ") >= 1 or "usage:" in captured.err
-    return captured.err
+    return save_relu(tmp_path)
 
 
 # ---------------------------------------------------------------------- bad models
 def test_a_missing_file_is_named(capsys: Captured, tmp_path: Path) -> None:
-    for command in ("run", "verify", "bench"):
+    for command in ("run", "info", "verify", "bench"):
         assert "absent.onnx" in refused(capsys, command, tmp_path / "absent.onnx")
 
 
 def test_a_folder_without_models_is_named(capsys: Captured, tmp_path: Path) -> None:
-    for command in ("run", "verify", "bench"):
+    for command in ("run", "info", "verify", "bench"):
         assert "no .onnx file" in refused(capsys, command, tmp_path)
 
 
@@ -80,7 +41,7 @@ def test_a_folder_without_models_is_named(capsys: Captured, tmp_path: Path) -> N
 def test_a_cut_file_is_refused(capsys: Captured, tmp_path: Path, kept: int) -> None:
     path = tmp_path / "cut.onnx"
     path.write_bytes(MLP.read_bytes()[:kept])
-    for command in ("run", "verify"):
+    for command in ("run", "info", "verify"):
         assert "cut.onnx" in refused(capsys, command, path, "--device", "cpu")
 
 
@@ -131,13 +92,13 @@ def test_an_unreadable_inputs_file_is_named(
 def test_a_bad_shape_is_explained(
     capsys: Captured, relu_model: Path, shape: str, words: str
 ) -> None:
-    for command in ("run", "verify"):
+    for command in ("run", "info", "verify"):
         assert words in refused(capsys, command, relu_model, "--device", "cpu", "--shape", shape)
 
 
 # ---------------------------------------------------------------------- bad options
 def test_an_unknown_device_lists_the_candidates(capsys: Captured, relu_model: Path) -> None:
-    for command in ("run", "verify"):
+    for command in ("run", "info", "verify"):
         message = refused(capsys, command, relu_model, "--device", "no such device")
         assert "matches no device" in message
         assert "cpu  the NumPy backend" in message
@@ -153,8 +114,24 @@ def test_an_ambiguous_device_lists_the_candidates(
 
 
 def test_a_bad_precision_is_explained(capsys: Captured, relu_model: Path) -> None:
-    for command in ("run", "verify"):
+    for command in ("run", "info", "verify", "bench"):
         assert "high, normal, low" in refused(capsys, command, relu_model, "--precision", "half")
+
+
+def test_low_precision_is_refused_where_the_cpu_computes(
+    capsys: Captured, relu_model: Path
+) -> None:
+    options = "--device", "cpu", "--precision"
+    for command, names in (
+        ("run", "low"),
+        ("info", "low"),
+        ("verify", "high,low"),
+        ("bench", "high,low"),
+    ):
+        models = (relu_model, MLP) if command in ("verify", "bench") else (relu_model,)
+        message = refused(capsys, command, *models, *options, names)
+        assert "precision=LOW: the CPU backend computes in float32 only" in message
+        assert message.count("\n") == 1
 
 
 def test_a_negative_seed_is_refused(capsys: Captured, relu_model: Path) -> None:
@@ -217,7 +194,8 @@ def test_verify_passes_and_writes_strict_json(
     assert max(map(len, out.splitlines())) <= 100
     data = json.loads(target.read_text(), parse_constant=pytest.fail)
     assert data["exit_code"] == 0
-    assert [p["requested"] for p in data["models"][0]["precisions"]] == ["high", "normal", "low"]
+    asked = ["high"] if device == "cpu" else ["high", "normal", "low"]
+    assert [p["requested"] for p in data["models"][0]["precisions"]] == asked
     assert data["models"][0]["precisions"][0]["verified"] == 2
     assert "high" in data["models"][0]["latency"]
 

@@ -1,15 +1,24 @@
 """The documents are true: their links lead somewhere and their Python runs."""
 
+import enum
+import importlib
+import inspect
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import engine
+from engine import BackendConfig, ForwardType, GpuMode, MemoryMode, ScheduleConfig
+from tests.model_writing import model_bytes, node
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+NAME_MAP = (ROOT / "docs" / "mnn-name-map.md").read_text()
 
 
 def name_of(path: Path) -> str:
@@ -48,7 +57,7 @@ def test_every_sub_command_of_the_readme_has_help():
     commands = set(
         re.findall(r"^\| `parallax (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
     )
-    assert commands == {"devices", "run", "verify", "bench"}
+    assert commands == {"devices", "info", "run", "verify", "bench"}
     for command in commands:
         done = subprocess.run(
             [sys.executable, "-m", "parallax", command, "--help"],
@@ -59,3 +68,98 @@ def test_every_sub_command_of_the_readme_has_help():
         )
         assert done.returncode == 0
         assert "usage: parallax" in done.stdout
+
+
+# ------------------------------------------------------------------------- the name map
+def rows_of(section: str) -> list[list[str]]:
+    """The cells of a section's table, without its header; "" gives all tables."""
+    start = NAME_MAP.index(f"\n## {section}")
+    end = len(NAME_MAP) if not section else NAME_MAP.find("\n## ", start + 1)
+    lines = [line for line in NAME_MAP[start:end].splitlines() if line.startswith("| ")]
+    cells = [[c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return [row for row in cells if "difference worth knowing" not in row]
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name leads somewhere: in `engine`, or from a package on."""
+    parts = name.split(".")
+    item: object = engine
+    if not hasattr(engine, parts[0]):
+        item = importlib.import_module(".".join(parts[:-1]))
+        parts = parts[-1:]
+    for part in parts:
+        if not hasattr(item, part):
+            return inspect.isclass(item) and declares(item, part) and part == parts[-1]
+        item = getattr(item, part)
+    return True
+
+
+def declares(kind: type, attribute: str) -> bool:
+    """Whether instances have it: a field, or set by `__init__`."""
+    return attribute in kind.__annotations__ or f"self.{attribute}" in inspect.getsource(kind)
+
+
+def test_every_python_name_of_the_map_exists():
+    names = [name for row in rows_of("") for name in re.findall(r"`([^`]+)`", row[-2])]
+    assert len(names) > 120
+    assert [name for name in names if not exists(name)] == []
+
+
+def test_the_check_of_names_can_fail():
+    assert not exists("Session.no_such_method")
+    assert not exists("OperatorInfo.no_such_field")
+
+
+def test_the_map_names_every_row_or_says_none():
+    assert [row for row in rows_of("") if "`" not in row[-2] and row[-2] != "none"] == []
+    assert [row for row in rows_of("") if row[-2] == "none" and not row[-1]] == []
+
+
+def test_every_session_mode_and_hint_is_mapped():
+    assert [row[0] for row in rows_of("SessionMode")] == [str(i) for i in range(18)]
+    assert [row[0] for row in rows_of("Hints") if row[0]] == [str(i) for i in range(19)]
+
+
+def test_every_enumerator_of_the_configuration_is_mapped():
+    enums = [e for e in vars(engine).values() if inspect.isclass(e) and issubclass(e, enum.Enum)]
+    members = [f"`{kind.__name__}.{member.name}`" for kind in enums for member in kind]
+    assert len(members) > 20
+    assert [member for member in members if member not in NAME_MAP] == []
+
+
+def test_every_public_name_is_in_a_document():
+    words = {w for document in DOCUMENTS for w in re.findall(r"\w+", document.read_text())}
+    assert sorted(set(engine.__all__) - words) == []
+
+
+QUANTISED = model_bytes([node("QuantizeLinear", "x s", "y")], {"x": [2], "s": []}, ["y"])
+
+
+def mode(flags: GpuMode) -> ScheduleConfig:
+    return ScheduleConfig(type=ForwardType.OPENCL, mode=flags)
+
+
+REFUSED: list[Callable[[], object]] = [
+    lambda: BackendConfig(precision="low_bf16"),
+    lambda: BackendConfig(memory=MemoryMode.LOW),
+    lambda: mode(GpuMode.TUNING_FAST),
+    lambda: mode(GpuMode.TUNING_NORMAL),
+    lambda: mode(GpuMode.TUNING_WIDE),
+    lambda: mode(GpuMode.TUNING_HEAVY),
+    lambda: mode(GpuMode.TUNING_NONE | GpuMode.MEMORY_IMAGE),
+    lambda: engine.Interpreter.from_buffer(QUANTISED),
+]
+
+
+def test_what_later_versions_bring_is_refused_with_the_sentence_of_the_map():
+    rows = [row[-1] for row in rows_of("") if "refused until then" in row[-1]]
+    sentences = [re.findall("refused until then: `([^`]+)`", row)[0] for row in rows]
+    raised = []
+    for ask in REFUSED:
+        with pytest.raises(engine.ParallaxError) as refusal:
+            ask()
+        raised.append(str(refusal.value))
+    assert len(sentences) == len(raised)
+    for sentence in sentences:
+        plain = sentence.replace("\\|", "|")
+        assert any(message.startswith(plain) for message in raised), plain

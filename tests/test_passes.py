@@ -10,14 +10,15 @@ import pytest
 
 from engine.errors import GraphError, InputError, ShapeError
 from engine.ir.graph import Graph
+from engine.ir.verify import verify
 from engine.onnx_import import load_model
 from engine.ops.compose import epilogue_of
 from engine.passes import (
-    LOAD_PASSES,
     Pass,
     bind_passes,
     bind_shapes,
     free_dimensions,
+    load_passes,
     run_passes,
 )
 from fixtures.models.corpus import by_name
@@ -39,7 +40,7 @@ def imported(data: onnx.ModelProto) -> Graph:
 
 def optimised(graph: Graph, shapes: dict, keep: tuple[str, ...] | str = ()) -> Graph:
     loaded = graph.copy()
-    run_passes(loaded, LOAD_PASSES)
+    run_passes(loaded, load_passes(keep))
     bound = bind_shapes(loaded, shapes)
     run_passes(bound, bind_passes(keep))
     return bound
@@ -214,6 +215,38 @@ def test_kept_values_are_not_fused_away(name: str, left: int) -> None:
     assert len(after.nodes) == left
 
 
+def test_a_kept_convolution_is_not_folded_into_its_batch_norm() -> None:
+    constants = {"w": values(3, 2, 1, 1), **batch_norm_parameters(3, 1.0)}
+    nodes = [node("Conv", "x w", "c"), node("BatchNormalization", "c scale shift mean var", "y")]
+    before = imported(model(nodes, {"x": (1, 2, 4, 4)}, ["y"], constants))
+    after = optimised(before, {}, keep=("c",))
+    assert [n.op_type for n in after.nodes] == ["Conv", "BatchNormalization"]
+    assert_same_results(before, after, {"x": values(1, 2, 4, 4)}, 0.0)
+
+
+def test_a_kept_constant_stays_though_nothing_reads_it() -> None:
+    nodes = [node("Add", "two two", "four"), node("Mul", "four two", "e"), node("Mul", "x e", "y")]
+    before = imported(model(nodes, {"x": (1,)}, ["y"], {"two": np.float32([2])}))
+    (four,) = optimised(before, {}, keep=("four",)).kept
+    assert (four.name, four.constant.tolist()) == ("four", [4.0])
+    assert optimised(before, {}).kept == []
+    assert optimised(before, {}, keep=("four",)).copy().kept[0].constant is not None
+
+
+def test_only_constants_are_kept_without_a_reader() -> None:
+    graph = two_inputs()
+    graph.kept = [graph.outputs[0]]
+    with pytest.raises(GraphError, match="kept value 'z' is no constant"):
+        verify(graph)
+
+
+def test_kept_results_of_dead_nodes_and_identities_survive() -> None:
+    nodes = [node("Identity", "x", "i"), node("Relu", "i", "y"), node("Neg", "i", "dead")]
+    before = imported(model(nodes, {"x": (2,)}, ["y"]))
+    after = optimised(before, {}, keep=("i", "dead"))
+    assert [n.outputs[0].name for n in after.nodes] == ["i", "y", "dead"]
+
+
 def test_keeping_everything_still_fuses() -> None:
     assert len(optimised(imported(residual_model()), {}, keep="*").nodes) == 1
 
@@ -267,7 +300,8 @@ def test_decomposed_layer_normalisation_becomes_one_node(square: str) -> None:
     after = optimised(before, {})
     assert [n.op_type for n in after.nodes] == ["LayerNormalization"]
     assert_same_results(before, after, {"x": values(2, 3, 6)}, 1e-6)
-    assert len(optimised(before, {}, keep=("var",)).nodes) == 9
+    for kept in ("mean", "d", "var", "q"):
+        assert len(optimised(before, {}, keep=(kept,)).nodes) == 9
 
 
 def test_shape_arithmetic_folds_to_nothing_after_binding() -> None:

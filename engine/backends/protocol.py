@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -105,12 +106,59 @@ class Kernel(Protocol):
         ...
 
 
+class PendingRead(Protocol):
+    """A read in order with the work before it, which may still be running."""
+
+    def result(self) -> np.ndarray:
+        """The logical array; waits for it."""
+        ...
+
+
+class KernelCache(Protocol):
+    """Where a backend finds compiled kernels that an earlier process left, and leaves its own."""
+
+    def find(self, key: str) -> bytes | None:
+        """The binary under a key that names everything it depends on; None counts as a miss."""
+        ...
+
+    def leave(self, key: str, binary: Callable[[], bytes]) -> None:
+        """Note a kernel in use; `binary` is called when the cache is saved."""
+        ...
+
+    def reject(self, key: str, reason: str) -> None:
+        """A found binary that the driver refused: it counts as a miss, with the reason."""
+        ...
+
+
+@dataclass(frozen=True)
+class LiveMemory:
+    """What is allocated at this moment: buffers (or arrays), commands, and their bytes."""
+
+    buffers: int
+    commands: int
+    nbytes: int
+
+
 class Backend(Protocol):
-    """What the engine asks of a device."""
+    """What the engine asks of a device.
+
+    Threads: everything may be called from any thread. Whoever enqueues several commands that belong
+    together, or prepares kernels, holds `lock` meanwhile.
+
+    Attributes:
+        lock: one for all backends with the same `memory`; re-entrant.
+        memory: backends with equal `memory` share buffers and one in-order queue.
+    """
 
     name: str
     info: DeviceInfo
     precision: Precision
+    lock: AbstractContextManager[Any]
+
+    @property
+    def memory(self) -> Hashable:
+        """Which memory the slots lie in."""
+        ...
 
     def why_not(self, node: Node) -> str | None:
         """None: supported; else one sentence for the user."""
@@ -122,6 +170,18 @@ class Backend(Protocol):
 
     def prepare(self, node: Node) -> Kernel:
         """Compile, look up, tune, pack constants; raises CompileError with the build log."""
+        ...
+
+    def building(self, cache: KernelCache | None) -> AbstractContextManager[list[Arena]]:
+        """Inside, `prepare` looks compiled kernels up in the cache and leaves them there.
+
+        Gives a list that gains the memory of every constant handed out inside, shared or not.
+        """
+        ...
+
+    @property
+    def builds(self) -> int:
+        """How many programs were compiled from source so far."""
         ...
 
     def storage(self, dtype: np.dtype) -> np.dtype:
@@ -143,20 +203,51 @@ class Backend(Protocol):
         """Memory; raises DeviceMemoryError with what was asked and what is free."""
         ...
 
+    def constant(self, array: np.ndarray) -> Slot:
+        """The array in row-major order at this precision, shared by all who hold the slot."""
+        ...
+
     def write(self, slot: Slot, array: np.ndarray) -> None:
-        """Logical array into a slot: dtype and shape must match; in order with enqueued work."""
+        """Logical array into a slot, in order with enqueued work, without waiting for it.
+
+        dtype and shape must match; the array may be changed as soon as this returns.
+        """
         ...
 
     def read(self, slot: Slot) -> np.ndarray:
         """The logical array (dtype, shape of `slot.type`); waits for the work it depends on."""
         ...
 
+    def read_later(self, slot: Slot) -> PendingRead:
+        """Enqueue a read; work enqueued afterwards does not change what it gives."""
+        ...
+
+    def copy(self, source: Slot, target: Slot) -> Command:
+        """A command that copies between slots of this `memory`, converting storage and layout."""
+        ...
+
+    def attach(self, memory: Any, type_: TensorType) -> Slot:
+        """The user's own device memory as a slot; raises InputError when it does not fit.
+
+        OpenCL: a `pyopencl.Buffer` of the same context, as large as the stored tensor. CPU: a
+        contiguous, aligned NumPy array of the same dtype and shape.
+        """
+        ...
+
     def synchronize(self) -> None:
         """Return when all enqueued work is done."""
         ...
 
+    def wait(self, timeout_s: float) -> bool:
+        """Like `synchronize`, but give up after a time; whether everything is done."""
+        ...
+
+    def live(self) -> LiveMemory:
+        """What is allocated in this `memory`."""
+        ...
+
     def close(self) -> None:
-        """Wait, then free what the backend holds for its kernels."""
+        """Free what the backend holds for its kernels, after a bounded wait for the queue."""
         ...
 
 

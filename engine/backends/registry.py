@@ -5,26 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 from engine.backends.protocol import Backend, DeviceInfo
-from engine.config import Precision
+from engine.config import PowerMode, Precision
 
 
-def cpu_backend(num_threads: int | None = None) -> Backend:
-    """The NumPy backend with its own limit of BLAS threads."""
+def cpu_backend(num_threads: int | None = None, power: PowerMode = PowerMode.NORMAL) -> Backend:
+    """The NumPy backend with its own limit of BLAS threads; LOW uses half of the cores."""
     from engine.backends.cpu.backend import CpuBackend
 
-    return CpuBackend(num_threads)
+    return CpuBackend(num_threads, power)
 
 
-def opencl_context(selector: str | None, shared: Any = None) -> Any:
-    """An OpenCLContext on the device that `selector` names; raises DeviceError."""
-    from engine.backends.opencl import device
+def cpu_threads(num_threads: int | None = None, power: PowerMode = PowerMode.NORMAL) -> int:
+    """How many threads such a backend has."""
+    from engine.backends.cpu.backend import threads
+
+    return threads(num_threads, power)
+
+
+def opencl_context(
+    selector: str | None, shared: Any = None, power: PowerMode = PowerMode.NORMAL
+) -> Any:
+    """An OpenCLContext on the device that `selector` names, in what the user shares.
+
+    Args:
+        shared: see `BackendConfig.shared_context`.
+        power: LOW and HIGH make a queue of that priority.
+
+    Raises:
+        DeviceError: no such device, or it cannot be used. ConfigError: `shared` is of no use, or
+            the device has no priorities.
+    """
     from engine.backends.opencl.context import OpenCLContext
+    from engine.backends.opencl.sharing import place_of
 
-    if shared is not None:
-        return OpenCLContext(
-            shared.device if hasattr(shared, "device") else shared.devices[0], shared
-        )
-    return OpenCLContext(device.select(selector))
+    return OpenCLContext(place_of(selector, shared), power)
 
 
 def opencl_backend(context: Any, precision: Precision) -> Backend:

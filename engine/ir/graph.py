@@ -95,6 +95,9 @@ class Graph:
 
     Use-def edges (`Value.producer`, `Value.uses`) are kept by the methods here; code outside
     reads them and never writes them. `engine.ir.verify.verify` re-checks every invariant.
+
+    Attributes:
+        kept: constants that belong to the graph even where nothing reads them.
     """
 
     def __init__(self, name: str) -> None:
@@ -102,6 +105,7 @@ class Graph:
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.nodes: list[Node] = []
+        self.kept: list[Value] = []
         self._names: set[str] = set()
         self.opset: int = 0
 
@@ -216,13 +220,13 @@ class Graph:
 
     # ----------------------------------------------------------------- reading
     def values(self) -> list[Value]:
-        """Every value: inputs, constants that are read, node outputs; in order of appearance."""
+        """Every value: inputs, constants read or kept, node outputs; in order of appearance."""
         seen: dict[int, Value] = {id(v): v for v in self.inputs}
         for node in self.nodes:
             for value in (*node.inputs, *node.outputs):
                 if value is not None:
                     seen.setdefault(id(value), value)
-        for value in self.outputs:
+        for value in (*self.outputs, *self.kept):
             seen.setdefault(id(value), value)
         return list(seen.values())
 
@@ -266,4 +270,5 @@ class Graph:
                 v.producer = twin
             new.nodes.append(twin)
         new.outputs = [v for v in map(clone, self.outputs) if v is not None]
+        new.kept = [v for v in map(clone, self.kept) if v is not None]
         return new

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from engine.errors import GraphError
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import type_of
@@ -14,7 +12,7 @@ def verify(graph: Graph) -> None:
 
     Checked: unique value names; nodes in topological order (hence no cycle); every read value is
     a graph input, a constant or produced by a node of this graph; producer and uses agree with
-    what nodes say; constants match their types; graph outputs exist.
+    what nodes say; constants match their types; graph outputs exist; kept values are constants.
     """
     known: set[int] = set()
     names: dict[str, Value] = {}
@@ -23,6 +21,9 @@ def verify(graph: Graph) -> None:
         if other is not value:
             raise GraphError(f"graph {graph.name!r}: two values are named {value.name!r}")
         _verify_constant(value)
+    for value in graph.kept:
+        if value.constant is None:
+            raise GraphError(f"kept value {value.name!r} is no constant")
     for value in graph.inputs:
         if value.producer is not None or value.constant is not None:
             raise GraphError(f"graph input {value.name!r} is also produced inside the graph")
@@ -55,11 +56,11 @@ def _verify_node(node: Node, known: set[int]) -> None:
 
 
 def _verify_uses(graph: Graph) -> None:
-    uses: dict[int, Counter[int]] = {}
+    uses: dict[int, list[int]] = {}
     for node in graph.nodes:
         for value in node.inputs:
             if value is not None:
-                uses.setdefault(id(value), Counter())[id(node)] += 1
+                uses.setdefault(id(value), []).append(id(node))
     for value in graph.values():
-        if Counter(id(n) for n in value.uses) != uses.get(id(value), Counter()):
+        if sorted(map(id, value.uses)) != sorted(uses.get(id(value), [])):
             raise GraphError(f"the use list of {value.name!r} does not match what the nodes read")

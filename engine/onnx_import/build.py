@@ -35,6 +35,7 @@ class Builder:
         self._values: dict[str, Value] = {}
         self._reads: set[str] = set()
         self._node_names: Counter[str] = Counter()
+        self._rewritten = ""
 
     # ----------------------------------------------------------------- inputs, constants
     def add_initialisers(self, tensors: Iterable[TensorProto], folder: Path | None) -> None:
@@ -83,8 +84,9 @@ class Builder:
     def emit(
         self, op_type: str, inputs: Sequence[Value | None], attributes: dict[str, Any]
     ) -> Value:
-        """A node of the importer's own; returns its only output."""
-        node = self._add(op_type, inputs, [self._fresh(op_type.lower())], attributes, "")
+        """A node of the importer's own, `name/op_type`; returns its only output."""
+        name = f"{self._rewritten}/{op_type}"
+        node = self._add(op_type, inputs, [self._fresh(op_type.lower())], attributes, name)
         return node.outputs[0]
 
     def add_node(self, raw: RawNode) -> None:
@@ -102,11 +104,12 @@ class Builder:
         if filled is not None:
             self._define(outputs[0], filled)
             return
+        self._rewritten = raw.name or f"{raw.op_type}_{outputs[0]}"
         to_newest(form, self)
         while form.inputs and form.inputs[-1] is None:
             form.inputs.pop()
         names = [name or self._fresh(f"{form.outputs[0]}_unused") for name in form.outputs]
-        node = self._add(form.op_type, form.inputs, names, form.attributes, raw.name)
+        node = self._add(form.op_type, form.inputs, names, form.attributes, self._rewritten)
         self._values.update((value.name, value) for value in node.outputs)
 
     def set_outputs(self, infos: Iterable[ValueInfoProto]) -> None:
@@ -150,7 +153,6 @@ class Builder:
         attributes: dict[str, Any],
         name: str,
     ) -> Node:
-        name = name or f"{op_type}_{outputs[0]}"
         self._node_names[name] += 1
         if self._node_names[name] > 1:
             name = f"{name}_{self._node_names[name] - 1}"

@@ -6,8 +6,10 @@ dtype) and docs/ExternalData.md. raw_data is little-endian, as is every host Par
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +164,8 @@ def _external_array(
                 f"{owner}: bytes {offset} to {offset + length} of '{path.name}' are needed, but "
                 f"the file has {size}: it is truncated, or belongs to another model"
             )
+        if "checksum" in entries:
+            _check_digest(path, entries["checksum"], owner)
         return np.fromfile(path, _stored(dtype), count=count, offset=offset)
     except FileNotFoundError:
         raise ModelError(
@@ -170,6 +174,27 @@ def _external_array(
         ) from None
     except OSError as error:
         raise ModelError(f"{owner}: '{path}' cannot be read: {error.strerror}") from None
+
+
+def _check_digest(path: Path, expected: str, owner: str) -> None:
+    """`expected` is the SHA-1 of the whole file, in hexadecimal."""
+    state = path.stat()
+    found = _sha1(path, state.st_size, state.st_mtime_ns)
+    if found != expected.strip().lower():
+        raise ModelError(
+            f"{owner}: '{path.name}' has another checksum (SHA-1 {found}) than the model states "
+            f"({expected}): it is damaged, or belongs to another model"
+        )
+
+
+@lru_cache(maxsize=16)
+def _sha1(path: Path, nbytes: int, mtime_ns: int) -> str:
+    """Read once for all tensors of a file, again when it changed."""
+    with path.open("rb") as file:
+        digest = hashlib.sha1(usedforsecurity=False)
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _external_path(location: str, owner: str, folder: Path | None) -> Path:

@@ -126,3 +126,23 @@ def _with_inherited(
 def _array(value: np.ndarray | None) -> np.ndarray:
     assert value is not None
     return value
+
+
+def flops_of(node: Node) -> int:
+    """Arithmetic operations of one run of a node, fused ones included; types must be known."""
+    given = [None if v is None else v.known_type for v in node.inputs]
+    outputs = [v.known_type for v in node.outputs]
+    if not node.body:
+        return spec_of(node.op_type).flops(given, outputs, node.attributes)
+    types = [*given, *(op.type for op in node.body)]
+    return sum(
+        spec_of(op.op_type).flops(
+            [None if i is None else types[i] for i in op.inputs], [op.type], op.attributes
+        )
+        for op in node.body
+    )
+
+
+def nbytes_of(node: Node) -> int:
+    """Bytes that a node reads and writes once, at the logical dtypes."""
+    return sum(v.known_type.nbytes for v in (*node.inputs, *node.outputs) if v is not None)

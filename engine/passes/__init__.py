@@ -1,11 +1,13 @@
-"""Device-free graph passes: LOAD_PASSES once per model, bind_passes once per set of shapes."""
+"""Device-free graph passes: load_passes once per model, bind_passes once per set of shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from engine.passes import (
+    fold_batch_norm,
     fold_bias,
+    fold_constants,
     fold_scale,
     fuse_epilogue,
     fuse_hard_swish,
@@ -13,35 +15,41 @@ from engine.passes import (
     remove_dead_nodes,
     remove_identities,
 )
+from engine.passes.assign_segments import assign_segments
 from engine.passes.base import Pass, run_passes
 from engine.passes.bind_shapes import bind_shapes, free_dimensions
-from engine.passes.fold_batch_norm import FOLD_BATCH_NORM
-from engine.passes.fold_constants import FOLD_CONSTANTS
+from engine.passes.cut_path import Cut, cut
 from engine.passes.infer_shapes import INFER_SHAPES
+from engine.passes.resolve_path import resolve_path
+from engine.passes.segment import Segment
 
-LOAD_PASSES: tuple[Pass, ...] = (
-    FOLD_CONSTANTS,
-    remove_dead_nodes.pass_keeping(()),
-    remove_identities.pass_keeping(()),
-    fold_bias.pass_keeping(()),
-    FOLD_BATCH_NORM,
-    fold_scale.pass_keeping(()),
-    fold_bias.pass_keeping(()),
-)
-"""They need no shapes and run once per model."""
+
+def load_passes(keep: Collection[str] = ()) -> tuple[Pass, ...]:
+    """The passes that need no shapes and run once per model.
+
+    Args:
+        keep: names of values that must survive as values of their own, as inputs, constants or
+            results of a node; constants that nothing reads any more are found in `Graph.kept`.
+            "*" asks to keep whatever is left after all fusions, so it restrains nothing here.
+    """
+    kept = _names(keep)
+    return (
+        fold_constants.pass_keeping(kept),
+        remove_dead_nodes.pass_keeping(kept),
+        remove_identities.pass_keeping(kept),
+        fold_bias.pass_keeping(kept),
+        fold_batch_norm.pass_keeping(kept),
+        fold_scale.pass_keeping(kept),
+        fold_bias.pass_keeping(kept),
+    )
 
 
 def bind_passes(keep: Collection[str] = ()) -> tuple[Pass, ...]:
-    """The passes that follow bind_shapes.
-
-    Args:
-        keep: names of values that must survive as values of their own. "*" asks to keep whatever
-            is left after all fusions, so it restrains nothing here.
-    """
-    kept = frozenset(() if keep == "*" else keep)
+    """The passes that follow bind_shapes; `keep` as for `load_passes`."""
+    kept = _names(keep)
     return (
         INFER_SHAPES,
-        FOLD_CONSTANTS,
+        fold_constants.pass_keeping(kept),
         remove_dead_nodes.pass_keeping(kept),
         remove_identities.pass_keeping(kept),
         fold_scale.pass_keeping(kept),
@@ -52,11 +60,20 @@ def bind_passes(keep: Collection[str] = ()) -> tuple[Pass, ...]:
     )
 
 
+def _names(keep: Collection[str]) -> frozenset[str]:
+    return frozenset(() if keep == "*" else keep)
+
+
 __all__ = [
-    "LOAD_PASSES",
+    "Cut",
     "Pass",
+    "Segment",
+    "assign_segments",
     "bind_passes",
     "bind_shapes",
+    "cut",
     "free_dimensions",
+    "load_passes",
+    "resolve_path",
     "run_passes",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from engine.ir.graph import Graph, Node
@@ -9,17 +11,18 @@ from engine.passes.base import Pass, only_reader, replace_node
 from engine.passes.linear import Linear, linear_of
 
 
-def fold_batch_norm(graph: Graph) -> None:
+def fold_batch_norm(graph: Graph, keep: Collection[str] = ()) -> None:
     """Fold what follows Conv, ConvTranspose or Gemm into its weights and bias.
 
     y = (Wx + b - mean) k + B with k = scale / sqrt(var + epsilon): W' = kW, b' = k(b - mean) + B.
     For Conv, ConvTranspose (any group) and Gemm with constant weights whose output only the
-    BatchNormalization reads. In float64, rounded once to the weights' dtype; left alone where the
-    result does not fit that dtype (half weights).
+    BatchNormalization reads and that is not in `keep`. In float64, rounded once to the weights'
+    dtype; left alone where the result does not fit that dtype (half weights).
     """
+    kept = frozenset(keep)
     for node in list(graph.nodes):
         linear = linear_of(node)
-        after = only_reader(graph, node.outputs[0]) if linear else None
+        after = only_reader(graph, node.outputs[0], kept) if linear else None
         if linear is None or after is None or after.op_type != "BatchNormalization":
             continue
         folded = _folded(linear, after)
@@ -55,4 +58,6 @@ def _folded(linear: Linear, norm: Node) -> tuple[np.ndarray, np.ndarray] | None:
     return weight, bias
 
 
-FOLD_BATCH_NORM = Pass("fold_batch_norm", fold_batch_norm)
+def pass_keeping(keep: Collection[str]) -> Pass:
+    """The pass; values named in `keep` stay."""
+    return Pass("fold_batch_norm", lambda graph: fold_batch_norm(graph, keep))

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from engine.ir.graph import Graph
+from collections.abc import Collection
+
+from engine.ir.graph import Graph, Node
 from engine.passes.base import Pass
 from engine.passes.evaluate import compute, infer_node, is_computable
 
 
-def fold_constants(graph: Graph) -> None:
+def fold_constants(graph: Graph, keep: Collection[str] = ()) -> None:
     """Compute what depends on constants only (Shape and Size: on static types only).
 
     Works before and after shapes are bound. Results keep their logical dtype: integers are
-    computed exactly, floating point once rounded from float64.
+    computed exactly, floating point once rounded from float64. Constants named in `keep` stay in
+    the graph when nothing reads them any more, as `graph.kept`.
 
     Raises:
         ShapeError: a node of constants that no input could make valid.
     """
-    for node in list(graph.nodes):
-        if any(out.constant is None for out in node.outputs):
-            if not is_computable(node):
-                continue
-            arrays = compute(node, infer_node(node))
-            if arrays is None:
-                continue
-            for out, array in zip(node.outputs, arrays, strict=False):
-                graph.make_constant(out, array)
+    known = [node for node in graph.nodes if _is_known(graph, node)]
+    graph.kept = [v for v in graph.values() if v.constant is not None and v.name in keep]
+    for node in known:
         graph.remove_node(node)
 
 
-FOLD_CONSTANTS = Pass("fold_constants", fold_constants)
+def _is_known(graph: Graph, node: Node) -> bool:
+    """Whether all outputs are constants, now that what can be computed is."""
+    if all(out.constant is not None for out in node.outputs):
+        return True
+    if not is_computable(node):
+        return False
+    arrays = compute(node, infer_node(node))
+    for out, array in zip(node.outputs, arrays or (), strict=False):
+        graph.make_constant(out, array)
+    return arrays is not None
+
+
+def pass_keeping(keep: Collection[str]) -> Pass:
+    """The pass; constants named in `keep` stay."""
+    return Pass("fold_constants", lambda graph: fold_constants(graph, keep))

@@ -19,7 +19,9 @@ def fuse_layer_norm(graph: Graph, keep: Collection[str] = ()) -> None:
     """
     kept = frozenset(keep)
     for centred in list(graph.nodes):
-        if centred.op_type != "Sub" or not _is_centred(centred) or centred.outputs[0].name in kept:
+        if centred.op_type != "Sub" or not _is_centred(centred):
+            continue
+        if any(v is not None and v.name in kept for v in (centred.inputs[1], centred.outputs[0])):
             continue
         found = _match(graph, centred, kept)
         if found is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.errors import UnsupportedError
@@ -20,8 +20,17 @@ class Placement:
     reason: str = ""
 
 
-def place(graph: Graph, backends: Mapping[str, WhyNot], *, strict: bool = False) -> list[Placement]:
-    """Give every node to the first backend (in mapping order) that supports it.
+def place(
+    graph: Graph,
+    backends: Mapping[str, WhyNot],
+    *,
+    strict: bool = False,
+    order: Callable[[Node], Sequence[str]] | None = None,
+) -> list[Placement]:
+    """Give every node to the first backend that supports it.
+
+    Args:
+        order: which backends a node may run on, best first; None: all, in mapping order.
 
     Raises:
         UnsupportedError: no backend supports a node; or, when `strict`, the first does not.
@@ -30,7 +39,8 @@ def place(graph: Graph, backends: Mapping[str, WhyNot], *, strict: bool = False)
     placements = []
     for node in graph.nodes:
         reasons: list[str] = []
-        for name in names[:1] if strict else names:
+        allowed = names if order is None else order(node)
+        for name in allowed[:1] if strict else allowed:
             reason = backends[name](node)
             if reason is None:
                 placements.append(Placement(node, name, reasons[0] if reasons else ""))

@@ -4,43 +4,41 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Collection, Sequence
+import threading
+from collections.abc import Collection, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import psutil
 
 from engine.backends.cpu import FAMILIES
+from engine.backends.cpu.memory import ALIGNMENT_NBYTES, CpuArena, LentArray, attach
 from engine.backends.cpu.packed import Function, Packed, Views
 from engine.backends.cpu.team import Team
-from engine.backends.protocol import BoundKernel, DeviceInfo, Kernel, Slot
-from engine.config import Precision
-from engine.errors import ConfigError, DeviceMemoryError, InputError
+from engine.backends.live import LiveCounter
+from engine.backends.protocol import (
+    Arena,
+    BoundKernel,
+    Command,
+    DeviceInfo,
+    Kernel,
+    KernelCache,
+    LiveMemory,
+    PendingRead,
+    Slot,
+)
+from engine.config import PowerMode, Precision
+from engine.errors import ConfigError, InputError, PlanError
 from engine.ir.graph import Graph, Node
-
-ALIGNMENT_NBYTES = 64
-
-
-class CpuArena:
-    """One aligned host allocation."""
-
-    def __init__(self, nbytes: int) -> None:
-        free = psutil.virtual_memory().available
-        if nbytes > free:
-            raise DeviceMemoryError(f"cpu: asked for {nbytes} bytes, {free} are free")
-        raw = np.full(nbytes + ALIGNMENT_NBYTES, 0xFF, np.uint8)
-        start = -raw.ctypes.data % ALIGNMENT_NBYTES
-        self.nbytes = nbytes
-        self.bytes: np.ndarray | None = raw[start : start + nbytes]
-
-    def release(self) -> None:
-        """Drop the memory."""
-        self.bytes = None
+from engine.ir.types import TensorType
 
 
 class CpuCommand:
     """A kernel function with its arrays."""
 
-    __slots__ = ("function", "inputs", "outputs")
+    __slots__ = ("__weakref__", "function", "inputs", "outputs")
 
     def __init__(self, function: Function, inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         self.function, self.inputs, self.outputs = function, inputs, outputs
@@ -51,18 +49,40 @@ class CpuCommand:
             self.function(self.inputs, self.outputs)
 
 
+class CpuRead:
+    """A `PendingRead` of what is there already."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+
+    def result(self) -> np.ndarray:
+        """The array."""
+        return self._array
+
+
+def threads(num_threads: int | None, power: PowerMode) -> int:
+    """How many threads compute: those asked for; else all cores, or half of them at LOW."""
+    if num_threads is not None and num_threads < 1:
+        raise ConfigError(f"num_threads={num_threads}: expected at least 1")
+    cores = os.cpu_count() or 1
+    return num_threads or (max(1, cores // 2) if power is PowerMode.LOW else cores)
+
+
 class CpuBackend:
     """Implements `Backend` on NumPy; float in float out, the precision is always HIGH."""
 
     name = "cpu"
     precision = Precision.HIGH
 
-    def __init__(self, num_threads: int | None = None) -> None:
-        cores = os.cpu_count() or 1
-        if num_threads is not None and num_threads < 1:
-            raise ConfigError(f"num_threads={num_threads}: expected at least 1")
-        self.num_threads = num_threads or cores
+    builds = 0
+
+    def __init__(self, num_threads: int | None = None, power: PowerMode = PowerMode.NORMAL) -> None:
+        self.num_threads = threads(num_threads, power)
         self.team = Team(self.num_threads)
+        self.lock: AbstractContextManager[Any] = threading.RLock()
+        self._counter = LiveCounter()
+        self._constants: WeakValueDictionary[int, LentArray] = WeakValueDictionary()
+        self._handed: list[list[Arena]] = []
         self._kernels = {op: make for family in FAMILIES for op, make in family.KERNELS.items()}
         self.info = DeviceInfo(
             name=platform.processor() or platform.machine(),
@@ -70,7 +90,7 @@ class CpuBackend:
             driver="numpy",
             version=np.__version__,
             is_cpu=True,
-            compute_units=cores,
+            compute_units=os.cpu_count() or 1,
             memory_nbytes=psutil.virtual_memory().total,
             alignment_nbytes=ALIGNMENT_NBYTES,
             supports_fp16=False,
@@ -95,9 +115,27 @@ class CpuBackend:
 
         def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> CpuCommand:
             views = [None if s is None else self.view(s) for s in inputs]
-            return CpuCommand(function, views, [self.view(s) for s in outputs])
+            return self._command(function, views, [self.view(s) for s in outputs])
 
         return BoundKernel(bind, packed)
+
+    def _command(
+        self, function: Function, inputs: Views, outputs: Sequence[np.ndarray]
+    ) -> CpuCommand:
+        command = CpuCommand(function, inputs, outputs)
+        self._counter.note_command(command)
+        return command
+
+    @contextmanager
+    def building(self, cache: KernelCache | None) -> Iterator[list[Arena]]:
+        """Nothing is compiled; gives the constants handed out inside."""
+        handed: list[Arena] = []
+        with self.lock:
+            self._handed.append(handed)
+            try:
+                yield handed
+            finally:
+                self._handed.pop()
 
     def storage(self, dtype: np.dtype) -> np.dtype:
         """Stored as it is."""
@@ -111,9 +149,35 @@ class CpuBackend:
         """Unchanged."""
         return array
 
+    # ------------------------------------------------------------------- memory
+    @property
+    def memory(self) -> Hashable:
+        """The backend itself: its commands take turns with no others."""
+        return self
+
     def allocate(self, nbytes: int) -> CpuArena:
         """Host memory."""
-        return CpuArena(nbytes)
+        return CpuArena(nbytes, self._counter)
+
+    def constant(self, array: np.ndarray) -> Slot:
+        """The very array; a row-major copy of it where it is not contiguous."""
+        with self.lock:
+            arena = self._constants.get(id(array))
+            if arena is None:
+                self._constants[id(array)] = arena = LentArray(array)
+            for handed in self._handed:
+                handed.append(arena)
+        return Slot(arena, 0, TensorType(array.dtype, array.shape), array.dtype)
+
+    def attach(self, memory: Any, type_: TensorType) -> Slot:
+        """A contiguous, aligned, writeable array of this dtype and shape."""
+        return attach(memory, type_)
+
+    def copy(self, source: Slot, target: Slot) -> Command:
+        """Copy the array."""
+        if source.type != target.type:
+            raise PlanError(f"copy: {source.type} cannot become {target.type}")
+        return self._command(_copy, [self.view(source)], [self.view(target)])
 
     def view(self, slot: Slot) -> np.ndarray:
         """The slot as a NumPy array (no copy)."""
@@ -132,9 +196,26 @@ class CpuBackend:
         """A copy of the slot."""
         return self.view(slot).copy()
 
+    def read_later(self, slot: Slot) -> PendingRead:
+        """A copy of the slot, made now."""
+        return CpuRead(self.read(slot))
+
+    def live(self) -> LiveMemory:
+        """What this backend has allocated; arrays that it borrows are not counted."""
+        return self._counter.live()
+
+    # ------------------------------------------------------------------- waiting
     def synchronize(self) -> None:
         """Nothing is ever pending."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Nothing is ever pending."""
+        return True
 
     def close(self) -> None:
         """End the threads."""
         self.team.close()
+
+
+def _copy(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
+    outputs[0][...] = inputs[0]

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 
-from engine.backends.opencl import FAMILIES, layouts
+from engine.backends.opencl import FAMILIES, layouts, transfers
 from engine.backends.opencl.context import OpenCLContext
-from engine.backends.protocol import Kernel, Slot
+from engine.backends.opencl.copy import copy
+from engine.backends.opencl.launch import EmptyCommand, OpenCLCommand
+from engine.backends.opencl.memory import OpenCLArena, PackedConstant, attach
+from engine.backends.opencl.status import failure
+from engine.backends.protocol import (
+    Arena,
+    Command,
+    Kernel,
+    KernelCache,
+    LiveMemory,
+    PendingRead,
+    Slot,
+)
 from engine.config import Precision
-from engine.errors import DeviceError, DeviceMemoryError, InputError
+from engine.errors import DeviceError, InputError
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType, type_of
-from engine.ops.numerics import HALF_MAX
 
+LOG = logging.getLogger("engine")
+CLOSE_TIMEOUT_S = 10.0
+"""How long `close` waits for the queue."""
 C_TYPES = {
     np.dtype(np.float16): "half",
     np.dtype(np.float32): "float",
@@ -35,79 +50,6 @@ C_TYPES = {
 """OpenCL C name of every dtype as it lies in memory."""
 
 
-class OpenCLArena:
-    """One buffer, filled with 0xFF."""
-
-    def __init__(self, context: OpenCLContext, nbytes: int) -> None:
-        cl = context.cl
-        info = context.info
-        largest = context.device.max_mem_alloc_size
-        if nbytes > largest:
-            raise DeviceMemoryError(
-                f"{info.name}: asked for {nbytes} bytes, the largest allocation is {largest}"
-            )
-        self.nbytes = nbytes
-        try:
-            self.buffer: Any = cl.Buffer(context.context, cl.mem_flags.READ_WRITE, max(nbytes, 1))
-            cl.enqueue_fill_buffer(context.queue, self.buffer, np.uint8(0xFF), 0, max(nbytes, 1))
-        except cl.Error as error:
-            raise DeviceMemoryError(
-                f"{info.name}: cannot allocate {nbytes} bytes of {info.memory_nbytes} ({error})"
-            ) from error
-
-    def release(self) -> None:
-        """Give the buffer back."""
-        if self.buffer is not None:
-            self.buffer.release()
-            self.buffer = None
-
-
-class PackedConstant(OpenCLArena):
-    """A constant in some kernel's arrangement; lives as long as a kernel holds its slot.
-
-    It keeps the array it was made of, so that the array's id stays its own for as long.
-    """
-
-    def __init__(
-        self, context: OpenCLContext, source: np.ndarray, type_: TensorType, storage: np.dtype
-    ) -> None:
-        super().__init__(context, type_.size * storage.itemsize)
-        self.source, self.type, self.storage = source, type_, storage
-
-
-class OpenCLCommand:
-    """One kernel launch; owns its kernel object, because arguments are state of that object.
-
-    `arguments` keeps the buffers alive: a kernel object does not.
-    """
-
-    __slots__ = ("_arguments", "_context", "_enqueue", "_global", "_kernel", "_local", "name")
-
-    def __init__(
-        self,
-        context: OpenCLContext,
-        kernel: Any,
-        global_size: tuple[int, ...],
-        local_size: tuple[int, ...] | None,
-        arguments: Sequence[Any],
-    ) -> None:
-        self._context, self._kernel, self._arguments = context, kernel, arguments
-        self._global, self._local = global_size, local_size
-        self._enqueue = context.cl.enqueue_nd_range_kernel
-        self.name = kernel.function_name
-
-    def enqueue(self) -> Any:
-        """Submit; returns the event."""
-        return self._enqueue(self._context.queue, self._kernel, self._global, self._local)
-
-
-class EmptyCommand:
-    """A launch over no elements: OpenCL before 2.1 refuses a zero global size."""
-
-    def enqueue(self) -> None:
-        """Nothing to do."""
-
-
 class OpenCLBackend:
     """Implements `Backend` on one OpenCL device at one effective precision.
 
@@ -121,6 +63,7 @@ class OpenCLBackend:
     def __init__(self, context: OpenCLContext, precision: Precision) -> None:
         self.context = context
         self.info = context.info
+        self.lock: AbstractContextManager[Any] = context.lock
         self.requested = precision
         low = precision is Precision.LOW and not self.info.supports_fp16
         self.precision = Precision.NORMAL if low else precision
@@ -131,6 +74,7 @@ class OpenCLBackend:
             for op, refuse in getattr(family, "WHY_NOT", {}).items()
         }
         self._packed: WeakValueDictionary[tuple[int, str], PackedConstant] = WeakValueDictionary()
+        self._handed: list[list[Arena]] = []
 
     # ------------------------------------------------------------------- choosing
     def why_not(self, node: Node) -> str | None:
@@ -167,7 +111,7 @@ class OpenCLBackend:
         storage = self.storage(array.dtype)
         if storage == array.dtype:
             return array
-        return _to_half(array).astype(array.dtype)
+        return transfers.to_half(array).astype(array.dtype)
 
     def options(self, dtype: np.dtype, *more: str) -> tuple[str, ...]:
         """Build options for kernels on tensors of a logical dtype."""
@@ -191,6 +135,24 @@ class OpenCLBackend:
         kernel: Kernel = self._kernels[node.op_type](self, node)
         return kernel
 
+    @contextmanager
+    def building(self, cache: KernelCache | None) -> Iterator[list[Arena]]:
+        """Inside, programs are looked up in the cache; gives the constants handed out."""
+        handed: list[Arena] = []
+        with self.context.lock:
+            before, self.context.cache = self.context.cache, cache
+            self._handed.append(handed)
+            try:
+                yield handed
+            finally:
+                self._handed.pop()
+                self.context.cache = before
+
+    @property
+    def builds(self) -> int:
+        """Programs compiled from source in this context."""
+        return self.context.builds
+
     def program(self, family: str, options: tuple[str, ...]) -> Any:
         """The program of kernels/<family>.cl."""
         return self.context.program(family, options)
@@ -212,7 +174,10 @@ class OpenCLBackend:
         if any(extent == 0 for extent in global_size):
             return EmptyCommand()
         cl = self.context.cl
-        kernel = cl.Kernel(program, kernel_name)
+        try:
+            kernel = cl.Kernel(program, kernel_name)
+        except cl.Error as error:
+            raise failure(self.context, error, f"making kernel {kernel_name}") from error
         flat: list[Any] = []
         for argument in arguments:
             if isinstance(argument, Slot):
@@ -223,7 +188,7 @@ class OpenCLBackend:
             kernel.set_args(*flat)
         except (cl.Error, TypeError) as error:
             raise DeviceError(f"kernel {kernel_name}: cannot set arguments: {error}") from error
-        return OpenCLCommand(self.context, kernel, global_size, local_size, flat)
+        return OpenCLCommand(self.context, kernel, global_size, local_size, arguments)
 
     def pack(self, value: Value, how: str, pack: Callable[[np.ndarray], np.ndarray]) -> Slot:
         """A constant in a kernel's own arrangement, uploaded once and shared while in use.
@@ -235,79 +200,92 @@ class OpenCLBackend:
         """
         array = value.constant
         assert array is not None
+        return self._held(array, how, lambda: pack(self.stored(array)))
+
+    def constant(self, array: np.ndarray) -> Slot:
+        """The array as it is, uploaded once and shared by all who hold the slot."""
+        return self._held(array, "plain", lambda: array)
+
+    def _held(self, array: np.ndarray, how: str, arrange: Callable[[], np.ndarray]) -> Slot:
         key = (id(array), how)
-        arena = self._packed.get(key)
-        if arena is None:
-            packed = np.asarray(pack(self.stored(array)), order="C")
-            arena = PackedConstant(self.context, array, type_of(packed), self.storage(packed.dtype))
-            self.write(Slot(arena, 0, arena.type, arena.storage), packed)
-            self._packed[key] = arena
-        return Slot(arena, 0, arena.type, arena.storage)
+        with self.context.lock:
+            arena = self._packed.get(key)
+            if arena is None:
+                packed = np.asarray(arrange(), order="C")
+                storage = self.storage(packed.dtype)
+                arena = PackedConstant(self.context, array, type_of(packed), storage)
+                self._write(arena.slot, packed, copy=False)
+                self._packed[key] = arena
+            for handed in self._handed:
+                handed.append(arena)
+            return arena.slot
 
     # ------------------------------------------------------------------- memory
+    @property
+    def memory(self) -> Hashable:
+        """The context: its backends share buffers and the queue."""
+        return self.context
+
     def allocate(self, nbytes: int) -> OpenCLArena:
         """A buffer."""
         return OpenCLArena(self.context, nbytes)
 
+    def attach(self, memory: Any, type_: TensorType) -> Slot:
+        """A `pyopencl.Buffer` of the same context, of the size of the stored tensor."""
+        return attach(self.context, memory, type_, self.storage(type_.dtype))
+
+    def copy(self, source: Slot, target: Slot) -> Command:
+        """Of bytes where they are the same on both sides, else a kernel."""
+        return copy(self, source, target)
+
     def write(self, slot: Slot, array: np.ndarray) -> None:
-        """Convert to storage and layout, then copy in queue order."""
+        """Convert to storage and layout into memory of our own, then copy in queue order."""
+        self._write(slot, array, copy=True)
+
+    def _write(self, slot: Slot, array: np.ndarray, *, copy: bool) -> None:
         if array.dtype != slot.type.dtype or array.shape != slot.type.dims:
             raise InputError(f"got {array.dtype}{array.shape}, expected {slot.type}")
-        if slot.layout == "channels_last" and array.ndim > 2:
-            array = np.moveaxis(array, 1, -1)
-        if slot.storage != array.dtype:
-            array = _to_half(array)
-        if array.size:
-            self.context.cl.enqueue_copy(
-                self.context.queue,
-                slot.arena.buffer,
-                np.ascontiguousarray(array),
-                dst_offset=slot.offset_nbytes,
-                is_blocking=True,
-            )
+        transfers.write(self.context, slot, transfers.to_stored(slot, array, copy=copy))
 
     def read(self, slot: Slot) -> np.ndarray:
         """Wait, copy out, convert from storage and layout."""
-        shape = slot.type.dims
-        last = slot.layout == "channels_last" and len(shape) > 2
-        host = np.empty((shape[0], *shape[2:], shape[1]) if last else shape, slot.storage)
-        if host.size:
-            self.context.cl.enqueue_copy(
-                self.context.queue,
-                host,
-                slot.arena.buffer,
-                src_offset=slot.offset_nbytes,
-                is_blocking=True,
-            )
-        logical = np.moveaxis(host, -1, 1) if last else host
-        return np.asarray(logical, slot.type.dtype, order="C")
+        return self.read_later(slot).result()
 
+    def read_later(self, slot: Slot) -> PendingRead:
+        """Copy out in queue order; `result` converts from storage and layout."""
+        return transfers.read_later(self.context, slot)
+
+    def live(self) -> LiveMemory:
+        """What all backends of the context have allocated."""
+        return self.context.counter.live()
+
+    # ------------------------------------------------------------------- waiting
     def synchronize(self) -> None:
         """Wait for the queue."""
         self.context.finish()
 
-    @contextmanager
-    def profiling(self) -> Iterator[None]:
-        """Inside, commands go to a queue that records event times."""
-        self.context.finish()
-        plain, self.context.queue = self.context.queue, self.context.profiling()
-        try:
-            yield
-        finally:
-            self.context.finish()
-            self.context.queue = plain
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the queue, at most so long; whether it is idle."""
+        return self.context.wait(timeout_s)
+
+    def profiling(self) -> AbstractContextManager[None]:
+        """Inside, commands go to a queue that records event times; other threads wait."""
+        return self.context.profiled()
 
     def close(self) -> None:
-        """Wait for the queue and free the packed constants."""
-        self.synchronize()
-        for arena in list(self._packed.values()):
-            arena.release()
-        self._packed.clear()
-
-
-def _to_half(array: np.ndarray) -> np.ndarray:
-    limited = np.where(np.isfinite(array), np.clip(array, -HALF_MAX, HALF_MAX), array)
-    return limited.astype(np.float16)
+        """Wait for the queue, at most CLOSE_TIMEOUT_S, and free the packed constants."""
+        try:
+            if not self.context.wait(CLOSE_TIMEOUT_S):
+                self.context.in_flight.abandon()
+                LOG.warning(
+                    "%s: the queue is not idle after %s s; closed without waiting for it",
+                    self.info.name,
+                    CLOSE_TIMEOUT_S,
+                )
+        finally:
+            for arena in list(self._packed.values()):
+                arena.release()
+            self._packed.clear()
 
 
 __all__: Sequence[str] = ("OpenCLArena", "OpenCLBackend", "OpenCLCommand")

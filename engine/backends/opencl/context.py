@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from typing import Any
 
+from engine.backends.live import LiveCounter
 from engine.backends.opencl import device as discovery
+from engine.backends.opencl import program_cache, queues
 from engine.backends.opencl.pocl_target import name_target
-from engine.errors import CompileError, DeviceError
+from engine.backends.opencl.sharing import Place
+from engine.backends.opencl.status import checked
+from engine.backends.opencl.transfers import InFlight
+from engine.backends.protocol import KernelCache
+from engine.config import PowerMode
+from engine.errors import CompileError, ConfigError, DeviceError
 
 
 @cache
@@ -27,24 +35,35 @@ class OpenCLContext:
     """A context, an in-order queue, and the programs built so far.
 
     Attributes:
-        queue: where commands go; swapped for a profiling queue by `profiling`.
-        builds: how many programs were compiled (not found in memory).
+        queue: where commands go; swapped for a profiling queue by `profiled`.
+        is_shared: the context (and maybe the queue) is the user's own.
+        lock: held by whoever enqueues commands that belong together.
+        cache: where programs are looked up before they are built; None looks nowhere.
+        counter: the buffers and commands that are allocated.
+        in_flight: transfers with the host that are not finished.
+        builds: how many programs were compiled from source.
     """
 
-    def __init__(self, device: Any, shared: Any = None) -> None:
+    def __init__(self, place: Place, power: PowerMode = PowerMode.NORMAL) -> None:
         cl = discovery.opencl()
-        self.cl = cl
-        name_target(device)
+        self.cl, self.device, self.power = cl, place.device, power
+        name_target(self.device)
+        if place.queue is not None and power is not PowerMode.NORMAL:
+            raise ConfigError(
+                f"power={power.name} makes a queue of its own, but shared_context is a "
+                "CommandQueue, which keeps its priority; use NORMAL, or share its context"
+            )
         try:
-            if isinstance(shared, cl.CommandQueue):
-                self.context, self.queue = shared.context, shared
-            else:
-                self.context = shared if shared is not None else cl.Context([device])
-                self.queue = cl.CommandQueue(self.context, device)
+            self.context = place.context or cl.Context([self.device])
+            self.queue = place.queue or queues.new_queue(cl, self.context, self.device, power)
         except cl.Error as error:
-            raise DeviceError(f"cannot use {device.name.strip()}: {error}") from error
-        self.device = self.queue.device
+            raise DeviceError(f"cannot use {self.device.name.strip()}: {error}") from error
         self.info = discovery.describe(self.device)
+        self.is_shared = place.context is not None
+        self.lock = threading.RLock()
+        self.cache: KernelCache | None = None
+        self.counter = LiveCounter()
+        self.in_flight = InFlight(self)
         self.builds = 0
         self._programs: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -52,12 +71,27 @@ class OpenCLContext:
     def program(self, family: str, options: tuple[str, ...]) -> Any:
         """The built program of kernels/<family>.cl; raises CompileError with the build log."""
         text = source("common") + source(family)
-        key = hashlib.sha256("\0".join((text, *options)).encode()).hexdigest()
+        key = program_cache.key(family, text, options, self.info)
         with self._lock:
             if key not in self._programs:
-                self._programs[key] = self._build(family, text, options)
-                self.builds += 1
-            return self._programs[key]
+                self._programs[key] = self._find(key) or self._build(family, text, options)
+            program = self._programs[key]
+            if self.cache is not None:
+                self.cache.leave(
+                    key, lambda: program_cache.to_binary(self.cl, program, self.device)
+                )
+            return program
+
+    def _find(self, key: str) -> Any:
+        """The program as an earlier process left it, or None."""
+        binary = self.cache.find(key) if self.cache is not None else None
+        if self.cache is None or binary is None:
+            return None
+        try:
+            return program_cache.from_binary(self.cl, self.context, self.device, binary)
+        except self.cl.Error as error:
+            self.cache.reject(key, f"the driver refuses it ({error})")
+            return None
 
     def _build(self, family: str, text: str, options: tuple[str, ...]) -> Any:
         cl = self.cl
@@ -65,19 +99,43 @@ class OpenCLContext:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", cl.CompilerWarning)
-                return program.build(list(options), devices=[self.device], cache_dir=False)
+                program.build(list(options), devices=[self.device], cache_dir=False)
         except cl.RuntimeError as error:
             raise CompileError(
                 f"{self.info.platform} / {self.info.name} cannot build kernels/{family}.cl "
                 f"with {' '.join(options)}",
                 str(error),
             ) from error
+        self.builds += 1
+        return program
 
     def finish(self) -> None:
-        """Return when every queue is idle."""
-        self.queue.finish()
+        """Return when the queue is idle; raises DeviceError when its work failed."""
+        with self.lock:
+            queue = self.queue
+        with checked(self, "waiting for the queue"):
+            queue.finish()
+        self.in_flight.prune()
 
-    def profiling(self) -> Any:
-        """A queue on the same context that records event times."""
-        properties = self.cl.command_queue_properties.PROFILING_ENABLE
-        return self.cl.CommandQueue(self.context, self.device, properties=properties)
+    def wait(self, timeout_s: float) -> bool:
+        """Like `finish`, but give up after a time; whether the queue is idle."""
+        idle = queues.wait(self, timeout_s)
+        self.in_flight.prune()
+        return idle
+
+    @contextmanager
+    def profiled(self) -> Iterator[None]:
+        """Inside, commands go to a queue that records event times, of this thread only."""
+        with self.lock:
+            self.finish()
+            flags = self.cl.command_queue_properties.PROFILING_ENABLE
+            plain = self.queue
+            with checked(self, "making a profiling queue"):
+                self.queue = queues.new_queue(self.cl, self.context, self.device, self.power, flags)
+            try:
+                yield
+            finally:
+                try:
+                    self.finish()
+                finally:
+                    self.queue = plain

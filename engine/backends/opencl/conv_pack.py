@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from engine.backends.opencl.conv_phases import ONE_TAP, Phase
@@ -22,13 +24,24 @@ def pack_tiles(w: np.ndarray, phase: Phase) -> np.ndarray:
 
     The zeros stand for pixels outside the image: one kernel row of channels.
     """
-    w = w[..., list(phase[0].taps), :][..., list(phase[1].taps)]
+    w = _at_taps(w, phase)
     group, outputs, channels, kh, kw = w.shape
-    blocks = -(-outputs // BLOCK)
-    packed = np.zeros((group, blocks * BLOCK, channels, kh, kw), w.dtype)
-    packed[:, :outputs] = w
-    packed = packed.reshape(group, blocks, BLOCK, channels, kh, kw).transpose(0, 1, 4, 5, 3, 2)
-    return np.concatenate([packed.ravel(), np.zeros(outside_size(channels, kw), w.dtype)])
+    whole, rest = divmod(outputs, BLOCK)
+    shape = (group, whole + bool(rest), kh, kw, channels, BLOCK)
+    packed = np.zeros(math.prod(shape) + outside_size(channels, kw), w.dtype)
+    tiles = packed[: math.prod(shape)].reshape(shape)
+    full = w[:, : whole * BLOCK].reshape(group, whole, BLOCK, channels, kh, kw)
+    tiles[:, :whole] = full.transpose(0, 1, 4, 5, 3, 2)
+    tiles[:, whole:, ..., :rest] = w[:, None, whole * BLOCK :].transpose(0, 1, 4, 5, 3, 2)
+    return packed
+
+
+def _at_taps(w: np.ndarray, phase: Phase) -> np.ndarray:
+    """The weights of a phase's taps along the last two axes; a view where it has all of them."""
+    for axis, taps in ((-2, phase[0].taps), (-1, phase[1].taps)):
+        if list(taps) != list(range(w.shape[axis])):
+            w = np.take(w, list(taps), axis)
+    return w
 
 
 def pack_matrix(b: np.ndarray) -> np.ndarray:
@@ -43,7 +56,7 @@ def outside_size(channels: int, kernel_w: int) -> int:
 
 def pack_depthwise(w: np.ndarray, phase: Phase) -> np.ndarray:
     """(channels, multiplier, 1, kh, kw) to [tap][outputs, zero-filled to a multiple of 16]."""
-    w = w[..., list(phase[0].taps), :][..., list(phase[1].taps)]
+    w = _at_taps(w, phase)
     outputs, taps = w.shape[0] * w.shape[1], w.shape[3] * w.shape[4]
     packed = np.zeros((taps, -(-outputs // 16) * 16), w.dtype)
     packed[:, :outputs] = w.reshape(outputs, taps).T

@@ -15,6 +15,8 @@ from engine.backends.protocol import DeviceInfo
 from engine.errors import DeviceError
 
 SYSTEM_VENDORS = Path("/etc/OpenCL/vendors")
+TYPES = ("cpu", "gpu", "accelerator")
+"""Kinds of devices that a selector may name."""
 
 
 def wheel_drivers() -> list[Path]:
@@ -93,7 +95,8 @@ def select(selector: str | None) -> Any:
     """The one device that `selector` names; None takes the first.
 
     Args:
-        selector: "platform.device" numbers, or a substring of platform or device name (any case).
+        selector: "platform.device" numbers, a substring of platform or device name (any case), or
+            a type that one device has: "cpu", "gpu" or "accelerator".
 
     Raises:
         DeviceError: nothing or several devices match; the message lists the candidates.
@@ -106,7 +109,8 @@ def select(selector: str | None) -> Any:
     wanted = selector.strip().lower()
     exact = [d for numbers, d in found if numbers == wanted]
     named = [d for _, d in found if wanted in d.name.lower() or wanted in d.platform.name.lower()]
-    matches = exact or (named if wanted else [])
+    kind = {name: getattr(opencl().device_type, name.upper()) for name in TYPES}.get(wanted, 0)
+    matches = exact or (named if wanted else []) or [d for _, d in found if d.type & kind]
     if len(matches) == 1:
         return matches[0]
     candidates = "\n".join(f"  {n}  {d.platform.name.strip()} / {d.name.strip()}" for n, d in found)

@@ -1,0 +1,69 @@
+"""Host memory: arrays of the engine's own, and arrays that somebody else owns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psutil
+
+from engine.backends.live import LiveCounter
+from engine.backends.protocol import Slot
+from engine.errors import DeviceMemoryError, InputError
+from engine.ir.types import TensorType
+
+ALIGNMENT_NBYTES = 64
+
+
+class CpuArena:
+    """One aligned host allocation."""
+
+    def __init__(self, nbytes: int, counter: LiveCounter) -> None:
+        free = psutil.virtual_memory().available
+        if nbytes > free:
+            raise DeviceMemoryError(f"cpu: asked for {nbytes} bytes, {free} are free")
+        raw = np.full(nbytes + ALIGNMENT_NBYTES, 0xFF, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT_NBYTES
+        self.nbytes = nbytes
+        self.bytes: np.ndarray | None = raw[start : start + nbytes]
+        self._uncount = counter.note_buffer(self, nbytes)
+
+    def release(self) -> None:
+        """Drop the memory."""
+        self.bytes = None
+        self._uncount()
+
+
+class LentArray:
+    """An array of somebody else's as an arena, without a copy where it is contiguous.
+
+    It is neither filled nor counted, and kept alive, so that its id stays its own for as long.
+    """
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.source = array
+        self.nbytes = array.nbytes
+        self.bytes: np.ndarray | None = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+    def release(self) -> None:
+        """Let go of the array."""
+        self.bytes = None
+
+
+def attach(memory: Any, type_: TensorType) -> Slot:
+    """A user's array as a slot.
+
+    Raises:
+        InputError: not an array of this type that is contiguous, aligned and writeable.
+    """
+    if not isinstance(memory, np.ndarray):
+        raise InputError(f"memory: got {type(memory).__name__}, expected a NumPy array")
+    if memory.dtype != type_.dtype or memory.shape != type_.dims:
+        raise InputError(
+            f"memory: got {memory.dtype.name}{list(memory.shape)}, expected {type_}; convert the "
+            "array, or resize the session"
+        )
+    for flag in ("C_CONTIGUOUS", "ALIGNED", "WRITEABLE"):
+        if not memory.flags[flag]:
+            raise InputError(f"memory: the array is not {flag}; use a copy of it")
+    return Slot(LentArray(memory), 0, type_, type_.dtype)

@@ -1,0 +1,124 @@
+"""Device memory: buffers of the engine's own, and buffers that a user lends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.backends.opencl.status import failure, status_name
+from engine.backends.protocol import Slot
+from engine.errors import DeviceMemoryError, InputError
+from engine.ir.types import TensorType
+
+if TYPE_CHECKING:
+    from engine.backends.opencl.context import OpenCLContext
+
+
+class OpenCLArena:
+    """One buffer, filled with 0xFF unless `filled` says that it need not be."""
+
+    def __init__(self, context: OpenCLContext, nbytes: int, *, filled: bool = True) -> None:
+        cl, info = context.cl, context.info
+        largest = context.device.max_mem_alloc_size
+        if nbytes > largest:
+            raise DeviceMemoryError(
+                f"{info.name}: asked for {nbytes} bytes, the largest allocation is {largest}"
+            )
+        self.nbytes = nbytes
+        size = max(nbytes, 1)
+        try:
+            self.buffer: Any = cl.Buffer(context.context, cl.mem_flags.READ_WRITE, size)
+            if filled:
+                with context.lock:
+                    cl.enqueue_fill_buffer(context.queue, self.buffer, np.uint8(0xFF), 0, size)
+        except cl.Error as error:
+            raise DeviceMemoryError(
+                f"{info.name}: asked for {nbytes} bytes of {info.memory_nbytes}, of which this "
+                f"process holds {context.counter.live().nbytes} ({status_name(cl, error)})"
+            ) from error
+        self._uncount = context.counter.note_buffer(self, nbytes)
+
+    def release(self) -> None:
+        """Give the buffer back."""
+        buffer, self.buffer = self.buffer, None
+        if buffer is not None:
+            self._uncount()
+            buffer.release()
+
+
+class PackedConstant(OpenCLArena):
+    """A constant in some kernel's arrangement; lives as long as a kernel holds its slot.
+
+    It keeps the array it was made of, so that the array's id stays its own for as long.
+    """
+
+    def __init__(
+        self, context: OpenCLContext, source: np.ndarray, type_: TensorType, storage: np.dtype
+    ) -> None:
+        super().__init__(context, type_.size * storage.itemsize, filled=False)
+        self.source, self.type, self.storage = source, type_, storage
+
+    @property
+    def slot(self) -> Slot:
+        """All of it."""
+        return Slot(self, 0, self.type, self.storage)
+
+
+class LentBuffer:
+    """A buffer of the user's as an arena; it is not filled, counted or released."""
+
+    def __init__(self, buffer: Any, nbytes: int) -> None:
+        self.buffer: Any = buffer
+        self.nbytes = nbytes
+
+    def release(self) -> None:
+        """Let go of the buffer, which stays the user's."""
+        self.buffer = None
+
+
+def attach(context: OpenCLContext, memory: Any, type_: TensorType, storage: np.dtype) -> Slot:
+    """A user's `pyopencl.Buffer` as a slot in row-major order.
+
+    Raises:
+        InputError: not a buffer, of another context, of another size, or not readable and
+            writable by both kernels and the host.
+    """
+    cl = context.cl
+    if not isinstance(memory, cl.MemoryObjectHolder) or memory.type != cl.mem_object_type.BUFFER:
+        raise InputError(
+            f"device memory: got {type(memory).__name__}, expected a pyopencl.Buffer (a "
+            "pyopencl.array.Array has one as its .data)"
+        )
+    try:
+        owner, size, flags = memory.get_info(cl.mem_info.CONTEXT), memory.size, memory.flags
+    except cl.Error as error:
+        raise failure(context, error, "asking a buffer for its size") from error
+    if owner != context.context:
+        raise InputError(
+            "device memory: the buffer belongs to another pyopencl.Context; make the session with "
+            "shared_context set to that one"
+        )
+    nbytes = type_.size * storage.itemsize
+    if size != max(nbytes, 1):
+        raise InputError(
+            f"device memory: the buffer has {size} bytes, expected {max(nbytes, 1)} for {type_} "
+            f"stored as {storage.name}"
+        )
+    limits = [name for name in LIMITING_FLAGS if flags & getattr(cl.mem_flags, name)]
+    if limits:
+        raise InputError(
+            f"device memory: the buffer is {' and '.join(limits)}; make it READ_WRITE without "
+            "limits for the host"
+        )
+    return Slot(LentBuffer(memory, nbytes), 0, type_, storage)
+
+
+LIMITING_FLAGS = (
+    "READ_ONLY",
+    "WRITE_ONLY",
+    "HOST_READ_ONLY",
+    "HOST_WRITE_ONLY",
+    "HOST_NO_ACCESS",
+)
+"""Flags of a buffer that some use of a slot would break."""

@@ -1,0 +1,151 @@
+"""From a session's plan to what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.backends.protocol import Backend
+from engine.config import DEFAULT_MODE, GpuMode, PowerMode, Precision, ScheduleConfig
+from engine.execution import Execution, HostCopy
+from engine.info import (
+    Choice,
+    CopyInfo,
+    MemoryInfo,
+    OperatorInfo,
+    PipelineInfo,
+    ResizeStatus,
+    SessionInfo,
+)
+from engine.ir.graph import Graph, Node
+from engine.ops.compose import flops_of, nbytes_of
+from engine.pipelines import Pipelines
+
+
+def describe_operator(execution: Execution, node: Node, reason: str = "") -> OperatorInfo:
+    """One operator as it runs."""
+    return OperatorInfo(
+        name=node.name,
+        type=node.op_type,
+        title=node.title,
+        backend=execution.where(node),
+        reason=reason,
+        flops=flops_of(node),
+        nbytes=nbytes_of(node),
+        is_view=any(out in execution.aliases for out in node.outputs),
+    )
+
+
+def describe_session(
+    execution: Execution,
+    pipelines: Pipelines,
+    backends: Mapping[str, Backend],
+    *,
+    resize_status: ResizeStatus,
+    choices: tuple[str, ...],
+) -> SessionInfo:
+    """Everything about a session whose shapes are known."""
+    reasons = {p.node: p.reason for p in execution.placements}
+    copies = [step for step in execution.steps if step.node.op_type == "Copy"]
+    return SessionInfo(
+        pipelines=tuple(_pipelines(execution, pipelines, backends)),
+        operators=tuple(
+            describe_operator(execution, node, reasons.get(node, ""))
+            for node in execution.graph.nodes
+            if node.op_type != "Copy"
+        ),
+        copies=tuple(
+            CopyInfo(
+                tensor=value.name,
+                source=execution.home(value),
+                target=step.backend,
+                nbytes=value.known_type.nbytes,
+                through_host=isinstance(step.command, HostCopy),
+            )
+            for step in copies
+            for value in step.node.inputs
+            if value is not None
+        ),
+        memory={name: _memory(execution, name, b) for name, b in backends.items()},
+        model_nbytes=constants_nbytes(execution.graph),
+        resize_status=resize_status,
+        choices=choices,
+    )
+
+
+def constants_nbytes(graph: Graph) -> int:
+    """Host memory of the distinct constants of a graph."""
+    arrays = {id(v.constant): v.constant for v in graph.values() if v.constant is not None}
+    return sum(array.nbytes for array in arrays.values())
+
+
+def _memory(execution: Execution, name: str, backend: Backend) -> MemoryInfo:
+    arena = execution.plan.arenas[name]
+    return MemoryInfo(
+        on_device=backend.name != "cpu",
+        weights_nbytes=execution.weights_nbytes(name),
+        kept_nbytes=execution.kept_nbytes(name),
+        arena_nbytes=arena.peak_nbytes,
+        lower_bound_nbytes=arena.lower_bound_nbytes,
+    )
+
+
+def _pipelines(
+    execution: Execution, pipelines: Pipelines, backends: Mapping[str, Backend]
+) -> list[PipelineInfo]:
+    whole = [(execution.graph.inputs, execution.graph.outputs)]
+    names = [([v.name for v in a], [v.name for v in b]) for a, b in whole]
+    segments = [(list(s.inputs), list(s.outputs)) for s in pipelines.segments] or names
+    described = []
+    for config, mine, (inputs, outputs) in zip(
+        pipelines.configs, pipelines.names, segments, strict=True
+    ):
+        primary = backends[mine[0]]
+        cpu = next((backends[n] for n in mine if backends[n].name == "cpu"), None)
+        described.append(
+            PipelineInfo(
+                device=primary.info,
+                backend=mine[0],
+                precision=_precision(config, primary),
+                mode=_mode(config, primary),
+                num_threads=_threads(config, cpu),
+                memory=_as_asked(config.backend_config.memory),
+                power=_as_asked(config.backend_config.power),
+                inputs=tuple(inputs),
+                outputs=tuple(outputs),
+            )
+        )
+    return described
+
+
+def _precision(config: ScheduleConfig, backend: Backend) -> Choice:
+    asked, got = config.backend_config.precision, backend.precision
+    if asked is got:
+        return Choice(asked, got)
+    if backend.name == "cpu":
+        return Choice(asked, got, "the CPU backend stores and computes in float32")
+    assert asked is Precision.LOW
+    return Choice(asked, got, f"{backend.info.name} has no cl_khr_fp16")
+
+
+def _as_asked(option: Any) -> Choice:
+    return Choice(option, option)
+
+
+def _threads(config: ScheduleConfig, cpu: Backend | None) -> Choice:
+    asked, got = config.num_threads, getattr(cpu, "num_threads", None)
+    if asked == got:
+        return Choice(asked, got)
+    if cpu is None:
+        return Choice(asked, got, "the CPU backend takes no part")
+    low = config.backend_config.power is PowerMode.LOW
+    return Choice(asked, got, "half of the cores" if low else "all cores")
+
+
+def _mode(config: ScheduleConfig, backend: Backend) -> Choice:
+    if backend.name == "cpu":
+        return Choice(config.mode, None, "OpenCL modes do not apply to the CPU backend")
+    reason = [] if config.mode else ["TUNING_NONE: no tuning level was asked for"]
+    if config.mode is None or GpuMode.MEMORY_BUFFER not in config.mode:
+        reason.append("MEMORY_BUFFER: every kernel works on buffers")
+    return Choice(config.mode, config.effective_mode or DEFAULT_MODE, "; ".join(reason))

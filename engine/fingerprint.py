@@ -1,0 +1,48 @@
+"""fingerprint: tells models apart by their structure, the same in every process."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from engine.ir.graph import Graph, Value
+
+SMALL_NBYTES = 1024
+"""Constants up to this size count with their values."""
+
+
+def fingerprint(graph: Graph) -> str:
+    """SHA-256, in hexadecimal, of the operators, their attributes, the names and the types.
+
+    Of large constants only shape and dtype count: models that differ in nothing but their weights
+    are compiled and tuned alike, so they may share what is cached.
+    """
+    lines = [f"opset {graph.opset}"]
+    lines += [f"{_text(v)} {v.constant is not None}" for v in graph.inputs]
+    for value in graph.values():
+        if value.constant is not None:
+            whole = value.constant.nbytes <= SMALL_NBYTES
+            lines.append(f"constant {_text(value)} {_text(value.constant) if whole else ''}")
+    for node in graph.nodes:
+        outputs, inputs = _text(node.outputs), _text(node.inputs)
+        what = _text((node.domain, node.op_type, node.name, node.attributes))
+        body = _text(tuple((b.op_type, b.attributes, b.inputs, str(b.type)) for b in node.body))
+        lines.append(f"{outputs} = {what} {inputs} {body}")
+    lines.append(_text(tuple(graph.outputs)))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _text(item: Any) -> str:
+    """A text that depends on nothing but the value, whatever the process and the addresses."""
+    if isinstance(item, Value):
+        return f"{item.name!r}: {item.type}"
+    if isinstance(item, np.ndarray):
+        digest = hashlib.sha256(np.ascontiguousarray(item).tobytes()).hexdigest()
+        return f"{item.dtype.str}{item.shape} {digest}"
+    if isinstance(item, dict):
+        return "{" + ", ".join(f"{k!r}: {_text(v)}" for k, v in sorted(item.items())) + "}"
+    if isinstance(item, tuple | list):
+        return "(" + ", ".join(map(_text, item)) + ")"
+    return repr(item)

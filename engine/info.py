@@ -1,0 +1,214 @@
+"""What sessions and models say of themselves; all sizes in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.backends.protocol import DeviceInfo
+from engine.config import GpuMode, Precision
+from engine.ir.types import TensorType
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An option: what was asked for, what is in effect, and why they differ ("" if not)."""
+
+    requested: Any
+    effective: Any
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class PipelineInfo:
+    """One configuration of a session in effect.
+
+    Attributes:
+        precision: of its primary backend. mode: None on the CPU backend.
+        num_threads: of the CPU backend, where it takes part; else None is in effect.
+        memory, power: as asked for; a value that cannot be in effect is refused.
+    """
+
+    device: DeviceInfo
+    backend: str
+    precision: Choice
+    mode: Choice
+    num_threads: Choice
+    memory: Choice
+    power: Choice
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OperatorInfo:
+    """One operator of the optimised graph.
+
+    Attributes:
+        title: type and name, with all operators of a fused one.
+        backend: where it runs; `reason` why not on its primary backend ("" when it does).
+        flops: arithmetic operations per run. nbytes: read and written once per run.
+        is_view: it shares its input's memory, so that nothing runs.
+    """
+
+    name: str
+    type: str
+    title: str
+    backend: str
+    reason: str
+    flops: int
+    nbytes: int
+    is_view: bool
+
+
+@dataclass(frozen=True)
+class CopyInfo:
+    """A tensor that crosses a border between backends in every run."""
+
+    tensor: str
+    source: str
+    target: str
+    nbytes: int
+    through_host: bool
+
+
+@dataclass(frozen=True)
+class MemoryInfo:
+    """What a session uses on one backend.
+
+    Attributes:
+        weights_nbytes: constants and packed weights; shared by the sessions of one interpreter.
+        kept_nbytes: inputs, outputs and saved tensors; the session's own.
+        arena_nbytes: intermediate tensors; leased from what the sessions of one runtime share.
+        lower_bound_nbytes: the largest set of intermediate tensors that live at one time.
+    """
+
+    on_device: bool
+    weights_nbytes: int
+    kept_nbytes: int
+    arena_nbytes: int
+    lower_bound_nbytes: int
+
+    @property
+    def peak_nbytes(self) -> int:
+        """All of it."""
+        return self.weights_nbytes + self.kept_nbytes + self.arena_nbytes
+
+
+@dataclass(frozen=True)
+class ResizeStatus:
+    """Whether a session can run, and if not, what it waits for."""
+
+    ready: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ResizeReport:
+    """What a resize did.
+
+    Attributes:
+        reused: the plan of these shapes was already there, so that nothing was done.
+        planned: titles of the operators that were placed and planned anew.
+        tuned: titles of those whose kernels were tuned anew.
+        programs_built: how many OpenCL programs were compiled from source.
+        reallocated_nbytes: per backend, memory allocated anew for inputs, outputs and saved tensors
+            and, where the shared arena had to grow, for intermediate ones.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    reused: bool
+    planned: tuple[str, ...] = ()
+    tuned: tuple[str, ...] = ()
+    programs_built: int = 0
+    reallocated_nbytes: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """What a session effectively is.
+
+    Attributes:
+        memory: by backend. model_nbytes: host memory of the weights that every resize needs; shared
+            by the sessions of one interpreter.
+        choices: one sentence for every choice that was made for the user.
+    """
+
+    pipelines: tuple[PipelineInfo, ...]
+    operators: tuple[OperatorInfo, ...]
+    copies: tuple[CopyInfo, ...]
+    memory: Mapping[str, MemoryInfo]
+    model_nbytes: int
+    resize_status: ResizeStatus
+    choices: tuple[str, ...]
+
+    @property
+    def device(self) -> DeviceInfo:
+        """The primary device of the first pipeline."""
+        return self.pipelines[0].device
+
+    @property
+    def precision(self) -> Precision:
+        """The effective precision of the first pipeline."""
+        effective: Precision = self.pipelines[0].precision.effective
+        return effective
+
+    @property
+    def mode(self) -> GpuMode | None:
+        """The effective OpenCL mode of the first pipeline."""
+        effective: GpuMode | None = self.pipelines[0].mode.effective
+        return effective
+
+    @property
+    def fallbacks(self) -> list[OperatorInfo]:
+        """Operators that do not run on their primary backend, with the reason."""
+        return [op for op in self.operators if op.reason]
+
+    @property
+    def flops(self) -> int:
+        """Arithmetic operations per run."""
+        return sum(op.flops for op in self.operators)
+
+    @property
+    def device_nbytes(self) -> int:
+        """Memory on devices."""
+        return sum(m.peak_nbytes for m in self.memory.values() if m.on_device)
+
+    @property
+    def host_nbytes(self) -> int:
+        """Memory on the host: of the CPU backend, and of the weights that a resize needs."""
+        return self.model_nbytes + sum(
+            m.kept_nbytes + m.arena_nbytes for m in self.memory.values() if not m.on_device
+        )
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file holds; known before any session exists.
+
+    Attributes:
+        operators: how often each operator occurs.
+        weights_nbytes: of all constants.
+    """
+
+    name: str
+    opset: int
+    inputs: Mapping[str, TensorType]
+    outputs: tuple[str, ...]
+    operators: Mapping[str, int]
+    weights_nbytes: int
+
+
+@dataclass(frozen=True)
+class Support:
+    """Which operators of a model a backend would run; known before any session exists.
+
+    Attributes:
+        missing: title -> why not.
+    """
+
+    backend: str
+    device: DeviceInfo
+    supported: int
+    missing: Mapping[str, str]

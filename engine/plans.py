@@ -1,0 +1,121 @@
+"""Plans: the executions of one session, by input shapes."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+
+from engine.cache_file import CacheFile
+from engine.errors import InputError
+from engine.execution import Execution
+from engine.info import ResizeReport
+from engine.ir.graph import Graph, Value
+from engine.passes import bind_passes, bind_shapes, run_passes
+from engine.pipelines import Pipelines
+from engine.runtime import Runtime
+
+Shapes = Mapping[str, tuple[int, ...]]
+logger = logging.getLogger("engine")
+
+
+class Plans:
+    """Makes an execution for each set of shapes, and keeps the last `pipelines.plans_kept`."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        pipelines: Pipelines,
+        runtime: Runtime,
+        cache: CacheFile | None,
+    ) -> None:
+        self.backends = pipelines.backends(runtime)
+        self._graph, self._pipelines = graph, pipelines
+        self._runtime, self._cache = runtime, cache
+        self._made: OrderedDict[Hashable, Execution] = OrderedDict()
+        self._warned = False
+
+    def get(self, shapes: Shapes, *, afresh: bool = False) -> tuple[Execution, ResizeReport]:
+        """The execution for some input shapes; those used least recently are closed.
+
+        Args:
+            afresh: even when there is one already, which is then closed.
+
+        Raises:
+            InputError: the shapes contradict the model, or save_tensors names an unknown value.
+        """
+        graph = bind_shapes(self._graph, shapes)
+        bound = {v.name: v.known_type.dims for v in graph.inputs}
+        key = tuple(bound.items())
+        if key in self._made and not afresh:
+            self._made.move_to_end(key)
+            return self._made[key], ResizeReport(bound, reused=True)
+        execution, report = self._make(graph, bound)
+        if (replaced := self._made.pop(key, None)) is not None:
+            replaced.close()
+        self._made[key] = execution
+        while len(self._made) > self._pipelines.plans_kept:
+            self._made.popitem(last=False)[1].close()
+        return execution, report
+
+    def _make(self, graph: Graph, shapes: Shapes) -> tuple[Execution, ResizeReport]:
+        pipelines, backends = self._pipelines, self.backends
+        known = {v.name: v for v in graph.values()}
+        for name in () if pipelines.keep == "*" else pipelines.keep:
+            find("save_tensors", name, known)
+        run_passes(graph, bind_passes(pipelines.protected))
+        builds = self._builds()
+        arenas = {b.memory: self._runtime.arena(b) for b in backends.values()}
+        before = {memory: arena.nbytes for memory, arena in arenas.items()}
+        execution = Execution(
+            graph,
+            backends,
+            keep=pipelines.keep,
+            strict=pipelines.strict,
+            order=pipelines.order(graph),
+            shared=lambda backend: arenas[backend.memory],
+            cache=self._cache,
+        )
+        self._warn_of_fallbacks(execution)
+        grown = {m: max(arena.nbytes - before[m], 0) for m, arena in arenas.items()}
+        return execution, ResizeReport(
+            shapes,
+            reused=False,
+            planned=tuple(node.title for node in execution.graph.nodes),
+            programs_built=self._builds() - builds,
+            reallocated_nbytes={
+                n: execution.kept_nbytes(n) + grown.pop(b.memory, 0) for n, b in backends.items()
+            },
+        )
+
+    def _warn_of_fallbacks(self, execution: Execution) -> None:
+        """Once for a session, in the log; `Session.info` has them all."""
+        fallen = [p for p in execution.placements if p.reason]
+        if fallen and not self._warned:
+            self._warned = True
+            logger.warning(
+                "%d of %d operators run on a backup backend, such as %s (%s); info().fallbacks "
+                "lists them, strict=True refuses them",
+                len(fallen),
+                len(execution.placements),
+                fallen[0].node.title,
+                fallen[0].reason,
+            )
+
+    def _builds(self) -> int:
+        return sum({b.memory: b.builds for b in self.backends.values()}.values())
+
+    def close(self) -> None:
+        """Close all of them."""
+        while self._made:
+            self._made.popitem()[1].close()
+
+
+def find(kind: str, name: str, known: Mapping[str, Value]) -> Value:
+    """A value by name; raises InputError with near matches."""
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, 3)
+    hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"there are {[*known][:20]}"
+    raise InputError(f"{kind}: no tensor named {name!r}; {hint}")

@@ -1,0 +1,196 @@
+"""`parallax info`: a model, which backends support it, and what a session of it would be."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from conformance.report import jsonable
+from engine.config import ScheduleConfig
+from engine.errors import InputError, ModelError
+from engine.info import ModelInfo, OperatorInfo, SessionInfo, Support
+from engine.interpreter import Interpreter
+from engine.runtime import Runtime
+from engine.session import Session
+from parallax.info_table import print_info
+from parallax.options import (
+    add_shape,
+    check_names,
+    complete_shapes,
+    console,
+    model_file,
+    parse_shapes,
+    write_json,
+)
+from parallax.run_report import cache_facts
+from parallax.session_options import (
+    add_session,
+    mode_names,
+    schedule,
+    session_is_asked_for,
+    use_cache,
+)
+
+EPILOG = """\
+Without options of a session: the model, and which of its operators each backend supports, found
+without making a session. With any of them, such as --device auto: also what such a session would
+be. The kernels of a session are compiled for that, but nothing runs.
+
+examples:
+  parallax info model.onnx
+  parallax info model.onnx --device portable --precision low
+  parallax info model.onnx --device cpu --threads 2 --shape image=1,3,224,224 --all
+  parallax info model.onnx --device auto --save '*' --json
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the sub-command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "info",
+        help="a model's operators, their support, and the plan of a session of it",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help="an .onnx file")
+    add_shape(parser)
+    parser.add_argument("--all", action="store_true", help="a line for every operator (10)")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    add_session(parser)
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Describe; 0. Raises ParallaxError for bad input."""
+    given, config = parse_shapes(args.shape), schedule(args)
+    path = model_file(args.model, "info")
+    interpreter = Interpreter.from_file(path)
+    if config.path is None:
+        check_names(interpreter, given)
+    shapes, chosen = complete_shapes(interpreter, given)
+    data: dict[str, Any] = {
+        "file": str(path),
+        "model": model_facts(interpreter.info),
+        "shapes": shapes,
+        "chosen_shapes": chosen,
+        "support_problem": "",
+        "support": [],
+        "session": None,
+        "cache": None,
+    }
+    with Runtime() as runtime:
+        of_model = {n: s for n, s in shapes.items() if n in interpreter.inputs}
+        try:
+            data["support"] = support_facts(interpreter.support(config, runtime, of_model))
+        except (InputError, ModelError) as error:
+            if args.shape or session_is_asked_for(args):
+                raise
+            data["support_problem"] = f"{error}; these shapes were chosen, --shape sets them"
+        data["explanations"] = list(runtime.explanations)
+        if session_is_asked_for(args):
+            use_cache(interpreter, args.cache)
+            with interpreter.create_session(config, runtime, shapes) as session:
+                data["session"] = session_facts(session, config, args)
+            if args.cache is not None:
+                data["cache"] = cache_facts(interpreter.explain_cache())
+    if args.json:
+        write_json("-", jsonable(data))
+    else:
+        print_info(data, console(), show_all=args.all)
+    return 0
+
+
+# ---------------------------------------------------------------------- facts
+def model_facts(info: ModelInfo) -> dict[str, Any]:
+    """A ModelInfo in JSON types."""
+    return {
+        "name": info.name,
+        "opset": info.opset,
+        "inputs": {name: str(type_) for name, type_ in info.inputs.items()},
+        "outputs": list(info.outputs),
+        "operators": dict(info.operators),
+        "weights_nbytes": info.weights_nbytes,
+    }
+
+
+def support_facts(found: list[Support]) -> list[dict[str, Any]]:
+    """Per backend, how many of the optimised operators it would run, and why not the others."""
+    return [
+        {
+            "backend": s.backend,
+            "device": s.device,
+            "operators": s.supported + len(s.missing),
+            "supported": s.supported,
+            "missing": dict(s.missing),
+        }
+        for s in found
+    ]
+
+
+def session_facts(
+    session: Session, config: ScheduleConfig, args: argparse.Namespace
+) -> dict[str, Any]:
+    """A SessionInfo in JSON types, with what follows from it."""
+    info = session.info()
+    return {
+        "options": list(_options(info, config, args)),
+        "placement": _placement(info),
+        "fallbacks": [_operator(op) for op in info.fallbacks],
+        "copies": list(info.copies),
+        "operators": [_operator(op) for op in info.operators],
+        "flops": info.flops,
+        "memory": {
+            name: {**jsonable(memory), "peak_nbytes": memory.peak_nbytes}
+            for name, memory in info.memory.items()
+        },
+        "model_nbytes": info.model_nbytes,
+        "device_nbytes": info.device_nbytes,
+        "host_nbytes": info.host_nbytes,
+        "inputs": list(info.pipelines[0].inputs),
+        "outputs": list(info.pipelines[0].outputs),
+        "saved": session.saved,
+        "resize_status": info.resize_status,
+        "choices": list(info.choices),
+    }
+
+
+def _options(
+    info: SessionInfo, config: ScheduleConfig, args: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Asked, effective, and why they differ; an option that cannot be had was refused before."""
+    pipeline, preferences = info.pipelines[0], config.backend_config
+    device = f"{info.device.platform} / {info.device.name}"
+    backup = next((f.value for f in config.forwards[1:] if f is not config.type), None)
+    for option, asked, got, reason in (
+        ("device", args.device, device, "" if args.device else "whichever works"),
+        (
+            "precision",
+            args.precision,
+            pipeline.precision.effective.value,
+            pipeline.precision.reason,
+        ),
+        ("mode", args.mode, mode_names(pipeline.mode.effective), pipeline.mode.reason),
+        ("threads", args.threads, pipeline.num_threads.effective, pipeline.num_threads.reason),
+        ("memory", args.memory, preferences.memory.value, ""),
+        ("power", args.power, preferences.power.value, ""),
+        ("backup", args.backup, backup, "strict refuses any" if args.strict else ""),
+    ):
+        yield {"option": option, "requested": asked, "effective": got, "reason": reason}
+
+
+def _placement(info: SessionInfo) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for op in info.operators:
+        mine = found.setdefault(op.backend, {"operators": 0, "views": 0, "flops": 0, "nbytes": 0})
+        mine["operators"] += 1
+        mine["views"] += op.is_view
+        mine["flops"] += op.flops
+        mine["nbytes"] += 0 if op.is_view else op.nbytes
+    return found
+
+
+def _operator(operator: OperatorInfo) -> dict[str, Any]:
+    facts: dict[str, Any] = jsonable(operator)
+    return facts

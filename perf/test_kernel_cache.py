@@ -1,0 +1,78 @@
+"""What a kernel cache saves a process that starts, measured in fresh processes."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+OPENCL = next(
+    d for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",") if d.strip() != "cpu"
+)
+REPEATS = 3
+
+CHILD = """
+import json, sys, time
+import engine.backends.opencl.backend
+from engine.backends.opencl import device
+from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
+from engine.interpreter import Interpreter
+from fixtures.models.corpus import by_name
+
+model, path = by_name("resnet50"), sys.argv[2]
+feeds = model.feeds(0)
+device.devices()
+config = ScheduleConfig(
+    type=ForwardType.OPENCL,
+    device=sys.argv[1],
+    backend_config=BackendConfig(precision=Precision.HIGH),
+)
+interpreter = Interpreter.from_file(model.path)
+if path:
+    interpreter.set_cache_file(path)
+start = time.perf_counter()
+session = interpreter.create_session(config, shapes={k: v.shape for k, v in feeds.items()})
+session.synchronize()
+created = time.perf_counter()
+session(feeds)
+ready = time.perf_counter()
+print(json.dumps([created - start, ready - start]))
+session.close()
+"""
+
+
+def seconds(cache: Path | None, drivers_own: Path) -> tuple[float, float]:
+    """Of creating a session of ResNet-50, and of that with the first inference.
+
+    PoCL finds its own cache empty.
+    """
+    drivers_own.mkdir()
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, OPENCL, str(cache or "")],
+        env={**os.environ, "POCL_CACHE_DIR": str(drivers_own), "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    created, ready = json.loads(child.stdout)
+    return created, ready
+
+
+@pytest.mark.slow
+def test_a_cached_session_of_resnet50_is_ready_five_times_sooner(tmp_path):
+    cache = tmp_path / "kernels.cache"
+    seconds(cache, tmp_path / "filling")
+    runs = [
+        (seconds(None, tmp_path / f"cold {i}"), seconds(cache, tmp_path / f"warm {i}"))
+        for i in range(REPEATS)
+    ]
+    medians = [
+        [statistics.median(run[state][what] for run in runs) for what in (0, 1)] for state in (0, 1)
+    ]
+    (cold_created, cold_ready), (warm_created, warm_ready) = medians
+    print(f"creation {cold_created:.3f} s cold, {warm_created:.3f} s warm")
+    print(f"first inference {cold_ready:.3f} s cold, {warm_ready:.3f} s warm")
+    assert cold_ready > 5 * warm_ready, medians

@@ -1,0 +1,287 @@
+"""Where operators run: AUTO, backups, strictness, copies at borders, several paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import engine.runtime
+from conformance.inputs import Feeds
+from conformance.verify import verify
+from engine import (
+    ConfigError,
+    DeviceError,
+    ForwardType,
+    GraphPath,
+    PathMode,
+    Precision,
+    Runtime,
+    ScheduleConfig,
+    UnsupportedError,
+)
+from engine.backends import registry
+from engine.backends.opencl import context as opencl_context
+from perf.latency import measure
+from tests.features.subjects import (
+    CHAIN,
+    CONVOLUTIONS,
+    OPENCL,
+    chain_of,
+    config,
+    image,
+    interpreter,
+    row,
+    rows_of,
+)
+from tests.model_writing import model_bytes, node
+
+RELU, WRONG_RELU = "UNARY(Relu, v < ZERO ? ZERO : v)", "UNARY(Relu, v > ZERO ? ZERO : v)"
+"""A line of kernels/unary.cl, and a seeded fault in its place."""
+AUTO = ScheduleConfig(type=ForwardType.AUTO)
+
+
+# ------------------------------------------------------------------------- AUTO (row 7)
+@row(7)
+def test_auto_chooses_a_device_that_computes_rightly_and_says_why(fresh: Runtime):
+    with interpreter().create_session(AUTO, fresh, {"x": (2, 4)}) as session:
+        x = rows_of(2)
+        np.testing.assert_allclose(session({"x": x})["y"], chain_of(x), atol=5e-3)
+        (said,) = session.info().choices
+        name = session.info().device.name
+    assert said.startswith("AUTO chose OpenCL: ")
+    assert name in said
+    assert "computed a probe rightly" in said
+
+
+@row(7)
+def test_auto_goes_on_to_the_next_device_and_says_what_was_wrong_with_the_first(
+    fresh: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    right, tried = engine.runtime.probe, []
+
+    def probe(backend):
+        tried.append(backend.info)
+        if len(tried) == 1:
+            raise DeviceError("the first one is broken")
+        right(backend)
+
+    found = registry.opencl_devices()
+    monkeypatch.setattr(registry, "opencl_devices", lambda: [*found, found[-1]])
+    monkeypatch.setattr(engine.runtime, "probe", probe)
+    backend = fresh.backend(ForwardType.AUTO, AUTO)
+    (said,) = fresh.explanations
+    assert backend.info == tried[1]
+    assert f"{tried[0].name} cannot be used (the first one is broken)" in said
+    assert fresh.backend(ForwardType.AUTO, AUTO) is backend
+    assert len(tried) == 2
+
+
+@row(7)
+def test_auto_takes_the_cpu_when_every_device_gives_wrong_answers(
+    fresh: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    right = opencl_context.source
+    assert RELU in right("unary"), "the seeded fault needs another anchor"
+    monkeypatch.setattr(
+        opencl_context, "source", lambda family: right(family).replace(RELU, WRONG_RELU)
+    )
+    with interpreter().create_session(AUTO, fresh, {"x": (2, 4)}) as session:
+        info = session.info()
+    assert info.pipelines[0].backend == "cpu"
+    assert "AUTO chose CPU: no OpenCL device works" in info.choices[0]
+    assert "gives wrong answers" in info.choices[0]
+
+
+# ------------------------------------------------------------------------- fallback (rows 8, 9)
+@row(8)
+def test_strict_refuses_any_fallback_by_name(lacking: list[str], runtime: Runtime):
+    lacking[:] = ["Softmax"]
+    with pytest.raises(UnsupportedError, match=r"Softmax 'the_s' .*strict.*switched off here"):
+        interpreter().create_session(config(OPENCL, strict=True), runtime, {"x": (2, 4)})
+    lacking.clear()
+    with interpreter().create_session(config(OPENCL, strict=True), runtime, {"x": (2, 4)}) as s:
+        assert s.info().fallbacks == []
+
+
+@row(8)
+def test_without_strict_a_fallback_is_in_the_report(lacking: list[str], runtime: Runtime):
+    lacking[:] = ["Softmax"]
+    with interpreter().create_session(config(OPENCL), runtime, {"x": (2, 4)}) as session:
+        fallbacks = session.info().fallbacks
+    assert [(op.name, op.backend) for op in fallbacks] == [("the_s", "cpu")]
+    assert "switched off here" in fallbacks[0].reason
+
+
+@row(8)
+def test_a_fallback_is_said_once_in_the_log(
+    lacking: list[str], runtime: Runtime, caplog: pytest.LogCaptureFixture
+):
+    lacking[:] = ["Softmax"]
+    with interpreter().create_session(config(OPENCL), runtime, {"x": (2, 4)}) as session:
+        session.resize({"x": (3, 4)})
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "1 of 3 operators" in record.getMessage()
+    assert "Softmax 'the_s' (opencl: switched off here)" in record.getMessage()
+
+
+@row(9)
+def test_the_placement_names_operator_backend_reason_copies_and_bytes(
+    lacking: list[str], runtime: Runtime
+):
+    lacking[:] = ["Softmax"]
+    x = rows_of(6)
+    with interpreter().create_session(config(OPENCL), runtime, {"x": x.shape}) as session:
+        info = session.info()
+        np.testing.assert_allclose(session({"x": x})["y"], chain_of(x), rtol=1e-5)
+    assert [(op.name, op.backend, bool(op.reason)) for op in info.operators] == [
+        ("the_r", "opencl", False),
+        ("the_s", "cpu", True),
+        ("the_y", "opencl", False),
+    ]
+    assert [(c.tensor, c.source, c.target, c.nbytes, c.through_host) for c in info.copies] == [
+        ("r", "opencl", "cpu", x.nbytes, True),
+        ("s", "cpu", "opencl", x.nbytes, True),
+    ]
+
+
+@row(9)
+def test_a_border_between_precisions_of_one_device_is_crossed_on_the_device(runtime: Runtime):
+    configs = [
+        config(OPENCL, Precision.HIGH, path=tensors("x", "r")),
+        config(OPENCL, Precision.NORMAL, path=tensors("r", "y")),
+    ]
+    x = rows_of(6)
+    read = interpreter()
+    with read.create_multi_path_session(configs, runtime, {"x": x.shape}) as session:
+        (copy,) = session.info().copies
+        got = session({"x": x})["y"]
+    assert (copy.tensor, copy.through_host) == ("r", False)
+    np.testing.assert_allclose(got, chain_of(x), atol=5e-3)
+
+
+@row(9)
+def test_paths_of_different_precision_share_one_arena_and_no_bytes_that_are_live(fresh: Runtime):
+    """Tensor "r" is read again after a path at another precision has run."""
+    read = interpreter(
+        model_bytes(
+            [
+                node("Relu", "x", "r"),
+                node("Sigmoid", "r", "s"),
+                node("Tanh", "s", "t"),
+                node("Add", "t r", "y"),
+            ],
+            {"x": ("n", 4)},
+            ["y"],
+        )
+    )
+    parts = [("x", "r"), ("r", "t"), ("t r", "y")]
+    precisions = [Precision.HIGH, Precision.NORMAL, Precision.HIGH]
+    configs = [config(OPENCL, p, path=tensors(*names)) for p, names in zip(precisions, parts)]
+    x = rows_of(500)
+    with read.create_multi_path_session(configs, fresh) as session:
+        report = session.resize({"x": x.shape})
+        assert sum(report.reallocated_nbytes.values()) == fresh.live().nbytes
+        assert session.info().device_nbytes == fresh.live().nbytes
+        got = session({"x": x})["y"]
+    r = np.maximum(x, 0)
+    np.testing.assert_allclose(got, np.tanh(1 / (1 + np.exp(-r))) + r, atol=2e-3)
+
+
+@row(9)
+def test_the_profiler_sees_the_copies(lacking: list[str], runtime: Runtime):
+    lacking[:] = ["Softmax"]
+    x = rows_of(6)
+    with interpreter().create_session(config(OPENCL), runtime, {"x": x.shape}) as session:
+        latency = measure(session, runs=3, feeds={"x": x})
+    assert latency.profile is not None
+    spans = [span.title for span in latency.profile.spans]
+    assert [title.split()[0] for title in spans] == ["Relu", "Copy", "Softmax", "Copy", "Add"]
+
+
+# ------------------------------------------------------------------------- several paths (row 5)
+def tensors(inputs: str, outputs: str) -> GraphPath:
+    return GraphPath(inputs.split(), outputs.split(), PathMode.TENSOR)
+
+
+@row(5)
+def test_backbone_on_opencl_low_and_head_on_the_cpu(runtime: Runtime):
+    read, shapes = interpreter(CONVOLUTIONS), {"x": (2, 3, 9, 9)}
+    configs = [
+        config(OPENCL, Precision.LOW, path=tensors("x", "f")),
+        config("cpu", path=tensors("f", "y")),
+    ]
+    x = image(2, 9)
+    with read.create_session(config(), runtime, shapes) as cpu:
+        expected = cpu({"x": x})["y"]
+    with read.create_multi_path_session(configs, runtime, shapes) as session:
+        got = session({"x": x})["y"]
+        info = session.info()
+    backbone, head = info.pipelines
+    assert (backbone.backend, backbone.inputs, backbone.outputs) == ("opencl", ("x",), ("f",))
+    assert (head.backend, head.inputs, head.outputs) == ("cpu", ("f",), ("y",))
+    assert backbone.precision.requested is Precision.LOW
+    assert head.precision.effective is Precision.HIGH
+    where = {op.type: op.backend for op in info.operators}
+    assert where["Conv"] == "opencl"
+    assert where["Softmax"] == where["GlobalAveragePool"] == "cpu"
+    assert [(c.tensor, c.source, c.target) for c in info.copies] == [("f", "opencl", "cpu")]
+    assert not info.fallbacks
+    within(expected, got, bound_of(read, {"x": x}, Precision.LOW))
+
+
+def bound_of(read, feeds: Feeds, precision: Precision) -> float:
+    """What the whole model errs on the device, verified within the derived tolerances, twofold."""
+    report = verify(read, device=OPENCL, precisions=[precision], feeds=feeds)
+    assert report.exit_code == 0
+    (only,) = report.precisions
+    return 2 * only.outputs[0].max_abs + 1e-6
+
+
+def within(expected: np.ndarray, got: np.ndarray, bound: float) -> None:
+    assert np.abs(got.astype(np.float64) - expected).max() <= bound
+    assert bound < 0.05
+
+
+@row(5)
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ("x r", "s y", "path 1 needs 's', which no earlier path computes"),
+        ("s y", "x s", "put path 1"),
+        ("x s", "r y", "is in path 0 .* and in path 1"),
+    ],
+)
+def test_paths_that_do_not_connect_are_refused(first: str, second: str, words: str):
+    configs = [config(path=tensors(*names.split())) for names in (first, second)]
+    with pytest.raises(ConfigError, match=words):
+        interpreter(CHAIN).create_multi_path_session(configs, shapes={"x": (2, 4)})
+
+
+@row(5)
+def test_several_configurations_need_paths_of_their_own():
+    with pytest.raises(ConfigError, match="each needs a path"):
+        interpreter().create_multi_path_session([config(), config()])
+    with pytest.raises(ConfigError, match="at least one"):
+        interpreter().create_multi_path_session([])
+
+
+@row(5)
+def test_options_of_each_path_are_its_own(lacking: list[str], runtime: Runtime):
+    """Strictness refuses the fallback of its own path only."""
+    lacking[:] = ["Softmax"]
+
+    def made(strict: tuple[bool, bool]) -> Callable[[], object]:
+        configs = [
+            config(OPENCL, path=tensors(*names), strict=s)
+            for names, s in zip((("x", "r"), ("r", "y")), strict)
+        ]
+        return lambda: interpreter().create_multi_path_session(configs, runtime, {"x": (2, 4)})
+
+    made((False, False))()
+    made((True, False))()
+    for strict in ((True, True), (False, True)):
+        with pytest.raises(UnsupportedError, match=r"Softmax 'the_s' cannot run.*switched off"):
+            made(strict)()
