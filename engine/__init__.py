@@ -11,7 +11,7 @@ A model, a session on a device, one inference::
 """
 
 from engine.backends.protocol import DeviceInfo, LiveMemory, PendingRead
-from engine.cache_file import CacheReport
+from engine.cache import CacheReport
 from engine.config import (
     BackendConfig,
     ForwardType,

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
-from engine.cache_file import CacheFile, CacheReport
+from engine.cache import CacheFile, CacheReport, fingerprint
 from engine.config import ScheduleConfig
 from engine.describe import constants_nbytes
 from engine.errors import ConfigError, InputError, ModelReleased
-from engine.fingerprint import fingerprint
 from engine.info import ModelInfo, Support
 from engine.ir.graph import Graph
 from engine.ir.types import TensorType

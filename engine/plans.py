@@ -7,7 +7,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 
-from engine.cache_file import CacheFile
+from engine.cache import CacheFile
 from engine.errors import InputError
 from engine.execution import Execution
 from engine.info import ResizeReport

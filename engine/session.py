@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.backends.protocol import PendingRead
-from engine.cache_file import CacheFile
+from engine.cache import CacheFile
 from engine.config import ScheduleConfig
 from engine.describe import describe_operator, describe_session
 from engine.errors import ClosedError, ConfigError, InputError, RunStopped

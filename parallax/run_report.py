@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from engine.cache_file import CacheReport
+from engine.cache import CacheReport
 from engine.session import Session
 from parallax.trace import Trace, summary, table
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import cache_format, private_file
 from engine.backends import registry
 from engine.backends.opencl import program_cache
-from engine.cache_file import MISSING, MOST_ENTRIES, MOST_SECTIONS, CacheFile, fingerprint
-from engine.cache_format import MAGIC, SCHEMA, DamagedError, Section, decode, encode
+from engine.cache import fingerprint, private_file
+from engine.cache import format as cache_format
+from engine.cache.file import MISSING, MOST_ENTRIES, MOST_SECTIONS, CacheFile
+from engine.cache.format import MAGIC, SCHEMA, DamagedError, Section, decode, encode
 from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
 from engine.errors import ConfigError
 from engine.interpreter import Interpreter
@@ -330,7 +331,7 @@ def test_waiting_for_another_process_has_an_end(path):
 # ---------------------------------------------------------------------- several at once
 WRITER = """
 import sys
-from engine.cache_file import CacheFile
+from engine.cache import CacheFile
 path, model = sys.argv[1:]
 for i in range(20):
     cache = CacheFile(path, model)

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import private_file
-from engine.cache_format import Contents, DamagedError, Section, decode, encode, is_ours
+from engine.cache import private_file
+from engine.cache.format import Contents, DamagedError, Section, decode, encode, is_ours
 from engine.errors import ConfigError
-from engine.fingerprint import fingerprint
 
 MOST_SECTIONS = 16
 MOST_ENTRIES = 256
@@ -244,6 +243,3 @@ def _load(path: Path) -> tuple[Contents, str, str]:
         reason = str(error)
     foreign = "" if is_ours(data) else "the file there is not a kernel cache"
     return Contents(), reason, foreign
-
-
-__all__ = ["CacheFile", "CacheReport", "fingerprint"]
