@@ -15,6 +15,7 @@ from engine.backends.protocol import Arena, Backend, Command, Kernel, KernelCach
 from engine.blueprint import KEPT, Blueprint
 from engine.errors import ClosedError, DeviceError, ParallaxError
 from engine.ir.graph import Graph, Node, Value
+from engine.locks import Locks
 from engine.planner.lifetimes import root_of
 
 logger = logging.getLogger("engine")
@@ -47,29 +48,6 @@ class Step:
     node: Node
     backend: str
     command: Command
-
-
-class Locks:
-    """Several locks taken together, always in the same order."""
-
-    def __init__(self, backends: Collection[Backend]) -> None:
-        by_id = {id(b.lock): b.lock for b in backends}
-        self._locks = [by_id[key] for key in sorted(by_id)]
-
-    def __enter__(self) -> None:
-        for n, lock in enumerate(self._locks):
-            try:
-                lock.__enter__()
-            except BaseException:
-                self._exit(n)
-                raise
-
-    def __exit__(self, *_: object) -> None:
-        self._exit(len(self._locks))
-
-    def _exit(self, count: int) -> None:
-        for lock in reversed(self._locks[:count]):
-            lock.__exit__(None, None, None)
 
 
 class Execution:
@@ -124,7 +102,7 @@ class Execution:
         self.kept, self.plan = design.kept, design.plan
         self._where, self._home = design.where, design.home
         self._used = {self.backends[n] for n in (*self._where.values(), *self._home.values())}
-        self._lock = Locks(self._used)
+        self._lock = Locks(backend.lock for backend in self._used)
         try:
             with self._building(cache):
                 self._kernels = {n: self._prepare(n) for n in graph.nodes}

@@ -16,6 +16,7 @@ from engine.info import SessionInfo
 from engine.interpreter import Interpreter
 from engine.ir.graph import Graph, Value
 from engine.ir.types import TensorType, type_of
+from engine.locks import Locks
 from engine.plans import Shapes, find
 from engine.runtime import Runtime
 from engine.session import Session
@@ -98,12 +99,12 @@ class Var:
             return self._array
 
     def _feed(self, target: Tensor) -> None:
-        with self._lock:
-            if self._place is not None:
-                target.copy_from(self._place)
-            else:
-                assert self._array is not None
-                target.write(self._array)
+        """Write the value to an input; the caller holds the lock."""
+        if self._place is not None:
+            target.copy_from(self._place)
+        else:
+            assert self._array is not None
+            target.write(self._array)
 
     def _set_aside(self) -> None:
         """Leave the session's memory, which is about to be written again."""
@@ -195,7 +196,7 @@ class Module:
         if len(inputs) != len(self.inputs):
             raise InputError(f"on_forward: got {len(inputs)} inputs, expected {list(self.inputs)}")
         given = [x if isinstance(x, Var) else Var(x) for x in inputs]
-        with self._lock:
+        with Locks([self._lock, *(var._lock for var in given)]):
             for result in list(self._results):
                 result._set_aside()
             self._results.clear()

@@ -17,8 +17,9 @@ from pathlib import Path
 from properties.fault import Fault, FaultError, caught
 from properties.fault_host import HOST_AND_OTHER_FAULTS
 from properties.fault_kernels import KERNEL_FAULTS
+from properties.fault_sessions import SESSION_FAULTS
 
-FAULTS: tuple[Fault, ...] = (*KERNEL_FAULTS, *HOST_AND_OTHER_FAULTS)
+FAULTS: tuple[Fault, ...] = (*KERNEL_FAULTS, *HOST_AND_OTHER_FAULTS, *SESSION_FAULTS)
 NEEDS_OPENCL = ("kernel", "host")
 
 
