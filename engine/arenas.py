@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 from weakref import WeakMethod, WeakSet
 
@@ -24,7 +25,7 @@ class SharedArena:
     def __init__(self, allocate: Callable[[int], Arena], lock: AbstractContextManager[Any]) -> None:
         self._allocate, self._lock = allocate, lock
         self._arena: Arena | None = None
-        self._in_run = False
+        self._in_run = threading.Lock()
         self._leases: WeakSet[Lease] = WeakSet()
 
     @property
@@ -57,22 +58,17 @@ class SharedArena:
                 self._leases.discard(lease)
                 self._shrink(SHRINK_BELOW)
 
-    @contextmanager
-    def run(self) -> Iterator[None]:
+    def run(self) -> AbstractContextManager[Any]:
         """Inside, with `lock` held, the memory belongs to one run: it cannot move.
 
         Raises:
             ConfigError: it belongs to a run already, one of whose callbacks wants another.
         """
         self._refuse_in_run()
-        self._in_run = True
-        try:
-            yield
-        finally:
-            self._in_run = False
+        return self._in_run
 
     def _refuse_in_run(self) -> None:
-        if self._in_run:
+        if self._in_run.locked():
             raise ConfigError(
                 "a callback of a run may not run, resize or make sessions on the same Runtime, "
                 "whose memory its run is using: do it after the run, or on another Runtime"
@@ -84,7 +80,7 @@ class SharedArena:
             self._shrink(1.0)
 
     def _shrink(self, below: float) -> None:
-        if self._in_run:
+        if self._in_run.locked():
             return
         needed = [lease.nbytes for lease in self._leases]
         if not needed and self._arena is not None:

@@ -49,12 +49,22 @@ class Blueprint:
             graph, {name: b.why_not for name, b in backends.items()}, strict=strict, order=order
         )
         self.where = {p.node: p.backend for p in self.placements}
-        self.home = insert_copies(graph, self.where, next(iter(backends)))
+        first = next(iter(backends))
+        self.home = insert_copies(
+            graph,
+            self.where,
+            first,
+            lambda source, node: self._stored_nbytes(source, order(node)[0] if order else first),
+        )
         self._lower()
         self.kept = [v for v in self.home if keep == "*" or v.name in keep]
         self.aliases = self._find_aliases()
         self.plan: Plan = self._make_plan(guard_nbytes)
         check_plan(graph, self.plan, self.kept)
+
+    def _stored_nbytes(self, value: Value, name: str) -> int:
+        """Of one element: an input that paths of two precisions read is kept at the higher one."""
+        return self.backends[name].storage(value.known_type.dtype).itemsize
 
     def _lower(self) -> None:
         for name, backend in self.backends.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,9 +101,7 @@ class GraphPath:
 
     def __post_init__(self) -> None:
         for field_name in ("inputs", "outputs"):
-            names = getattr(self, field_name)
-            if isinstance(names, str) or not all(isinstance(n, str) for n in names):
-                raise ConfigError(f"path.{field_name}={names!r}: expected a sequence of names")
+            _check_names(f"path.{field_name}", getattr(self, field_name))
         _require(self, "mode", PathMode)
         if not self.inputs:
             raise ConfigError(
@@ -173,6 +171,14 @@ class ScheduleConfig:
         _require(self, "type", ForwardType)
         _require(self, "backup_type", ForwardType)
         _require(self, "backend_config", BackendConfig)
+        _require(self, "strict", bool)
+        _require(self, "defer_resize", bool)
+        if self.device is not None:
+            _require(self, "device", str)
+        if self.save_tensors != "*":
+            _check_names("save_tensors", self.save_tensors)
+            if "*" in self.save_tensors and len(self.save_tensors) > 1:
+                raise ConfigError('save_tensors: "*" stands for every value; leave the names')
         if self.path is not None:
             _require(self, "path", GraphPath)
         if self.mode is not None:
@@ -251,6 +257,12 @@ def _check_mode(mode: GpuMode) -> None:
         raise ConfigError(f"mode={mode!r}: only TUNING_NONE exists in this version")
     if GpuMode.MEMORY_IMAGE in mode:
         raise ConfigError(f"mode={mode!r}: only MEMORY_BUFFER exists in this version")
+
+
+def _check_names(where: str, names: Any) -> None:
+    is_sequence = isinstance(names, Collection) and not isinstance(names, str)
+    if not is_sequence or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{where}={names!r}: expected a sequence of names")
 
 
 def _require(config: Any, name: str, kind: type) -> None:

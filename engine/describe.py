@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from engine.backends.protocol import Backend
@@ -41,10 +41,15 @@ def describe_session(
     pipelines: Pipelines,
     backends: Mapping[str, Backend],
     *,
+    others: Collection[Execution],
     resize_status: ResizeStatus,
     choices: tuple[str, ...],
 ) -> SessionInfo:
-    """Everything about a session whose shapes are known."""
+    """Everything about a session whose shapes are known.
+
+    Args:
+        others: its plans of other shapes.
+    """
     reasons = {p.node: p.reason for p in execution.placements}
     copies = [step for step in execution.steps if step.node.op_type == "Copy"]
     return SessionInfo(
@@ -66,7 +71,7 @@ def describe_session(
             for value in step.node.inputs
             if value is not None
         ),
-        memory={name: _memory(execution, name, b) for name, b in backends.items()},
+        memory={n: _memory(execution, n, b, others) for n, b in backends.items()},
         model_nbytes=constants_nbytes(execution.graph),
         resize_status=resize_status,
         choices=choices,
@@ -79,14 +84,19 @@ def constants_nbytes(graph: Graph) -> int:
     return sum(array.nbytes for array in arrays.values())
 
 
-def _memory(execution: Execution, name: str, backend: Backend) -> MemoryInfo:
+def _memory(
+    execution: Execution, name: str, backend: Backend, others: Collection[Execution]
+) -> MemoryInfo:
     arena = execution.plan.arenas[name]
+    largest = max([e.plan.arenas[name].peak_nbytes for e in others], default=0)
+    kept = sum(e.kept_nbytes(name) for e in others)
     return MemoryInfo(
         on_device=backend.name != "cpu",
         weights_nbytes=execution.weights_nbytes(name),
         kept_nbytes=execution.kept_nbytes(name),
         arena_nbytes=arena.peak_nbytes,
         lower_bound_nbytes=arena.lower_bound_nbytes,
+        other_plans_nbytes=kept + max(largest - arena.peak_nbytes, 0),
     )
 
 
@@ -138,8 +148,10 @@ def _threads(config: ScheduleConfig, cpu: Backend | None) -> Choice:
         return Choice(asked, got)
     if cpu is None:
         return Choice(asked, got, "the CPU backend takes no part")
-    low = config.backend_config.power is PowerMode.LOW
-    return Choice(asked, got, "half of the cores" if low else "all cores")
+    if config.backend_config.power is PowerMode.LOW:
+        return Choice(asked, got, "half of the cores")
+    is_all = got == cpu.info.compute_units
+    return Choice(asked, got, "all cores" if is_all else "as this Runtime's CPU backend was made")
 
 
 def _mode(config: ScheduleConfig, backend: Backend) -> Choice:

@@ -15,7 +15,7 @@ from engine.backends.protocol import Arena, Backend, Command, Kernel, KernelCach
 from engine.blueprint import KEPT, Blueprint
 from engine.errors import ClosedError, DeviceError, ParallaxError
 from engine.ir.graph import Graph, Node, Value
-from engine.locks import Locks
+from engine.locks import together
 from engine.planner.lifetimes import root_of
 
 logger = logging.getLogger("engine")
@@ -86,7 +86,7 @@ class Execution:
         self.backends = dict(backends)
         self.written: set[Value] = set()
         self.complete = False
-        self._is_shown = False
+        self._shown: set[Value] | None = None
         self.mapped: set[Value] = set()
         self.closed = False
         self._arenas: dict[str, Arena] = {}
@@ -102,9 +102,9 @@ class Execution:
         self.kept, self.plan = design.kept, design.plan
         self._where, self._home = design.where, design.home
         self._used = {self.backends[n] for n in (*self._where.values(), *self._home.values())}
-        self._lock = Locks(backend.lock for backend in self._used)
+        self._lock = together(backend.lock for backend in self._used)
         try:
-            with self._building(cache):
+            with self._lock, self._building(cache):
                 self._kernels = {n: self._prepare(n) for n in graph.nodes}
                 self._allocate(shared or _private)
                 self._bind_all()
@@ -114,9 +114,8 @@ class Execution:
 
     # ------------------------------------------------------------------ building
     def _building(self, cache: KernelCache | None) -> AbstractContextManager[Any]:
-        """Holds the locks; notes the memory of all constants that the backends hand out."""
+        """With the locks held: notes the memory of all constants that the backends hand out."""
         stack = ExitStack()
-        stack.enter_context(self._lock)
         for name, backend in self.backends.items():
             if backend in self._used:
                 arenas = stack.enter_context(backend.building(cache))
@@ -158,7 +157,7 @@ class Execution:
     def _follow_moves(self) -> None:
         """Bind again when another execution made a shared arena move."""
         if not self._bound:
-            with self._building(None):
+            with self._lock, self._building(None):
                 self._bind_all()
 
     @property
@@ -229,7 +228,7 @@ class Execution:
         self.check_open()
         with self._lock:
             self._attached[value] = self.backend_of(value).attach(memory, value.known_type)
-            with self._building(None):
+            with self._lock, self._building(None):
                 self._bind_all()
         self.written.add(value)
 
@@ -266,13 +265,8 @@ class Execution:
     def _run(self) -> AbstractContextManager[Any]:
         """With the locks held: ready to enqueue, and alone on the shared arenas."""
         self._follow_moves()
-        stack = ExitStack()
-        with stack:
-            for shared in {
-                id(lease.shared): lease.shared for lease in self._leases.values()
-            }.values():
-                stack.enter_context(shared.run())
-            return stack.pop_all()
+        shared = {id(lease.shared): lease.shared for lease in self._leases.values()}
+        return together([arena.run() for arena in shared.values()])
 
     def enqueue(self, listener: Listener | None = None) -> None:
         """Submit every command in order; on OpenCL returns before they are done."""
@@ -289,6 +283,8 @@ class Execution:
                         self.check_open()
             except DeviceError as error:
                 raise _at(self._steps[done], error) from error
+            finally:
+                self.complete = False  # whatever a run in the listener left
         self.complete = True
 
     def warm_up(self) -> None:
@@ -313,7 +309,7 @@ class Execution:
         """
         self.check_open()
         self.complete = False
-        with self._lock, self._run(), self._shown():
+        with self._lock, self._run(), self._showing() as shown:
             for node in self.graph.nodes:
                 step = self._steps_of.get(node)
                 is_wanted = before(node)
@@ -325,6 +321,7 @@ class Execution:
                         raise _at(step, error) from error
                 if sync:
                     self.backends[self._where[node]].synchronize()
+                shown.update(node.outputs)
                 goes_on = after(node)
                 self.check_open()
                 if not goes_on:
@@ -333,19 +330,26 @@ class Execution:
         return None
 
     @contextmanager
-    def _shown(self) -> Iterator[None]:
-        """Inside, callbacks may read every tensor."""
-        self._is_shown = True
+    def _showing(self) -> Iterator[set[Value]]:
+        """Inside, callbacks may read every tensor that is in the set that this gives."""
+        self._shown = set()
         try:
-            yield
+            yield self._shown
         finally:
-            self._is_shown = False
+            self._shown = None
+            self.complete = False  # whatever a run in a callback left
 
     def holds(self, value: Value) -> bool:
-        """Whether a value was written, or computed by a complete run, since the resize."""
+        """Whether a value was written, or computed by a complete run, since the resize.
+
+        Within a run that is observed: by this run. After it, those in shared memory are lost.
+        """
         if value.constant is not None or value in self.graph.inputs:
             return value.constant is not None or value in self.written
-        return self.complete or self._is_shown
+        if self._shown is not None:
+            return value in self._shown
+        root = root_of(value, self.aliases)
+        return self.complete and self.plan.windows[root].arena.endswith(KEPT)
 
     def forget(self) -> None:
         """Inputs count as not written, outputs as not computed; the user's memory is let go."""

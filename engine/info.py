@@ -82,6 +82,7 @@ class MemoryInfo:
         kept_nbytes: inputs, outputs and saved tensors; the session's own.
         arena_nbytes: intermediate tensors; leased from what the sessions of one runtime share.
         lower_bound_nbytes: the largest set of intermediate tensors that live at one time.
+        other_plans_nbytes: what the plans of other shapes hold beyond that (MemoryMode.HIGH).
     """
 
     on_device: bool
@@ -89,11 +90,13 @@ class MemoryInfo:
     kept_nbytes: int
     arena_nbytes: int
     lower_bound_nbytes: int
+    other_plans_nbytes: int = 0
 
     @property
     def peak_nbytes(self) -> int:
         """All of it."""
-        return self.weights_nbytes + self.kept_nbytes + self.arena_nbytes
+        own = self.kept_nbytes + self.arena_nbytes + self.other_plans_nbytes
+        return self.weights_nbytes + own
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ class SessionInfo:
     def host_nbytes(self) -> int:
         """Memory on the host: of the CPU backend, and of the weights that a resize needs."""
         return self.model_nbytes + sum(
-            m.kept_nbytes + m.arena_nbytes for m in self.memory.values() if not m.on_device
+            m.peak_nbytes - m.weights_nbytes for m in self.memory.values() if not m.on_device
         )
 
 

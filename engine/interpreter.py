@@ -171,8 +171,10 @@ class Interpreter:
             ConfigError: paths that overlap, are in the wrong order, or do not connect.
         """
         imported = self.imported
-        if not configs:
-            raise ConfigError("a session needs at least one configuration")
+        if not configs or not all(isinstance(c, ScheduleConfig) for c in configs):
+            raise ConfigError(f"got {configs!r}, expected at least one ScheduleConfig")
+        if runtime is not None and not isinstance(runtime, Runtime):
+            raise ConfigError(f"runtime={runtime!r}: expected a Runtime, or None")
         if len(configs) > 1 and any(c.path is None for c in configs):
             raise ConfigError("several configurations: each needs a path of its own")
         segments = [resolve_path(imported, c.path) for c in configs if c.path is not None]
@@ -252,6 +254,8 @@ class Interpreter:
         be trusted or used is ignored, with the reason in the report, and replaced if it is a cache
         file of this user.
         """
+        if "\0" in str(path):
+            raise ConfigError(f"cache file {str(path)!r}: a path cannot hold a NUL character")
         self._cache = CacheFile(Path(path), fingerprint(self.imported))
         return self._cache.explain()
 

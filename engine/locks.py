@@ -28,3 +28,9 @@ class Locks:
     def _exit(self, count: int) -> None:
         for lock in reversed(self._locks[:count]):
             lock.__exit__(None, None, None)
+
+
+def together(locks: Iterable[AbstractContextManager[Any]]) -> AbstractContextManager[Any]:
+    """All of them; a single one as it is: KeyboardInterrupt cannot fall between its halves."""
+    distinct = list({id(lock): lock for lock in locks}.values())
+    return distinct[0] if len(distinct) == 1 else Locks(distinct)

@@ -11,7 +11,7 @@ from weakref import WeakSet
 import numpy as np
 
 from engine.config import GraphPath, PathMode, ScheduleConfig
-from engine.errors import InputError
+from engine.errors import ClosedError, InputError
 from engine.info import SessionInfo
 from engine.interpreter import Interpreter
 from engine.ir.graph import Graph, Value
@@ -172,6 +172,8 @@ class Module:
             interpreter = Interpreter.from_file(model)
         config = config or ScheduleConfig()
         graph = interpreter.imported
+        if inputs is not None:
+            _check_distinct(inputs)
         results = tuple(outputs) if outputs is not None else tuple(interpreter.outputs)
         operands = tuple(inputs) if inputs is not None else _needed(graph, results)
         if (set(operands), set(results)) != (set(interpreter.inputs), set(interpreter.outputs)):
@@ -217,6 +219,8 @@ class Module:
 
     def clone(self) -> Module:
         """Another module on the same runtime that shares weights and kernels, not results."""
+        if self._session.closed:
+            raise ClosedError("this Module is closed")
         return Module(
             self._interpreter,
             self._config,
@@ -253,6 +257,11 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def _check_distinct(inputs: Sequence[str]) -> None:
+    if isinstance(inputs, str) or len(set(inputs)) != len(inputs):
+        raise InputError(f"Module.load: inputs={inputs!r}: expected a sequence of different names")
 
 
 def _with_path(

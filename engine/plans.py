@@ -106,6 +106,10 @@ class Plans:
     def _builds(self) -> int:
         return sum({b.memory: b.builds for b in self.backends.values()}.values())
 
+    def others(self, execution: Execution) -> list[Execution]:
+        """The executions of other shapes that are held ready."""
+        return [made for made in self._made.values() if made is not execution]
+
     def close(self) -> None:
         """Close all of them."""
         while self._made:

@@ -156,8 +156,9 @@ class Runtime:
         """Give back memory of intermediate tensors that no session needs now."""
         with self._lock:
             self._check_open()
-            for arena in self._arenas.values():
-                arena.trim()
+            arenas = list(self._arenas.values())
+        for arena in arenas:  # each takes the lock of a backend: a run's callback may hold it
+            arena.trim()
 
     # ------------------------------------------------------------------ life
     def adopt(self, user: User) -> None:

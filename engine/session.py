@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -58,6 +59,7 @@ class Session:
         self.config: ScheduleConfig = pipelines.configs[0]
         self.runtime = runtime
         self.closed = False
+        self._process = os.getpid()
         self.cache = cache
         self._graph, self._pipelines = graph, pipelines
         self._lock = threading.RLock()
@@ -159,7 +161,7 @@ class Session:
                 raise InputError(
                     f"input {name!r}: shape {shape!r} is not a sequence of integers"
                 ) from None
-            if self._execution is not None and self._inputs[name].known_type.dims == new:
+            if self._has_plan and self._inputs[name].known_type.dims == new:
                 self._pending.pop(name, None)
             else:
                 self._pending[name] = new
@@ -174,7 +176,7 @@ class Session:
             self._check_open()
             merged = {**self._shapes, **self._pending}
             asked, self._pending = self._pending, {}
-            if self._execution is not None and not asked and not reallocate:
+            if self._has_plan and not asked and not reallocate:
                 shapes = {name: type_.dims for name, type_ in self.inputs.items()}
                 return ResizeReport(shapes, reused=True)
             execution, report = self._plans.get(merged, afresh=reallocate)
@@ -192,12 +194,17 @@ class Session:
         self._readable = {v.name: v for v in (*graph.outputs, *execution.kept, *constants)}
 
     @property
+    def _has_plan(self) -> bool:
+        """An exception such as KeyboardInterrupt can end a resize after the old plan was closed."""
+        return self._execution is not None and not self._execution.closed
+
+    @property
     def resize_status(self) -> ResizeStatus:
         """Whether the session can run, and what it waits for."""
         if self._pending:
             asked = ", ".join(f"{n!r} to {list(s)}" for n, s in self._pending.items())
             return ResizeStatus(False, f"resize_tensor asked for {asked}; call resize_session")
-        if self._execution is None:
+        if not self._has_plan:
             free = ", ".join(free_dimensions(self._graph)) or "none"
             return ResizeStatus(
                 False,
@@ -336,8 +343,7 @@ class Session:
             dtype = np.asarray(feeds[name]).dtype
             if dtype != value.known_type.dtype:
                 raise InputError(
-                    f"input {name!r}: got dtype {dtype.name}, expected "
-                    f"{value.known_type.dtype.name}"
+                    f"input {name!r}: got dtype {dtype}, expected {value.known_type.dtype}"
                 )
         self._pending = {}
         self.resize({n: np.asarray(feeds[n]).shape for n in inputs})
@@ -400,6 +406,7 @@ class Session:
                 self._execution,
                 self._pipelines,
                 self._plans.backends,
+                others=self._plans.others(self._execution),
                 resize_status=self.resize_status,
                 choices=tuple(self.runtime.explanations),
             )
@@ -414,11 +421,17 @@ class Session:
                 return
             self.closed = True
             self._execution = None
-            self._closing.close()
+            if self._process == os.getpid():
+                self._closing.close()
 
     def _check_open(self) -> None:
         if self.closed:
             raise ClosedError("this Session is closed")
+        if self._process != os.getpid():
+            raise ClosedError(
+                "this Session was made before this process was forked, and its threads and device "
+                "did not come along; make it in this process, or start processes by 'spawn'"
+            )
 
     def __enter__(self) -> Session:
         return self

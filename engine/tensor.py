@@ -132,12 +132,14 @@ class Tensor:
         Raises:
             InputError: wrong dtype or shape, or a constant.
         """
+        if np.ma.isMaskedArray(array):
+            raise InputError(f"input {self.name!r}: masked arrays are not supported; fill it first")
         array = np.asarray(array)
         if self._is_constant:
             raise InputError(f"tensor {self.name!r} is a constant of the model")
         if array.dtype != self.dtype or array.shape != self.shape:
             raise InputError(
-                f"input {self.name!r}: got {array.dtype.name}{list(array.shape)}, expected "
+                f"input {self.name!r}: got {array.dtype}{list(array.shape)}, expected "
                 f"{self.type}; convert the array, or resize the session"
             )
         self._execution.write(self._value, array)

@@ -52,17 +52,27 @@ def place(
     return placements
 
 
-def insert_copies(graph: Graph, where: dict[Node, str], primary: str) -> dict[Value, str]:
+def insert_copies(
+    graph: Graph,
+    where: dict[Node, str],
+    primary: str,
+    rank: Callable[[Value, Node], int] = lambda source, reader: 0,
+) -> dict[Value, str]:
     """Insert a Copy node wherever a value is read on another backend than the one it lies on.
 
     Each value is copied once per backend. `where` gains the Copy nodes (on the reading backend).
 
+    Args:
+        rank: of a graph input and a node that reads it: the input lies where the node with the
+            highest rank reads it, and of equal ones, the first.
+
     Returns:
-        The backend that each non-constant value lies on; a graph input lies where it is first read.
+        The backend that each non-constant value lies on; an input that nobody reads on `primary`.
     """
     home: dict[Value, str] = {}
     for source in graph.inputs:
-        home[source] = where[source.uses[0]] if source.uses else primary
+        ranks = [rank(source, node) for node in source.uses]
+        home[source] = where[source.uses[ranks.index(max(ranks))]] if ranks else primary
     copies: dict[tuple[Value, str], Value] = {}
     for node in list(graph.nodes):
         here = where[node]

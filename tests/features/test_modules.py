@@ -20,6 +20,7 @@ from engine import (
     Runtime,
     ScheduleConfig,
 )
+from engine.backends.opencl import program_cache
 from engine.backends.opencl.backend import OpenCLBackend
 from engine.module import Module, Var
 from tests.features.subjects import (
@@ -169,10 +170,11 @@ def test_forward_is_for_one_output(runtime: Runtime):
 
 
 @row(39)
-def test_a_cache_file_is_written_and_used(tmp_path: Path):
+def test_a_cache_file_is_written_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path, x = tmp_path / "kernels", rows_of(2)
     results, built = [], []
     for _ in range(2):
+        monkeypatch.setattr(program_cache, "BUILT", program_cache.Binaries(1 << 20))
         with (
             Runtime() as runtime,
             Module.load(

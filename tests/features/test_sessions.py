@@ -150,6 +150,7 @@ def test_unknown_names_raise_with_near_matches(runtime: Runtime):
 # ------------------------------------------------------------------------- resizing (rows 23, 24)
 @row(23)
 @on_every_device
+@pytest.mark.usefixtures("nothing_built")
 def test_a_resize_reports_what_it_planned_built_and_allocated(device: str, fresh: Runtime):
     name = "cpu" if device == "cpu" else "opencl"
     session = interpreter(CONVOLUTIONS, cached=False).create_session(config(device), fresh)

@@ -186,15 +186,17 @@ class CpuBackend:
         return view
 
     def write(self, slot: Slot, array: np.ndarray) -> None:
-        """Copy into the slot."""
-        view = self.view(slot)
-        if array.dtype != view.dtype or array.shape != view.shape:
-            raise InputError(f"got {array.dtype}{array.shape}, expected {slot.type}")
-        view[...] = array
+        """Copy into the slot; not while a run is on."""
+        with self.lock:
+            view = self.view(slot)
+            if array.dtype != view.dtype or array.shape != view.shape:
+                raise InputError(f"got {array.dtype}{array.shape}, expected {slot.type}")
+            view[...] = array
 
     def read(self, slot: Slot) -> np.ndarray:
-        """A copy of the slot."""
-        return self.view(slot).copy()
+        """A copy of the slot; not while a run is on."""
+        with self.lock:
+            return self.view(slot).copy()
 
     def read_later(self, slot: Slot) -> PendingRead:
         """A copy of the slot, made now."""

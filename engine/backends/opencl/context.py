@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -74,7 +73,10 @@ class OpenCLContext:
         key = program_cache.key(family, text, options, self.info)
         with self._lock:
             if key not in self._programs:
-                self._programs[key] = self._find(key) or self._build(family, text, options)
+                self._programs[key] = (
+                    self._find(key) or self._built_before(key) or self._build(family, text, options)
+                )
+                self._hold(key)
             program = self._programs[key]
             if self.cache is not None:
                 self.cache.leave(
@@ -93,12 +95,27 @@ class OpenCLContext:
             self.cache.reject(key, f"the driver refuses it ({error})")
             return None
 
+    def _built_before(self, key: str) -> Any:
+        """The program as another context of this process built it, or None."""
+        binary = program_cache.BUILT.find(key)
+        if binary is None:
+            return None
+        try:
+            return program_cache.from_binary(self.cl, self.context, self.device, binary)
+        except self.cl.Error:
+            return None
+
+    def _hold(self, key: str) -> None:
+        if program_cache.gives_binaries_freely(self.info):
+            binary = program_cache.to_binary(self.cl, self._programs[key], self.device)
+            if binary:
+                program_cache.BUILT.hold(key, binary)
+
     def _build(self, family: str, text: str, options: tuple[str, ...]) -> Any:
         cl = self.cl
         program = cl.Program(self.context, text)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", cl.CompilerWarning)
+            with program_cache.quiet(cl):
                 program.build(list(options), devices=[self.device], cache_dir=False)
         except cl.RuntimeError as error:
             raise CompileError(

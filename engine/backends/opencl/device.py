@@ -37,7 +37,7 @@ def opencl() -> Any:
     drivers = wheel_drivers()
     if drivers and "OCL_ICD_VENDORS" not in os.environ:
         folder = Path(tempfile.mkdtemp(prefix="parallax-icd-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        atexit.register(_remove, folder, os.getpid())
         for icd in SYSTEM_VENDORS.glob("*.icd"):
             shutil.copy(icd, folder / icd.name)
         for library in drivers:
@@ -53,9 +53,26 @@ def opencl() -> Any:
     return pyopencl
 
 
+@cache
+def _process() -> int:
+    """The process that used OpenCL first."""
+    return os.getpid()
+
+
+def _remove(folder: Path, process: int) -> None:
+    """At the end of the process that made it; a forked child leaves it alone."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def devices() -> list[tuple[str, Any]]:
     """Every OpenCL device as ("platform.device" numbers, pyopencl.Device)."""
     cl = opencl()
+    if _process() != os.getpid():
+        raise DeviceError(
+            "OpenCL was used before this process was forked, and drivers do not survive that; "
+            "start processes by multiprocessing's 'spawn' method, or fork before the first use"
+        )
     try:
         platforms = cl.get_platforms()
     except cl.Error as error:

@@ -66,10 +66,13 @@ class PackedConstant(OpenCLArena):
 
 
 class LentBuffer:
-    """A buffer of the user's as an arena; it is not filled, counted or released."""
+    """A buffer of the user's as an arena; it is not filled or counted.
 
-    def __init__(self, buffer: Any, nbytes: int) -> None:
-        self.buffer: Any = buffer
+    A reference of the engine's own keeps it alive when the user calls `release` on theirs.
+    """
+
+    def __init__(self, cl: Any, buffer: Any, nbytes: int) -> None:
+        self.buffer: Any = cl.Buffer.from_int_ptr(buffer.int_ptr, retain=True)
         self.nbytes = nbytes
 
     def release(self) -> None:
@@ -111,7 +114,7 @@ def attach(context: OpenCLContext, memory: Any, type_: TensorType, storage: np.d
             f"device memory: the buffer is {' and '.join(limits)}; make it READ_WRITE without "
             "limits for the host"
         )
-    return Slot(LentBuffer(memory, nbytes), 0, type_, storage)
+    return Slot(LentBuffer(cl, memory, nbytes), 0, type_, storage)
 
 
 LIMITING_FLAGS = (

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,6 +49,52 @@ def to_binary(cl: Any, program: Any, device: Any) -> bytes:
 
 def from_binary(cl: Any, context: Any, device: Any, binary: bytes) -> Any:
     """The program, ready for `cl.Kernel`; raises pyopencl.Error when the driver refuses."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", cl.CompilerWarning)
+    with quiet(cl):
         return cl.Program(context, [device], [binary]).build(devices=[device])
+
+
+@contextmanager
+def quiet(cl: Any) -> Iterator[None]:
+    """Inside, what a compiler prints is no warning; one thread at a time.
+
+    Warning filters belong to the process: two threads that set and restore them at once would
+    leave each other's behind.
+    """
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore", cl.CompilerWarning)
+        yield
+
+
+_QUIET = threading.Lock()
+
+
+class Binaries:
+    """Compiled programs of this process by key, so that its further contexts compile nothing.
+
+    The programs themselves would keep their contexts alive. Bounded: the oldest go first.
+    """
+
+    def __init__(self, most_nbytes: int) -> None:
+        self._most_nbytes = most_nbytes
+        self._held: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def hold(self, key: str, binary: bytes) -> None:
+        """Keep a binary."""
+        with self._lock:
+            self._held[key] = binary
+            while sum(map(len, self._held.values())) > self._most_nbytes:
+                del self._held[next(iter(self._held))]
+
+    def find(self, key: str) -> bytes | None:
+        """The binary under a key, or None."""
+        with self._lock:
+            return self._held.get(key)
+
+
+BUILT = Binaries(64 << 20)
+
+
+def gives_binaries_freely(info: DeviceInfo) -> bool:
+    """Whether asking for a binary costs nothing: not on PoCL (`to_binary`), which has a cache."""
+    return info.platform != "Portable Computing Language"
