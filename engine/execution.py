@@ -157,7 +157,7 @@ class Execution:
     def _follow_moves(self) -> None:
         """Bind again when another execution made a shared arena move."""
         if not self._bound:
-            with self._lock, self._building(None):
+            with self._building(None):
                 self._bind_all()
 
     @property
@@ -228,7 +228,7 @@ class Execution:
         self.check_open()
         with self._lock:
             self._attached[value] = self.backend_of(value).attach(memory, value.known_type)
-            with self._lock, self._building(None):
+            with self._building(None):
                 self._bind_all()
         self.written.add(value)
 

@@ -243,7 +243,7 @@ def graphs(*checks: str, count: int = 25, on: str = "opencl", first: int = 0) ->
     """Random graphs: "nodes", "fused", "production", "outputs", "exact"."""
 
     def hunt(where: Bench) -> None:
-        targets = (where.cpu,) if on == "cpu" else where.opencl
+        targets = (where.cpu,) if on == "cpu" else where.opencl or (where.cpu,)
         for seed in range(first, first + count):
             model = decode(seeded_program(seed, exact="exact" in checks))
             for target in targets:

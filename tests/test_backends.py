@@ -643,16 +643,18 @@ def test_a_shared_queue_keeps_its_priority():
         registry.opencl_context(None, queue, PowerMode.HIGH)
 
 
-def test_a_selector_must_name_a_device_of_what_is_shared():
+def test_a_selector_may_name_the_device_of_what_is_shared():
     cl, wanted = device.opencl(), device.select(OPENCL)
-    others = [(n, d) for n, d in device.devices() if d != wanted]
+    assert registry.opencl_context(OPENCL, cl.Context([wanted])).device == wanted
+
+
+@pytest.mark.several_devices
+def test_a_selector_must_name_a_device_of_what_is_shared(two_opencl):
+    cl, wanted = device.opencl(), device.select(two_opencl[0])
     theirs = cl.Context([wanted])
-    assert registry.opencl_context(OPENCL, theirs).device == wanted
-    if not others:
-        pytest.skip("one device only")
     for shared in (theirs, cl.CommandQueue(theirs), wanted):
         with pytest.raises(ConfigError, match=r"names .*, which shared_context .* does not have"):
-            registry.opencl_context(others[0][0], shared)
+            registry.opencl_context(two_opencl[1], shared)
 
 
 # --------------------------------------------------------------------------- profiling

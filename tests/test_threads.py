@@ -10,7 +10,6 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from engine import ClosedError, Interpreter, ModelReleased, Runtime
-from engine.backends import registry
 from engine.backends.cpu.backend import CpuBackend
 from engine.backends.cpu.team import SINGLE_THREADED_BLAS, Team
 from engine.config import ScheduleConfig
@@ -247,10 +246,9 @@ def test_all_devices_at_once(expected):
     in_threads(THREADS, work)
 
 
-def test_two_opencl_devices_at_once_on_one_runtime():
-    selectors = [s for s in ("portable", "intel") if _is_installed(s)]
-    if len(selectors) < 2:
-        pytest.skip("needs PoCL and Intel's OpenCL runtime")
+@pytest.mark.several_devices
+def test_two_opencl_devices_at_once_on_one_runtime(two_opencl):
+    selectors = two_opencl
     wanted = {(n, s): isolated(n, s, CASES) for n in MODELS for s in selectors}
     with Runtime() as runtime:
 
@@ -261,12 +259,6 @@ def test_two_opencl_devices_at_once_on_one_runtime():
                     check(own, name, selector, case, wanted)
 
         in_threads(THREADS, work)
-
-
-def _is_installed(selector):
-    return any(
-        selector in f"{info.platform} {info.name}".lower() for _, info in registry.opencl_devices()
-    )
 
 
 # --------------------------------------------------------------------------- one interpreter
