@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ Observer = Callable[[Node], bool]
 """Called before or after a node; what its answer means is said where it is passed."""
 CLOSE_TIMEOUT_S = 10.0
 """How long `close` waits for work in flight; drivers keep its memory until it ends."""
+LEAST_WAIT_S = 0.05
+"""In which an idle queue answers."""
 
 
 class HostCopy:
@@ -387,15 +390,20 @@ class Execution:
         if self.closed:
             raise ClosedError("these shapes were resized away or their session was closed")
 
-    def close(self) -> None:
-        """Free arenas and constants after a bounded wait; harmless the second time."""
+    def close(self, deadline_s: float | None = None) -> None:
+        """Free arenas and constants after a bounded wait; harmless the second time.
+
+        Args:
+            deadline_s: when to stop waiting, on `time.monotonic`; None: `closing_deadline_s()`.
+        """
         if self.closed:
             return
         self.closed = True
-        for backend in self._used:
+        end_s = closing_deadline_s() if deadline_s is None else deadline_s
+        for backend in {b.memory: b for b in self._used}.values():
             try:
-                if not backend.wait(CLOSE_TIMEOUT_S):
-                    logger.warning("%s still works after %s s", backend.info.name, CLOSE_TIMEOUT_S)
+                if not backend.wait(max(end_s - time.monotonic(), LEAST_WAIT_S)):
+                    logger.warning("%s still works: not waited for any more", backend.info.name)
             except DeviceError as error:
                 logger.warning("closing after a failure: %s", error)
         for arena in self._arenas.values():
@@ -406,6 +414,11 @@ class Execution:
             holder.clear()
         self._unbind()
         self._kernels = {}
+
+
+def closing_deadline_s() -> float:
+    """When whoever begins to close now stops waiting, on `time.monotonic`."""
+    return time.monotonic() + CLOSE_TIMEOUT_S
 
 
 def _private(backend: Backend) -> SharedArena:

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Mapping
 
 from engine.cache import CacheFile
 from engine.errors import InputError
-from engine.execution import Execution
+from engine.execution import Execution, closing_deadline_s
 from engine.info import ResizeReport
 from engine.ir.graph import Graph, Value
 from engine.passes import bind_passes, bind_shapes, run_passes
@@ -111,9 +111,10 @@ class Plans:
         return [made for made in self._made.values() if made is not execution]
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all of them, within one CLOSE_TIMEOUT_S."""
+        deadline_s = closing_deadline_s()
         while self._made:
-            self._made.popitem()[1].close()
+            self._made.popitem()[1].close(deadline_s)
 
 
 def find(kind: str, name: str, known: Mapping[str, Value]) -> Value:

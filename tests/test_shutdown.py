@@ -17,6 +17,7 @@ from engine import (
     DeviceMemoryError,
     InputError,
     Interpreter,
+    MemoryMode,
     ModelReleased,
     Runtime,
     Session,
@@ -27,6 +28,7 @@ from engine.backends.cpu.memory import CpuArena
 from engine.backends.opencl.memory import OpenCLArena
 from engine.module import Module
 from tests.sharing_models import (
+    CONV,
     DEVICES,
     MODELS,
     OPENCL,
@@ -168,6 +170,18 @@ def test_close_is_bounded_when_the_queue_hangs():
             assert took(runtime.close) < 1
         expected = isolated("conv", OPENCL, [(0, 0)])[0, 0]
         assert pending.result().tobytes() == expected
+
+
+def test_a_session_with_several_plans_waits_once_for_a_queue_that_hangs(monkeypatch):
+    monkeypatch.setattr("engine.execution.CLOSE_TIMEOUT_S", 0.6)
+    monkeypatch.setattr("engine.backends.opencl.backend.CLOSE_TIMEOUT_S", 0.05)
+    with Runtime() as runtime:
+        wanted = config(OPENCL, memory=MemoryMode.HIGH)
+        made = Interpreter.from_buffer(CONV).create_session(wanted, runtime, {"x": X.shape})
+        for shape in SHAPES["conv"][1:4]:
+            made.resize({"x": shape})
+        with hanging(made.execution.backends["opencl"].context):
+            assert took(made.close) < 1.5
 
 
 @pytest.mark.usefixtures("impatient")
