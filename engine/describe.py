@@ -43,6 +43,7 @@ def describe_session(
     *,
     others: Collection[Execution],
     resize_status: ResizeStatus,
+    saved: Collection[str],
     choices: tuple[str, ...],
 ) -> SessionInfo:
     """Everything about a session whose shapes are known.
@@ -74,6 +75,7 @@ def describe_session(
         memory={n: _memory(execution, n, b, others) for n, b in backends.items()},
         model_nbytes=constants_nbytes(execution.graph),
         resize_status=resize_status,
+        saved=tuple(saved),
         choices=choices,
     )
 
@@ -116,6 +118,7 @@ def _pipelines(
             PipelineInfo(
                 device=primary.info,
                 backend=mine[0],
+                backups=mine[1:],
                 precision=_precision(config, primary),
                 mode=_mode(config, primary),
                 num_threads=_threads(config, cpu),

@@ -28,10 +28,13 @@ class PipelineInfo:
         precision: of its primary backend. mode: None on the CPU backend.
         num_threads: of the CPU backend, where it takes part; else None is in effect.
         memory, power: as asked for; a value that cannot be in effect is refused.
+        backups: the backends that run what the primary one lacks, best first; none when strict.
+        inputs, outputs: names of its path's, or of the model's.
     """
 
     device: DeviceInfo
     backend: str
+    backups: tuple[str, ...]
     precision: Choice
     mode: Choice
     num_threads: Choice
@@ -135,6 +138,7 @@ class SessionInfo:
     Attributes:
         memory: by backend. model_nbytes: host memory of the weights that every resize needs; shared
             by the sessions of one interpreter.
+        saved: names of tensors that stay readable beside the outputs.
         choices: one sentence for every choice that was made for the user.
     """
 
@@ -144,6 +148,7 @@ class SessionInfo:
     memory: Mapping[str, MemoryInfo]
     model_nbytes: int
     resize_status: ResizeStatus
+    saved: tuple[str, ...]
     choices: tuple[str, ...]
 
     @property

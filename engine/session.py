@@ -408,6 +408,7 @@ class Session:
                 self._plans.backends,
                 others=self._plans.others(self._execution),
                 resize_status=self.resize_status,
+                saved=self.saved,
                 choices=tuple(self.runtime.explanations),
             )
 

@@ -150,7 +150,7 @@ def session_facts(
         "host_nbytes": info.host_nbytes,
         "inputs": list(info.pipelines[0].inputs),
         "outputs": list(info.pipelines[0].outputs),
-        "saved": session.saved,
+        "saved": list(info.saved),
         "resize_status": info.resize_status,
         "choices": list(info.choices),
     }
@@ -162,7 +162,7 @@ def _options(
     """Asked, effective, and why they differ; an option that cannot be had was refused before."""
     pipeline, preferences = info.pipelines[0], config.backend_config
     device = f"{info.device.platform} / {info.device.name}"
-    backup = next((f.value for f in config.forwards[1:] if f is not config.type), None)
+    backup = ", ".join(pipeline.backups) or None
     for option, asked, got, reason in (
         ("device", args.device, device, "" if args.device else "whichever works"),
         (

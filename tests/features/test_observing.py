@@ -191,6 +191,7 @@ def test_saving_costs_exactly_the_bytes_of_what_is_saved(device: str, fresh: Run
     plain = interpreter().create_session(config(device), fresh, shapes).info().memory[name]
     saving = interpreter().create_session(config(device, save_tensors=("r",)), fresh, shapes)
     assert saving.info().memory[name].kept_nbytes - plain.kept_nbytes == 64 * 4 * 4
+    assert saving.info().saved == ("r",)
 
 
 @row(29)

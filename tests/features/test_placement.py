@@ -103,6 +103,7 @@ def test_strict_refuses_any_fallback_by_name(lacking: list[str], runtime: Runtim
     lacking.clear()
     with interpreter().create_session(config(OPENCL, strict=True), runtime, {"x": (2, 4)}) as s:
         assert s.info().fallbacks == []
+        assert s.info().pipelines[0].backups == ()
 
 
 @row(8)
@@ -110,6 +111,7 @@ def test_without_strict_a_fallback_is_in_the_report(lacking: list[str], runtime:
     lacking[:] = ["Softmax"]
     with interpreter().create_session(config(OPENCL), runtime, {"x": (2, 4)}) as session:
         fallbacks = session.info().fallbacks
+        assert session.info().pipelines[0].backups == ("cpu",)
     assert [(op.name, op.backend) for op in fallbacks] == [("the_s", "cpu")]
     assert "switched off here" in fallbacks[0].reason
 
