@@ -12,10 +12,11 @@ import pytest
 OPENCL = next(
     d for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",") if d.strip() != "cpu"
 )
-REPEATS = 3
+REPEATS = 5
 
 CHILD = """
 import json, sys, time
+import engine.backends.cpu.backend
 import engine.backends.opencl.backend
 from engine.backends.opencl import device
 from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
@@ -63,6 +64,7 @@ def seconds(cache: Path | None, drivers_own: Path) -> tuple[float, float]:
 
 @pytest.mark.slow
 def test_a_cached_session_of_resnet50_is_ready_five_times_sooner(tmp_path):
+    """Made, and ready with its first result. Imports and the search for devices are not counted."""
     cache = tmp_path / "kernels.cache"
     seconds(cache, tmp_path / "filling")
     runs = [
@@ -75,4 +77,5 @@ def test_a_cached_session_of_resnet50_is_ready_five_times_sooner(tmp_path):
     (cold_created, cold_ready), (warm_created, warm_ready) = medians
     print(f"creation {cold_created:.3f} s cold, {warm_created:.3f} s warm")
     print(f"first inference {cold_ready:.3f} s cold, {warm_ready:.3f} s warm")
+    assert cold_created > 5 * warm_created, medians
     assert cold_ready > 5 * warm_ready, medians

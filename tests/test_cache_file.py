@@ -22,6 +22,7 @@ from engine.errors import ConfigError
 from engine.interpreter import Interpreter
 from fixtures.models.corpus import by_name
 
+pytestmark = pytest.mark.usefixtures("nothing_built")
 OPENCL = next(
     d for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",") if d.strip() != "cpu"
 )
