@@ -299,10 +299,9 @@ def test_two_contexts_on_one_device_are_refused():
 
 
 def test_a_refused_context_of_the_users_is_not_held():
-    cl = pytest.importorskip("pyopencl")
     with create_runtime([config(OPENCL)]) as runtime:
-        device = runtime.backend(ForwardType.OPENCL, config(OPENCL)).context.device
-        lent = cl.Context([device])
+        context = runtime.backend(ForwardType.OPENCL, config(OPENCL)).context
+        lent = context.cl.Context([context.device])
         held = lent.reference_count
         with pytest.raises(ConfigError, match="another Runtime") as caught:
             runtime.backend(ForwardType.OPENCL, config(OPENCL, shared_context=lent))
