@@ -1,22 +1,31 @@
 """Give the PoCL 3.0 wheel a CPU name that its own compiler accepts.
 
-PoCL asks LLVM for the host's CPU name. The wheel's LLVM 14 answers "generic" on processors newer
-than itself, a name that its clang then refuses ("unknown target CPU 'generic'"), so no program can
-be built. PoCL keeps the name as a pointer in its device object; this module replaces the pointer
-by the name of an older processor with the same vector extensions. It acts only when the platform
-is PoCL, the name is exactly "generic", and the processor is an x86-64. See docs/decisions/0002.
+PoCL asks LLVM for the host's CPU name, and chooses its library of built-in functions by the vector
+extensions that the processor has. The wheel's LLVM 14 is older than many processors: it answers
+"generic", a name that its clang then refuses ("unknown target CPU 'generic'"), or that of the
+family's last processor that it knows, such as "znver3" for one with AVX-512, and the compiler
+crashes on built-ins for AVX-512. PoCL keeps the name as a pointer in its device object; this module
+replaces the pointer by the name of an older processor with the same vector extensions. It acts only
+on PoCL on an x86-64, and only on these names. See docs/decisions/0002.
 """
 
 from __future__ import annotations
 
 import ctypes
 import platform
+from collections.abc import Set
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 SEARCHED_NBYTES = 1024
 """How far into the device object the pointer is searched (it lies at byte 640 in PoCL 3.0)."""
+
+AVX512 = frozenset({"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"})
+"""What PoCL's built-in functions for AVX-512 are compiled for."""
+
+WITHOUT_AVX512 = frozenset({"znver1", "znver2", "znver3"})
+"""Names that LLVM derives from AMD's family number alone."""
 
 _kept: list[Any] = []
 
@@ -27,14 +36,32 @@ def name_target(device: Any) -> str | None:
         return None
     if platform.machine() != "x86_64" or not Path("/proc/self/maps").exists():
         return None
-    field = _field_holding(device.int_ptr, b"generic\0")
+    current = device.version.partition("-linux-gnu-")[2].strip()
+    name = right_name(current, _flags())
+    if name == current:
+        return None
+    field = _field_holding(device.int_ptr, f"{current}\0".encode())
     if field is None:
         return None
-    name = _target_name()
     buffer = ctypes.create_string_buffer(name.encode())
     _kept.append(buffer)
     ctypes.c_uint64.from_address(field).value = ctypes.addressof(buffer)
     return name
+
+
+def right_name(current: str, flags: Set[str]) -> str:
+    """The LLVM name to compile for.
+
+    Args:
+        current: what LLVM took the processor for.
+        flags: the vector extensions that it has, as in /proc/cpuinfo.
+    """
+    has_avx512 = flags >= AVX512
+    if current != "generic" and not (has_avx512 and current in WITHOUT_AVX512):
+        return current
+    if has_avx512:
+        return "skylake-avx512"
+    return "haswell" if {"avx2", "fma", "bmi2", "f16c"} <= flags else "x86-64"
 
 
 def _field_holding(start: int, text: bytes) -> int | None:
@@ -64,13 +91,9 @@ def _readable_ranges() -> list[tuple[int, int]]:
 
 
 @cache
-def _target_name() -> str:
-    """An LLVM name with this processor's vector extensions."""
-    flags: set[str] = set()
+def _flags() -> frozenset[str]:
+    """Of the first processor."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("flags"):
-            flags = set(line.split())
-            break
-    if {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"} <= flags:
-        return "skylake-avx512"
-    return "haswell" if {"avx2", "fma", "bmi2", "f16c"} <= flags else "x86-64"
+            return frozenset(line.split())
+    return frozenset()
