@@ -65,8 +65,10 @@ def first_working(runtime: Runtime) -> str:
     )
 
 
-def precision_of(name: str) -> Precision:
+def precision_of(name: str | Precision) -> Precision:
     """The Precision of a name; raises ConfigError."""
+    if isinstance(name, Precision):
+        return name
     try:
         return Precision(name.strip().lower())
     except ValueError:

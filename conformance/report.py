@@ -11,6 +11,7 @@ from conformance.judge import Judgement, Verdict
 from engine.backends.protocol import DeviceInfo
 
 VERIFIED, OUT_OF_BOUNDS, BAD_INPUT, NOTHING_VERIFIED = range(4)
+INTERRUPTED = 130
 """Exit codes of the command line."""
 
 
@@ -142,7 +143,11 @@ class PrecisionReport:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """Everything `verify` found out about one model on one device."""
+    """Everything `verify` found out about one model on one device.
+
+    Attributes:
+        interrupted: by the user; `precisions` holds those that were finished.
+    """
 
     model: str
     device: DeviceInfo
@@ -150,10 +155,13 @@ class VerifyReport:
     shapes: dict[str, tuple[int, ...]]
     chosen_shapes: tuple[str, ...]
     precisions: tuple[PrecisionReport, ...]
+    interrupted: bool = False
 
     @property
     def exit_code(self) -> int:
-        """The worst of the precisions: out of bounds, then nothing verified, then verified."""
+        """INTERRUPTED, or the worst: out of bounds, then nothing verified, then verified."""
+        if self.interrupted:
+            return INTERRUPTED
         codes = {p.exit_code for p in self.precisions} or {NOTHING_VERIFIED}
         return next(c for c in (OUT_OF_BOUNDS, NOTHING_VERIFIED, VERIFIED) if c in codes)
 

@@ -8,7 +8,7 @@ The production plan (memory reused) must then give the same outputs, bit for bit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,18 @@ from engine.session import Session
 
 Draw = Callable[[int], Feeds]
 """Inputs for a seed."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user interrupted `verify`.
+
+    Attributes:
+        report: of the precisions that were finished.
+    """
+
+    def __init__(self, report: VerifyReport) -> None:
+        super().__init__()
+        self.report = report
 
 
 def verify(
@@ -53,8 +65,10 @@ def verify(
 
     Raises:
         ParallaxError: the model, the inputs or the device cannot be used.
+        Interrupted: a KeyboardInterrupt, with what was finished.
     """
     interpreter = load(model)
+    name = interpreter.graph.name if not isinstance(model, (str, Path)) else str(model)
     concrete, chosen = _shapes(interpreter, shapes, feeds, seed)
     draw = _drawer(interpreter, concrete, feeds, seed)
     owned = Runtime() if runtime is None else None
@@ -64,13 +78,17 @@ def verify(
         target = target_of(device, shared)
         job = _Job(interpreter, target, shared, concrete, draw, seed, progress)
         wanted = precisions_on(target) if precisions is None else precisions
-        reports = job.run([p if isinstance(p, Precision) else precision_of(p) for p in wanted])
         info = shared.backend(target[0], config_of(target)).info
+        report = VerifyReport(name, info, seed, concrete, chosen, ())
+        try:
+            for done in job.run([precision_of(p) for p in wanted]):
+                report = replace(report, precisions=(*report.precisions, done))
+        except KeyboardInterrupt:
+            raise Interrupted(replace(report, interrupted=True)) from None
+        return report
     finally:
         if owned is not None:
             owned.close()
-    name = interpreter.graph.name if not isinstance(model, (str, Path)) else str(model)
-    return VerifyReport(name, info, seed, concrete, chosen, tuple(reports))
 
 
 def load(model: str | Path | bytes | Interpreter) -> Interpreter:
@@ -135,8 +153,8 @@ class _Job:
         config = config_of(target, precision, keep=keep)
         return self.interpreter.create_session(config, self.runtime, self.shapes)
 
-    def run(self, wanted: Iterable[Precision]) -> list[PrecisionReport]:
-        """One report per precision; an effective precision is judged once."""
+    def run(self, wanted: Iterable[Precision]) -> Iterator[PrecisionReport]:
+        """One report per precision as it is finished; an effective precision is judged once."""
         with self.session((ForwardType.CPU, None), Precision.HIGH) as session:
             self.truth = session(self.feeds)
         reports: list[PrecisionReport] = []
@@ -148,7 +166,7 @@ class _Job:
                 reports.append(replace(twin, requested=requested, same_as=same_as, seconds=0.0))
             else:
                 reports.append(self.judge(precision))
-        return reports
+            yield reports[-1]
 
     def judge(self, precision: Precision) -> PrecisionReport:
         """Run with every tensor kept, judge, replay suspects, then prove the production plan."""

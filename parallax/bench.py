@@ -12,25 +12,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
 from conformance.devices import config_of, precision_of, target_of
 from conformance.inputs import Shapes, random_inputs
+from engine.backends.protocol import DeviceInfo
 from engine.config import ForwardType
 from engine.errors import ConfigError
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from parallax.options import (
     DEVICE_HELP,
+    add_command,
+    add_models,
     add_shape,
     check_seed,
-    check_writable,
-    console,
     default_precision,
     model_files,
     parse_shapes,
-    write_json,
 )
+from parallax.output import console, deliver
 from perf.arrays import save_arrays
 from perf.launch import pinned
 from perf.stages import Stages, Start, stages
@@ -59,20 +61,21 @@ EPILOG = f"""\
 examples:
   parallax bench model.onnx
   parallax bench models/ --device intel --precision high,normal --runs 200
-  parallax bench model.onnx --device cpu --threads 2 --shape image=1,3,224,224 --json data.json
+  parallax bench model.onnx --device cpu --threads 2 --shape image=1,3,224,224 --output data.json
 """
 
 
 def add_parser(subparsers: Any) -> None:
     """Declare the sub-command."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "bench",
+        run,
         help="true latency of models: first, cached, steady, enqueue and device busy",
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("models", nargs="+", metavar="MODEL", help=".onnx files or folders")
+    add_models(parser, several=True)
     parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the first that works)")
     parser.add_argument(
         "--precision", help="high, normal, low, comma-separated (default: normal; high on cpu)"
@@ -81,8 +84,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--threads", type=int, help="threads and processors to use (all)")
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs (0)")
     add_shape(parser)
-    parser.add_argument("--json", metavar="FILE", help="write the data as JSON; - for stdout")
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,25 +92,35 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, option) is not None and getattr(args, option) < 1:
             raise ConfigError(f"--{option} {getattr(args, option)}: expected at least 1")
     check_seed(args.seed)
-    check_writable(args.json)
-    shapes, device = parse_shapes(args.shape), _device(args.device)
+    shapes = parse_shapes(args.shape)
+    device, info = _device(args.device)
     precisions = _precisions(args.precision or default_precision(device), device)
-    measured = []
-    for path in model_files(args.models):
-        measured += list(_measure(path, device, precisions, shapes, args))
-    if args.json:
-        data = {"environment": environment(), "models": [m.to_json() for m in measured]}
-        write_json(args.json, data)
-    if args.json != "-":
-        print_table(measured)
+    files = model_files(args.models)
+    measured: list[Stages] = []
+    stopped: BaseException | None = None
+    try:
+        for path in files:
+            for row in _measure(path, device, precisions, shapes, args):
+                measured.append(row)
+    except KeyboardInterrupt as error:
+        stopped = error
+    data = {
+        "environment": environment(),
+        "interrupted": stopped is not None,
+        "models": [m.to_json() for m in measured],
+    }
+    deliver(args, data, models=files, devices=[info])
+    print_table(measured, console(silent=args.json), notes=not args.quiet)
+    if stopped is not None:
+        raise stopped
     return 1 if any(m.steady.invalid for m in measured) else 0
 
 
-def _device(wanted: str | None) -> str:
+def _device(wanted: str | None) -> tuple[str, DeviceInfo]:
     """What the measuring processes are told; raises DeviceError here rather than there."""
     with Runtime() as runtime:
-        forward, selector = target_of(wanted, runtime)
-    return "cpu" if forward is ForwardType.CPU else str(selector)
+        target = target_of(wanted, runtime)
+        return target[1] or "cpu", runtime.backend(target[0], config_of(target)).info
 
 
 def _precisions(names: str, device: str) -> list[str]:
@@ -129,7 +140,8 @@ def _measure(
         model = Interpreter.from_file(path)
         save_arrays(feeds, random_inputs(model, shapes, args.seed))
         for precision in precisions:
-            print(f"measuring {path.name} at {precision}...", file=sys.stderr)
+            if not args.quiet:
+                print(f"measuring {path.name} at {precision}...", file=sys.stderr)
             yield stages(
                 path,
                 feeds,
@@ -157,13 +169,14 @@ def ms(nanoseconds: int) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def print_table(measured: Sequence[Stages]) -> None:
+def print_table(measured: Sequence[Stages], out: Console, *, notes: bool = True) -> None:
     """One row for each model and precision, then what the numbers do not say by themselves."""
-    out = console()
     for device in dict.fromkeys(m.device for m in measured):
         mine = [m for m in measured if m.device == device]
         out.print(device, style="bold", markup=False)
         out.print(_table(mine))
+        if not notes:
+            continue
         for row in mine:
             for line in _parts(row):
                 out.print(f"{_head(row)}: {line}", markup=False, soft_wrap=True)
@@ -174,7 +187,8 @@ def print_table(measured: Sequence[Stages]) -> None:
         for note, heads in noted.items():
             whose = "" if len(heads) == len(mine) else f"{', '.join(heads)}: "
             out.print(f"{whose}{note}", markup=False, soft_wrap=True)
-    out.print(EXPLANATION, style="dim")
+    if notes:
+        out.print(EXPLANATION, style="dim")
 
 
 def _table(rows: Sequence[Stages]) -> Table:

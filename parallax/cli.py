@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import metadata
 
-from conformance.report import BAD_INPUT
+from conformance.report import BAD_INPUT, INTERRUPTED
 from engine.errors import ParallaxError
-from parallax import bench, devices, info, run, verify
+from parallax import bench, completion, devices, info, run, verify
+from parallax.files import check_files
+from parallax.options import HelpFormatter
+from parallax.output import version
 
 INTERNAL_ERROR = 70
-INTERRUPTED = 130
+READER_GONE = 141
+"""What a shell says of a program that SIGPIPE ended."""
 
 EPILOG = """\
 examples:
@@ -24,11 +28,11 @@ examples:
   parallax run model.onnx --device cpu --outputs y.npz
   parallax run model.onnx --inputs x.npz --precision high --device portable
   parallax verify fixtures/models
-  parallax verify model.onnx --precision high,low --shape image=1,3,224,224 --json report.json
+  parallax verify model.onnx --precision high,low --shape image=1,3,224,224 --output report.json
   parallax bench model.onnx --device cpu
 
 exit codes: 0 success or verified, 1 out of bounds, 2 bad input or usage, 3 nothing verified,
-70 internal error, 130 interrupted
+70 internal error, 130 interrupted, 141 the reader of the output went away
 """
 
 
@@ -38,9 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser().parse_args(argv)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else BAD_INPUT
-    logging.basicConfig(format="parallax: %(message)s")
+    _log(args)
     try:
-        return int(args.func(args))
+        check_files(args)
+        code = int(args.func(args))
+        sys.stdout.flush()
+        return code
     except ParallaxError as error:
         _complain(args.debug, f"parallax: {error}")
         return BAD_INPUT
@@ -48,8 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(False, "parallax: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
-        return BAD_INPUT
+        # What is still buffered must not fail again when the interpreter flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
     except Exception as error:
         again = "" if args.debug else "; --debug shows where it happened"
         _complain(
@@ -65,23 +73,25 @@ def parser() -> argparse.ArgumentParser:
         prog="parallax",
         description="ONNX inference on NumPy and OpenCL, and the harness that verifies it.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"parallax {version()}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for module in (devices, info, run, verify, bench):
         module.add_parser(commands)
-    for command in commands.choices.values():
-        command.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    completion.add_parser(commands, parser)
     return top
 
 
-def version() -> str:
-    """Of the installed distribution; "(not installed)" in a bare checkout."""
-    try:
-        return metadata.version("parallax-engine")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
+def _log(args: argparse.Namespace) -> None:
+    """Messages of the packages to standard error: warnings, or as `-q` and `-v` ask."""
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    level = levels[min(getattr(args, "verbose", 0), 2)]
+    if getattr(args, "quiet", False):
+        level = logging.ERROR
+    logging.basicConfig(format="parallax: %(message)s")
+    logging.getLogger("parallax").setLevel(level)
 
 
 def _complain(debug: bool, message: str) -> None:

@@ -14,7 +14,8 @@ from engine.backends import registry
 from engine.backends.protocol import DeviceInfo
 from engine.config import Precision
 from engine.errors import DeviceError
-from parallax.options import console, write_json
+from parallax.options import add_command
+from parallax.output import console, deliver
 
 EPILOG = """\
 --device of the other commands takes `cpu`, any part of a platform's or device's name that matches
@@ -28,27 +29,24 @@ examples:
 
 def add_parser(subparsers: Any) -> None:
     """Declare the sub-command."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    add_command(
+        subparsers,
         "devices",
+        run,
         help="list every OpenCL device and the CPU backend",
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """List; 0 even without an OpenCL device, because the CPU backend is always there."""
     found, problem = list_devices()
-    if args.json:
-        write_json("-", {"devices": [_entry(s, i) for s, i in found], "problem": problem})
-        return 0
-    out = console()
+    deliver(args, {"devices": [_entry(s, i) for s, i in found], "problem": problem})
+    out = console(silent=args.json)
     for selector, info in found:
         out.print(_table(selector, info, out))
-    if problem:
+    if problem and not args.json:
         print(f"parallax: OpenCL cannot be used: {problem}", file=sys.stderr)
     return 0
 

@@ -15,14 +15,15 @@ from engine.runtime import Runtime
 from engine.session import Session
 from parallax.info_table import print_info
 from parallax.options import (
+    add_command,
+    add_models,
     add_shape,
     check_names,
     complete_shapes,
-    console,
     model_file,
     parse_shapes,
-    write_json,
 )
+from parallax.output import console, deliver
 from parallax.run_report import cache_facts
 from parallax.session_options import (
     add_session,
@@ -47,19 +48,18 @@ examples:
 
 def add_parser(subparsers: Any) -> None:
     """Declare the sub-command."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "info",
+        run,
         help="a model's operators, their support, and the plan of a session of it",
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help="an .onnx file")
+    add_models(parser, several=False)
     add_shape(parser)
     parser.add_argument("--all", action="store_true", help="a line for every operator (10)")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
     add_session(parser)
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,10 +95,8 @@ def run(args: argparse.Namespace) -> int:
                 data["session"] = session_facts(session, config, args)
             if args.cache is not None:
                 data["cache"] = cache_facts(interpreter.explain_cache())
-    if args.json:
-        write_json("-", jsonable(data))
-    else:
-        print_info(data, console(), show_all=args.all)
+    deliver(args, data, models=[path], devices=[s["device"] for s in data["support"]])
+    print_info(data, console(silent=args.json), show_all=args.all, notes=not args.quiet)
     return 0
 
 

@@ -13,13 +13,16 @@ LISTED = 10
 """Lines of each kind without --all."""
 
 
-def print_info(data: dict[str, Any], out: Console, *, show_all: bool = False) -> None:
+def print_info(
+    data: dict[str, Any], out: Console, *, show_all: bool = False, notes: bool = True
+) -> None:
     """The model, its support, and the session where one was asked for."""
     _print_model(data, out)
     _print_support(data, out, show_all)
     if data["session"] is not None:
         _print_session(data["session"], out, show_all)
-    for sentence in (*data["explanations"], *(data["cache"] or {"sentences": ()})["sentences"]):
+    sentences = *data["explanations"], *(data["cache"] or {"sentences": ()})["sentences"]
+    for sentence in sentences if notes else ():
         out.print(escape(sentence), style="dim", soft_wrap=True)
 
 

@@ -1,35 +1,74 @@
-"""What several sub-commands take from the command line, and where their output goes."""
+"""What several sub-commands take from the command line."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
-import json
-import os
-import sys
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
-from rich.console import Console
+import shtab
+from rich_argparse import RawDescriptionRichHelpFormatter
 
 from conformance.inputs import Shapes, default_shapes
 from engine.errors import ConfigError, InputError, ModelError
 from engine.interpreter import Interpreter
 
-WIDTH = 100
-"""Columns of a table; also where the output is no terminal."""
-
 DEVICE_HELP = "cpu, a unique part of an OpenCL device's or platform's name, or platform.device"
 
 
-def console() -> Console:
-    """Standard output, in colour and at the terminal's width where it is one, else 100 columns."""
-    if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, width=WIDTH)
+class HelpFormatter(RawDescriptionRichHelpFormatter):
+    """In colour on a terminal, at its width; headings as argparse writes them."""
+
+    group_name_formatter = str
+
+
+def add_command(
+    subparsers: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    help: str,
+    description: str | None,
+    epilog: str,
+) -> argparse.ArgumentParser:
+    """A sub-command with the options that every one has."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=epilog,
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(func=run, command=name)
+    group = parser.add_argument_group("what is printed")
+    group.add_argument("--json", action="store_true", help="print one JSON document, no tables")
+    add_file(group, "--output", "FILE", "write the JSON document of --json into this file")
+    group.add_argument(
+        "-q", "--quiet", action="store_true", help="results only: no progress, no notes"
+    )
+    group.add_argument(
+        "-v", "--verbose", action="count", default=0, help="say what is done (-vv: in detail)"
+    )
+    group.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    return parser
+
+
+def add_file(parser: Any, option: str, metavar: str, help: str) -> None:
+    """An option that names a file, for which a shell offers files."""
+    parser.add_argument(option, metavar=metavar, help=help).complete = shtab.FILE
+
+
+def add_models(parser: argparse.ArgumentParser, *, several: bool) -> None:
+    """The model, or models and folders, that a command is about."""
+    if several:
+        what = ".onnx files or folders"
+        action = parser.add_argument("models", nargs="+", metavar="MODEL|FOLDER", help=what)
+    else:
+        action = parser.add_argument("model", metavar="MODEL", help="an .onnx file")
+    action.complete = shtab.FILE  # type: ignore[attr-defined]
 
 
 def default_precision(device: str | None) -> str:
@@ -117,59 +156,3 @@ def check_seed(seed: int) -> None:
     """Raise ConfigError for a negative seed."""
     if seed < 0:
         raise ConfigError(f"--seed {seed}: expected 0 or more")
-
-
-def check_writable(target: str | None) -> None:
-    """Raise ConfigError where a result could not be written later; `-` and None are fine."""
-    if target is None or target == "-":
-        return
-    path = Path(target)
-    if path.is_dir():
-        raise ConfigError(f"cannot write {target}: it is a folder")
-    if not path.parent.is_dir():
-        raise ConfigError(f"cannot write {target}: there is no folder {path.parent}")
-    part = _part(path)
-    try:
-        part.touch()
-        part.unlink()
-    except OSError as error:
-        raise ConfigError(f"cannot write {target}: {error.strerror}") from error
-
-
-def write_atomically(target: str, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file next to the target, then put it in its place; ConfigError when it fails."""
-    path = Path(target)
-    part = _part(path)
-    try:
-        with part.open("wb") as file:
-            write(file)
-        part.replace(path)
-    except OSError as error:
-        raise ConfigError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def write_arrays(target: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """An .npz file; unlike `numpy.savez` it takes any name, such as "file"."""
-
-    def write(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w") as archive:
-            for name, array in arrays.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-
-    write_atomically(target, write)
-
-
-def write_json(target: str, data: Any) -> None:
-    """Strict JSON to a file, or to standard output for `-`."""
-    text = json.dumps(data, indent=1, allow_nan=False) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
-    else:
-        write_atomically(target, lambda file: file.write(text.encode()))
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")

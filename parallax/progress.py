@@ -15,7 +15,7 @@ STAGE_LENGTH_MAX = 48
 
 
 @contextmanager
-def progress(name: str) -> Iterator[Tell]:
+def progress(name: str, *, silent: bool = False) -> Iterator[Tell]:
     """A bar for the work on `name`; yields what moves it: (stage, done, total)."""
     bar = Progress(
         TextColumn("{task.description}"),
@@ -24,7 +24,7 @@ def progress(name: str) -> Iterator[Tell]:
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,
-        disable=not sys.stderr.isatty(),
+        disable=silent or not sys.stderr.isatty(),
     )
     with bar:
         task = bar.add_task(name, total=1)

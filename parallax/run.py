@@ -9,24 +9,24 @@ from typing import Any
 import numpy as np
 
 from conformance.inputs import Feeds, Shapes, random_inputs
-from conformance.report import jsonable
 from engine.config import ScheduleConfig
 from engine.errors import ConfigError, InputError
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from engine.session import Session
+from parallax.files import write_arrays
 from parallax.options import (
+    add_command,
+    add_file,
+    add_models,
     add_shape,
     check_names,
     check_seed,
-    check_writable,
     complete_shapes,
-    console,
     model_file,
     parse_shapes,
-    write_arrays,
-    write_json,
 )
+from parallax.output import console, deliver
 from parallax.run_report import facts, print_facts
 from parallax.session_options import add_session, schedule, use_cache
 from parallax.trace import Trace
@@ -46,28 +46,26 @@ examples:
 
 def add_parser(subparsers: Any) -> None:
     """Declare the sub-command."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "run",
+        run,
         help="run a model once and show or save its outputs",
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help="an .onnx file")
-    parser.add_argument("--inputs", metavar="X.npz", help="arrays by input name")
-    parser.add_argument("--outputs", metavar="Y.npz", help="write outputs and saved tensors here")
+    add_models(parser, several=False)
+    add_file(parser, "--inputs", "X.npz", "arrays by input name")
+    add_file(parser, "--outputs", "Y.npz", "write outputs and saved tensors here")
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs (0)")
     add_shape(parser)
     parser.add_argument("--trace", action="store_true", help="show what each operator computes")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     add_session(parser)
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run; 0. Raises ParallaxError for bad input, before anything is written."""
     check_seed(args.seed)
-    check_writable(args.outputs)
     shapes, config = parse_shapes(args.shape), schedule(args)
     if args.inputs is not None and args.shape:
         raise ConfigError("--shape and --inputs exclude each other: the arrays have their shapes")
@@ -83,13 +81,12 @@ def run(args: argparse.Namespace) -> int:
             outputs = {name: session.read(name) for name in session.outputs}
             saved = {name: session.read(name) for name in session.saved}
             cache = interpreter.update_cache_file(session) if args.cache is not None else None
+            device = session.info().device
             data = facts(args, session, feeds, outputs, saved, trace, cache)
     if args.outputs is not None:
         write_arrays(args.outputs, {**outputs, **saved})
-    if args.json:
-        write_json("-", jsonable(data))
-    else:
-        print_facts(data, console())
+    deliver(args, data, models=[path], devices=[device])
+    print_facts(data, console(silent=args.json), notes=not args.quiet)
     return 0
 
 

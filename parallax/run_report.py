@@ -69,7 +69,7 @@ def cache_facts(report: CacheReport) -> dict[str, Any]:
     return {**asdict(report), "path": str(report.path), "sentences": str(report).splitlines()}
 
 
-def print_facts(data: dict[str, Any], out: Console) -> None:
+def print_facts(data: dict[str, Any], out: Console, *, notes: bool = True) -> None:
     """For people."""
     wanted, got = data["precision"]["requested"].value, data["precision"]["effective"].value
     why = f": {data['precision']['reason']}" if data["precision"]["reason"] else ""
@@ -87,7 +87,8 @@ def print_facts(data: dict[str, Any], out: Console) -> None:
     for fallback in data["fallbacks"]:
         reason = escape(f"{fallback['node']}: {fallback['reason']}")
         out.print(f"ran on {fallback['backend']}: {reason}")
-    for sentence in (*data["explanations"], *(data["cache"] or {"sentences": ()})["sentences"]):
+    sentences = *data["explanations"], *(data["cache"] or {"sentences": ()})["sentences"]
+    for sentence in sentences if notes else ():
         out.print(escape(sentence), style="dim", soft_wrap=True)
     if data["written"]:
         out.print(f"outputs written to {escape(data['written'])}")

@@ -6,7 +6,6 @@ import argparse
 import difflib
 import enum
 import re
-from pathlib import Path
 from typing import TypeVar
 
 from conformance.devices import precision_of
@@ -22,7 +21,7 @@ from engine.config import (
 )
 from engine.errors import ConfigError
 from engine.interpreter import Interpreter
-from parallax.options import DEVICE_HELP, check_writable, default_precision
+from parallax.options import DEVICE_HELP, add_file, default_precision
 
 Member = TypeVar("Member", bound=enum.Enum)
 
@@ -55,7 +54,7 @@ def add_session(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="keep this tensor beside the outputs (repeatable; '*' for all)",
     )
-    group.add_argument("--cache", metavar="FILE", help="keep compiled OpenCL kernels in this file")
+    add_file(group, "--cache", "FILE", "keep compiled OpenCL kernels in this file")
     _add_path(parser)
 
 
@@ -115,7 +114,6 @@ def schedule(args: argparse.Namespace) -> ScheduleConfig:
             f"--cache {args.cache}: only OpenCL kernels are compiled and kept, and this "
             "configuration uses cpu"
         )
-    check_cache(args.cache)
     return config
 
 
@@ -123,12 +121,6 @@ def use_cache(interpreter: Interpreter, file: str | None) -> None:
     """Keep compiled kernels in a file; raises ConfigError where something else lies there."""
     if file is not None and (refusal := interpreter.set_cache_file(file).refusal):
         raise ConfigError(f"--cache {file}: {refusal}; choose another path")
-
-
-def check_cache(file: str | None) -> None:
-    """Raise ConfigError where a kernel cache could not be made."""
-    if file is not None and not Path(file).is_file():
-        check_writable(file)
 
 
 def mode_names(mode: GpuMode | None) -> str:

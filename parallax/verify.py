@@ -16,29 +16,31 @@ from conformance.devices import Target, config_of, precision_of, precisions_on, 
 from conformance.inputs import Shapes, random_inputs
 from conformance.report import (
     BAD_INPUT,
+    INTERRUPTED,
     NOTHING_VERIFIED,
     OUT_OF_BOUNDS,
     VERIFIED,
     VerifyReport,
 )
-from conformance.verify import verify
+from conformance.verify import Interrupted, verify
 from engine.config import ForwardType, Precision
 from engine.errors import ConfigError, ParallaxError
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from parallax.options import (
     DEVICE_HELP,
+    add_command,
+    add_file,
+    add_models,
     add_shape,
     check_names,
     check_seed,
-    check_writable,
-    console,
     model_files,
     parse_shapes,
-    write_json,
 )
+from parallax.output import console, deliver
 from parallax.progress import progress
-from parallax.session_options import check_cache, use_cache
+from parallax.session_options import use_cache
 from parallax.verify_table import print_latency, print_report
 from perf.latency import Latency, measure
 
@@ -47,6 +49,12 @@ LATENCY_BUDGET_NS = 1_000_000_000
 
 HEAVY_NBYTES = 100_000_000
 """After a model file of this size the runtime is renewed, which frees the packed weights."""
+
+VERDICTS = {
+    VERIFIED: "verified",
+    OUT_OF_BOUNDS: "OUT OF BOUNDS",
+    NOTHING_VERIFIED: "NOTHING VERIFIED",
+}
 
 EPILOG = """\
 Each node runs on the device and is judged on the device's own inputs: err/sigma compares its worst
@@ -57,7 +65,7 @@ Exit codes: 0 verified, 1 out of bounds, 2 bad input or usage, 3 nothing verifie
 examples:
   parallax verify models/
   parallax verify model.onnx --device cpu
-  parallax verify model.onnx --precision high,low --shape image=1,3,224,224 --json report.json
+  parallax verify model.onnx --precision high,low --shape image=1,3,224,224 --output report.json
   parallax verify model.onnx --device intel --cache kernels.cache --no-latency
 """
 
@@ -92,36 +100,34 @@ def latency_json(latency: Latency) -> dict[str, Any]:
 
 def add_parser(subparsers: Any) -> None:
     """Declare the sub-command."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "verify",
+        run,
         help="check every node of models on a device against derived error bounds",
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("models", nargs="+", metavar="MODEL|FOLDER", help=".onnx files or folders")
+    add_models(parser, several=True)
     parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the first OpenCL device)")
     names = ",".join(p.value for p in Precision)
     parser.add_argument("--precision", help=f"comma-separated ({names}; high on cpu)")
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs (0)")
     add_shape(parser)
     parser.add_argument("--all", action="store_true", help="a line for every node (10)")
-    parser.add_argument("--json", metavar="FILE", help="write everything as JSON; - for stdout")
-    parser.add_argument("--cache", metavar="FILE", help="keep compiled OpenCL kernels in this file")
+    add_file(parser, "--cache", "FILE", "keep compiled OpenCL kernels in this file")
     parser.add_argument("--no-latency", action="store_true", help="leave out the latency lines")
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Verify all models and print; the exit code of the worst."""
     check_seed(args.seed)
-    check_writable(args.json)
     shapes = parse_shapes(args.shape)
-    check_cache(args.cache)
     files = model_files(args.models)
-    out = Console(stderr=True, quiet=True) if args.json == "-" else console()
+    out = console(silent=args.json)
     done: list[Verified] = []
     errors: dict[str, str] = {}
+    stopped: BaseException | None = None
     with ExitStack() as stack:
         runtime = stack.enter_context(Runtime())
         target = target_of(args.device, runtime)
@@ -129,24 +135,36 @@ def run(args: argparse.Namespace) -> int:
         precisions = _precisions(args.precision, target)
         if args.cache is not None and target[0] is ForwardType.CPU:
             raise ConfigError(f"--cache {args.cache}: only OpenCL kernels are compiled and kept")
-        for path in files:
-            try:
-                verified = _verify(path, device, precisions, shapes, runtime, args)
-            except ParallaxError as error:
-                if len(files) == 1:
-                    raise
-                errors[str(path)] = str(error)
-                print(f"parallax: {path}: {error}", file=sys.stderr)
-                continue
-            done.append(verified)
-            _print(verified, out, show_all=args.all)
-            if path.stat().st_size > HEAVY_NBYTES:
-                stack.close()
-                runtime = stack.enter_context(Runtime())
-    code = exit_code([v.report for v in done], errors)
-    if args.json:
-        models = [v.to_json() for v in done]
-        write_json(args.json, {"exit_code": code, "models": models, "errors": errors})
+        try:
+            for path in files:
+                try:
+                    verified = _verify(path, device, precisions, shapes, runtime, args)
+                except ParallaxError as error:
+                    if len(files) == 1:
+                        raise
+                    errors[str(path)] = str(error)
+                    print(f"parallax: {path}: {error}", file=sys.stderr)
+                    continue
+                done.append(verified)
+                _print(verified, out, args)
+                if verified.report.interrupted:
+                    raise KeyboardInterrupt
+                if path.stat().st_size > HEAVY_NBYTES:
+                    stack.close()
+                    runtime = stack.enter_context(Runtime())
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            stopped = error
+    code = exit_code([v.report for v in done], errors) if stopped is None else INTERRUPTED
+    data = {
+        "exit_code": code,
+        "interrupted": stopped is not None,
+        "models": [v.to_json() for v in done],
+        "errors": errors,
+    }
+    used = [v.report.device for v in done]
+    deliver(args, data, models=[v.report.model for v in done], devices=used)
+    if stopped is not None:
+        raise stopped
     if len(files) > 1:
         _conclude(done, errors, out)
     return code
@@ -181,25 +199,30 @@ def _verify(
     several = len(args.models) > 1 or Path(args.models[0]).is_dir()
     mine = _shapes_of(interpreter, shapes, several=several)
     use_cache(interpreter, args.cache)
-    with progress(path.name) as tell:
-        report = verify(
-            interpreter,
-            device=device,
-            precisions=precisions,
-            seed=args.seed,
-            shapes=mine,
-            runtime=runtime,
-            progress=tell,
-        )
-        report = replace(report, model=str(path))
-        latency: dict[str, Latency] = {}
-        for entry in report.precisions if not args.no_latency else ():
-            if entry.same_as is None:
-                tell(f"{entry.requested}: latency", 0, 1)
-                precision = precision_of(entry.requested)
-                latency[entry.requested] = _latency(interpreter, device, precision, report, runtime)
+    latency: dict[str, Latency] = {}
+    with progress(path.name, silent=args.quiet) as tell:
+        try:
+            report = verify(
+                interpreter,
+                device=device,
+                precisions=precisions,
+                seed=args.seed,
+                shapes=mine,
+                runtime=runtime,
+                progress=tell,
+            )
+            for entry in report.precisions if not args.no_latency else ():
+                if entry.same_as is None:
+                    tell(f"{entry.requested}: latency", 0, 1)
+                    precision = precision_of(entry.requested)
+                    taken = _latency(interpreter, device, precision, report, runtime)
+                    latency[entry.requested] = taken
+        except Interrupted as stop:
+            report = stop.report
+        except KeyboardInterrupt:
+            report = replace(report, interrupted=True)
     cache = str(interpreter.explain_cache()) if args.cache is not None else ""
-    return Verified(report, latency, cache)
+    return Verified(replace(report, model=str(path)), latency, cache)
 
 
 def _shapes_of(interpreter: Interpreter, shapes: Shapes, *, several: bool) -> Shapes:
@@ -225,23 +248,36 @@ def _latency(
         return measure(session, runs=runs, warmup=1, profiled_runs=3)
 
 
-def _print(verified: Verified, out: Console, *, show_all: bool) -> None:
+def _print(verified: Verified, out: Console, args: argparse.Namespace) -> None:
     report = verified.report
-    print_report(report, out, show_all=show_all)
+    if args.quiet:
+        out.print(_summary(report), markup=False, soft_wrap=True)
+        return
+    print_report(report, out, show_all=args.all)
     for entry in report.precisions:
         if entry.requested in verified.latency:
             print_latency(entry, verified.latency[entry.requested], out)
+    if report.interrupted:
+        out.print(
+            "[bold yellow]interrupted[/]: what stands above is finished; the rest was not run"
+        )
     if verified.cache:
         out.print(verified.cache, style="dim", markup=False, soft_wrap=True)
     out.print()
 
 
+def _summary(report: VerifyReport) -> str:
+    """One line: the verdict of each precision."""
+    words = [f"{p.requested} {VERDICTS[p.exit_code]}" for p in report.precisions]
+    words += ["interrupted"] if report.interrupted else []
+    return f"{report.model}: {', '.join(words)}"
+
+
 def _conclude(done: Sequence[Verified], errors: dict[str, str], out: Console) -> None:
     good = sum(v.report.ok for v in done)
     out.print(f"[bold]{good} of {len(done) + len(errors)} models verified[/]")
-    words = {OUT_OF_BOUNDS: "out of bounds", NOTHING_VERIFIED: "nothing verified"}
     for v in done:
         if not v.report.ok:
-            out.print(f"  {v.report.model}: {words[v.report.exit_code]}", markup=False)
+            out.print(f"  {v.report.model}: {VERDICTS[v.report.exit_code]}", markup=False)
     for path in errors:
         out.print(f"  {path}: could not be verified (see the message above)", markup=False)

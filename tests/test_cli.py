@@ -150,7 +150,7 @@ def test_an_unwritable_output_is_refused_before_any_work(
     for target in (tmp_path, tmp_path / "absent" / "y.npz"):
         options = "--device", "cpu"
         assert "cannot write" in refused(capsys, "run", relu_model, *options, "--outputs", target)
-        assert "cannot write" in refused(capsys, "verify", relu_model, *options, "--json", target)
+        assert "cannot write" in refused(capsys, "verify", relu_model, *options, "--output", target)
     assert [p.name for p in tmp_path.iterdir()] == ["relu.onnx"]
 
 
@@ -186,7 +186,7 @@ def test_verify_passes_and_writes_strict_json(
     capsys: Captured, relu_model: Path, tmp_path: Path, device: str
 ) -> None:
     target = tmp_path / "report.json"
-    options = "--device", device, "--json", str(target)
+    options = "--device", device, "--output", str(target)
     assert main(["verify", str(relu_model), str(MLP), *options]) == 0
     out = capsys.readouterr().out
     assert "2 of 2 models verified" in out

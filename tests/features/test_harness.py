@@ -145,7 +145,7 @@ def test_the_benchmark_splits_first_tuned_cached_and_steady(
 ):
     model, target = by_name("tiny_mlp_opset7").path, tmp_path / "bench.json"
     assert (
-        main(["bench", str(model), "--device", "cpu", "--runs", "11", "--json", str(target)]) == 0
+        main(["bench", str(model), "--device", "cpu", "--runs", "11", "--output", str(target)]) == 0
     )
     (measured,) = json.loads(target.read_text())["models"]
     assert measured["first"]["create_ns"] > 0

@@ -1,0 +1,131 @@
+"""The files that a command reads and writes: nothing of the user's is ever overwritten."""
+
+from __future__ import annotations
+
+import argparse
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from engine.errors import ConfigError
+from parallax.atomic import part_of, write_atomically
+
+HEAD_NBYTES = 256
+"""How much of a file is looked at to see what it is."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a command writes into a file, and how a file that was written before is known."""
+
+    name: str
+    is_ours: Callable[[bytes], bool]
+
+
+REPORT = Form("a JSON report", lambda head: b'"schema": "parallax.' in head)
+ARRAYS = Form("an .npz archive", lambda head: head.startswith(b"PK"))
+KERNELS = Form("a kernel cache", lambda head: True)  # the cache looks at its file itself
+
+WRITTEN = {
+    "output": ("--output", REPORT),
+    "outputs": ("--outputs", ARRAYS),
+    "cache": ("--cache", KERNELS),
+}
+"""The options that name a file to write, by the attribute of the parsed arguments."""
+
+READ = ("model", "models", "inputs", "expect")
+"""The attributes that name files or folders to read."""
+
+
+def check_files(args: argparse.Namespace) -> None:
+    """Raise ConfigError for a file that could not be written later, or must not be.
+
+    A command writes over none of its inputs, no .onnx file, no file it writes already, and nothing
+    that exists and was not written by a command like it.
+    """
+    taken = dict.fromkeys(_read(args), "an input of this command")
+    for attribute, (option, form) in WRITTEN.items():
+        name = getattr(args, attribute, None)
+        if name is None:
+            continue
+        refusal = _refusal(Path(name), form, taken)
+        if refusal:
+            raise ConfigError(f"{option} {name}: cannot write there: {refusal}")
+        taken[Path(name)] = f"what {option} writes"
+
+
+def _read(args: argparse.Namespace) -> Iterator[Path]:
+    for attribute in READ:
+        given = getattr(args, attribute, None)
+        for name in [given] if isinstance(given, str) else given or []:
+            path = Path(name)
+            yield from path.glob("*") if path.is_dir() else [path]
+
+
+def _refusal(path: Path, form: Form, taken: Mapping[Path, str]) -> str:
+    """Why a file must not be written, or ""."""
+    if str(path) == "-":
+        return "a file is expected; --json prints to standard output"
+    if "\0" in str(path):
+        return "a path cannot hold a NUL character"
+    if path.is_dir():
+        return "it is a folder"
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    for other, what in taken.items():
+        if _is_same(path, other):
+            return f"it is {what}; choose another file"
+    if ".onnx" in (path.suffix.lower(), path.resolve().suffix.lower()):
+        return f"the name is that of a model, and this would be {form.name}; choose another"
+    try:
+        return _refusal_of_existing(path, form) if path.exists() else _try(path)
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    return path.resolve() == other.resolve()
+
+
+def _refusal_of_existing(path: Path, form: Form) -> str:
+    if not path.is_file():
+        return ""  # such as /dev/null
+    with path.open("rb") as file:
+        head = file.read(HEAD_NBYTES)
+    if head and not form.is_ours(head):
+        return f"it exists and is not {form.name}; choose another file, or remove it"
+    return _try(path)
+
+
+def _try(path: Path) -> str:
+    part = part_of(path.resolve())
+    part.touch()
+    part.unlink()
+    return ""
+
+
+# ---------------------------------------------------------------------- writing
+def write(name: str, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file whole or not at all; raises ConfigError when it fails."""
+    try:
+        write_atomically(Path(name), write)
+    except OSError as error:
+        raise ConfigError(f"cannot write {name}: {error.strerror or error}") from error
+
+
+def write_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """An .npz file; unlike `numpy.savez` it takes any name, such as "file"."""
+
+    def archive(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w") as members:
+            for key, array in arrays.items():
+                with members.open(f"{key}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+    write(name, archive)

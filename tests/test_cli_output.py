@@ -1,0 +1,265 @@
+"""What the command line writes and prints: nothing of the user's is lost, one JSON for all."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shtab
+
+from parallax import cli, files
+from parallax.cli import main
+from tests.command_line import MLP, OPENCL, Captured, refused, save_relu
+
+ROOT = Path(__file__).parents[1]
+ON_CPU = ("--device", "cpu")
+
+
+def sub_parsers() -> dict[str, argparse.ArgumentParser]:
+    (commands,) = (a for a in cli.parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return {name: p for name, p in commands.choices.items() if name != "completion"}
+
+
+def writing_options() -> Iterator[tuple[str, str]]:
+    """Every (command, option) that names a file to write."""
+    for command, parser in sub_parsers().items():
+        for action in parser._actions:
+            if action.dest in files.WRITTEN:
+                yield command, action.option_strings[0]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return save_relu(tmp_path)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
+# ---------------------------------------------------------------------- nothing is overwritten
+def test_every_option_that_takes_a_file_is_known_to_the_guard() -> None:
+    for command, parser in sub_parsers().items():
+        for action in parser._actions:
+            if getattr(action, "complete", None) is shtab.FILE:
+                assert action.dest in {*files.WRITTEN, *files.READ}, (command, action.dest)
+
+
+def test_every_command_can_write_its_document() -> None:
+    assert {c for c, option in writing_options() if option == "--output"} == set(sub_parsers())
+
+
+@pytest.mark.parametrize(("command", "option"), list(writing_options()))
+def test_no_command_writes_over_an_input_a_model_or_a_file_of_the_users(
+    capsys: Captured, model: Path, command: str, option: str
+) -> None:
+    folder = model.parent
+    (folder / "link.json").symlink_to(model)
+    os.link(model, folder / "hard.json")
+    shutil.copy(MLP, folder / "other.onnx")
+    (folder / "linked.json").symlink_to(folder / "other.onnx")
+    (folder / "notes.txt").write_text("mine")
+    before = snapshot(folder)
+    targets = ["relu.onnx", "link.json", "hard.json", "other.onnx", "linked.json", "new.onnx"]
+    if option != "--cache":  # which says itself what it refuses
+        targets.append("notes.txt")
+    for target in targets:
+        if command == "devices" and target in ("link.json", "hard.json"):
+            continue  # it has no inputs; the link's end is a model, the hard link's name is none
+        subject = [] if command == "devices" else [str(model)]
+        message = refused(capsys, command, *subject, option, folder / target)
+        assert target in message
+        assert "cannot write there" in message
+        assert snapshot(folder) == before
+
+
+def test_a_folder_of_models_is_an_input_too(capsys: Captured, model: Path) -> None:
+    (model.parent / "weights.json").write_text("external data")
+    message = refused(capsys, "verify", model.parent, "--output", model.parent / "weights.json")
+    assert "an input of this command" in message
+
+
+def test_arrays_never_replace_the_arrays_that_were_read(capsys: Captured, model: Path) -> None:
+    x = model.with_name("x.npz")
+    np.savez(x, x=np.ones((1, 4), np.float32))
+    message = refused(capsys, "run", model, *ON_CPU, "--inputs", x, "--outputs", x)
+    assert "an input of this command" in message
+
+
+def test_two_options_never_write_one_file(capsys: Captured, model: Path) -> None:
+    same = model.with_name("same")
+    message = refused(capsys, "run", model, *ON_CPU, "--outputs", same, "--output", same)
+    assert "what --output writes" in message
+
+
+def test_a_report_of_before_is_replaced_and_a_link_to_it_followed(model: Path) -> None:
+    target, link = model.with_name("report.json"), model.with_name("link")
+    link.symlink_to(target)
+    for _ in range(2):
+        assert main(["info", str(model), "--output", str(link)]) == 0
+        assert json.loads(target.read_text())["schema"] == "parallax.info/1"
+    assert link.is_symlink()
+
+
+def test_what_is_no_regular_file_stays_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
+    assert main(["devices", "--output", str(pipe)]) == 0
+    assert json.loads(reader.communicate()[0])["schema"] == "parallax.devices/1"
+    assert pipe.is_fifo()
+
+
+def test_a_dash_is_explained(capsys: Captured, model: Path) -> None:
+    assert "--json prints to standard output" in refused(capsys, "info", model, "--output", "-")
+
+
+# ---------------------------------------------------------------------- one JSON
+def document(capsys: Captured, *argv: object) -> dict:
+    assert main([*(str(a) for a in argv), "--json"]) == 0
+    captured = capsys.readouterr()
+    return json.loads(captured.out, parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("command", ["devices", "info", "run", "verify", "bench"])
+def test_json_is_one_document_with_tool_date_files_and_devices(
+    capsys: Captured, command: str, tmp_path: Path
+) -> None:
+    argv: list[object] = [command]
+    if command != "devices":
+        argv += [MLP, *ON_CPU]
+    argv += ["--runs", 11] if command == "bench" else []
+    found = document(capsys, *argv, "--output", tmp_path / "same.json")
+    assert found["schema"] == f"parallax.{command}/1"
+    assert found["tool"]["name"] == "parallax"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", found["date"])
+    assert found == json.loads((tmp_path / "same.json").read_text())
+    assert found["devices"][-1]["platform"] == "NumPy"
+    if command != "devices":
+        assert found["files"][0]["path"] == str(MLP)
+        assert len(found["files"][0]["sha256"]) == 64
+
+
+@pytest.mark.parametrize("command", ["devices", "info", "run", "verify", "bench"])
+def test_every_key_of_a_document_is_documented(capsys: Captured, command: str) -> None:
+    argv = [command] if command == "devices" else [command, MLP, *ON_CPU]
+    argv += ["--runs", 11] if command == "bench" else []
+    text = (ROOT / "docs" / "json.md").read_text()
+    common, _, rest = text.partition("\n## ")
+    own = next(s for s in rest.split("\n## ") if s.startswith(f"`parallax {command}`"))
+    described = set(re.findall(r"`(\w+)`", common + own))
+    assert set(document(capsys, *argv)) <= described
+
+
+# ---------------------------------------------------------------------- interruptions
+def interrupted_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user presses Ctrl-C when `count` precisions are judged."""
+    job = importlib.import_module("conformance.verify")._Job
+    right, judged = job.judge, []
+
+    def judge(self: object, precision: object) -> object:
+        if len(judged) == count:
+            raise KeyboardInterrupt
+        judged.append(precision)
+        return right(self, precision)
+
+    monkeypatch.setattr(job, "judge", judge)
+
+
+def test_ctrl_c_keeps_the_precisions_that_are_finished(
+    capsys: Captured, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted_after(1, monkeypatch)
+    target = model.with_name("report.json")
+    argv = ["verify", str(model), str(MLP), "--device", OPENCL, "--output", str(target)]
+    assert main(argv) == 130
+    captured = capsys.readouterr()
+    assert "high: verified" in captured.out
+    assert "normal: verified" not in captured.out
+    assert "interrupted" in captured.out
+    assert "parallax: interrupted" in captured.err
+    data = json.loads(target.read_text())
+    assert data["interrupted"]
+    assert data["exit_code"] == 130
+    (found,) = data["models"]
+    assert found["interrupted"]
+    assert [p["requested"] for p in found["precisions"]] == ["high"]
+
+
+def test_ctrl_c_keeps_the_models_that_are_finished(
+    capsys: Captured, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted_after(1, monkeypatch)
+    target = model.with_name("report.json")
+    assert main(["verify", str(model), str(MLP), *ON_CPU, "--output", str(target)]) == 130
+    data = json.loads(target.read_text())
+    assert [m["interrupted"] for m in data["models"]] == [False, True]
+    assert "relu.onnx" in capsys.readouterr().out
+
+
+def test_a_reader_that_goes_away_is_no_verdict(model: Path) -> None:
+    code = (
+        f"{sys.executable} -m parallax verify {model} {MLP} --device cpu | head -1; "
+        'exit "${PIPESTATUS[0]}"'
+    )
+    done = subprocess.run(
+        ["bash", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 141, done.stderr
+    assert done.stderr == ""
+    assert str(model) in done.stdout
+
+
+# ---------------------------------------------------------------------- how it looks
+@pytest.mark.parametrize("columns", [60, 80, 160])
+def test_piped_output_respects_columns_and_has_no_trailing_blanks(
+    capsys: Captured, model: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["verify", str(model), str(MLP), *ON_CPU, "--no-latency"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    tables = [line for line in lines if "float32[" in line]
+    assert tables
+    assert max(map(len, tables)) <= columns
+
+
+def test_quiet_leaves_one_line_for_a_model(capsys: Captured, model: Path) -> None:
+    assert main(["verify", str(model), *ON_CPU, "--quiet"]) == 0
+    assert capsys.readouterr().out == f"{model}: high verified\n"
+
+
+@pytest.mark.parametrize("shell", shtab.SUPPORTED_SHELLS)
+def test_every_command_is_completed(capsys: Captured, shell: str) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for command in sub_parsers():
+        assert command in script
+
+
+def test_bash_completes_an_option(tmp_path: Path) -> None:
+    program = 'eval "$("$0" -m parallax completion bash)"; complete -p parallax'
+    done = subprocess.run(
+        ["bash", "-c", program, sys.executable],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "parallax" in done.stdout, done.stderr
+
+
+def test_every_help_ends_with_examples(capsys: Captured) -> None:
+    for command in sub_parsers():
+        assert main([command, "--help"]) == 0
+        assert f"  parallax {command}" in capsys.readouterr().out.partition("examples:")[2]
