@@ -170,6 +170,12 @@ class VerifyReport:
         """True when every node that ran on the device lies within its bounds."""
         return self.exit_code == VERIFIED
 
+    def __str__(self) -> str:
+        """The table that `parallax verify` prints, without colours."""
+        from conformance.table import text_of
+
+        return text_of(self)
+
     def to_json(self) -> dict[str, Any]:
         """Dicts, lists, strings and numbers; infinities and NaN are the strings Python prints."""
         data: dict[str, Any] = jsonable(self)

@@ -22,11 +22,13 @@ from conformance.report import (
     VERIFIED,
     VerifyReport,
 )
+from conformance.table import print_report
 from conformance.verify import Interrupted, verify
 from engine.config import ForwardType, Precision
 from engine.errors import ConfigError, ParallaxError
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
+from parallax.latency_line import print_latency
 from parallax.options import (
     DEVICE_HELP,
     add_command,
@@ -41,7 +43,6 @@ from parallax.options import (
 from parallax.output import console, deliver
 from parallax.progress import progress
 from parallax.session_options import use_cache
-from parallax.verify_table import print_latency, print_report
 from perf.latency import Latency, measure
 
 LATENCY_BUDGET_NS = 1_000_000_000

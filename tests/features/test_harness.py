@@ -138,6 +138,23 @@ def test_a_reference_that_is_missing_fails(runtime: Runtime, monkeypatch: pytest
         verify(CHAIN, device=OPENCL, precisions=["high"], runtime=runtime)
 
 
+@row(50)
+def test_printing_a_report_prints_the_table_as_wide_as_columns_says(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    report = verify(CHAIN, device="cpu", shapes={"x": (2, 4)})
+    for width in ("80", "160"):
+        monkeypatch.setenv("COLUMNS", width)
+        text = str(report)
+        assert "high: verified, 3 node outputs on the device" in text
+        for title in ("Relu 'the_r'", "Softmax 'the_s'", "Add 'the_y'"):
+            (line,) = [line for line in text.splitlines() if line.startswith(f" {title}")]
+            assert "float32[2,4]" in line
+        assert max(map(len, text.splitlines())) <= int(width)
+        assert all(line == line.rstrip() for line in text.splitlines())
+        assert "\x1b" not in text
+
+
 # ------------------------------------------------------------------------- benchmark (53, 54)
 @row(53)
 def test_the_benchmark_splits_first_tuned_cached_and_steady(

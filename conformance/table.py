@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from io import StringIO
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,7 +20,9 @@ from conformance.report import (
     PrecisionReport,
     VerifyReport,
 )
-from perf.latency import Latency
+
+WIDTH = 100
+"""Columns where no terminal says otherwise."""
 
 WORST = 10
 LISTED = 5
@@ -27,6 +32,14 @@ WORDS = {
     NOTHING_VERIFIED: "[bold yellow]NOTHING VERIFIED[/]",
 }
 MARKS = {Verdict.PASS: "", Verdict.SUSPECT: "suspect", Verdict.FAIL: "[bold red]FAIL[/]"}
+
+
+def text_of(report: VerifyReport) -> str:
+    """The whole report in plain text, as wide as the terminal or COLUMNS, else 100 columns."""
+    width = shutil.get_terminal_size(fallback=(WIDTH, 1)).columns
+    text = StringIO()
+    print_report(report, Console(file=text, width=width, color_system=None, highlight=False))
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def print_report(report: VerifyReport, out: Console, *, show_all: bool = False) -> None:
@@ -178,20 +191,3 @@ def _print_fallbacks(report: PrecisionReport, out: Console) -> None:
     for (backend, reason), titles in reasons.items():
         listed = ", ".join(titles[:LISTED]) + (", ..." if len(titles) > LISTED else "")
         out.print(f"   on {backend}, because {escape(reason)}: {escape(listed)}")
-
-
-def print_latency(report: PrecisionReport, latency: Latency, out: Console) -> None:
-    """One line: medians of enqueue, device busy and synced total."""
-    profile = latency.profile
-    busy = "-" if profile is None or not latency.asynchronous else _ms(profile.median_ns("busy"))
-    runs = latency.synced.n
-    out.print(
-        f" latency {report.requested}: enqueue {_ms(latency.enqueue.p50_ns)}, device busy {busy}, "
-        f"synced total {_ms(latency.synced.p50_ns)} (median of {runs})"
-    )
-    for sentence in latency.invalid:
-        out.print(f"   [bold red]INVALID[/]: {escape(sentence)}")
-
-
-def _ms(nanoseconds: int) -> str:
-    return f"{nanoseconds / 1e6:.3g} ms" if nanoseconds < 1e8 else f"{nanoseconds / 1e6:.0f} ms"
