@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from engine.errors import ConfigError
-from parallax.atomic import part_of, write_atomically
+from engine.files import write_atomically
 
 HEAD_NBYTES = 256
 """How much of a file is looked at to see what it is."""
@@ -104,17 +105,15 @@ def _refusal_of_existing(path: Path, form: Form) -> str:
 
 
 def _try(path: Path) -> str:
-    part = part_of(path.resolve())
-    part.touch()
-    part.unlink()
-    return ""
+    with tempfile.TemporaryFile(dir=path.resolve().parent):
+        return ""
 
 
 # ---------------------------------------------------------------------- writing
 def write(name: str, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file whole or not at all; raises ConfigError when it fails."""
+    """Write a file whole or not at all, following links; raises ConfigError when it fails."""
     try:
-        write_atomically(Path(name), write)
+        write_atomically(Path(name).resolve(), write)
     except OSError as error:
         raise ConfigError(f"cannot write {name}: {error.strerror or error}") from error
 
