@@ -64,7 +64,7 @@ def _read(args: argparse.Namespace) -> Iterator[Path]:
         given = getattr(args, attribute, None)
         for name in [given] if isinstance(given, str) else given or []:
             path = Path(name)
-            yield from path.glob("*") if path.is_dir() else [path]
+            yield from path.glob("*.onnx") if path.is_dir() else [path]
 
 
 def _refusal(path: Path, form: Form, taken: Mapping[Path, str]) -> str:

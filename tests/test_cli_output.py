@@ -83,10 +83,20 @@ def test_no_command_writes_over_an_input_a_model_or_a_file_of_the_users(
         assert snapshot(folder) == before
 
 
-def test_a_folder_of_models_is_an_input_too(capsys: Captured, model: Path) -> None:
-    (model.parent / "weights.json").write_text("external data")
-    message = refused(capsys, "verify", model.parent, "--output", model.parent / "weights.json")
-    assert "an input of this command" in message
+def test_a_folder_of_models_keeps_its_models_and_their_external_data(
+    capsys: Captured, model: Path
+) -> None:
+    folder = model.parent
+    (folder / "weights.json").write_text("external data")
+    os.link(model, folder / "model.json")
+    for target, words in (("weights.json", "is not a JSON report"), ("model.json", "an input")):
+        assert words in refused(capsys, "verify", folder, "--output", folder / target)
+
+
+def test_a_report_may_lie_among_the_models_and_be_written_again(model: Path) -> None:
+    target = model.with_name("report.json")
+    for _ in range(2):
+        assert main(["verify", str(model.parent), *ON_CPU, "-q", "--output", str(target)]) == 0
 
 
 def test_arrays_never_replace_the_arrays_that_were_read(capsys: Captured, model: Path) -> None:
