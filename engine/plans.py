@@ -6,17 +6,19 @@ import difflib
 import logging
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 from engine.cache import CacheFile
 from engine.errors import InputError
 from engine.execution import Execution, closing_deadline_s
 from engine.info import ResizeReport
-from engine.ir.graph import Graph, Value
+from engine.ir.graph import Graph
 from engine.passes import bind_passes, bind_shapes, run_passes
 from engine.pipelines import Pipelines
 from engine.runtime import Runtime
 
 Shapes = Mapping[str, tuple[int, ...]]
+Named = TypeVar("Named")
 logger = logging.getLogger("engine")
 
 
@@ -117,8 +119,8 @@ class Plans:
             self._made.popitem()[1].close(deadline_s)
 
 
-def find(kind: str, name: str, known: Mapping[str, Value]) -> Value:
-    """A value by name; raises InputError with near matches."""
+def find(kind: str, name: str, known: Mapping[str, Named]) -> Named:
+    """A value, or what else has the name of one; raises InputError with near matches."""
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, 3)

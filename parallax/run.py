@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import zipfile
 from typing import Any
-
-import numpy as np
 
 from conformance.inputs import Feeds, Shapes, random_inputs
 from engine.config import ScheduleConfig
-from engine.errors import ConfigError, InputError
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from engine.session import Session
 from parallax.files import write_arrays
+from parallax.inputs import add_inputs, check_exclusive, read_inputs
 from parallax.options import (
     add_command,
     add_file,
@@ -55,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
         epilog=EPILOG,
     )
     add_models(parser, several=False)
-    add_file(parser, "--inputs", "X.npz", "arrays by input name")
+    add_inputs(parser)
     add_file(parser, "--outputs", "Y.npz", "write outputs and saved tensors here")
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs (0)")
     add_shape(parser)
@@ -67,8 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Run; 0. Raises ParallaxError for bad input, before anything is written."""
     check_seed(args.seed)
     shapes, config = parse_shapes(args.shape), schedule(args)
-    if args.inputs is not None and args.shape:
-        raise ConfigError("--shape and --inputs exclude each other: the arrays have their shapes")
+    check_exclusive(args)
     path = model_file(args.model, "run")
     given = None if args.inputs is None else read_inputs(args.inputs)
     interpreter = Interpreter.from_file(path)
@@ -121,16 +117,3 @@ def _run_once(session: Session, feeds: Feeds, trace: Trace | None) -> None:
         session.run(feeds, sync=True)
     else:
         session.run_with_callbacks(after=trace, feeds=feeds, sync=True)
-
-
-def read_inputs(name: str) -> Feeds:
-    """The arrays of an .npz file; raises InputError for anything else."""
-    try:
-        archive = np.load(name, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(f"--inputs {name}: expected an .npz file with arrays by name")
-        with archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(f"--inputs {name}: {reason}") from error
