@@ -171,7 +171,7 @@ class CacheFile:
                     sections = self._there().sections
                     private_file.replace(self.path, encode(self._merged(sections)))
             except OSError as error:
-                why = error.strerror or str(error)
+                why = error.strerror or str(error).rstrip(".")
                 raise ConfigError(
                     f"cannot save the kernel cache {str(self.path)!r}: {why}; choose a path in a "
                     "folder of your own that you can write, or set no cache file"

@@ -1,6 +1,8 @@
 """Files whose contents will be executed: read only if nobody else can have written them.
 
-Replacing is atomic and serialised between processes by a lock file beside the file.
+Replacing is atomic and serialised between processes by a lock file beside the file. What checks
+owner, kind and permissions of the opened file stands here, because no library does it; locks are
+filelock's, which knows of more systems than flock does.
 """
 
 from __future__ import annotations
@@ -8,10 +10,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
+
+from filelock import FileLock
+
+from engine.files import write_atomically
 
 LARGEST_NBYTES = 1 << 30
 LOCK_TIMEOUT_S = 30.0
@@ -56,55 +60,17 @@ def check(status: os.stat_result) -> None:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Put `data` at `path`, mode 0600, wholly or not at all; raises OSError.
-
-    Call it inside `locked(path)`: a part that an interrupted process left is removed first.
-    """
+    """Put `data` at `path`, mode 0600, wholly or not at all; raises OSError."""
     with suppress(FileNotFoundError):
         check(os.lstat(path))
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_atomically(path, lambda file: file.write(data), mode=0o600)
 
 
-@contextmanager
-def locked(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-    """Inside, no other process is here for the same path; raises OSError, TimeoutError.
+def locked(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> FileLock:
+    """Inside, no other process or thread is here for the same path.
 
-    `<path>.lock` stays behind: removing it would let two processes lock two different files.
+    Entering raises OSError, or TimeoutError with the name of the lock file, `<path>.lock`. A folder
+    that does not exist is an error, though FileLock would make it.
     """
-    import fcntl
-
-    beside = path.with_name(f"{path.name}.lock")
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(beside, flags, 0o600)
-    try:
-        check(os.fstat(descriptor))
-        give_up = time.monotonic() + timeout_s
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > give_up:
-                    raise TimeoutError(
-                        f"another process holds {beside} for {timeout_s:g} s"
-                    ) from error
-                time.sleep(0.01)
-        yield
-    finally:
-        os.close(descriptor)
+    path.parent.stat()
+    return FileLock(f"{path}.lock", timeout=timeout_s, mode=0o600, poll_interval=0.01)
