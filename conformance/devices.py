@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from engine.arguments import member
 from engine.backends import registry
 from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
-from engine.errors import ConfigError, DeviceError
+from engine.errors import DeviceError
 from engine.runtime import Runtime, probe
 
 Target = tuple[ForwardType, str | None]
@@ -67,10 +68,4 @@ def first_working(runtime: Runtime) -> str:
 
 def precision_of(name: str | Precision) -> Precision:
     """The Precision of a name; raises ConfigError."""
-    if isinstance(name, Precision):
-        return name
-    try:
-        return Precision(name.strip().lower())
-    except ValueError:
-        names = ", ".join(p.value for p in Precision)
-        raise ConfigError(f"precision {name!r}: expected one of {names}") from None
+    return member("precision", Precision, name)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
 
+from engine import arguments
 from engine.errors import ConfigError
+from engine.option import Option
+
+Member = TypeVar("Member", bound=enum.Enum)
 
 
 class ForwardType(enum.Enum):
@@ -84,157 +88,39 @@ class PathMode(enum.Enum):
     TENSOR = "tensor"
 
 
-@dataclass(frozen=True)
-class GraphPath:
-    """A part of the model, by names.
-
-    OP: `inputs` are source operators (at least one), `outputs` sink operators (may be empty). The
-    path starts with the sources and follows their results until it meets a sink, which is not
-    computed, unless `include_sink`. TENSOR: the operators that compute the tensors `outputs` from
-    the tensors `inputs`; neither may be empty.
-    """
-
-    inputs: Sequence[str] = ()
-    outputs: Sequence[str] = ()
-    mode: PathMode = PathMode.OP
-    include_sink: bool = False
-
-    def __post_init__(self) -> None:
-        for field_name in ("inputs", "outputs"):
-            _check_names(f"path.{field_name}", getattr(self, field_name))
-        _require(self, "mode", PathMode)
-        if not self.inputs:
-            raise ConfigError(
-                f"path in mode {self.mode.value}: inputs are empty, name at least one"
-            )
-        if self.mode is PathMode.TENSOR and not self.outputs:
-            raise ConfigError("path in mode tensor: outputs are empty, name at least one")
-        if self.mode is PathMode.TENSOR and self.include_sink:
-            raise ConfigError("path in mode tensor: include_sink belongs to mode op")
+# ---------------------------------------------------------------------- kinds of options
+def _member(kind: type[Member]) -> Callable[[str, Member | str], Member]:
+    return lambda where, value: arguments.member(where, kind, value)
 
 
-@dataclass(frozen=True)
-class BackendConfig:
-    """Backend preferences beyond the choice of the device.
-
-    `shared_context`: OpenCL only; a `pyopencl.Context`, `CommandQueue` or `Device` to work in or
-    on, or the pair (platform number, device number).
-    """
-
-    precision: Precision = Precision.NORMAL
-    memory: MemoryMode = MemoryMode.NORMAL
-    power: PowerMode = PowerMode.NORMAL
-    shared_context: Any = None
-
-    def __post_init__(self) -> None:
-        _require(self, "precision", Precision)
-        _require(self, "memory", MemoryMode)
-        _require(self, "power", PowerMode)
-        if self.memory is MemoryMode.LOW:
-            raise ConfigError(
-                "memory=LOW keeps weights compressed, which needs quantised models; this version "
-                "has none: use NORMAL"
-            )
+def _names(where: str, value: Sequence[str]) -> tuple[str, ...]:
+    return arguments.names(where, value, ConfigError)
 
 
-@dataclass(frozen=True)
-class ScheduleConfig:
-    """How one session is placed and run. An option that cannot apply is refused.
+def _saved(where: str, value: Sequence[str]) -> tuple[str, ...]:
+    found = ("*",) if value == "*" else _names(where, value)
+    if "*" in found and len(found) > 1:
+        raise ConfigError(f'{where}: "*" stands for every value; leave the names')
+    return found
 
-    Attributes:
-        type: the primary backend.
-        device: OpenCL only; a unique substring of platform or device name, "platform.device", or a
-            type that one device has ("cpu", "gpu", "accelerator").
-        backup_type: the backend for operators that the primary one lacks.
-        strict: refuse any fallback to the backup.
-        num_threads: CPU backend only; None means all cores.
-        mode: OpenCL only; None means `DEFAULT_MODE`.
-        save_tensors: names of values to keep beside the outputs; () keeps none, "*" every value
-            that the optimised graph still has.
-        path: the part of the model to run; None means all of it.
-        defer_resize: plan nothing before the first `resize`, `resize_session` or `run(feeds)`.
-        backend_config: precision and the other preferences.
-    """
 
-    type: ForwardType = ForwardType.CPU
-    device: str | None = None
-    backup_type: ForwardType = ForwardType.CPU
-    strict: bool = False
-    num_threads: int | None = None
-    mode: GpuMode | None = None
-    save_tensors: Sequence[str] = ()
-    path: GraphPath | None = None
-    defer_resize: bool = False
-    backend_config: BackendConfig = field(default_factory=BackendConfig)
+def _selector(where: str, value: str | None) -> str | None:
+    return arguments.optional(where, value, str, "the name or the numbers of an OpenCL device")
 
-    def __post_init__(self) -> None:
-        _require(self, "type", ForwardType)
-        _require(self, "backup_type", ForwardType)
-        _require(self, "backend_config", BackendConfig)
-        _require(self, "strict", bool)
-        _require(self, "defer_resize", bool)
-        if self.device is not None:
-            _require(self, "device", str)
-        if self.save_tensors != "*":
-            _check_names("save_tensors", self.save_tensors)
-            if "*" in self.save_tensors and len(self.save_tensors) > 1:
-                raise ConfigError('save_tensors: "*" stands for every value; leave the names')
-        if self.path is not None:
-            _require(self, "path", GraphPath)
-        if self.mode is not None:
-            _check_mode(self.mode)
-        if not self.may_use(ForwardType.CPU):
-            self._refuse("num_threads", "CPU")
-        if not self.may_use(ForwardType.OPENCL):
-            self._refuse("mode", "OpenCL")
-            self._refuse("device", "OpenCL")
-            self._check_cpu_only(self.backend_config)
-        self._check_threads()
 
-    @property
-    def forwards(self) -> tuple[ForwardType, ...]:
-        """The backends asked for, primary first."""
-        return (self.type,) if self.strict else (self.type, self.backup_type)
+def _threads(where: str, value: int | None) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is not None and not is_count:
+        raise ConfigError(f"{where}={value!r}: expected an integer of at least 1, or None")
+    return value
 
-    def may_use(self, forward: ForwardType) -> bool:
-        """Whether a backend of this kind can take part."""
-        return forward in self.forwards or ForwardType.AUTO in self.forwards
 
-    @property
-    def effective_mode(self) -> GpuMode:
-        """`mode` with every choice made."""
-        mode = self.mode if self.mode is not None else DEFAULT_MODE
-        return mode | GpuMode.MEMORY_BUFFER
-
-    def _refuse(self, option: str, where: str) -> None:
-        value = getattr(self, option)
-        if value is not None:
-            used = " and ".join(dict.fromkeys(f.value for f in self.forwards))
-            raise ConfigError(
-                f"{option}={value!r} applies to {where} only, and this configuration uses {used}"
-            )
-
-    def _check_threads(self) -> None:
-        threads = self.num_threads
-        if threads is None:
-            return
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise ConfigError(
-                f"num_threads={threads!r}: expected an integer of at least 1, or None"
-            )
-        if self.backend_config.power is PowerMode.LOW:
-            raise ConfigError("power=LOW chooses the number of threads itself; leave num_threads")
-
-    @staticmethod
-    def _check_cpu_only(backend: BackendConfig) -> None:
-        if backend.precision is Precision.LOW:
-            raise ConfigError(
-                "precision=LOW: the CPU backend computes in float32 only; use NORMAL or HIGH"
-            )
-        if backend.power is PowerMode.HIGH:
-            raise ConfigError("power=HIGH: the CPU backend uses all cores at NORMAL already")
-        if backend.shared_context is not None:
-            raise ConfigError("shared_context applies to OpenCL only")
+def _mode(where: str, value: GpuMode | str | None) -> GpuMode | None:
+    if isinstance(value, str):
+        value = arguments.flags(where, GpuMode, value)
+    if value is not None:
+        _check_mode(value)
+    return value
 
 
 def _check_mode(mode: GpuMode) -> None:
@@ -259,15 +145,142 @@ def _check_mode(mode: GpuMode) -> None:
         raise ConfigError(f"mode={mode!r}: only MEMORY_BUFFER exists in this version")
 
 
-def _check_names(where: str, names: Any) -> None:
-    is_sequence = isinstance(names, Collection) and not isinstance(names, str)
-    if not is_sequence or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"{where}={names!r}: expected a sequence of names")
+def _path(where: str, value: GraphPath | None) -> GraphPath | None:
+    return arguments.optional(where, value, GraphPath, "a GraphPath")
 
 
-def _require(config: Any, name: str, kind: type) -> None:
-    value = getattr(config, name)
-    if not isinstance(value, kind):
-        names = [m.name for m in kind] if issubclass(kind, enum.Enum) else []
-        choices = f" ({', '.join(map(str, names))})" if names else ""
-        raise ConfigError(f"{name}={value!r}: expected a {kind.__name__}{choices}")
+def _preferences(where: str, value: BackendConfig) -> BackendConfig:
+    return arguments.of_kind(where, value, BackendConfig, "a BackendConfig", ConfigError)
+
+
+_Forward: TypeAlias = Option[ForwardType | str, ForwardType]
+_Switch: TypeAlias = Option[bool, bool]
+_Names: TypeAlias = Option[Sequence[str], tuple[str, ...]]
+
+
+# ---------------------------------------------------------------------- configurations
+@dataclass(frozen=True)
+class GraphPath:
+    """A part of the model, by names.
+
+    OP: `inputs` are source operators (at least one), `outputs` sink operators (may be empty). The
+    path starts with the sources and follows their results until it meets a sink, which is not
+    computed, unless `include_sink`. TENSOR: the operators that compute the tensors `outputs` from
+    the tensors `inputs`; neither may be empty. `Interpreter.operators` and `Interpreter.tensors`
+    list the names.
+    """
+
+    inputs: _Names = Option((), _names)
+    outputs: _Names = Option((), _names)
+    mode: Option[PathMode | str, PathMode] = Option(PathMode.OP, _member(PathMode))
+    include_sink: _Switch = Option(False, arguments.switch)
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise ConfigError(
+                f"path in mode {self.mode.value}: inputs are empty, name at least one"
+            )
+        if self.mode is PathMode.TENSOR and not self.outputs:
+            raise ConfigError("path in mode tensor: outputs are empty, name at least one")
+        if self.mode is PathMode.TENSOR and self.include_sink:
+            raise ConfigError("path in mode tensor: include_sink belongs to mode op")
+
+
+@dataclass(frozen=True)
+class BackendConfig:
+    """Backend preferences beyond the choice of the device; a member, or its name as a string.
+
+    `shared_context`: OpenCL only; a `pyopencl.Context`, `CommandQueue` or `Device` to work in or
+    on, or the pair (platform number, device number).
+    """
+
+    precision: Option[Precision | str, Precision] = Option(Precision.NORMAL, _member(Precision))
+    memory: Option[MemoryMode | str, MemoryMode] = Option(MemoryMode.NORMAL, _member(MemoryMode))
+    power: Option[PowerMode | str, PowerMode] = Option(PowerMode.NORMAL, _member(PowerMode))
+    shared_context: Any = None
+
+    def __post_init__(self) -> None:
+        if self.memory is MemoryMode.LOW:
+            raise ConfigError(
+                "memory=LOW keeps weights compressed, which needs quantised models; this version "
+                "has none: use NORMAL"
+            )
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How one session is placed and run. An option that cannot apply is refused.
+
+    Members of enumerations may be given by name, as in `type="opencl"`; they are read as members.
+
+    Attributes:
+        type: the primary backend.
+        device: OpenCL only; a unique substring of platform or device name, "platform.device", or a
+            type that one device has ("cpu", "gpu", "accelerator").
+        backup_type: the backend for operators that the primary one lacks.
+        strict: refuse any fallback to the backup.
+        num_threads: CPU backend only; None means all cores, or what other sessions of the runtime
+            set. More than there are cores is capped, with a ParallaxWarning.
+        mode: OpenCL only; None means `DEFAULT_MODE`; names are joined by +, as in
+            "tuning_none+memory_buffer".
+        save_tensors: names of values to keep beside the outputs (`Interpreter.tensors` lists them);
+            () keeps none, "*" every value that an operator of the optimised graph computes.
+        path: the part of the model to run; None means all of it.
+        defer_resize: plan nothing before the first `resize`, `resize_session` or `run(feeds)`.
+        backend_config: precision and the other preferences.
+    """
+
+    type: _Forward = Option(ForwardType.CPU, _member(ForwardType))
+    device: Option[str | None, str | None] = Option(None, _selector)
+    backup_type: _Forward = Option(ForwardType.CPU, _member(ForwardType))
+    strict: _Switch = Option(False, arguments.switch)
+    num_threads: Option[int | None, int | None] = Option(None, _threads)
+    mode: Option[GpuMode | str | None, GpuMode | None] = Option(None, _mode)
+    save_tensors: _Names = Option((), _saved)
+    path: Option[GraphPath | None, GraphPath | None] = Option(None, _path)
+    defer_resize: _Switch = Option(False, arguments.switch)
+    backend_config: Option[BackendConfig, BackendConfig] = Option(BackendConfig(), _preferences)
+
+    def __post_init__(self) -> None:
+        if not self.may_use(ForwardType.CPU):
+            self._refuse("num_threads", "CPU")
+        if not self.may_use(ForwardType.OPENCL):
+            self._refuse("mode", "OpenCL")
+            self._refuse("device", "OpenCL")
+            self._check_cpu_only(self.backend_config)
+        if self.num_threads is not None and self.backend_config.power is PowerMode.LOW:
+            raise ConfigError("power=LOW chooses the number of threads itself; leave num_threads")
+
+    @property
+    def forwards(self) -> tuple[ForwardType, ...]:
+        """The backends asked for, primary first."""
+        return (self.type,) if self.strict else (self.type, self.backup_type)
+
+    def may_use(self, forward: ForwardType) -> bool:
+        """Whether a backend of this kind can take part."""
+        return forward in self.forwards or ForwardType.AUTO in self.forwards
+
+    @property
+    def effective_mode(self) -> GpuMode:
+        """`mode` with every choice made."""
+        mode = self.mode if self.mode is not None else DEFAULT_MODE
+        return mode | GpuMode.MEMORY_BUFFER
+
+    def _refuse(self, option: str, where: str) -> None:
+        value = getattr(self, option)
+        if value is not None:
+            used = " and ".join(dict.fromkeys(f.value for f in self.forwards))
+            raise ConfigError(
+                f"{option}={value!r} applies to {where} only, and this configuration uses {used}"
+            )
+
+    @staticmethod
+    def _check_cpu_only(backend: BackendConfig) -> None:
+        if backend.precision is Precision.LOW:
+            raise ConfigError(
+                "precision=LOW: the CPU backend computes in float32 only; use NORMAL or HIGH"
+            )
+        if backend.power is PowerMode.HIGH:
+            raise ConfigError("power=HIGH: the CPU backend uses all cores at NORMAL already")
+        if backend.shared_context is not None:
+            raise ConfigError("shared_context applies to OpenCL only")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import enum
-import re
 from typing import TypeVar
 
 from conformance.devices import precision_of
+from engine.arguments import flags, member
 from engine.config import (
     BackendConfig,
     ForwardType,
@@ -100,7 +99,7 @@ def schedule(args: argparse.Namespace) -> ScheduleConfig:
         backup_type=_member("--backup", args.backup, ForwardType.CPU),
         strict=args.strict,
         num_threads=args.threads,
-        mode=_mode(args.mode),
+        mode=None if args.mode is None else flags("--mode", GpuMode, args.mode),
         save_tensors=tuple(args.save),
         path=_path(args),
         backend_config=BackendConfig(
@@ -148,26 +147,5 @@ def _path(args: argparse.Namespace) -> GraphPath | None:
     return None
 
 
-def _mode(names: str | None) -> GpuMode | None:
-    if names is None:
-        return None
-    flags = {str(flag.name).lower(): flag for flag in GpuMode}
-    mode = GpuMode(0)
-    for name in re.split(r"[+|]", names.lower()):
-        mode |= flags[_known("--mode", name.strip(), flags)]
-    return mode
-
-
 def _member(option: str, name: str | None, default: Member) -> Member:
-    if name is None:
-        return default
-    members = {str(m.value): m for m in type(default) if option != "--backup" or m.value != "auto"}
-    return members[_known(option, name.strip().lower(), members)]
-
-
-def _known(option: str, name: str, known: dict[str, Member]) -> str:
-    if name in known:
-        return name
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise ConfigError(f"{option} {name!r}: expected one of {', '.join(known)}{hint}")
+    return default if name is None else member(option, type(default), name)

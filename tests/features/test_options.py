@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import pickle
 import re
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from engine import (
     DeviceMemoryError,
     ForwardType,
     GpuMode,
+    GraphPath,
     MemoryMode,
     PathMode,
     PowerMode,
@@ -261,15 +263,54 @@ def test_large_integers_survive_a_chain_and_two_precisions(runtime: Runtime):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"type": "opencl"}, r"type='opencl': expected a ForwardType \(CPU, OPENCL, AUTO\)"),
-        ({"backup_type": 0}, "backup_type=0: expected a ForwardType"),
+        ({"type": 0}, "type: got 0, expected a ForwardType, or 'cpu', 'opencl', 'auto'"),
+        (
+            {"backup_type": Precision.LOW},
+            "backup_type: got <Precision.LOW: 'low'>, expected a Forw",
+        ),
         ({"backend_config": Precision.LOW}, "expected a BackendConfig"),
-        ({"path": "the_r"}, "expected a GraphPath"),
+        ({"path": "the_r"}, "path: got 'the_r', expected a GraphPath, or None"),
+        ({"save_tensors": "y"}, r"got 'y', expected a sequence of names, such as \('a', 'b'\)"),
+        ({"strict": "no"}, "strict: got 'no', expected True or False"),
+        ({"device": 0}, "device: got 0, expected the name or the numbers of an OpenCL device"),
     ],
 )
 def test_an_option_of_the_wrong_type_is_refused(options: dict, words: str):
     with pytest.raises(ConfigError, match=words):
         ScheduleConfig(**options)
+
+
+@row(21)
+@pytest.mark.parametrize(
+    ("kind", "option", "given", "member"),
+    [
+        (ScheduleConfig, "type", "opencl", ForwardType.OPENCL),
+        (ScheduleConfig, "backup_type", " CPU ", ForwardType.CPU),
+        (BackendConfig, "precision", "High", Precision.HIGH),
+        (BackendConfig, "memory", "HIGH", MemoryMode.HIGH),
+        (BackendConfig, "power", "low", PowerMode.LOW),
+    ],
+)
+def test_a_member_may_be_given_by_its_name_and_is_read_as_the_member(
+    kind: type, option: str, given: str, member: object
+):
+    by_name, by_member = kind(**{option: given}), kind(**{option: member})
+    assert getattr(by_name, option) is member
+    assert by_name == by_member
+    assert hash(by_name) == hash(by_member)
+    assert dataclasses.replace(by_name) == pickle.loads(pickle.dumps(by_name)) == by_member
+
+
+@row(21)
+def test_modes_and_the_mode_of_a_path_may_be_given_by_name():
+    both = GpuMode.TUNING_NONE | GpuMode.MEMORY_BUFFER
+    for text in ("tuning_none+memory_buffer", "TUNING_NONE | memory_buffer"):
+        assert ScheduleConfig(type="opencl", mode=text).mode == both
+    with pytest.raises(ConfigError, match="only TUNING_NONE exists in this version"):
+        ScheduleConfig(type="opencl", mode="tuning_fast")
+    with pytest.raises(ConfigError, match="mode 'tuning_non': .*did you mean tuning_none"):
+        ScheduleConfig(type="opencl", mode="tuning_non")
+    assert GraphPath(["a"], ["b"], "tensor") == GraphPath(("a",), ("b",), PathMode.TENSOR)
 
 
 @row(21)
@@ -280,8 +321,10 @@ def test_unknown_values_and_options_raise():
     with pytest.raises(TypeError, match="session_mode"):
         ScheduleConfig(session_mode=3)
     for name in ("precision", "memory", "power"):
-        with pytest.raises(ConfigError, match=f"{name}='fast': expected a"):
+        with pytest.raises(ConfigError, match=f"{name} 'fast': expected one of .*normal"):
             BackendConfig(**{name: "fast"})
+    with pytest.raises(ConfigError, match="expected one of high, normal, low; did you mean high"):
+        BackendConfig(precision="hihg")
 
 
 @row(21)

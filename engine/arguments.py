@@ -1,0 +1,194 @@
+"""What a user gives, as what the engine uses: one function per kind of argument.
+
+Public calls pass their arguments through these at once, so that a wrong one is refused where it was
+given, with what was expected there and what to do. `where` is how the user knows the argument.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import operator
+import os
+import re
+import reprlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from engine.errors import ConfigError, InputError, ParallaxError
+
+Kind = TypeVar("Kind")
+Member = TypeVar("Member", bound=enum.Enum)
+Flags = TypeVar("Flags", bound=enum.IntFlag)
+
+LISTED = 20
+"""Names that an error lists; it says how many more there are."""
+
+
+# ---------------------------------------------------------------------- any kind
+def of_kind(
+    where: str,
+    value: object,
+    kind: type[Kind] | tuple[type[Kind], ...],
+    expected: str,
+    error: type[ParallaxError] = InputError,
+) -> Kind:
+    """The value, which must be an instance; `expected` says of what, and the remedy."""
+    if not isinstance(value, kind):
+        raise error(f"{where}: got {shown(value)}, expected {expected}")
+    return value
+
+
+def optional(where: str, value: object, kind: type[Kind], expected: str) -> Kind | None:
+    """The same for an option that may be None; raises ConfigError."""
+    if value is None:
+        return None
+    return of_kind(where, value, kind, f"{expected}, or None", ConfigError)
+
+
+def switch(where: str, value: object) -> bool:
+    """True or False; raises ConfigError."""
+    return bool(of_kind(where, value, (bool, np.bool_), "True or False", ConfigError))
+
+
+def function(where: str, value: Kind) -> Kind:
+    """Something to call, or None."""
+    if value is not None and not callable(value):
+        raise InputError(f"{where}: got {shown(value)}, expected a function, or None")
+    return value
+
+
+def shown(value: object) -> str:
+    """A value of any kind in a few words."""
+    if isinstance(value, np.ndarray):
+        return f"an array {value.dtype}{list(value.shape)}"
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, enum.Enum)):
+        return reprlib.repr(value)
+    name = type(value).__qualname__
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
+        return f"the {name} {reprlib.repr(value)}"
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+# ---------------------------------------------------------------------- names
+def unknown(what: str, name: str, known: Collection[str], *, more: str = "") -> InputError:
+    """The error for a name that is not known: near ones, or what there is.
+
+    Args:
+        more: where all names are listed, in words that follow them.
+    """
+    near = difflib.get_close_matches(name, known, 3)
+    hint = f"did you mean {listed(near, ' or ')}?" if near else f"there are {listed(known)}"
+    return InputError(f"{what} named {name!r}; {hint}{f' ({more})' if more else ''}")
+
+
+def listed(names: Collection[str], joint: str = ", ") -> str:
+    """The names, or the first of them and how many more there are."""
+    first = joint.join(map(repr, [*names][:LISTED])) or "none"
+    return f"{first} and {len(names) - LISTED} more" if len(names) > LISTED else first
+
+
+def names(
+    where: str, value: Any, error: type[ParallaxError] = InputError, *, example: str = "('a', 'b')"
+) -> tuple[str, ...]:
+    """A sequence of names, which a single string is not."""
+    is_sequence = isinstance(value, Collection) and not isinstance(value, (str, bytes, Mapping))
+    if not is_sequence or not all(isinstance(name, str) for name in value):
+        raise error(f"{where}: got {shown(value)}, expected a sequence of names, such as {example}")
+    return tuple(value)
+
+
+# ---------------------------------------------------------------------- members of enumerations
+def member(where: str, kind: type[Member], value: Member | str) -> Member:
+    """A member, or the one that a string names in any case; raises ConfigError."""
+    if isinstance(value, kind):
+        return value
+    members: dict[str, Member] = {str(m.value): m for m in kind}
+    if not isinstance(value, str):
+        choices = ", ".join(map(repr, members))
+        raise ConfigError(f"{where}: got {shown(value)}, expected a {kind.__name__}, or {choices}")
+    return members[_one_of(where, value, members)]
+
+
+def flags(where: str, kind: type[Flags], value: str) -> Flags:
+    """The flags that a string names in any case, joined by + or |; raises ConfigError."""
+    members = {str(flag.name).lower(): flag for flag in kind}
+    found = kind(0)
+    for name in re.split(r"[+|]", value):
+        found |= members[_one_of(where, name, members)]
+    return found
+
+
+def _one_of(where: str, value: str, choices: Collection[str]) -> str:
+    name = value.strip().lower()
+    if name in choices:
+        return name
+    near = difflib.get_close_matches(name, choices, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"{where} {value!r}: expected one of {', '.join(choices)}{hint}")
+
+
+# ---------------------------------------------------------------------- shapes
+def shape(where: str, value: Any) -> tuple[int, ...]:
+    """Extents."""
+    try:
+        return tuple(operator.index(d) for d in value)
+    except TypeError:
+        raise InputError(
+            f"{where}: shape {shown(value)} is not a sequence of integers, such as (1, 3, 32, 32)"
+        ) from None
+
+
+def shapes(where: str, value: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes by input name; None: of no input."""
+    if value is None:
+        return {}
+    given: Mapping[str, Any] = of_kind(
+        where, value, Mapping, "shapes by input name, such as {'x': (1, 3, 32, 32)}"
+    )
+    return {
+        of_kind(where, name, str, "the name of an input"): shape(f"{where}: input {name!r}", dims)
+        for name, dims in given.items()
+    }
+
+
+def feeds(where: str, value: Any) -> Mapping[str, Any]:
+    """Arrays by input name."""
+    return of_kind(where, value, Mapping, "arrays by input name, such as {'x': array}")
+
+
+# ---------------------------------------------------------------------- models and files
+def path(where: str, value: Any, expected: str, error: type[ParallaxError] = InputError) -> Path:
+    """A path in the file system."""
+    if isinstance(value, (str, os.PathLike)) and isinstance(name := os.fspath(value), str):
+        return Path(name)
+    raise error(f"{where}: got {shown(value)}, expected {expected}{_model_remedy(value)}")
+
+
+def model_bytes(where: str, value: Any) -> bytes:
+    """The content of a model file."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    expected = "the bytes of an .onnx file"
+    raise InputError(f"{where}: got {shown(value)}, expected {expected}{_model_remedy(value)}")
+
+
+def _model_remedy(value: Any) -> str:
+    if hasattr(value, "SerializeToString"):
+        return "; give its .SerializeToString() to Interpreter.from_buffer"
+    if isinstance(value, (str, os.PathLike)):
+        return "; Interpreter.from_file takes a path"
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return "; Interpreter.from_buffer takes bytes"
+    return ""
+
+
+# ---------------------------------------------------------------------- callbacks
+def answer(where: str, value: object) -> bool:
+    """What a callback answered: None and True say yes; raises InputError for what is no answer."""
+    if value is None or isinstance(value, (bool, np.bool_)):
+        return value is None or bool(value)
+    raise InputError(f"{where}: the callback answered {shown(value)}, expected True, False or None")
