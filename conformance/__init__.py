@@ -1,8 +1,6 @@
 """Differential checks: operators and models, every device against float64 references.
 
-from conformance import verify
-report = verify("model.onnx", device="portable", precisions=("high",))
-print(report.ok, report.to_json())
+`import parallax` offers `verify`, the differential check of a model.
 """
 
 from conformance.report import VerifyReport

@@ -1,14 +1,4 @@
-"""Parallax's inference engine: the whole public API, and nothing else.
-
-A model, a session on a device, one inference::
-
-    import engine
-
-    model = engine.Interpreter.from_file("model.onnx")
-    config = engine.ScheduleConfig(type=engine.ForwardType.OPENCL, device="pocl")
-    with model.create_session(config) as session:
-        outputs = session({"x": array})
-"""
+"""Parallax's inference engine: what `import parallax` offers of it, and nothing else."""
 
 from engine.backends.protocol import DeviceInfo, LiveMemory, PendingRead
 from engine.cache import CacheReport

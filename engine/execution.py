@@ -19,7 +19,7 @@ from engine.ir.graph import Graph, Node, Value
 from engine.locks import together
 from engine.planner.lifetimes import root_of
 
-logger = logging.getLogger("engine")
+logger = logging.getLogger("parallax.session")
 
 Listener = Callable[[Node, Any], None]
 """Called after each command was enqueued, with the node and the backend's event."""

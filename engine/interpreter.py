@@ -31,7 +31,7 @@ from engine.plans import Shapes
 from engine.runtime import Runtime
 from engine.session import Session
 
-logger = logging.getLogger("engine")
+logger = logging.getLogger("parallax.interpreter")
 
 
 class Interpreter:

@@ -19,7 +19,7 @@ from engine.runtime import Runtime
 
 Shapes = Mapping[str, tuple[int, ...]]
 Named = TypeVar("Named")
-logger = logging.getLogger("engine")
+logger = logging.getLogger("parallax.session")
 
 
 class Plans:

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 
 from conformance.report import BAD_INPUT, INTERRUPTED
 from engine.errors import ParallaxError
-from parallax import bench, completion, devices, info, run, verify
+from parallax import __version__, bench, completion, devices, info, run, verify_command
 from parallax.files import check_files
 from parallax.options import HelpFormatter
-from parallax.output import version
 
 INTERNAL_ERROR = 70
 READER_GONE = 141
@@ -76,9 +75,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
-    top.add_argument("--version", action="version", version=f"parallax {version()}")
+    top.add_argument("--version", action="version", version=f"parallax {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (devices, info, run, verify, bench):
+    for module in (devices, info, run, verify_command, bench):
         module.add_parser(commands)
     completion.add_parser(commands, parser)
     return top

@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterable
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
@@ -18,6 +17,7 @@ from rich.console import Console
 
 from conformance.report import jsonable
 from engine.backends.protocol import DeviceInfo
+from parallax import __version__
 from parallax.files import write
 
 WIDTH = 100
@@ -88,7 +88,7 @@ def _envelope(
     """What every document begins with; see docs/json.md."""
     return {
         "schema": f"parallax.{args.command}/{SCHEMA_VERSION}",
-        "tool": {"name": "parallax", "version": version()},
+        "tool": {"name": "parallax", "version": __version__},
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "files": [{"path": str(path), "sha256": _sha256(Path(path))} for path in models],
         "devices": [
@@ -104,11 +104,3 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def version() -> str:
-    """Of the installed distribution; "(not installed)" in a bare checkout."""
-    try:
-        return metadata.version("parallax-engine")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"

@@ -1,6 +1,6 @@
 """Sessions without a model file: graphs of a few operators, for tests and for floors.
 
-They share one Runtime, as the sessions of a process do, and measure like an `engine.Session`.
+They share one Runtime, as the sessions of a process do, and measure like a `Session`.
 """
 
 from __future__ import annotations

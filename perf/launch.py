@@ -14,7 +14,13 @@ from typing import IO, Any
 
 from engine.errors import ParallaxError
 
-ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = """\
+import sys
+sys.path[:] = {path!r}
+from perf.worker import main
+sys.exit(main())
+"""
+"""It looks for modules where this process does: `-m` would look in the working directory first."""
 
 
 class WorkerError(ParallaxError):
@@ -70,11 +76,9 @@ class Worker:
         self, threads: int | None = None, variables: Mapping[str, str] | None = None
     ) -> None:
         environment = {**os.environ, **pinned(threads), **(variables or {})}
-        path = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([path] if path else [])])
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by `close`)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "perf.worker"],
+            [sys.executable, "-c", PROGRAM.format(path=[str(p) for p in sys.path])],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

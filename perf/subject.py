@@ -12,7 +12,7 @@ from engine.runtime import Runtime
 
 
 class Subject(Protocol):
-    """What can be measured: an `engine.Session`, or anything with its runtime and execution."""
+    """What can be measured: a `Session`, or anything with its runtime and execution."""
 
     @property
     def runtime(self) -> Runtime:

@@ -1,4 +1,4 @@
-"""A fresh process that loads one model and times it on request: `python -m perf.worker`.
+"""A fresh process that loads one model and times it on request; `perf.launch` starts it.
 
 Requests and answers are JSON, one per line, on standard input and output; while it waits for a
 request it sleeps in read(). Requests: {"do": "load" | "infer" | "synced" | "measure" | "save"}
@@ -206,7 +206,3 @@ def main() -> int:
     os.dup2(2, 1)
     serve(sys.stdin, answers)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -516,7 +516,7 @@ def test_close_ends_although_the_queue_is_stuck_and_says_so(context, monkeypatch
     backend = registry.opencl_backend(context, FULL)
     slot = slot_for(backend, np.zeros(4, np.float32))
     held = backend.constant(np.zeros(3, np.float32))
-    with blocked(context), caplog.at_level(logging.WARNING, "engine"):
+    with blocked(context), caplog.at_level(logging.WARNING, "parallax"):
         backend.write(slot, np.ones(4, np.float32))
         pending = backend.read_later(slot)
         started = time.monotonic()

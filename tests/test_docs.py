@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-import engine
-from engine import BackendConfig, ForwardType, GpuMode, MemoryMode, ScheduleConfig
+import parallax as px
+from parallax import BackendConfig, ForwardType, GpuMode, MemoryMode, ScheduleConfig
 from tests.model_writing import model_bytes, node
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +37,15 @@ def test_named_paths_exist(document):
         r"`((?:engine|conformance|properties|perf|tests)/[\w/.]+)`", document.read_text()
     ):
         assert (ROOT / path).exists(), path
+
+
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *EXAMPLES], ids=name_of)
+def test_nobody_needs_another_door_than_parallax(document):
+    inside = r"^ *(?:import|from) (?:engine|conformance)\b|\bengine\.[A-Z]\w+[.(]"
+    assert re.findall(inside, document.read_text(), re.MULTILINE) == []
 
 
 def test_the_python_of_the_readme_runs():
@@ -81,10 +90,10 @@ def rows_of(section: str) -> list[list[str]]:
 
 
 def exists(name: str) -> bool:
-    """Whether a dotted name leads somewhere: in `engine`, or from a package on."""
+    """Whether a dotted name leads somewhere: of the API, or from a package on."""
     parts = name.split(".")
-    item: object = engine
-    if not hasattr(engine, parts[0]):
+    item: object = px
+    if not hasattr(px, parts[0]):
         item = importlib.import_module(".".join(parts[:-1]))
         parts = parts[-1:]
     for part in parts:
@@ -121,7 +130,7 @@ def test_every_session_mode_and_hint_is_mapped():
 
 
 def test_every_enumerator_of_the_configuration_is_mapped():
-    enums = [e for e in vars(engine).values() if inspect.isclass(e) and issubclass(e, enum.Enum)]
+    enums = [e for e in vars(px).values() if inspect.isclass(e) and issubclass(e, enum.Enum)]
     members = [f"`{kind.__name__}.{member.name}`" for kind in enums for member in kind]
     assert len(members) > 20
     assert [member for member in members if member not in NAME_MAP] == []
@@ -129,7 +138,7 @@ def test_every_enumerator_of_the_configuration_is_mapped():
 
 def test_every_public_name_is_in_a_document():
     words = {w for document in DOCUMENTS for w in re.findall(r"\w+", document.read_text())}
-    assert sorted(set(engine.__all__) - words) == []
+    assert sorted(set(px.__all__) - words) == []
 
 
 QUANTISED = model_bytes([node("QuantizeLinear", "x s", "y")], {"x": [2], "s": []}, ["y"])
@@ -147,7 +156,7 @@ REFUSED: list[Callable[[], object]] = [
     lambda: mode(GpuMode.TUNING_WIDE),
     lambda: mode(GpuMode.TUNING_HEAVY),
     lambda: mode(GpuMode.TUNING_NONE | GpuMode.MEMORY_IMAGE),
-    lambda: engine.Interpreter.from_buffer(QUANTISED),
+    lambda: px.Interpreter.from_buffer(QUANTISED),
 ]
 
 
@@ -156,7 +165,7 @@ def test_what_later_versions_bring_is_refused_with_the_sentence_of_the_map():
     sentences = [re.findall("refused until then: `([^`]+)`", row)[0] for row in rows]
     raised = []
     for ask in REFUSED:
-        with pytest.raises(engine.ParallaxError) as refusal:
+        with pytest.raises(px.ParallaxError) as refusal:
             ask()
         raised.append(str(refusal.value))
     assert len(sentences) == len(raised)

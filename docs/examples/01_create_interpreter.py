@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from place import MODELS, config_on, device_argument
 
-import engine
+import parallax as px
 
 
 def main(device: str = "cpu") -> None:
     """Read a model twice, and a file that is none."""
     path = MODELS / "tiny_resnet.onnx"
     with (
-        engine.Interpreter.from_file(path) as from_file,
-        engine.Interpreter.from_buffer(path.read_bytes()) as from_buffer,
+        px.Interpreter.from_file(path) as from_file,
+        px.Interpreter.from_buffer(path.read_bytes()) as from_buffer,
     ):
         print("inputs:", {name: str(type_) for name, type_ in from_file.inputs.items()})
         print("outputs:", from_file.outputs)
@@ -22,8 +22,8 @@ def main(device: str = "cpu") -> None:
         for found in from_file.support(config_on(device), shapes=shapes):
             print(f"{found.backend}: runs {found.supported} operators, lacks {dict(found.missing)}")
     try:
-        engine.Interpreter.from_buffer(b"not a model")
-    except engine.ModelError as error:
+        px.Interpreter.from_buffer(b"not a model")
+    except px.ModelError as error:
         print("refused:", error)
 
 

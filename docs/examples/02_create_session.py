@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from place import MODELS, config_on, device_argument
 
-import engine
+import parallax as px
 
 
 def main(device: str = "cpu") -> None:
     """Create once, run often; by name or by Tensor."""
-    with engine.Interpreter.from_file(MODELS / "tiny_resnet.onnx") as model:
+    with px.Interpreter.from_file(MODELS / "tiny_resnet.onnx") as model:
         session = model.create_session(shapes={"image": (1, 3, 32, 32)})
         print("simple mode runs on:", session.info().device.name)
 
@@ -26,7 +26,7 @@ def main(device: str = "cpu") -> None:
         print("one call does the same:", same)
         try:
             session.input("imgae")
-        except engine.InputError as error:
+        except px.InputError as error:
             print("refused:", error)
 
 

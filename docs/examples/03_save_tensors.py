@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from place import MODELS, config_on, device_argument
 
-import engine
+import parallax as px
 
 
 def main(device: str = "cpu") -> None:
@@ -13,7 +13,7 @@ def main(device: str = "cpu") -> None:
     shapes = {"image": (1, 3, 32, 32)}
     image = np.ones(shapes["image"], np.float32)
     path = MODELS / "tiny_resnet.onnx"
-    with engine.Interpreter.from_file(path) as model, engine.Runtime() as runtime:
+    with px.Interpreter.from_file(path) as model, px.Runtime() as runtime:
         plain = model.create_session(config_on(device), runtime, shapes)
         saving = model.create_session(config_on(device, save_tensors=["relu_26"]), runtime, shapes)
         outputs = saving({"image": image})
@@ -26,7 +26,7 @@ def main(device: str = "cpu") -> None:
         print(f"kept bytes grow by {kept[1] - kept[0]}, the tensor has {features.storage_nbytes}")
         try:
             model.create_session(config_on(device, save_tensors=["relu_62"]), runtime, shapes)
-        except engine.InputError as error:
+        except px.InputError as error:
             print("refused:", error)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from place import config_on, device_argument
 
-import engine
+import parallax as px
 
 
 def volume_model() -> bytes:
@@ -29,7 +29,7 @@ def volume_model() -> bytes:
 
 def main(device: str = "cpu") -> None:
     """A fallback and its price, the refusal of any, and what AUTO chooses."""
-    with engine.Interpreter.from_buffer(volume_model(), "volume") as model:
+    with px.Interpreter.from_buffer(volume_model(), "volume") as model:
         session = model.create_session(config_on(device))
         result = session({"volume": np.ones((1, 1, 8, 8, 8), np.float32)})["result"]
         print("result:", result.shape, "each", round(float(result.mean()), 2))
@@ -41,14 +41,14 @@ def main(device: str = "cpu") -> None:
         try:
             strict = model.create_session(config_on(device, strict=True))
             print("strict: fallbacks", len(strict.info().fallbacks))
-        except engine.UnsupportedError as error:
+        except px.UnsupportedError as error:
             print("refused:", error)
 
-        automatic = model.create_session(engine.ScheduleConfig(type=engine.ForwardType.AUTO))
+        automatic = model.create_session(px.ScheduleConfig(type=px.ForwardType.AUTO))
         print(*automatic.info().choices)
     try:
-        engine.create_runtime([config_on("no such device")])
-    except engine.DeviceError as error:
+        px.create_runtime([config_on("no such device")])
+    except px.DeviceError as error:
         print("refused:", str(error).splitlines()[0])
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from place import MODELS, config_on, device_argument
 
-import engine
-from engine import GraphPath, PathMode
+import parallax as px
 
 
 def main(device: str = "cpu") -> None:
@@ -14,14 +13,14 @@ def main(device: str = "cpu") -> None:
     shapes = {"image": (1, 3, 32, 32)}
     image = np.ones(shapes["image"], np.float32)
     path = MODELS / "tiny_resnet.onnx"
-    with engine.Interpreter.from_file(path) as model, engine.Runtime() as runtime:
-        high = engine.BackendConfig(precision=engine.Precision.HIGH)
+    with px.Interpreter.from_file(path) as model, px.Runtime() as runtime:
+        high = px.BackendConfig(precision=px.Precision.HIGH)
         whole = model.create_session(
             config_on(device, save_tensors=["relu_26"], backend_config=high), runtime, shapes
         )
         expected = whole({"image": image})["probabilities"]
 
-        head = GraphPath(["relu_26"], ["probabilities"], PathMode.TENSOR)
+        head = px.GraphPath(["relu_26"], ["probabilities"], px.PathMode.TENSOR)
         session = model.create_session(
             config_on(device, path=head, backend_config=high), runtime, shapes
         )
@@ -30,14 +29,14 @@ def main(device: str = "cpu") -> None:
         print("the same result:", np.allclose(result, expected, atol=1e-6))
 
         for include_sink in (False, True):
-            operators = GraphPath(["n_conv_2"], ["n_maxpool_9"], include_sink=include_sink)
+            operators = px.GraphPath(["n_conv_2"], ["n_maxpool_9"], include_sink=include_sink)
             session = model.create_session(config_on(device, path=operators), runtime, shapes)
             types = [operator.title for operator in session.info().operators]
             print(f"op mode, include_sink={include_sink}: outputs {session.outputs}, {types}")
         try:
-            wrong = GraphPath(["relu_26"], ["probability"], PathMode.TENSOR)
+            wrong = px.GraphPath(["relu_26"], ["probability"], px.PathMode.TENSOR)
             model.create_session(config_on(device, path=wrong))
-        except engine.InputError as error:
+        except px.InputError as error:
             print("refused:", error)
 
 

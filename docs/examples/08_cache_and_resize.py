@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from place import MODELS, config_on, device_argument
 
-import engine
+import parallax as px
 
 SIZES = [(1, 3, 64, 64), (1, 3, 96, 64), (1, 3, 64, 128)]
 
 
-def use(device: str, path: Path) -> engine.CacheReport:
+def use(device: str, path: Path) -> px.CacheReport:
     """What a program does at every start: set the file, resize, update the file."""
-    with engine.Interpreter.from_file(MODELS / "tiny_detector.onnx") as model:
+    with px.Interpreter.from_file(MODELS / "tiny_detector.onnx") as model:
         model.set_cache_file(path)
         session = model.create_session(config_on(device), shapes={"image": SIZES[0]})
         for shape in SIZES:
@@ -31,8 +31,8 @@ def use(device: str, path: Path) -> engine.CacheReport:
 
 def vary(device: str, sizes: int = 8) -> int:
     """Programs built for sizes never seen before: shapes are arguments of the kernels."""
-    mode = None if device == "cpu" else engine.GpuMode.TUNING_NONE
-    with engine.Interpreter.from_file(MODELS / "tiny_detector.onnx") as model:
+    mode = None if device == "cpu" else px.GpuMode.TUNING_NONE
+    with px.Interpreter.from_file(MODELS / "tiny_detector.onnx") as model:
         session = model.create_session(config_on(device, mode=mode), shapes={"image": SIZES[0]})
         reports = [session.resize({"image": (1, 3, 64, 64 + 4 * i)}) for i in range(1, sizes + 1)]
         return sum(report.programs_built for report in reports)

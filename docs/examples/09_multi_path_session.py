@@ -5,18 +5,17 @@ from __future__ import annotations
 import numpy as np
 from place import MODELS, config_on, device_argument
 
-import engine
-from engine import GraphPath, PathMode
+import parallax as px
 
 SHAPES = {"image": (1, 3, 32, 32)}
 
 
 def main(device: str = "cpu") -> None:
     """Each path has its own backend and precision; the tensor between them crosses by itself."""
-    body = GraphPath(["image"], ["relu_26"], PathMode.TENSOR)
-    head = GraphPath(["relu_26"], ["probabilities"], PathMode.TENSOR)
+    body = px.GraphPath(["image"], ["relu_26"], px.PathMode.TENSOR)
+    head = px.GraphPath(["relu_26"], ["probabilities"], px.PathMode.TENSOR)
     image = np.random.default_rng(0).normal(size=SHAPES["image"]).astype(np.float32)
-    with engine.Interpreter.from_file(MODELS / "tiny_resnet.onnx") as model:
+    with px.Interpreter.from_file(MODELS / "tiny_resnet.onnx") as model:
         session = model.create_multi_path_session(
             [config_on(device, path=body), config_on("cpu", path=head)], shapes=SHAPES
         )
@@ -32,7 +31,7 @@ def main(device: str = "cpu") -> None:
             model.create_multi_path_session(
                 [config_on("cpu", path=head), config_on(device, path=body)], shapes=SHAPES
             )
-        except engine.ConfigError as error:
+        except px.ConfigError as error:
             print("refused:", error)
 
 

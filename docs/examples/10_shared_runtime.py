@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 from place import MODELS, config_on, device_argument
 
-import engine
+import parallax as px
 
 
 def main(device: str = "cpu") -> None:
     """Detect, classify what was detected, and look at the classes once more."""
     config = config_on(device)
-    with engine.create_runtime([config]) as runtime:
-        net1 = engine.Interpreter.from_file(MODELS / "tiny_detector.onnx")
+    with px.create_runtime([config]) as runtime:
+        net1 = px.Interpreter.from_file(MODELS / "tiny_detector.onnx")
         session1 = net1.create_session(config, runtime, {"image": (1, 3, 64, 64)})
-        net2 = engine.Interpreter.from_file(MODELS / "tiny_resnet.onnx")
+        net2 = px.Interpreter.from_file(MODELS / "tiny_resnet.onnx")
         session2 = net2.create_session(config, runtime, {"image": (1, 3, 32, 32)})
-        net3 = engine.Interpreter.from_file(MODELS / "tiny_mlp_opset7.onnx")
+        net3 = px.Interpreter.from_file(MODELS / "tiny_mlp_opset7.onnx")
         session3 = net3.create_session(config, runtime, {"features": (1, 16)})
 
         image = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
@@ -41,8 +41,8 @@ def main(device: str = "cpu") -> None:
         print("after the sessions are closed:", runtime.live())
 
     try:
-        engine.create_runtime([config_on("cpu", num_threads=n) for n in (1, 2)])
-    except engine.ConfigError as error:
+        px.create_runtime([config_on("cpu", num_threads=n) for n in (1, 2)])
+    except px.ConfigError as error:
         print("refused:", error)
 
 

@@ -7,12 +7,12 @@ import gc
 import numpy as np
 from place import MODELS, config_on, device_argument
 
-import engine
+import parallax as px
 
 
 def main(device: str = "cpu") -> None:
     """An existing session runs and resizes on; a new one is refused."""
-    model = engine.Interpreter.from_file(MODELS / "tiny_resnet.onnx")
+    model = px.Interpreter.from_file(MODELS / "tiny_resnet.onnx")
     session = model.create_session(config_on(device), shapes={"image": (1, 3, 32, 32)})
     model.release_model()
     gc.collect()
@@ -21,14 +21,14 @@ def main(device: str = "cpu") -> None:
     print("runs and resizes after release_model:", result["probabilities"].shape)
     try:
         model.create_session(config_on(device))
-    except engine.ModelReleased as error:
+    except px.ModelReleased as error:
         print("refused:", error)
 
     model.release_session(session)
     session.close()
     try:
         session.run()
-    except engine.ClosedError as error:
+    except px.ClosedError as error:
         print("refused:", error)
 
 

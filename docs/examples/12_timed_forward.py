@@ -7,12 +7,12 @@ import time
 import numpy as np
 from place import MODELS, config_on, device_argument
 
-from engine import Module
+import parallax as px
 
 
 def main(device: str = "cpu") -> None:
     """Time on_forward alone, and with the read that waits for it."""
-    with Module.load(MODELS / "tiny_resnet.onnx", config=config_on(device)) as module:
+    with px.Module.load(MODELS / "tiny_resnet.onnx", config=config_on(device)) as module:
         inputs = [np.ones((8, 3, 32, 32), np.float32)]
         module.on_forward(inputs)[0].read_map()  # the first call plans and compiles
 

@@ -14,7 +14,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from place import config_on, device_argument
 
-from engine import Module, Runtime
+import parallax as px
 from perf.profiled import profile
 from perf.subject import drain
 
@@ -54,12 +54,12 @@ class Pair:
     """Both models, on the devices given; on one device they share a runtime."""
 
     def __init__(self, device_a: str, device_b: str) -> None:
-        self.runtimes = [Runtime()]
+        self.runtimes = [px.Runtime()]
         if device_b != device_a:
-            self.runtimes.append(Runtime())
+            self.runtimes.append(px.Runtime())
         heavy, light = chain("A", [WIDTH] * (LAYERS + 1)), chain("B", [WIDTH, CLASSES])
-        self.a = Module.load(heavy, config=config_on(device_a), runtime=self.runtimes[0])
-        self.b = Module.load(light, config=config_on(device_b), runtime=self.runtimes[-1])
+        self.a = px.Module.load(heavy, config=config_on(device_a), runtime=self.runtimes[0])
+        self.b = px.Module.load(light, config=config_on(device_b), runtime=self.runtimes[-1])
         self.x = np.random.default_rng(1).normal(size=(ROWS, WIDTH)).astype(np.float32)
         self.synced()
 

@@ -20,7 +20,7 @@ import numpy as np
 from async_two_models import ROWS, WIDTH, chain
 from place import config_on, device_argument
 
-from engine import BackendConfig, Interpreter, Precision, Session
+import parallax as px
 
 LAYERS = 3
 INPUT, OUTPUT = "x0", f"x{LAYERS}"
@@ -50,7 +50,7 @@ def computing(seconds: float) -> Work:
     return work
 
 
-def serial(session: Session, frames: list[np.ndarray], work: Work) -> list[np.ndarray]:
+def serial(session: px.Session, frames: list[np.ndarray], work: Work) -> list[np.ndarray]:
     """One frame after the other: prepare, run, read, finish."""
     results = []
     for frame in frames:
@@ -60,7 +60,7 @@ def serial(session: Session, frames: list[np.ndarray], work: Work) -> list[np.nd
     return results
 
 
-def pipelined(session: Session, frames: list[np.ndarray], work: Work) -> list[np.ndarray]:
+def pipelined(session: px.Session, frames: list[np.ndarray], work: Work) -> list[np.ndarray]:
     """The device computes a frame while the host finishes the last one and prepares the next."""
     results, pending = [], None
     for frame in frames:
@@ -98,7 +98,7 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def measure(
-    session: Session, frames: list[np.ndarray], make_work: Callable[[float], Work], launches: int
+    session: px.Session, frames: list[np.ndarray], make_work: Callable[[float], Work], launches: int
 ) -> Overlap:
     """The launch of median overlap, with host work that takes twice as long as the device.
 
@@ -120,13 +120,13 @@ def measure(
 
 
 @contextmanager
-def opened(device: str, frame_count: int) -> Iterator[tuple[Session, list[np.ndarray]]]:
+def opened(device: str, frame_count: int) -> Iterator[tuple[px.Session, list[np.ndarray]]]:
     """A session, and frames for it."""
     rng = np.random.default_rng(0)
     frames = [rng.normal(size=(ROWS, WIDTH)).astype(np.float32) for _ in range(frame_count)]
-    config = config_on(device, backend_config=BackendConfig(precision=Precision.HIGH))
+    config = config_on(device, backend_config=px.BackendConfig(precision=px.Precision.HIGH))
     with (
-        Interpreter.from_buffer(chain("frame", [WIDTH] * (LAYERS + 1))) as model,
+        px.Interpreter.from_buffer(chain("frame", [WIDTH] * (LAYERS + 1))) as model,
         model.create_session(config) as session,
     ):
         yield session, frames

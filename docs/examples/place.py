@@ -6,16 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import engine
+import parallax as px
 
 MODELS = Path(__file__).resolve().parents[2] / "fixtures" / "models"
 
 
-def config_on(device: str, **options: Any) -> engine.ScheduleConfig:
+def config_on(device: str, **options: Any) -> px.ScheduleConfig:
     """A configuration for "cpu", or for the OpenCL device of that name."""
     if device == "cpu":
-        return engine.ScheduleConfig(**options)
-    return engine.ScheduleConfig(type=engine.ForwardType.OPENCL, device=device, **options)
+        return px.ScheduleConfig(**options)
+    return px.ScheduleConfig(type=px.ForwardType.OPENCL, device=device, **options)
 
 
 def device_argument(default: str = "cpu") -> str:

@@ -26,7 +26,7 @@ MOST_ENTRIES = 256
 
 MISSING = "it does not exist yet, as before a first run"
 
-log = logging.getLogger("engine.cache")
+log = logging.getLogger("parallax.cache")
 
 
 @dataclass(frozen=True)

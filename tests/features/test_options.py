@@ -465,7 +465,7 @@ def test_a_damaged_cache_is_ignored_with_a_reason_and_rebuilt(
         path.write_bytes(good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :])
     else:
         path.write_bytes(good[: len(good) // 3])
-    with caplog.at_level(logging.WARNING, "engine.cache"):
+    with caplog.at_level(logging.WARNING, "parallax.cache"):
         read, session, runtime = cached_session(path)
     report = read.explain_cache()
     assert report.reason or report.rejected

@@ -30,7 +30,7 @@ from engine.errors import DeviceError, InputError
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType, type_of
 
-LOG = logging.getLogger("engine")
+LOG = logging.getLogger("parallax.opencl")
 CLOSE_TIMEOUT_S = 10.0
 """How long `close` waits for the queue."""
 C_TYPES = {
