@@ -78,6 +78,14 @@ def test_a_folder_of_data_is_no_stranger(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_folder_of_data_that_was_imported_is_named(tmp_path):
+    (tmp_path / "perf").mkdir()
+    program = f"import sys; sys.path.remove({str(ROOT)!r}); import perf; "
+    program += f"sys.path.append({str(ROOT)!r}); import parallax"
+    done = python("-c", program, cwd=tmp_path)
+    assert f"Python takes {tmp_path / 'perf'}: " in done.stderr.splitlines()[-1]
+
+
 def test_a_program_that_imports_parallax_keeps_its_path(tmp_path):
     """As `python -m tool` while Python looks for it, where `sys.argv` is the same as for ours."""
     (tmp_path / "tool").mkdir()
