@@ -1,10 +1,12 @@
-"""A process that has compiled nothing yet; two OpenCL devices."""
+"""A process that has compiled nothing yet; two OpenCL devices; what users install."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 from engine.backends.opencl import program_cache
+from tests.distributions import Distributions, build, install
 
 
 @pytest.fixture
@@ -21,3 +23,15 @@ def two_opencl() -> list[str]:
     if len(found) < 2:
         pytest.skip("PARALLAX_DEVICES names one OpenCL device; tox -e both runs it on two")
     return found[:2]
+
+
+@pytest.fixture(scope="session")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
+    """Built once."""
+    return build(tmp_path_factory.mktemp("distributions"))
+
+
+@pytest.fixture(scope="session")
+def installed(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `python` of an environment in which the wheel is installed."""
+    return install(distributions.wheel, tmp_path_factory.mktemp("installed") / "environment")

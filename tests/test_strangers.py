@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from parallax import packages
+from tests.distributions import run
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "fixtures" / "models" / "tiny_mlp_opset7.onnx"
@@ -106,14 +107,37 @@ ARGUMENTS = [
 def test_the_command_never_looks_into_the_working_directory(tmp_path, start, arguments):
     strangers = put(tmp_path / "here", *STRANGERS, "psutil.py", "rich/__init__.py")
     if start == "parallax":
-        script = tmp_path / "parallax"
-        script.write_text(SCRIPT)
+        (tmp_path / "parallax").write_text(SCRIPT)
         # an empty entry is the working directory
-        done = python(script, *arguments, cwd=strangers, path=f":{ROOT}")
+        done = python(tmp_path / "parallax", *arguments, cwd=strangers, path=f":{ROOT}")
     else:
         done = python("-m", "parallax", *arguments, cwd=strangers)
     assert done.returncode == 0, done.stderr
     assert RAN not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS, ids=lambda a: a[0])
+def test_an_installed_command_never_looks_into_the_working_directory(
+    tmp_path, installed, arguments
+):
+    strangers = put(tmp_path, *STRANGERS, "psutil.py", "rich/__init__.py")
+    for start in ([installed, "-m", "parallax"], [installed.with_name("parallax")]):
+        assert RAN not in run(*start, *arguments, cwd=strangers)
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_an_installed_parallax_names_a_stranger(tmp_path, installed, stranger):
+    put(tmp_path, stranger)
+    program = """if True:
+        try:
+            import parallax
+        except ImportError as error:
+            print(error)
+    """
+    printed = run(installed, "-c", program, cwd=tmp_path)
+    assert str(tmp_path / stranger) in printed
+    assert str(installed.parents[1]) in printed
+    assert RAN not in printed
 
 
 def test_the_command_of_a_checkout_runs_without_an_installation(tmp_path):
