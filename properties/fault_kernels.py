@@ -56,6 +56,20 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         operators("HardSigmoid"),
     ),
     _fault(
+        "shrink-drops-bias",
+        "unary",
+        "(v > alpha ? v - beta : ZERO)",
+        "(v > alpha ? v : ZERO)",
+        operators("Shrink"),
+    ),
+    _fault(
+        "shrink-includes-its-threshold",
+        "unary",
+        "UNARY(Shrink, v < -alpha ?",
+        "UNARY(Shrink, v <= -alpha ?",
+        operators("Shrink"),
+    ),
+    _fault(
         "min-is-max",
         "binary",
         "BINARY(Min, ((p < q) |",

@@ -6,14 +6,12 @@ import numpy as np
 
 from engine.ir.graph import Value
 from engine.onnx_import.tensors import DTYPES
+from engine.ops import unary
 
-# fmt: off
-_ELEMENTWISE = frozenset((
-    "Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Elu", "Identity",
-    "Cast", "BatchNormalization", "Abs", "Neg", "Exp", "Log", "Sqrt", "Erf", "Softmax", "LRN",
-    "LogSoftmax", "InstanceNormalization",
-))
-# fmt: on
+_SAME_RANK = frozenset(spec.op_type for spec in unary.SPECS) | {
+    *("BatchNormalization", "Cast", "Identity", "InstanceNormalization", "LRN"),
+    *("LogSoftmax", "Softmax"),
+}
 _LIKE_WEIGHT = frozenset(("Conv", "ConvTranspose"))
 
 
@@ -55,7 +53,7 @@ def rank_before_run(value: Value | None) -> int | None:
             if shape is None or shape.constant is None or shape.constant.ndim != 1:
                 return None
             return int(shape.constant.size)
-        elif node.op_type in _ELEMENTWISE:
+        elif node.op_type in _SAME_RANK:
             value = node.inputs[0]
         else:
             return None

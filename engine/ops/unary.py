@@ -67,17 +67,17 @@ class Unary:
     Attributes:
         magnitude: `magnitude(x, y, units, **attributes)`: worst error of the compute format in
             units of u_c; None for an exact function.
-        defaults: the attributes and what they are where they are not given.
+        attributes: values of each attribute that examples draw; the first is its default.
         domain: range of the examples.
         slope: greatest |dy/dx|; None where there is none.
-        edge: the elements of the first edge case.
+        edge: elements that must work, with the default attributes and with the last ones.
     """
 
     op_type: str
     function: Callable[..., Array]
     magnitude: Callable[..., Array | float] | None = None
     _: KW_ONLY
-    defaults: Mapping[str, float] = field(default_factory=dict)
+    attributes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     dtypes: frozenset[np.dtype] = FLOATS
     out_dtype: np.dtype | None = None
     domain: tuple[float, float] = (-8.0, 8.0)
@@ -87,7 +87,8 @@ class Unary:
 
     def parameters(self, attributes: Attributes) -> dict[str, float]:
         """All attributes as ONNX holds them: floats, also for double tensors."""
-        return {k: float(np.float32(attributes.get(k, v))) for k, v in self.defaults.items()}
+        given = {k: attributes.get(k, values[0]) for k, values in self.attributes.items()}
+        return {k: float(np.float32(v)) for k, v in given.items()}
 
     def infer_types(self, inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType]:
         """The shape of x."""
@@ -111,8 +112,9 @@ class Unary:
         return (magnified(y, np.broadcast_to(worst, y.shape), units),)
 
     def draw_attributes(self, choose: Choose) -> dict[str, float]:
-        """Some of the defaults, spelt out."""
-        return {k: v for k, v in self.defaults.items() if choose.integer(0, 1)}
+        """Each left out, or one of its values."""
+        drawn = {k: choose.one_of((None, *values)) for k, values in self.attributes.items()}
+        return {k: v for k, v in drawn.items() if v is not None}
 
     def grow(self, choose: Choose, x: TensorType) -> Growth | None:
         """Where values of the graph lie in the domain."""
@@ -136,6 +138,7 @@ class Unary:
 def spec_of(unary: Unary) -> OpSpec:
     """The operator of a function of one number."""
     dtype = FLOAT if FLOAT in unary.dtypes else BOOL
+    last = {name: values[-1] for name, values in unary.attributes.items()}
     return OpSpec(
         unary.op_type,
         (1, 1),
@@ -149,6 +152,7 @@ def spec_of(unary: Unary) -> OpSpec:
         edges=(
             lambda: Call((np.array(unary.edge, dtype),)),
             lambda: Call((np.zeros((0, 3), dtype),)),
+            *((lambda: Call((np.array(unary.edge, dtype),), last),) if last else ()),
         ),
         rejects=(
             () if BOOL in unary.dtypes else (Reject("boolean input", _wrong_dtype, "dtype bool"),)
@@ -290,7 +294,8 @@ def _celu(x: Array, alpha: float) -> Array:
 def _celu_magnitude(x: Array, y: Array, units: Units, alpha: float) -> Array:
     """q = x / alpha (two roundings, division's row) reaches exp(q) |x|; then Elu's."""
     q = np.minimum(x, 0) / alpha
-    argument = (2 * units.ulps("divide") + 1) * np.where(x < 0, np.exp(q) * abs(x), 0.0)
+    reached = np.where((x < 0) & np.isfinite(x), np.exp(q) * abs(x), 0.0)
+    argument = (2 * units.ulps("divide") + 1) * reached
     return np.where(x < 0, argument + (2 * units.ulps("expm1") + 2) * abs(y), 0.0)
 
 
@@ -320,6 +325,16 @@ def _swish_magnitude(x: Array, y: Array, units: Units, alpha: float) -> Array:
     return abs(y) * np.where(np.isfinite(inner), inner, 0.0)
 
 
+def _shrink(x: Array, lambd: float, bias: float) -> Array:
+    """NaN compares false twice and gives 0, as the formula says and other engines do."""
+    return np.where(x < -lambd, x + bias, np.where(x > lambd, x - bias, 0.0))
+
+
+def _shrink_magnitude(x: Array, y: Array, units: Units, lambd: float, bias: float) -> Array:
+    """Outside the threshold bias rounded, |bias|, and the sum, |y|; the comparisons are exact."""
+    return np.where((x < -lambd) | (x > lambd), abs(bias) + abs(y), 0.0)
+
+
 def _leaky_slope(attributes: Attributes) -> float:
     return max(1.0, abs(float(attributes.get("alpha", 0.01))))
 
@@ -329,6 +344,8 @@ def _softsign_magnitude(x: Array, y: Array, units: Units) -> Array:
     return (1 + 2 * units.ulps("divide")) * abs(y)
 
 
+ABOVE_THREE_TENTHS = (float(np.float16(0.3)), -float(np.float16(0.3)))
+"""0.3 rounds up to half: elements that a threshold of 0.3 loses when it is rounded likewise."""
 _positive: dict[str, Any] = {"domain": (0.0, 16.0), "edge": (0.0, 1.0, np.inf, np.nan, 1e-30)}
 
 FUNCTIONS = (
@@ -354,14 +371,14 @@ FUNCTIONS = (
         "LeakyRelu",
         lambda x, alpha: np.where(x < 0, alpha * x, x),
         lambda x, y, units, alpha: np.where(x < 0, 2 * abs(y), 0.0),
-        defaults={"alpha": 0.01},
+        attributes={"alpha": (0.01, 0.3, -0.5)},
         slope=_leaky_slope,
     ),
     Unary(
         "HardSigmoid",
         _hard_sigmoid,
         _hard_sigmoid_magnitude,
-        defaults={"alpha": 0.2, "beta": 0.5},
+        attributes={"alpha": (0.2, 0.3), "beta": (0.5, 0.125)},
         slope=lambda a: abs(float(a.get("alpha", 0.2))),
     ),
     Unary(
@@ -390,15 +407,31 @@ FUNCTIONS = (
         slope=1.0,
         edge=(0.0, -0.0, np.nan, 88.8),
     ),
-    Unary("Elu", _elu, _elu_magnitude, defaults={"alpha": 1.0}),
+    Unary("Elu", _elu, _elu_magnitude, attributes={"alpha": (1.0, 0.3)}),
     Unary(
         "Selu",
         _selu,
         _selu_magnitude,
-        defaults={"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875},
+        attributes={
+            "alpha": (1.67326319217681884765625, 0.3),
+            "gamma": (1.05070102214813232421875, 2.5),
+        },
     ),
-    Unary("Celu", _celu, _celu_magnitude, defaults={"alpha": 1.0}),
-    Unary("ThresholdedRelu", lambda x, alpha: np.where(x > alpha, x, 0.0), defaults={"alpha": 1.0}),
+    Unary("Celu", _celu, _celu_magnitude, attributes={"alpha": (1.0, 0.3)}),
+    Unary(
+        "ThresholdedRelu",
+        lambda x, alpha: np.where(x > alpha, x, 0.0),
+        attributes={"alpha": (1.0, 0.3)},
+        edge=(1.0, -0.0, np.inf, -np.inf, np.nan, *ABOVE_THREE_TENTHS),
+    ),
+    Unary(
+        "Shrink",
+        _shrink,
+        _shrink_magnitude,
+        attributes={"lambd": (0.5, 1.25, 0.3), "bias": (0.0, -0.3, 0.75)},
+        is_exact=True,
+        edge=(0.5, -0.5, 0.0, -0.0, np.inf, -np.inf, np.nan, 88.8, *ABOVE_THREE_TENTHS),
+    ),
     Unary(
         "Mish",
         lambda x: x * np.tanh(_softplus(x)),
@@ -410,7 +443,7 @@ FUNCTIONS = (
         "Swish",
         lambda x, alpha: x * _sigmoid(alpha * x),
         _swish_magnitude,
-        defaults={"alpha": 1.0},
+        attributes={"alpha": (1.0, 1.702)},
         edge=(0.0, -0.0, np.inf, np.nan, 80.0, -80.0),
     ),
 )

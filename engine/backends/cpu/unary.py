@@ -153,6 +153,15 @@ def _thresholded_relu(alpha: float) -> Into:
     return into
 
 
+def _shrink(lambd: float, bias: float) -> Into:
+    def into(x: np.ndarray, out: np.ndarray) -> None:
+        threshold, step = x.dtype.type(lambd), x.dtype.type(bias)
+        above = np.where(x > threshold, x - step, x.dtype.type(0))
+        out[...] = np.where(x < -threshold, x + step, above)
+
+    return into
+
+
 def _mish(x: np.ndarray, out: np.ndarray) -> None:
     gate = np.empty_like(x)
     _softplus(x, gate)
@@ -193,6 +202,7 @@ _WITH_PARAMETERS: dict[str, tuple[Callable[..., Into], dict[str, float]]] = {
     "Selu": (_elu, {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}),
     "Celu": (lambda alpha: _elu(alpha, width=alpha), {"alpha": 1.0}),
     "ThresholdedRelu": (_thresholded_relu, {"alpha": 1.0}),
+    "Shrink": (_shrink, {"lambd": 0.5, "bias": 0.0}),
     "Swish": (_swish, {"alpha": 1.0}),
 }
 """Operators with attributes: what makes the function, and the attributes in its order."""

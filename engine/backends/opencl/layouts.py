@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from engine.backends.opencl import unary
 from engine.ir.graph import Graph, Node, Value
 
 NEEDS_CHANNELS_LAST = frozenset(
@@ -23,19 +24,10 @@ NEEDS_CHANNELS_LAST = frozenset(
         "Resize",
     }
 )
-KEEPS_LAYOUT_UNARY = frozenset(
-    {
-        *("Relu", "Abs", "Neg", "Floor", "Ceil", "Round", "Sign", "IsNaN", "IsInf", "Sqrt"),
-        *("Reciprocal", "Log", "Exp", "Sin", "Cos", "Tanh", "Erf", "Sigmoid", "LeakyRelu"),
-        *("HardSigmoid", "HardSwish", "Gelu", "Clip", "Cast", "Identity", "Not"),
-        *("Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Softplus"),
-        *("Softsign", "Elu", "Selu", "Celu", "ThresholdedRelu", "Mish", "Swish"),
-    }
-)
-KEEPS_LAYOUT = KEEPS_LAYOUT_UNARY | frozenset(
+KEEPS_LAYOUT = frozenset(unary.KERNELS) | frozenset(
     {
         *("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "PRelu", "Where"),
-        "BatchNormalization",
+        *("BatchNormalization", "Cast", "Identity"),
         *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"),
         *("Concat", "Pad", "Slice", "Split", "Mod"),
     }

@@ -25,12 +25,19 @@ def chunks(count: int) -> tuple[int]:
     return (-(-count // CHUNK),)
 
 
-_DEFAULTS = {
-    "LeakyRelu": (0.01, 0.0),
-    "HardSigmoid": (0.2, 0.5),
-    "Selu": (1.67326319217681884765625, 1.05070102214813232421875),
+_PARAMETERS: dict[str, tuple[tuple[str, float], ...]] = {
+    "LeakyRelu": (("alpha", 0.01),),
+    "HardSigmoid": (("alpha", 0.2), ("beta", 0.5)),
+    "Elu": (("alpha", 1.0),),
+    "Selu": (("alpha", 1.67326319217681884765625), ("gamma", 1.05070102214813232421875)),
+    "Celu": (("alpha", 1.0),),
+    "ThresholdedRelu": (("alpha", 1.0),),
+    "Shrink": (("lambd", 0.5), ("bias", 0.0)),
+    "Swish": (("alpha", 1.0),),
 }
-"""Others: alpha = 1, beta = 0."""
+"""Attributes and their defaults, in the order in which kernels take them as alpha and beta."""
+COMPARES_ALPHA = frozenset({"ThresholdedRelu", "Shrink"})
+"""Kernels in which alpha decides between branches: rounded to half, it may not cross an x."""
 
 
 def _why_not(backend: OpenCLBackend, node: Node) -> str | None:
@@ -41,16 +48,18 @@ def _why_not(backend: OpenCLBackend, node: Node) -> str | None:
 
 
 def _parameters(node: Node) -> tuple[float, float]:
-    """(alpha, beta) of the kernel; Selu's gamma travels as beta."""
-    alpha, beta = _DEFAULTS.get(node.op_type, (1.0, 0.0))
-    second = "gamma" if node.op_type == "Selu" else "beta"
-    return float(node.attributes.get("alpha", alpha)), float(node.attributes.get(second, beta))
+    """(alpha, beta) of the kernel; 0 where a function has none."""
+    known = _PARAMETERS.get(node.op_type, ())
+    values = [float(node.attributes.get(name, default)) for name, default in known]
+    alpha, beta = (*values, 0.0, 0.0)[:2]
+    return alpha, beta
 
 
 def _half_below(number: float) -> float:
     """The largest half that is not above `number`: compared with halves, both decide alike."""
     nearest = np.float16(number)
-    return float(nearest if nearest <= number else np.nextafter(nearest, np.float16(-np.inf)))
+    below = np.nextafter(nearest, np.float16(-np.inf))
+    return float(nearest) if float(nearest) <= number else float(below)
 
 
 def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
@@ -59,7 +68,7 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     more = ("-DIS_PREDICATE",) if y.known_type.dtype == BOOL else ()
     program = backend.program("unary", backend.options(x.known_type.dtype, *more))
     alpha, beta = _parameters(node)
-    if node.op_type == "ThresholdedRelu" and backend.compute(x.known_type.dtype) == FLOAT16:
+    if node.op_type in COMPARES_ALPHA and backend.compute(x.known_type.dtype) == FLOAT16:
         alpha = _half_below(alpha)
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
@@ -107,7 +116,7 @@ _UNARY = (
     *("Reciprocal", "Log", "Exp", "Sin", "Cos", "Tanh", "Erf", "Sigmoid", "LeakyRelu"),
     *("HardSigmoid", "HardSwish", "Gelu", "Not", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh"),
     *("Asinh", "Acosh", "Atanh", "Softplus", "Softsign", "Elu", "Selu", "Celu"),
-    *("ThresholdedRelu", "Mish", "Swish"),
+    *("ThresholdedRelu", "Shrink", "Mish", "Swish"),
 )
 KERNELS = {**dict.fromkeys(_UNARY, _prepare), "Clip": _prepare_clip}
 WHY_NOT = dict.fromkeys(KERNELS, _why_not)

@@ -1,0 +1,102 @@
+"""Engines that are not ours read ONNX as our references do: attributes, defaults, special values.
+
+Every backend is judged by an operator's reference; what that misreads, they all miss. So the
+reference itself, importer included, is compared with onnxruntime and onnx's own evaluator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
+
+from engine.errors import ShapeError
+from engine.onnx_import import load_model
+from engine.ops import OPERATORS, unary
+from engine.ops.spec import Operand
+from tests.graph_reference import run_reference
+from tests.model_writing import node
+
+Attributes = Mapping[str, float]
+OPSET = {"Swish": 24}
+"""Where 18 does not have the operator yet."""
+
+
+def of_onnxruntime(data: bytes, x: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+def of_the_evaluator(data: bytes, x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # exp of branches that it computes and drops
+        return ReferenceEvaluator(onnx.load_from_string(data)).run(None, {"x": x})[0]
+
+
+every_witness = pytest.mark.parametrize("witness", [of_onnxruntime, of_the_evaluator])
+Witness = Callable[[bytes, np.ndarray], np.ndarray]
+X = np.array([-1e4, -0.0, *np.linspace(-2, 2, 65), 1e4])
+"""Multiples of 1/16: both sides of every threshold, and the thresholds themselves."""
+NOT_FINITE = np.array([-np.inf, np.inf, np.nan])
+
+
+def model_of(op_type: str, attributes: Attributes, x: np.ndarray) -> bytes:
+    kind = helper.np_dtype_to_tensor_dtype(x.dtype)
+    graph = helper.make_graph(
+        [node(op_type, "x", "y", **attributes)],
+        "test",
+        [helper.make_tensor_value_info("x", kind, x.shape)],
+        [helper.make_tensor_value_info("y", kind, None)],
+    )
+    opset = helper.make_opsetid("", OPSET.get(op_type, 18))
+    return helper.make_model(graph, opset_imports=[opset], ir_version=10).SerializeToString()
+
+
+def assert_agree(witness: Witness, op_type: str, attributes: Attributes, x: np.ndarray) -> None:
+    data = model_of(op_type, attributes, x)
+    want = witness(data, x)
+    got = run_reference(load_model(data), {"x": x})["y"].astype(x.dtype)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+WITH_ATTRIBUTES = {
+    f"{u.op_type}-{which}": (u.op_type, {k: v[which] for k, v in u.attributes.items()})
+    for u in unary.FUNCTIONS
+    for which in (0, -1)
+    if u.attributes
+}
+
+
+@every_witness
+@pytest.mark.parametrize("case", WITH_ATTRIBUTES)
+def test_attributes_mean_what_others_take_them_for(case: str, witness: Witness) -> None:
+    op_type, attributes = WITH_ATTRIBUTES[case]
+    assert_agree(witness, op_type, attributes, X.astype(np.float32))
+
+
+@every_witness
+@pytest.mark.parametrize("op_type", [u.op_type for u in unary.FUNCTIONS if u.attributes])
+def test_defaults_are_those_of_others(op_type: str, witness: Witness) -> None:
+    assert_agree(witness, op_type, {}, X.astype(np.float32))
+
+
+SHRINKS = [{}, {"lambd": 1.25}, {"bias": 0.75}, {"lambd": 1.25, "bias": -0.25}, {"lambd": -0.5}]
+
+
+@every_witness
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("attributes", SHRINKS, ids=str)
+def test_shrink_is_read_alike(attributes: Attributes, dtype: type, witness: Witness) -> None:
+    assert_agree(witness, "Shrink", attributes, np.concatenate([X, NOT_FINITE]).astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint8])
+def test_shrink_refuses_the_integers_that_onnx_allows(dtype: type) -> None:
+    x = np.array([1, 2], dtype)
+    operand = Operand(load_model(model_of("Shrink", {}, x)).inputs[0].known_type)
+    with pytest.raises(ShapeError, match=rf"^Shrink: dtype {x.dtype} is not one of float16, "):
+        OPERATORS["Shrink"].infer_types([operand], {})
