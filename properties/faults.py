@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from properties.fault import Fault, FaultError, caught
@@ -55,15 +56,16 @@ def measure(fault: Fault, selector: str) -> Result:
 
 
 def select(only: Iterable[str] = (), selector: str = "portable") -> list[Fault]:
-    """The faults of those names (all by default) that apply to a device."""
-    wanted = set(only)
-    unknown = wanted - {f.name for f in FAULTS}
-    if unknown:
-        raise SystemExit(f"no fault named {', '.join(sorted(unknown))}")
+    """The faults that match a pattern such as "shrink-*" (all by default) and apply to a device."""
+    patterns = list(only) or ["*"]
+    for pattern in patterns:
+        if not any(fnmatchcase(f.name, pattern) for f in FAULTS):
+            raise SystemExit(f"no fault named {pattern}")
     return [
         f
         for f in FAULTS
-        if (not wanted or f.name in wanted) and (selector != "cpu" or f.level not in NEEDS_OPENCL)
+        if any(fnmatchcase(f.name, pattern) for pattern in patterns)
+        and (selector != "cpu" or f.level not in NEEDS_OPENCL)
     ]
 
 

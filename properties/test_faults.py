@@ -4,7 +4,7 @@ import pytest
 
 from properties.devices import selectors
 from properties.fault import FaultError, kernel
-from properties.faults import FAULTS, NEEDS_OPENCL, measure
+from properties.faults import FAULTS, NEEDS_OPENCL, measure, select
 
 SELECTOR = next((s for s in selectors() if s != "cpu"), "cpu")
 SMOKE = (
@@ -38,6 +38,18 @@ def test_a_smoke_sample_of_faults_is_killed(record_property):
 def test_names_of_faults_are_unique():
     assert len({f.name for f in FAULTS}) == len(FAULTS) >= 24
     assert set(SMOKE) <= {f.name for f in FAULTS}
+
+
+def test_faults_are_selected_by_name_or_pattern():
+    assert [f.name for f in select(["relu-loses-nan"])] == ["relu-loses-nan"]
+    assert [f.name for f in select(["shrink-*", "min-is-max"])] == [
+        "shrink-drops-bias",
+        "shrink-includes-its-threshold",
+        "min-is-max",
+    ]
+    assert select() == list(FAULTS)
+    with pytest.raises(SystemExit, match=r"no fault named shrunk-\*"):
+        select(["shrink-*", "shrunk-*"])
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.name)
