@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from engine.arguments import member
+from engine.auto import probe
 from engine.backends import registry
 from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
 from engine.errors import DeviceError
-from engine.runtime import Runtime, probe
+from engine.runtime import Runtime
 
 Target = tuple[ForwardType, str | None]
 """Forward type and, for OpenCL, the selector of the device."""
 
 
 def target_of(device: str | None, runtime: Runtime) -> Target:
-    """`cpu`, an OpenCL selector, or None for the first OpenCL device that works.
+    """`cpu` for the NumPy backend, an OpenCL selector, or None for the best device that works.
 
     Raises:
         DeviceError: absent or ambiguous, or none works; the message lists the candidates.
@@ -50,9 +51,9 @@ def precisions_on(target: Target) -> tuple[Precision, ...]:
 
 
 def first_working(runtime: Runtime) -> str:
-    """The "platform.device" numbers of the first OpenCL device that computes a Relu rightly."""
+    """The "platform.device" numbers of the best OpenCL device that computes a Relu rightly."""
     tried = []
-    for numbers, info in registry.opencl_devices():
+    for numbers, info in sorted(registry.opencl_devices(), key=lambda entry: entry[1].preference):
         try:
             probe(runtime.backend(ForwardType.OPENCL, config_of((ForwardType.OPENCL, numbers))))
             return numbers

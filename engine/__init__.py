@@ -1,6 +1,7 @@
 """Parallax's inference engine: what `import parallax` offers of it, and nothing else."""
 
 from engine.backends.protocol import DeviceInfo, LiveMemory, PendingRead
+from engine.backends.registry import opencl_device
 from engine.cache import CacheReport
 from engine.config import (
     BackendConfig,
@@ -92,4 +93,5 @@ __all__ = [
     "UnsupportedError",
     "Var",
     "create_runtime",
+    "opencl_device",
 ]

@@ -206,6 +206,17 @@ class BackendConfig:
                 "has none: use NORMAL"
             )
 
+    def check_for_cpu(self) -> None:
+        """Raise ConfigError for what the CPU backend cannot honour."""
+        if self.precision is Precision.LOW:
+            raise ConfigError(
+                "precision=LOW: the CPU backend computes in float32 only; use NORMAL or HIGH"
+            )
+        if self.power is PowerMode.HIGH:
+            raise ConfigError("power=HIGH: the CPU backend uses all cores at NORMAL already")
+        if self.shared_context is not None:
+            raise ConfigError("shared_context applies to OpenCL only")
+
 
 @dataclass(frozen=True)
 class ScheduleConfig:
@@ -214,9 +225,12 @@ class ScheduleConfig:
     Members of enumerations may be given by name, as in `type="opencl"`; they are read as members.
 
     Attributes:
-        type: the primary backend.
-        device: OpenCL only; a unique substring of platform or device name, "platform.device", or a
-            type that one device has ("cpu", "gpu", "accelerator").
+        type: the primary backend. AUTO takes the first OpenCL device that computes rightly, else
+            the CPU; what else is asked for here is honoured or refused, never dropped.
+        device: OpenCL only; a type that one device has ("cpu", "gpu", "accelerator"), the numbers
+            "platform.device", an alias ("pocl"), or a part of a platform's or device's name;
+            platforms come first, and what several have is refused. None: the best device (GPUs
+            before processors). The NumPy backend is no device here but `type` CPU.
         backup_type: the backend for operators that the primary one lacks.
         strict: refuse any fallback to the backup.
         num_threads: CPU backend only; None means all cores, or what other sessions of the runtime
@@ -247,7 +261,7 @@ class ScheduleConfig:
         if not self.may_use(ForwardType.OPENCL):
             self._refuse("mode", "OpenCL")
             self._refuse("device", "OpenCL")
-            self._check_cpu_only(self.backend_config)
+            self.backend_config.check_for_cpu()
         if self.num_threads is not None and self.backend_config.power is PowerMode.LOW:
             raise ConfigError("power=LOW chooses the number of threads itself; leave num_threads")
 
@@ -273,14 +287,3 @@ class ScheduleConfig:
             raise ConfigError(
                 f"{option}={value!r} applies to {where} only, and this configuration uses {used}"
             )
-
-    @staticmethod
-    def _check_cpu_only(backend: BackendConfig) -> None:
-        if backend.precision is Precision.LOW:
-            raise ConfigError(
-                "precision=LOW: the CPU backend computes in float32 only; use NORMAL or HIGH"
-            )
-        if backend.power is PowerMode.HIGH:
-            raise ConfigError("power=HIGH: the CPU backend uses all cores at NORMAL already")
-        if backend.shared_context is not None:
-            raise ConfigError("shared_context applies to OpenCL only")

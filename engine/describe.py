@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from engine.backends.protocol import Backend
+from engine.backends.protocol import LOW_IS_SLOW, Backend
 from engine.config import DEFAULT_MODE, GpuMode, PowerMode, Precision, ScheduleConfig
 from engine.execution import Execution, HostCopy
 from engine.info import (
@@ -134,7 +134,8 @@ def _pipelines(
 def _precision(config: ScheduleConfig, backend: Backend) -> Choice:
     asked, got = config.backend_config.precision, backend.precision
     if asked is got:
-        return Choice(asked, got)
+        is_slow = got is Precision.LOW and backend.info.half_is_emulated
+        return Choice(asked, got, LOW_IS_SLOW if is_slow else "")
     if backend.name == "cpu":
         return Choice(asked, got, "the CPU backend stores and computes in float32")
     assert asked is Precision.LOW

@@ -13,7 +13,11 @@ from engine.ir.types import TensorType
 
 @dataclass(frozen=True)
 class Choice:
-    """An option: what was asked for, what is in effect, and why they differ ("" if not)."""
+    """An option: what was asked for, what is in effect, and why.
+
+    Attributes:
+        reason: why they differ, or what speaks against what was asked for; "" for neither.
+    """
 
     requested: Any
     effective: Any

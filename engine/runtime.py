@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakSet
 
-import numpy as np
-
+from engine import auto
 from engine.arenas import SharedArena
 from engine.backends import registry
 from engine.backends.protocol import Backend, DeviceInfo, LiveMemory
 from engine.config import ForwardType, PowerMode, Precision, ScheduleConfig
-from engine.errors import ClosedError, ConfigError, DeviceError
+from engine.errors import ClosedError, ConfigError
 
 
 class User(Protocol):
@@ -53,7 +52,7 @@ class Runtime:
         self._lent: list[Any] = []
         self._arenas: dict[Hashable, SharedArena] = {}
         self._users: WeakSet[Any] = WeakSet()
-        self._auto: dict[str | None, tuple[ForwardType, str | None]] = {}
+        self._auto: dict[Hashable, auto.Decision] = {}
         self._lock = threading.RLock()
         self._closed = False
 
@@ -63,13 +62,15 @@ class Runtime:
 
         Raises:
             DeviceError: no such device. ClosedError: the runtime is closed.
-            ConfigError: the config contradicts what this runtime already shares.
+            ConfigError: the config contradicts what this runtime already shares, or AUTO finds
+                nothing that can honour it.
         """
         with self._lock:
             self._check_open()
             device = config.device
             if forward is ForwardType.AUTO:
-                forward, device = self._resolve_auto(config)
+                decision = self._resolve_auto(config)
+                forward, device = decision.forward, decision.selector
             if forward is ForwardType.CPU:
                 return self._cpu_backend(config)
             return self._opencl_backend(device, config)
@@ -96,7 +97,7 @@ class Runtime:
         return self._opencl[key]
 
     def _context(self, device: str | None, shared: Any, power: PowerMode) -> Any:
-        selector = (device, shared if isinstance(shared, tuple) else id(shared), power)
+        selector = (device, _identity(shared), power)
         if selector not in self._contexts:
             new = registry.opencl_context(device, shared, power)
             old = next((c for c in self._contexts.values() if c.device == new.device), new)
@@ -106,24 +107,17 @@ class Runtime:
             self._lent.append(shared)  # its id stays its own as long as it lives
         return self._contexts[selector]
 
-    def _resolve_auto(self, config: ScheduleConfig) -> tuple[ForwardType, str | None]:
-        """The first OpenCL device that gives right answers, GPUs before processors; or the CPU."""
-        if config.device not in self._auto:
-            refused: list[str] = []
-            for selector, info in _candidates(config.device, refused):
-                try:
-                    probe(self._opencl_backend(selector, config))
-                except (DeviceError, ConfigError) as error:
-                    refused.append(f"{info} cannot be used ({str(error).splitlines()[0]})")
-                    continue
-                self._auto[config.device] = (ForwardType.OPENCL, selector)
-                why = f"OpenCL: {info} computed a probe rightly"
-                break
-            else:
-                self._auto[config.device] = (ForwardType.CPU, None)
-                why = "CPU: no OpenCL device works"
-            self.explanations.append("; ".join([f"AUTO chose {why}", *refused]))
-        return self._auto[config.device]
+    def _resolve_auto(self, config: ScheduleConfig) -> auto.Decision:
+        """What AUTO takes for what a configuration asks, decided once."""
+        preferences = config.backend_config
+        shared, is_low = preferences.shared_context, preferences.precision is Precision.LOW
+        wishes = (config.device, _identity(shared), preferences.power, is_low)
+        if wishes not in self._auto:
+            decision = auto.choose(config, lambda selector: self._opencl_backend(selector, config))
+            self._auto[wishes] = decision
+            if decision.why not in self.explanations:
+                self.explanations.append(decision.why)
+        return self._auto[wishes]
 
     def arena(self, backend: Backend) -> SharedArena:
         """The memory of intermediate tensors, one for all backends with the same `memory`.
@@ -230,6 +224,11 @@ def create_runtime(configs: Iterable[ScheduleConfig]) -> Runtime:
     return runtime
 
 
+def _identity(shared: Any) -> Hashable:
+    """Of what a user lends: numbers by value, objects by themselves."""
+    return shared if isinstance(shared, tuple) else id(shared)
+
+
 def _cpu_power(power: PowerMode) -> PowerMode:
     """HIGH is a wish to an OpenCL queue: the CPU backend uses all cores at NORMAL already."""
     return PowerMode.LOW if power is PowerMode.LOW else PowerMode.NORMAL
@@ -247,35 +246,3 @@ def _refuse_conflict(old: Any, new: Any) -> None:
             f"this runtime already has a context and a queue on {where}; another shared_context "
             "contradicts it: use another Runtime"
         )
-
-
-def _candidates(device: str | None, refused: list[str]) -> list[tuple[str, str]]:
-    try:
-        found = registry.opencl_devices()
-    except DeviceError as error:
-        refused.append(str(error).splitlines()[0])
-        return []
-    ordered = sorted(found, key=lambda entry: entry[1].is_cpu)
-    named = [(numbers, f"{info.platform} / {info.name}") for numbers, info in ordered]
-    return named if device is None else [(device, f"device {device!r}")]
-
-
-def probe(backend: Backend) -> None:
-    """Run Relu on the device; raises DeviceError unless the answer is right."""
-    from engine.backends.protocol import Slot
-    from engine.ir.graph import Graph
-    from engine.ir.types import FLOAT, TensorType
-
-    graph = Graph("probe")
-    type_ = TensorType(FLOAT, (4,))
-    node = graph.add_node("Relu", [graph.add_input("x", type_)], [("y", type_)])
-    storage = backend.storage(FLOAT)
-    arenas = [backend.allocate(4 * storage.itemsize) for _ in range(2)]
-    x, y = (Slot(arena, 0, type_, storage) for arena in arenas)
-    backend.write(x, np.array([-2, -0.5, 0.5, 2], np.float32))
-    backend.prepare(node).bind([x], [y]).enqueue()
-    right = np.array_equal(backend.read(y), np.array([0, 0, 0.5, 2], np.float32))
-    for arena in arenas:
-        arena.release()
-    if not right:
-        raise DeviceError(f"{backend.info.name} gives wrong answers")

@@ -7,19 +7,20 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from engine.backends import registry
-from engine.backends.protocol import DeviceInfo
+from engine.backends.protocol import LOW_IS_SLOW, DeviceInfo
 from engine.config import Precision
 from engine.errors import DeviceError
 from parallax.options import add_command
 from parallax.output import console, deliver
 
 EPILOG = """\
---device of the other commands takes `cpu`, any part of a platform's or device's name that matches
-one device only, or the numbers in the first column.
+--device of the other commands takes `cpu` for the NumPy backend, or what names one OpenCL device: a
+short name (pocl, intel, nvidia, amd, rusticl), `gpu`, any part of a platform's or else a device's
+name, or the numbers in the first column. What several devices have is refused.
 
 examples:
   parallax devices
@@ -42,22 +43,29 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """List; 0 even without an OpenCL device, because the CPU backend is always there."""
     found, problem = list_devices()
-    deliver(args, {"devices": [_entry(s, i) for s, i in found], "problem": problem})
+    short = registry.opencl_selectors() if len(found) > 1 else {}
+    entries = [_entry(numbers, short.get(numbers, numbers), info) for numbers, info in found]
+    deliver(args, {"devices": entries, "problem": problem})
     out = console(silent=args.json)
-    for selector, info in found:
-        out.print(_table(selector, info, out))
+    for numbers, info in found:
+        out.print(_table(numbers, short.get(numbers, numbers), info))
     if problem and not args.json:
-        print(f"parallax: OpenCL cannot be used: {problem}", file=sys.stderr)
+        print(f"parallax: {problem}", file=sys.stderr)
     return 0
 
 
 def list_devices() -> tuple[list[tuple[str, DeviceInfo]], str]:
-    """(selector, info) of every device, and why OpenCL cannot be used ("" when it can)."""
+    """(numbers, info) of every device, "cpu" last, and what cannot be used and why ("")."""
     cpu = ("cpu", registry.cpu_backend().info)
     try:
-        return [*registry.opencl_devices(), cpu], ""
+        return [*registry.opencl_devices(), cpu], "; ".join(registry.opencl_problems())
     except DeviceError as error:
         return [cpu], str(error)
+
+
+def notes(info: DeviceInfo) -> list[str]:
+    """What a user should know of a device: what was set for it, and what is slow."""
+    return [*([LOW_IS_SLOW] if info.half_is_emulated else []), *info.notes]
 
 
 def effective(selector: str, info: DeviceInfo) -> dict[str, str]:
@@ -69,13 +77,18 @@ def effective(selector: str, info: DeviceInfo) -> dict[str, str]:
     return {p.value: low.value if p is Precision.LOW else p.value for p in Precision}
 
 
-def _entry(selector: str, info: DeviceInfo) -> dict[str, Any]:
-    return {"selector": selector, **asdict(info), "precisions": effective(selector, info)}
+def _entry(numbers: str, short: str, info: DeviceInfo) -> dict[str, Any]:
+    return {
+        "selector": numbers,
+        "short": short,
+        **asdict(info),
+        "precisions": effective(numbers, info),
+    }
 
 
-def _table(selector: str, info: DeviceInfo, out: Console) -> Table:
+def _table(numbers: str, short: str, info: DeviceInfo) -> Table:
     table = Table(
-        title=f"[bold]{selector}[/]  {info.platform} / {info.name}",
+        title=f"[bold]{numbers}[/]  {escape(f'{info.platform} / {info.name}')}",
         title_justify="left",
         title_style="",
         show_header=False,
@@ -87,18 +100,20 @@ def _table(selector: str, info: DeviceInfo, out: Console) -> Table:
     support = ", ".join(f"{n} {yes[b]}" for n, b in (*kinds, ("images", info.supports_images)))
     precisions = (
         f"{wanted} -> {got}" if wanted != got else wanted
-        for wanted, got in effective(selector, info).items()
+        for wanted, got in effective(numbers, info).items()
     )
     rows = {
-        "select": f"--device {selector}",
+        "select": f"--device {short}",
         "driver": f"{info.driver}, {info.version}",
         "compute": f"{info.compute_units} units, {info.memory_nbytes / 2**30:.1f} GiB, "
         f"alignment {info.alignment_nbytes} bytes",
         "supports": support + (", flushes subnormals" if info.flushes_subnormals else ""),
         "precision": ", ".join(precisions),
+        "note": "; ".join(notes(info)),
     }
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in rows.items():
-        table.add_row(name, text)
+        if text:
+            table.add_row(name, escape(text))
     return table

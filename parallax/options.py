@@ -15,7 +15,10 @@ from conformance.inputs import Shapes, default_shapes
 from engine.errors import ConfigError, InputError, ModelError
 from engine.interpreter import Interpreter
 
-DEVICE_HELP = "cpu, a unique part of an OpenCL device's or platform's name, or platform.device"
+DEVICE_HELP = (
+    "cpu (NumPy); pocl, intel, nvidia, amd, rusticl, gpu, or any other part of an OpenCL "
+    "platform's or device's name that only one has; or the numbers platform.device"
+)
 
 
 class HelpFormatter(RawDescriptionRichHelpFormatter):

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import ConfigError, ParallaxError
+from engine.backends import registry
+from engine.errors import ConfigError, DeviceError, ParallaxError
 from perf.arrays import load_arrays, save_arrays
 from perf.launch import Worker, cold_cache
 from perf.machine import Neighbours
@@ -158,7 +159,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="perf.peers", description=__doc__)
     parser.add_argument("--models", default="resnet50,squeezenet", help="of the corpus")
-    parser.add_argument("--devices", default="intel,portable,cpu")
+    parser.add_argument("--devices", help="comma-separated (default: all of this machine)")
     parser.add_argument("--precision", default="high", choices=list(RELATIVE_L2_MAX))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--launches", type=int, default=3)
@@ -170,6 +171,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def devices_here() -> list[str]:
+    """A selector of every OpenCL device that there is, and the CPU backend."""
+    try:
+        return [*registry.opencl_selectors().values(), "cpu"]
+    except DeviceError:
+        return ["cpu"]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """0; 1 when outputs differ; 2 for what cannot be measured."""
     options = parse(arguments)
@@ -177,10 +186,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if importlib.util.find_spec(PEER) is None:
             raise ConfigError(f'{PEER} is not installed: pip install "parallax-engine[test]"')
+        devices = options.devices.split(",") if options.devices else devices_here()
         for number in range(options.launches):
             for model in options.models.split(","):
                 print(f"launch {number + 1}: {model}...", file=sys.stderr)
-                measured += launch(model, number, options.devices.split(","), options)
+                measured += launch(model, number, devices, options)
         if options.json:
             text = json.dumps([asdict(x) for x in measured], indent=1)
             Path(options.json).write_text(text + "\n")

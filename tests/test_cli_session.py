@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.backends import registry
 from engine.backends.opencl.backend import OpenCLBackend
 from engine.config import ForwardType, GpuMode, MemoryMode, PathMode, PowerMode, Precision
+from engine.errors import ConfigError
 from engine.ir.graph import Node
 from parallax.cli import main
 from parallax.session_options import add_session, schedule
@@ -246,6 +248,27 @@ def test_what_opencl_does_not_take_is_refused_in_one_line(
     message = refused(capsys, "run", chain, "--device", OPENCL, *options.split())
     assert words in message
     assert message.count("\n") == 1
+
+
+def test_a_device_that_is_not_there_is_refused_not_replaced(capsys: Captured, chain: Path) -> None:
+    for command in ("run", "info"):
+        assert "device 'zzz' matches no device" in refused(
+            capsys, command, chain, "--device", "zzz"
+        )
+
+
+def test_what_auto_cannot_honour_is_refused(
+    capsys: Captured, chain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigError("this device has no priorities")
+
+    monkeypatch.setattr(registry, "opencl_context", refuse)
+    for device in ((), ("--device", "auto")):
+        message = refused(capsys, "run", chain, *device, "--power", "high")
+        assert "power=HIGH" in message
+        assert "this device has no priorities" in message
+        assert "precision=LOW" in refused(capsys, "run", chain, *device, "--precision", "low")
 
 
 def test_every_option_of_a_session_reaches_its_configuration() -> None:

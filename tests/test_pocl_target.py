@@ -2,7 +2,8 @@
 
 import pytest
 
-from engine.backends.opencl.pocl_target import AVX512, right_name
+from engine.backends.opencl.pocl_target import right_name
+from engine.backends.opencl.processor import AVX512
 
 AVX2 = frozenset({"avx2", "fma", "bmi2", "f16c"})
 

@@ -40,10 +40,7 @@ def lend_context(model: px.Interpreter, device: str) -> None:
     """Work in a context of the user's own, on a buffer of the user's own."""
     import pyopencl as cl
 
-    mine = next(
-        d for p in cl.get_platforms() for d in p.get_devices()
-        if device.lower() in f"{p.name} {d.name}".lower()
-    )  # fmt: skip
+    mine = px.opencl_device(device)  # cl.get_platforms() may lack its driver
     context = cl.Context([mine])  # must outlive the session: drivers differ in who keeps it
     queue = cl.CommandQueue(context)
     high = px.BackendConfig(precision=px.Precision.HIGH, shared_context=queue)

@@ -13,10 +13,19 @@ from engine.config import Precision
 from engine.ir.graph import Graph, Node
 from engine.ir.types import TensorType
 
+LOW_IS_SLOW = "low is slower than high here: half arithmetic is emulated on this processor"
+"""What is said of a device with `DeviceInfo.half_is_emulated`."""
+
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """What a device is and can do; sizes in bytes."""
+    """What a device is and can do; sizes in bytes.
+
+    Attributes:
+        half_is_emulated: arithmetic on half exists, but is made of conversions and float
+            arithmetic, so that Precision.LOW is slower than HIGH.
+        notes: what was set for its driver to work well, and why.
+    """
 
     name: str
     platform: str
@@ -30,6 +39,13 @@ class DeviceInfo:
     supports_fp64: bool
     supports_images: bool
     flushes_subnormals: bool
+    half_is_emulated: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def preference(self) -> tuple[bool, bool]:
+        """Sorts devices best first: GPUs before processors, then those that know half."""
+        return self.is_cpu, not self.supports_fp16
 
 
 class Arena(Protocol):

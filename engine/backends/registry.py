@@ -48,8 +48,40 @@ def opencl_backend(context: Any, precision: Precision) -> Backend:
     return OpenCLBackend(context, precision)
 
 
+def opencl_device(selector: str | None = None) -> Any:
+    """The `pyopencl.Device` that a selector names, to make a context of one's own on it.
+
+    Its driver may be one that `pyopencl.get_platforms()` does not list.
+
+    Args:
+        selector: as `ScheduleConfig.device`.
+
+    Raises:
+        DeviceError: no device, or several; the message lists the candidates.
+    """
+    from engine.backends.opencl import device
+
+    return device.select(selector)
+
+
 def opencl_devices() -> list[tuple[str, DeviceInfo]]:
     """Every OpenCL device as ("platform.device", info); raises DeviceError without pyopencl."""
     from engine.backends.opencl import device
 
     return [(numbers, device.describe(d)) for numbers, d in device.devices()]
+
+
+def opencl_selectors() -> dict[str, str]:
+    """By "platform.device" numbers, the shortest selector of every device."""
+    from engine.backends.opencl import device
+    from engine.backends.opencl.selection import shortest
+
+    listed = device.listed(device.devices())
+    return {d.numbers: shortest(d, listed) for d in listed}
+
+
+def opencl_problems() -> list[str]:
+    """Why drivers that are installed cannot be used, one sentence each."""
+    from engine.backends.opencl import drivers
+
+    return drivers.problems()

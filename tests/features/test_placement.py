@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-import engine.runtime
+import engine.auto
+from conformance.devices import first_working
 from conformance.inputs import Feeds
 from conformance.verify import verify
 from engine import (
+    BackendConfig,
     ConfigError,
     DeviceError,
     ForwardType,
     GraphPath,
     PathMode,
+    PowerMode,
     Precision,
     Runtime,
     ScheduleConfig,
@@ -23,6 +28,8 @@ from engine import (
 )
 from engine.backends import registry
 from engine.backends.opencl import context as opencl_context
+from engine.backends.opencl import device as discovery
+from engine.backends.opencl import drivers
 from perf.latency import measure
 from tests.features.subjects import (
     CHAIN,
@@ -59,7 +66,7 @@ def test_auto_chooses_a_device_that_computes_rightly_and_says_why(fresh: Runtime
 def test_auto_goes_on_to_the_next_device_and_says_what_was_wrong_with_the_first(
     fresh: Runtime, monkeypatch: pytest.MonkeyPatch
 ):
-    right, tried = engine.runtime.probe, []
+    right, tried = engine.auto.probe, []
 
     def probe(backend):
         tried.append(backend.info)
@@ -69,7 +76,7 @@ def test_auto_goes_on_to_the_next_device_and_says_what_was_wrong_with_the_first(
 
     found = registry.opencl_devices()
     monkeypatch.setattr(registry, "opencl_devices", lambda: [*found, found[-1]])
-    monkeypatch.setattr(engine.runtime, "probe", probe)
+    monkeypatch.setattr(engine.auto, "probe", probe)
     backend = fresh.backend(ForwardType.AUTO, AUTO)
     (said,) = fresh.explanations
     assert backend.info == tried[1]
@@ -92,6 +99,135 @@ def test_auto_takes_the_cpu_when_every_device_gives_wrong_answers(
     assert info.pipelines[0].backend == "cpu"
     assert "AUTO chose CPU: no OpenCL device works" in info.choices[0]
     assert "gives wrong answers" in info.choices[0]
+
+
+@row(7)
+def test_auto_without_any_device_takes_the_cpu_for_the_true_reason(
+    fresh: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(drivers, "platforms", lambda cl: [])
+    with interpreter().create_session(AUTO, fresh, {"x": (2, 4)}) as session:
+        (said,) = session.info().choices
+    assert said.startswith("AUTO chose CPU: no OpenCL device was found")
+    assert "works" not in said
+
+
+def wishing(device: str | None = None, **preferences: Any) -> ScheduleConfig:
+    return ScheduleConfig(
+        type=ForwardType.AUTO, device=device, backend_config=BackendConfig(**preferences)
+    )
+
+
+@row(7)
+@pytest.mark.parametrize(
+    ("wish", "error", "words"),
+    [
+        (wishing("zzz"), DeviceError, "device 'zzz' matches no device"),
+        (wishing("9.9"), DeviceError, "device '9.9' matches no device"),
+        (wishing(shared_context=(7, 0)), DeviceError, "there is no device 7.0"),
+        (wishing(shared_context="mine"), ConfigError, "expected a pyopencl.Context"),
+    ],
+)
+def test_auto_refuses_a_device_that_was_asked_for_and_is_not_there(
+    fresh: Runtime, wish: ScheduleConfig, error: type[Exception], words: str
+):
+    with pytest.raises(error, match=words):
+        interpreter().create_session(wish, fresh)
+    assert fresh.explanations == []
+
+
+@row(7)
+def test_auto_refuses_an_ambiguous_device(fresh: Runtime, monkeypatch: pytest.MonkeyPatch):
+    found = discovery.devices()
+    monkeypatch.setattr(discovery, "devices", lambda: [*found, ("7.0", found[0][1])])
+    with pytest.raises(DeviceError, match="is ambiguous, 2 devices match"):
+        fresh.backend(ForwardType.AUTO, wishing(found[0][1].platform.name))
+
+
+@row(7)
+def test_auto_refuses_a_device_that_was_asked_for_and_gives_wrong_answers(
+    fresh: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    right = opencl_context.source
+    monkeypatch.setattr(
+        opencl_context, "source", lambda family: right(family).replace(RELU, WRONG_RELU)
+    )
+    with pytest.raises(DeviceError, match="gives wrong answers"):
+        fresh.backend(ForwardType.AUTO, wishing(OPENCL))
+
+
+@row(7)
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"power": PowerMode.HIGH}, "power=HIGH: the CPU backend uses all cores"),
+        ({"precision": Precision.LOW}, "precision=LOW: the CPU backend computes in float32"),
+    ],
+)
+def test_auto_refuses_what_no_device_and_not_the_cpu_can_honour(
+    fresh: Runtime, monkeypatch: pytest.MonkeyPatch, option: dict, words: str
+):
+    def refuse(*_: Any) -> None:
+        raise ConfigError("this device cannot do that")
+
+    monkeypatch.setattr(registry, "opencl_context", refuse)
+    with pytest.raises(ConfigError, match=rf"{words}.*; AUTO found.*cannot do that") as failed:
+        fresh.backend(ForwardType.AUTO, wishing(**option))
+    for _, info in registry.opencl_devices():
+        assert f"{info.platform} / {info.name} cannot be used" in str(failed.value)
+
+
+@row(7)
+def test_auto_honours_low_power_by_the_cpu_where_no_device_has_priorities(
+    fresh: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: Any) -> None:
+        raise ConfigError("no priorities")
+
+    monkeypatch.setattr(registry, "opencl_context", refuse)
+    backend = fresh.backend(ForwardType.AUTO, wishing(power=PowerMode.LOW))
+    assert backend.name == "cpu"
+    assert "no priorities" in fresh.explanations[0]
+
+
+@row(7)
+def test_auto_works_in_a_context_that_is_lent_whatever_it_chose_before(fresh: Runtime):
+    cl, device = discovery.opencl(), discovery.select(OPENCL)
+    context = cl.Context([device])
+    lent = fresh.backend(ForwardType.AUTO, wishing(shared_context=context))
+    assert lent.context.context == context
+    with Runtime() as other:
+        other.backend(ForwardType.AUTO, AUTO)
+        with pytest.raises(DeviceError, match=r"there is no device 7\.0"):
+            other.backend(ForwardType.AUTO, wishing(shared_context=(7, 0)))
+
+
+@row(7)
+@pytest.mark.parametrize(
+    ("gpu", "half", "first"), [(True, False, "1.0"), (False, True, "1.0"), (False, False, "0.0")]
+)
+def test_the_best_device_is_a_gpu_or_else_one_that_knows_half(
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, half: bool, first: str
+):
+    plain = replace(registry.opencl_devices()[0][1], is_cpu=True, supports_fp16=False)
+    better = replace(plain, is_cpu=not gpu, supports_fp16=half)
+    listed = [("0.0", plain), ("1.0", better), ("2.0", plain)]
+    monkeypatch.setattr(registry, "opencl_devices", lambda: listed)
+    tried = []
+
+    def refuse(selector: str | None, *_: Any) -> None:
+        tried.append(selector)
+        raise DeviceError("not here")
+
+    monkeypatch.setattr(registry, "opencl_context", refuse)
+    with Runtime() as runtime:
+        assert runtime.backend(ForwardType.AUTO, AUTO).name == "cpu"
+        with pytest.raises(DeviceError, match="no OpenCL device works"):
+            first_working(runtime)
+    assert tried[0] == tried[3] == first
+    monkeypatch.setattr(discovery, "devices", lambda: [(n, n) for n, _ in listed])
+    monkeypatch.setattr(discovery, "describe", dict(listed).__getitem__)
+    assert discovery.select(None) == first
 
 
 # ------------------------------------------------------------------------- fallback (rows 8, 9)

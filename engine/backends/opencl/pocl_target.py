@@ -14,15 +14,14 @@ from __future__ import annotations
 import ctypes
 import platform
 from collections.abc import Set
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from engine.backends.opencl import processor
+from engine.backends.opencl.processor import AVX512
+
 SEARCHED_NBYTES = 1024
 """How far into the device object the pointer is searched (it lies at byte 640 in PoCL 3.0)."""
-
-AVX512 = frozenset({"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"})
-"""What PoCL's built-in functions for AVX-512 are compiled for."""
 
 WITHOUT_AVX512 = frozenset({"znver1", "znver2", "znver3"})
 """Names that LLVM derives from AMD's family number alone."""
@@ -32,12 +31,7 @@ _kept: list[Any] = []
 
 def name_target(device: Any) -> str | None:
     """Correct the CPU name of a PoCL device in place; returns the new name, None if not needed."""
-    if "Portable Computing Language" not in device.platform.name:
-        return None
-    if platform.machine() != "x86_64" or not Path("/proc/self/maps").exists():
-        return None
-    current = device.version.partition("-linux-gnu-")[2].strip()
-    name = right_name(current, _flags())
+    current, name = _names(device)
     if name == current:
         return None
     field = _field_holding(device.int_ptr, f"{current}\0".encode())
@@ -47,6 +41,24 @@ def name_target(device: Any) -> str | None:
     _kept.append(buffer)
     ctypes.c_uint64.from_address(field).value = ctypes.addressof(buffer)
     return name
+
+
+def note(device: Any) -> str:
+    """What its programs are compiled for, where that is not what the driver says; else ""."""
+    current, name = _names(device)
+    if name == current:
+        return ""
+    return f"compiles for {name}, not {current}, which this driver's compiler cannot handle"
+
+
+def _names(device: Any) -> tuple[str, str]:
+    """What LLVM took the processor for, and the right name; equal where nothing is to be done."""
+    if "Portable Computing Language" not in device.platform.name:
+        return "", ""
+    if platform.machine() != "x86_64" or not Path("/proc/self/maps").exists():
+        return "", ""
+    current = device.version.partition("-linux-gnu-")[2].strip()
+    return current, right_name(current, processor.flags())
 
 
 def right_name(current: str, flags: Set[str]) -> str:
@@ -88,12 +100,3 @@ def _readable_ranges() -> list[tuple[int, int]]:
             low, high = span.split("-")
             ranges.append((int(low, 16), int(high, 16)))
     return ranges
-
-
-@cache
-def _flags() -> frozenset[str]:
-    """Of the first processor."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("flags"):
-            return frozenset(line.split())
-    return frozenset()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
 from typing import Any
 
+from engine.backends.opencl import intel_target, processor
 from engine.backends.protocol import DeviceInfo
 
 MEMORY, TUNING = "buffer", "none"
@@ -25,13 +25,11 @@ def key(family: str, text: str, options: tuple[str, ...], info: DeviceInfo) -> s
     return f"{family} {digest} @ {' / '.join([*where, *([_processor()] if info.is_cpu else [])])}"
 
 
-@cache
 def _processor() -> str:
-    """The instructions that this machine has: drivers for CPUs compile for them, unsaid."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else [platform.processor()]
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "".join(lines))
-    return f"{platform.machine()} {hashlib.sha256(flags.encode()).hexdigest()[:12]}"
+    """What drivers for processors compile for, unsaid: its instructions, or a name that was set."""
+    known = sorted(processor.flags()) or [platform.processor()]
+    known.append(os.environ.get(intel_target.VARIABLE, ""))
+    return f"{platform.machine()} {hashlib.sha256(' '.join(known).encode()).hexdigest()[:12]}"
 
 
 def to_binary(cl: Any, program: Any, device: Any) -> bytes:

@@ -85,7 +85,7 @@ def _numbered(numbers: tuple[int, int]) -> Any:
     for name, device in found:
         if name == wanted:
             return device
-    listed = "\n".join(f"  {n}  {d.platform.name.strip()} / {d.name.strip()}" for n, d in found)
+    listed = "\n".join(f"  {device}" for device in discovery.listed(found))
     raise DeviceError(
         f"shared_context={numbers}: there is no device {wanted}; use the numbers of one of these:\n"
         f"{listed}"
