@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
+from engine import arguments
 from engine.cache import CacheFile
-from engine.errors import InputError
 from engine.execution import Execution, closing_deadline_s
 from engine.info import ResizeReport
 from engine.ir.graph import Graph
@@ -119,10 +118,16 @@ class Plans:
             self._made.popitem()[1].close(deadline_s)
 
 
-def find(kind: str, name: str, known: Mapping[str, Named]) -> Named:
-    """A value, or what else has the name of one; raises InputError with near matches."""
+def find(kind: str, name: str, known: Mapping[str, Named], *, more: str = "") -> Named:
+    """A value, or what else has the name of one.
+
+    Args:
+        more: where all names are listed.
+
+    Raises:
+        InputError: an unknown name, with near ones, or no name at all.
+    """
+    arguments.of_kind(kind, name, str, f"a name, such as {next(iter(known), 'x')!r}")
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name, known, 3)
-    hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"there are {[*known][:20]}"
-    raise InputError(f"{kind}: no tensor named {name!r}; {hint}")
+    raise arguments.unknown(f"{kind}: no tensor", name, known, more=more)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from engine import arguments
+from engine.arrays import ArrayLike, array_of
 from engine.backends.protocol import PendingRead
 from engine.cache import CacheFile
 from engine.config import ScheduleConfig
@@ -26,7 +27,7 @@ from engine.plans import Plans, Shapes, find
 from engine.runtime import Runtime
 from engine.tensor import Tensor
 
-Callback = Callable[[Sequence[Tensor], OperatorInfo], bool | None]
+Callback = Callable[[Sequence[Tensor], OperatorInfo], "bool | np.bool_ | None"]
 """Called with an operator's inputs (before it) or outputs (after it); False is an answer."""
 
 
@@ -143,7 +144,7 @@ class Session:
         with self._lock:
             before = dict(self._pending)
             try:
-                for name, shape in shapes.items():
+                for name, shape in arguments.shapes("resize", shapes).items():
                     self.resize_tensor(name, shape)
                 return self.resize_session()
             except BaseException:
@@ -155,12 +156,7 @@ class Session:
         with self._lock:
             self._check_open()
             find("input", name, {v.name: v for v in self._graph.inputs})
-            try:
-                new = tuple(operator.index(d) for d in shape)
-            except TypeError:
-                raise InputError(
-                    f"input {name!r}: shape {shape!r} is not a sequence of integers"
-                ) from None
+            new = arguments.shape(f"input {name!r}", shape)
             if self._has_plan and self._inputs[name].known_type.dims == new:
                 self._pending.pop(name, None)
             else:
@@ -223,8 +219,8 @@ class Session:
         return self._execution
 
     # ------------------------------------------------------------------ running
-    def write(self, name: str, array: np.ndarray) -> None:
-        """Fill one input; raises InputError for an unknown name, wrong dtype or shape."""
+    def write(self, name: str, array: ArrayLike) -> None:
+        """Fill one input, as `Tensor.write` does; raises InputError for an unknown name too."""
         with self._lock:
             self.input(name).write(array)
 
@@ -248,16 +244,17 @@ class Session:
 
     def run(
         self,
-        feeds: Mapping[str, np.ndarray] | None = None,
-        *,
+        feeds: Mapping[str, ArrayLike] | None = None,
+        *others: NoReturn,
         listener: Listener | None = None,
         sync: bool = False,
     ) -> None:
         """Enqueue one inference; on OpenCL returns before it is done.
 
         Args:
-            feeds: arrays for all inputs; a new shape resizes the session. None runs again on
-                what the inputs hold.
+            feeds: arrays for all inputs, of any kind that `write` takes; a new shape resizes the
+                session. None runs again on what the inputs hold.
+            others: none; onnxruntime's `run(None, feeds)` is `session(feeds)` here.
             listener: called with (node, event) after each command was enqueued.
             sync: return when it is done.
 
@@ -265,9 +262,14 @@ class Session:
             InputError: a wrong feed, or an input that was never written.
             ConfigError: the session waits for a resize. DeviceError: the device failed.
         """
+        if others:
+            raise InputError(
+                "run takes the feeds alone: session(feeds) writes, runs and gives all outputs by "
+                "name, as onnxruntime's run(None, feeds) does in a list"
+            )
         with self._lock:
             self._prepare_run(feeds)
-            self.execution.enqueue(listener)
+            self.execution.enqueue(arguments.function("listener", listener))
         if sync:
             self._wait()
 
@@ -276,10 +278,12 @@ class Session:
         before: Callback | None = None,
         after: Callback | None = None,
         *,
-        feeds: Mapping[str, np.ndarray] | None = None,
+        feeds: Mapping[str, ArrayLike] | None = None,
         sync: bool = False,
     ) -> None:
         """One inference that shows every operator to callbacks, in order.
+
+        A callback answers True or nothing (None) to go on. NumPy's booleans count as Python's.
 
         Args:
             before: called with the input tensors; False skips the operator, whose outputs hold what
@@ -288,14 +292,17 @@ class Session:
             sync: wait for each operator before `after` is called.
 
         Raises:
-            RunStopped: `after` answered False. And what `run` raises.
+            RunStopped: `after` answered False.
+            InputError: a callback answered neither True, False nor None. And what `run` raises.
         """
         with self._lock:
             self._prepare_run(feeds)
             execution = self.execution
             stopped = execution.enqueue_observed(
-                self._observer(before, lambda node: [v for v in node.inputs if v is not None]),
-                self._observer(after, lambda node: node.outputs),
+                self._observer(
+                    "before", before, lambda node: [v for v in node.inputs if v is not None]
+                ),
+                self._observer("after", after, lambda node: node.outputs),
                 sync=sync,
             )
             if stopped is not None:
@@ -307,19 +314,21 @@ class Session:
             self.execution.warm_up()
 
     def _observer(
-        self, callback: Callback | None, values: Callable[[Node], Iterable[Value]]
+        self, when: str, callback: Callback | None, values: Callable[[Node], Iterable[Value]]
     ) -> Callable[[Node], bool]:
         execution = self.execution
+        arguments.function(when, callback)
 
         def observe(node: Node) -> bool:
             if callback is None:
                 return True
             tensors = [Tensor(execution, v) for v in values(node)]
-            return callback(tensors, describe_operator(execution, node)) is not False
+            answer = callback(tensors, describe_operator(execution, node))
+            return arguments.answer(f"{when} {node.title}", answer)
 
         return observe
 
-    def _prepare_run(self, feeds: Mapping[str, np.ndarray] | None) -> None:
+    def _prepare_run(self, feeds: Mapping[str, ArrayLike] | None) -> None:
         self._check_open()
         if feeds is not None:
             self._feed(feeds)
@@ -330,7 +339,8 @@ class Session:
                 f"input {', '.join(map(repr, empty))} was not written since the resize"
             )
 
-    def _feed(self, feeds: Mapping[str, np.ndarray]) -> None:
+    def _feed(self, feeds: Mapping[str, ArrayLike]) -> None:
+        arguments.feeds("feeds", feeds)
         inputs = {v.name: v for v in self._graph.inputs}
         for name in feeds:
             find("input", name, inputs)
@@ -339,16 +349,11 @@ class Session:
             raise InputError(
                 f"missing input {', '.join(map(repr, missing))}; all of {list(inputs)} needed"
             )
-        for name, value in inputs.items():
-            dtype = np.asarray(feeds[name]).dtype
-            if dtype != value.known_type.dtype:
-                raise InputError(
-                    f"input {name!r}: got dtype {dtype}, expected {value.known_type.dtype}"
-                )
+        arrays = {n: array_of(f"input {n!r}", feeds[n], v.known_type) for n, v in inputs.items()}
         self._pending = {}
-        self.resize({n: np.asarray(feeds[n]).shape for n in inputs})
-        for name in inputs:
-            self.write(name, feeds[name])
+        self.resize({name: array.shape for name, array in arrays.items()})
+        for name, array in arrays.items():
+            self.write(name, array)
 
     def read(self, name: str) -> np.ndarray:
         """One output or saved tensor; waits for the work it depends on.
@@ -372,10 +377,10 @@ class Session:
             raise InputError(f"output {name!r}: no run was completed since the resize")
         return tensor
 
-    def __call__(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def __call__(self, feeds: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
         """Write, run and read all outputs, with no other thread's call in between."""
         with self._lock:
-            self.run(feeds)
+            self.run(arguments.feeds("session(feeds)", feeds))
             pending = {name: self.read_later(name) for name in self.outputs}
         return {name: read.result() for name, read in pending.items()}
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.arguments import of_kind
+from engine.arrays import ArrayLike, AsArray, array_of
 from engine.backends.protocol import Backend, PendingRead, Slot
 from engine.errors import InputError
 from engine.execution import Execution
@@ -45,10 +47,10 @@ class Snapshot:
         return self.backend.read_later(self.slot)
 
 
-class Tensor:
+class Tensor(AsArray):
     """An input, an output or a saved tensor, for the shapes of one resize.
 
-    After the next resize its methods raise ClosedError: ask the session again.
+    `np.asarray(tensor)` and `torch.from_dlpack(tensor)` read it, like `read`. After the next resize its methods raise ClosedError: ask the session again.
     """
 
     def __init__(self, execution: Execution, value: Value) -> None:
@@ -126,23 +128,24 @@ class Tensor:
             )
 
     # ------------------------------------------------------------------ its data
-    def write(self, array: np.ndarray) -> None:
+    def write(self, array: ArrayLike) -> None:
         """Copy an array in, in order with what is enqueued.
+
+        Args:
+            array: a NumPy array, what DLPack or a buffer lends, or lists of Python numbers.
 
         Raises:
             InputError: wrong dtype or shape, or a constant.
         """
-        if np.ma.isMaskedArray(array):
-            raise InputError(f"input {self.name!r}: masked arrays are not supported; fill it first")
-        array = np.asarray(array)
         if self._is_constant:
             raise InputError(f"tensor {self.name!r} is a constant of the model")
-        if array.dtype != self.dtype or array.shape != self.shape:
+        data = array_of(f"input {self.name!r}", array, self.type)
+        if data.shape != self.shape:
             raise InputError(
-                f"input {self.name!r}: got {array.dtype}{list(array.shape)}, expected "
-                f"{self.type}; convert the array, or resize the session"
+                f"input {self.name!r}: got {data.dtype}{list(data.shape)}, expected {self.type}; "
+                "reshape the array, or resize the session"
             )
-        self._execution.write(self._value, array)
+        self._execution.write(self._value, data)
 
     def copy_from(self, other: Tensor | Snapshot) -> None:
         """Copy another session's tensor in; on one device this happens there, without waiting.
@@ -150,6 +153,7 @@ class Tensor:
         Raises:
             InputError: another dtype or shape, or `other` holds no data yet.
         """
+        of_kind("copy_from", other, (Tensor, Snapshot), "a Tensor, as session.output() gives it")
         if other.type != self.type:
             raise InputError(f"input {self.name!r}: got {other.type}, expected {self.type}")
         if isinstance(other, Tensor):
@@ -193,6 +197,9 @@ class Tensor:
         if not self._is_constant:
             self._execution.backend_of(self._value).synchronize()
 
+    def _host_array(self) -> np.ndarray:
+        return self.read()
+
     @contextmanager
     def map_read(self) -> Iterator[np.ndarray]:
         """The data as a read-only array for the length of a `with` block; waits first."""
@@ -224,4 +231,4 @@ class Tensor:
             mapped.discard(self._value)
 
     def __repr__(self) -> str:
-        return f"<Tensor {self.name}: {self.type}>"
+        return f"<Tensor {self.name!r}: {self.type}>"

@@ -308,7 +308,7 @@ def test_modes_and_the_mode_of_a_path_may_be_given_by_name():
         assert ScheduleConfig(type="opencl", mode=text).mode == both
     with pytest.raises(ConfigError, match="only TUNING_NONE exists in this version"):
         ScheduleConfig(type="opencl", mode="tuning_fast")
-    with pytest.raises(ConfigError, match="mode 'tuning_non': .*did you mean tuning_none"):
+    with pytest.raises(ConfigError, match=r"mode 'tuning_non': .*did you mean tuning_none"):
         ScheduleConfig(type="opencl", mode="tuning_non")
     assert GraphPath(["a"], ["b"], "tensor") == GraphPath(("a",), ("b",), PathMode.TENSOR)
 

@@ -1,0 +1,119 @@
+"""Arrays in and out: what a user may give as an array, and tensors seen as arrays by others."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.arguments import shown
+from engine.errors import InputError, ParallaxError
+from engine.ir.types import TensorType
+
+
+class SupportsDLPack(Protocol):
+    """A tensor of another library that lends its memory."""
+
+    def __dlpack__(self, **options: Any) -> Any: ...
+
+    def __dlpack_device__(self) -> Any: ...
+
+
+ArrayLike: TypeAlias = npt.ArrayLike | SupportsDLPack
+"""What can be given as an array: see `array_of`."""
+
+KINDS = "biufc"
+"""Of dtypes that are numbers, as NumPy abbreviates them."""
+
+NARROWER = {"b": "b", "i": "biu", "u": "biu", "f": "biuf"}
+"""Kinds of Python numbers that a dtype of a kind can stand for."""
+
+
+# ---------------------------------------------------------------------- in
+def array_of(where: str, value: Any, wanted: TensorType | None = None) -> np.ndarray:
+    """What a user gave as an array, without a copy where it is one or lends its memory.
+
+    Taken are NumPy arrays, what has `__array__` or `__dlpack__` (in host memory), and buffers
+    (memoryview, array.array; bytes are uint8). Their dtype is their own. Python numbers, alone or in
+    lists, have none and take the one that is wanted where it can hold them.
+
+    Args:
+        wanted: the dtype that is expected; its shape is only named in the error.
+
+    Raises:
+        InputError: no numbers, or of another dtype.
+    """
+    array = _seen(where, value)
+    if wanted is None or array.dtype == wanted.dtype:
+        return array
+    if _has_no_dtype(value):
+        return _as_numbers(where, array, wanted)
+    name = "bool" if wanted.dtype == np.bool_ else f"np.{wanted.dtype.name}"
+    raise InputError(
+        f"{where}: got {array.dtype}{list(array.shape)}, expected {wanted}; convert the array, as "
+        f"in array.astype({name})"
+    )
+
+
+def _seen(where: str, value: Any) -> np.ndarray:
+    if np.ma.isMaskedArray(value):
+        raise InputError(f"{where}: masked arrays are not supported; fill it first")
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            array = np.from_dlpack(value)
+        else:
+            array = np.asarray(memoryview(value) if isinstance(value, bytes) else value)
+    except ParallaxError:
+        raise
+    except Exception as error:
+        raise InputError(f"{where}: {shown(value)} cannot be read as an array: {error}") from error
+    if array.dtype.kind not in KINDS:
+        raise InputError(f"{where}: got {shown(value)}, expected an array of numbers")
+    return array
+
+
+def _has_no_dtype(value: Any) -> bool:
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return type(value) in (bool, int, float, list, tuple)
+
+
+def _as_numbers(where: str, array: np.ndarray, wanted: TensorType) -> np.ndarray:
+    kinds = NARROWER.get(wanted.dtype.kind, "") if array.size else KINDS
+    with np.errstate(over="ignore"):
+        converted = array.astype(wanted.dtype)
+    if wanted.dtype.kind == "f":
+        fits = np.isfinite(converted) == np.isfinite(array)
+    else:
+        fits = converted == array
+    if array.dtype.kind not in kinds or not fits.all():
+        raise InputError(f"{where}: its numbers do not fit into {wanted}; give an array")
+    return converted
+
+
+# ---------------------------------------------------------------------- out
+class AsArray(ABC):
+    """What can be read, for NumPy (`np.asarray`) and for DLPack (`torch.from_dlpack`)."""
+
+    @abstractmethod
+    def _host_array(self) -> np.ndarray:
+        """The value in host memory; writeable only if nobody else holds it."""
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self._host_array()
+        is_shared = not array.flags.writeable
+        converts = dtype is not None and array.dtype != dtype
+        if copy is False and (converts or not is_shared):
+            raise InputError(f"{self!r}: its data cannot be given without a copy")
+        if converts or (copy and is_shared):
+            return array.astype(array.dtype if dtype is None else dtype)
+        return array
+
+    def __dlpack__(self, *, copy: bool | None = None, **options: Any) -> Any:
+        array = self.__array__(copy=True if copy is None else copy)
+        return array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return np.empty(0).__dlpack_device__()
