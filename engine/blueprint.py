@@ -32,6 +32,7 @@ class Blueprint:
     Attributes:
         where: the backend of each node. home: the backend that each value lies on.
         aliases: views, each with the value whose bytes it shares.
+        computed: names of what the nodes of the given graph compute, without copies and layouts.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Blueprint:
         guard_nbytes: int = 0,
     ) -> None:
         self.graph, self.backends = graph, backends
+        self.computed = frozenset(v.name for node in graph.nodes for v in node.outputs)
         self.placements: list[Placement] = place(
             graph, {name: b.why_not for name, b in backends.items()}, strict=strict, order=order
         )

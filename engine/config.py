@@ -97,6 +97,10 @@ def _names(where: str, value: Sequence[str]) -> tuple[str, ...]:
     return arguments.names(where, value, ConfigError)
 
 
+def _ends(where: str, value: Sequence[str]) -> tuple[str, ...]:
+    return _names(f"path.{where}", value)
+
+
 def _saved(where: str, value: Sequence[str]) -> tuple[str, ...]:
     found = ("*",) if value == "*" else _names(where, value)
     if "*" in found and len(found) > 1:
@@ -170,8 +174,8 @@ class GraphPath:
     list the names.
     """
 
-    inputs: _Names = Option((), _names)
-    outputs: _Names = Option((), _names)
+    inputs: _Names = Option((), _ends)
+    outputs: _Names = Option((), _ends)
     mode: Option[PathMode | str, PathMode] = Option(PathMode.OP, _member(PathMode))
     include_sink: _Switch = Option(False, arguments.switch)
 

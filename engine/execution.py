@@ -71,6 +71,7 @@ class Execution:
 
     Attributes:
         written: graph inputs that hold data. complete: the last run computed every output.
+        computed: names of what the operators of the optimised graph compute.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Execution:
             graph, backends, keep=keep, strict=strict, order=order, guard_nbytes=guard_nbytes
         )
         self.placements, self.aliases = design.placements, design.aliases
-        self.kept, self.plan = design.kept, design.plan
+        self.kept, self.plan, self.computed = design.kept, design.plan, design.computed
         self._where, self._home = design.where, design.home
         self._used = {self.backends[n] for n in (*self._where.values(), *self._home.values())}
         self._lock = together(backend.lock for backend in self._used)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
+from engine import arguments
 from engine.cache import CacheFile, CacheReport, fingerprint
 from engine.config import ScheduleConfig
 from engine.describe import constants_nbytes
@@ -19,15 +20,17 @@ from engine.ir.graph import Graph
 from engine.ir.types import TensorType
 from engine.onnx_import import load_model
 from engine.passes import (
+    INFER_SHAPES,
     bind_passes,
     bind_shapes,
     cut,
+    free_dimensions,
     load_passes,
     resolve_path,
     run_passes,
 )
 from engine.pipelines import Pipelines
-from engine.plans import Shapes
+from engine.plans import Shapes, find
 from engine.runtime import Runtime
 from engine.session import Session
 
@@ -42,6 +45,7 @@ class Interpreter:
     """
 
     def __init__(self, graph: Graph) -> None:
+        arguments.of_kind("Interpreter", graph, Graph, "a Graph; Interpreter.from_file reads a path")
         self._imported: Graph | None = graph
         self._default: Graph | None = self._optimise(graph.copy(), frozenset())
         self._optimised: WeakValueDictionary[Any, Graph] = WeakValueDictionary()
@@ -59,12 +63,13 @@ class Interpreter:
     @classmethod
     def from_file(cls, path: str | Path) -> Interpreter:
         """Read an ONNX file; raises ModelError or UnsupportedError."""
-        return cls(load_model(Path(path)))
+        return cls(load_model(arguments.path("from_file", path, "the path of an .onnx file")))
 
     @classmethod
     def from_buffer(cls, data: bytes, name: str = "model") -> Interpreter:
         """Read an ONNX model from memory; external data is refused."""
-        return cls(load_model(data, name=name))
+        arguments.of_kind("from_buffer: name", name, str, "a string")
+        return cls(load_model(arguments.model_bytes("from_buffer", data), name=name))
 
     # ------------------------------------------------------------------ the model
     @property
@@ -76,6 +81,31 @@ class Interpreter:
     def outputs(self) -> list[str]:
         """Output names in graph order."""
         return list(self.info.outputs)
+
+    @property
+    def tensors(self) -> dict[str, TensorType | None]:
+        """Name and type of every tensor of the file, in the order of the graph.
+
+        These are the names that `save_tensors` and a `GraphPath` in mode TENSOR take. The type is
+        None where it depends on free dimensions. Raises ModelReleased.
+        """
+        types: dict[str, TensorType | None] = {}
+        if not free_dimensions(self.imported):
+            bound = bind_shapes(self.imported, {})
+            run_passes(bound, [INFER_SHAPES])
+            types = {v.name: v.type for v in bound.values()}
+        values = self.imported.listed_values()
+        return {name: types.get(name, value.type) for name, value in values.items()}
+
+    @property
+    def operators(self) -> dict[str, str]:
+        """Name and type of every operator of the file, in the order of the graph.
+
+        These are the names that a `GraphPath` in mode OP takes. Types are those of the newest
+        opset, into which older forms are rewritten; a function call is listed by the operators of
+        its body, `call/operator`, and known by its own name too. Raises ModelReleased.
+        """
+        return {node.name: node.op_type for node in self.imported.listed_nodes()}
 
     @property
     def imported(self) -> Graph:
@@ -113,14 +143,13 @@ class Interpreter:
         Args:
             shapes: of inputs with free dimensions.
         """
-        path = [resolve_path(self.imported, config.path)] if config.path is not None else []
-        pipelines = Pipelines([config], path)
-        whole, known = self._graph_for(pipelines, dict(shapes or {}))
+        pipelines = self._pipelines("support", [config])
+        whole, known = self._graph_for(pipelines, arguments.shapes("support", shapes))
         graph = bind_shapes(whole, known)
         run_passes(graph, bind_passes(pipelines.protected))
         found = []
         with ExitStack() as stack:
-            used = runtime or stack.enter_context(Runtime())
+            used = _runtime(runtime) or stack.enter_context(Runtime())
             for backend in pipelines.backends(used).values():
                 answers = {node.title: backend.why_not(node) for node in graph.nodes}
                 missing = {title: why for title, why in answers.items() if why is not None}
@@ -154,7 +183,8 @@ class Interpreter:
             ModelReleased: after `release_model`. InputError: an unknown name (save_tensors, path).
             UnsupportedError: an operator that no allowed backend runs; with its name and why.
         """
-        return self.create_multi_path_session([config or ScheduleConfig()], runtime, shapes)
+        given = ScheduleConfig() if config is None else config
+        return self._create("create_session", [given], runtime, shapes)
 
     def create_multi_path_session(
         self,
@@ -170,20 +200,22 @@ class Interpreter:
         Raises:
             ConfigError: paths that overlap, are in the wrong order, or do not connect.
         """
-        imported = self.imported
-        if not configs or not all(isinstance(c, ScheduleConfig) for c in configs):
-            raise ConfigError(f"got {configs!r}, expected at least one ScheduleConfig")
-        if runtime is not None and not isinstance(runtime, Runtime):
-            raise ConfigError(f"runtime={runtime!r}: expected a Runtime, or None")
-        if len(configs) > 1 and any(c.path is None for c in configs):
-            raise ConfigError("several configurations: each needs a path of its own")
-        segments = [resolve_path(imported, c.path) for c in configs if c.path is not None]
-        pipelines = Pipelines(configs, segments)
-        graph, known = self._graph_for(pipelines, dict(shapes or {}))
+        return self._create("create_multi_path_session", configs, runtime, shapes)
+
+    def _create(
+        self,
+        where: str,
+        configs: Sequence[ScheduleConfig],
+        runtime: Runtime | None,
+        shapes: Shapes | None,
+    ) -> Session:
+        pipelines = self._pipelines(where, configs)
+        graph, known = self._graph_for(pipelines, arguments.shapes(f"{where}: shapes", shapes))
+        runtime = _runtime(runtime)
         session = Session(
             graph,
             pipelines,
-            runtime=runtime or Runtime(),
+            runtime=Runtime() if runtime is None else runtime,
             owns_runtime=runtime is None,
             shapes=known,
             cache=self._cache,
@@ -205,6 +237,19 @@ class Interpreter:
             session.close()
             raise
 
+    def _pipelines(self, where: str, configs: Sequence[ScheduleConfig]) -> Pipelines:
+        """What is to run where, with every name in it checked."""
+        imported = self.imported
+        if not isinstance(configs, Sequence) or not configs:
+            got = arguments.shown(configs)
+            raise ConfigError(f"{where}: got {got}, expected a list of at least one ScheduleConfig")
+        for config in configs:
+            arguments.of_kind(where, config, ScheduleConfig, "a ScheduleConfig", ConfigError)
+        if len(configs) > 1 and any(c.path is None for c in configs):
+            raise ConfigError("several configurations: each needs a path of its own")
+        segments = [resolve_path(imported, c.path) for c in configs if c.path is not None]
+        return Pipelines(configs, segments)
+
     def _graph_for(
         self, pipelines: Pipelines, shapes: dict[str, tuple[int, ...]]
     ) -> tuple[Graph, dict[str, tuple[int, ...]]]:
@@ -219,9 +264,18 @@ class Interpreter:
             graph = part.graph
             given = {n: shapes[n] for n in shapes if n in {v.name for v in graph.inputs}}
             known = {**part.default_shapes, **given}
+        self._check_saved(pipelines, graph)
         if (shared := self._optimised.get(key)) is None:
             shared = self._optimised[key] = self._optimise(graph, pipelines.protected)
         return shared, known
+
+    def _check_saved(self, pipelines: Pipelines, part: Graph) -> None:
+        """Every tensor to save is one of the part of the model that runs."""
+        inside, everywhere = part.listed_values(), self.imported.listed_values()
+        for name in () if pipelines.keep == "*" else pipelines.keep:
+            if name in everywhere and name not in inside:
+                raise InputError(f"save_tensors: tensor {name!r} has no part in the path that runs")
+            find("save_tensors", name, inside, more="Interpreter.tensors lists them")
 
     def release_session(self, session: Session) -> None:
         """Close a session of this interpreter, harmlessly the second time.
@@ -239,6 +293,11 @@ class Interpreter:
             session.close()
         self.release_model()
 
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{name} {type_}" for name, type_ in self.inputs.items())
+        released = ", released" if self._imported is None else ""
+        return f"<Interpreter {self.info.name!r}: {inputs} -> {', '.join(self.outputs)}{released}>"
+
     def __enter__(self) -> Interpreter:
         return self
 
@@ -254,9 +313,10 @@ class Interpreter:
         be trusted or used is ignored, with the reason in the report, and replaced if it is a cache
         file of this user.
         """
-        if "\0" in str(path):
+        file = arguments.path("set_cache_file", path, "the path of a file", ConfigError)
+        if "\0" in str(file):
             raise ConfigError(f"cache file {str(path)!r}: a path cannot hold a NUL character")
-        self._cache = CacheFile(Path(path), fingerprint(self.imported))
+        self._cache = CacheFile(file, fingerprint(self.imported))
         return self._cache.explain()
 
     def update_cache_file(self, session: Session | None = None) -> CacheReport:
@@ -265,6 +325,7 @@ class Interpreter:
         Raises:
             ConfigError: no cache file was set, or it cannot be written.
         """
+        arguments.optional("update_cache_file", session, Session, "a Session")
         cache = self._cache if session is None else session.cache
         if cache is None:
             raise ConfigError("update_cache_file: call set_cache_file before the session is made")
@@ -276,3 +337,7 @@ class Interpreter:
         if self._cache is None:
             raise ConfigError("explain_cache: no cache file was set")
         return self._cache.explain()
+
+
+def _runtime(runtime: Runtime | None) -> Runtime | None:
+    return arguments.optional("runtime", runtime, Runtime, "a Runtime, as create_runtime makes it")

@@ -44,7 +44,7 @@ class Plans:
             afresh: even when there is one already, which is then closed.
 
         Raises:
-            InputError: the shapes contradict the model, or save_tensors names an unknown value.
+            InputError: the shapes contradict the model.
         """
         graph = bind_shapes(self._graph, shapes)
         bound = {v.name: v.known_type.dims for v in graph.inputs}
@@ -62,9 +62,6 @@ class Plans:
 
     def _make(self, graph: Graph, shapes: Shapes) -> tuple[Execution, ResizeReport]:
         pipelines, backends = self._pipelines, self.backends
-        known = {v.name: v for v in graph.values()}
-        for name in () if pipelines.keep == "*" else pipelines.keep:
-            find("save_tensors", name, known)
         run_passes(graph, bind_passes(pipelines.protected))
         builds = self._builds()
         arenas = {b.memory: self._runtime.arena(b) for b in backends.values()}

@@ -57,6 +57,11 @@ class Session:
         shapes: Shapes | None = None,
         cache: CacheFile | None = None,
     ) -> None:
+        remedy = "Interpreter.create_session makes a Session"
+        arguments.of_kind("Session", graph, Graph, f"a Graph; {remedy}")
+        arguments.of_kind("Session", pipelines, Pipelines, f"Pipelines; {remedy}")
+        for name in shapes or ():
+            find("shapes", name, {v.name: v for v in graph.inputs})
         self.config: ScheduleConfig = pipelines.configs[0]
         self.runtime = runtime
         self.closed = False
@@ -182,12 +187,16 @@ class Session:
 
     def _use(self, execution: Execution) -> None:
         graph, keep = execution.graph, self._pipelines.keep
-        constants = [v for v in graph.values() if v.constant is not None and v.name in keep]
+        if keep == "*":
+            saved = [v for v in execution.kept if v.name in execution.computed]
+        else:
+            constants = (v for v in graph.values() if v.constant is not None and v.name in keep)
+            saved = [*execution.kept, *constants]
         if execution is not self._execution:
             execution.forget()
         self._execution = execution
         self._inputs = {v.name: v for v in graph.inputs}
-        self._readable = {v.name: v for v in (*graph.outputs, *execution.kept, *constants)}
+        self._readable = {v.name: v for v in (*graph.outputs, *saved)}
 
     @property
     def _has_plan(self) -> bool:
@@ -438,6 +447,15 @@ class Session:
                 "this Session was made before this process was forked, and its threads and device "
                 "did not come along; make it in this process, or start processes by 'spawn'"
             )
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{name} {type_}" for name, type_ in self.inputs.items())
+        state = "closed" if self.closed else "ready" if self.resize_status.ready else "no plan yet"
+        backends = ", ".join(b.name for b in self._plans.backends.values())
+        return (
+            f"<Session of {self._graph.name!r} on {backends}: {inputs} -> "
+            f"{', '.join(self.outputs)}, {state}>"
+        )
 
     def __enter__(self) -> Session:
         return self

@@ -376,7 +376,7 @@ def test_free_dimensions_say_where_they_occur() -> None:
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ({"xx": (2, 3)}, "no input 'xx'; did you mean 'x'"),
+        ({"xx": (2, 3)}, "no input named 'xx'; did you mean 'x'"),
         ({"x": (2,)}, "rank 1, expected float32"),
         ({"x": (2, 4)}, "axis 1 is 4, the model fixes it to 3"),
         ({"x": (2, 3), "y": (3, 3)}, "dimension 'n' is 3 at axis 0, but 2 at axis 0 of 'x'"),

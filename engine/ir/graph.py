@@ -98,6 +98,7 @@ class Graph:
 
     Attributes:
         kept: constants that belong to the graph even where nothing reads them.
+        internal: names of values that the importer made; the user's file does not have them.
     """
 
     def __init__(self, name: str) -> None:
@@ -106,6 +107,7 @@ class Graph:
         self.outputs: list[Value] = []
         self.nodes: list[Node] = []
         self.kept: list[Value] = []
+        self.internal: set[str] = set()
         self._names: set[str] = set()
         self.opset: int = 0
 
@@ -230,6 +232,14 @@ class Graph:
             seen.setdefault(id(value), value)
         return list(seen.values())
 
+    def listed_values(self) -> dict[str, Value]:
+        """Every value that the user's file has, by name."""
+        return {v.name: v for v in self.values() if v.name not in self.internal}
+
+    def listed_nodes(self) -> list[Node]:
+        """Every node that stands for an operator of the user's file, in order."""
+        return [n for n in self.nodes if any(v.name not in self.internal for v in n.outputs)]
+
     def value(self, name: str) -> Value:
         """The value of that name; raises InputError."""
         for value in self.values():
@@ -240,7 +250,7 @@ class Graph:
     def copy(self) -> Graph:
         """A deep copy of the structure; constant arrays are shared, not copied."""
         new = Graph(self.name)
-        new.opset = self.opset
+        new.opset, new.internal = self.opset, self.internal
         mapped: dict[int, Value] = {}
 
         def clone(value: Value | None) -> Value | None:

@@ -63,7 +63,9 @@ class Builder:
 
     def constant(self, name: str, array: np.ndarray) -> Value:
         """A new constant; the name is made unique."""
-        return self.graph.add_constant(name, array)
+        value = self.graph.add_constant(name, array)
+        self.graph.internal.add(value.name)
+        return value
 
     # ----------------------------------------------------------------- nodes
     def reserve(self, nodes: Sequence[RawNode], outputs: Iterable[str]) -> None:
@@ -143,6 +145,7 @@ class Builder:
         while candidate in self._defined:
             i += 1
             candidate = self.graph.unique(f"{name}_{i}")
+        self.graph.internal.add(candidate)
         return candidate
 
     def _add(

@@ -65,6 +65,7 @@ def _names(keep: Collection[str]) -> frozenset[str]:
 
 
 __all__ = [
+    "INFER_SHAPES",
     "Cut",
     "Pass",
     "Segment",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import operator
 from collections.abc import Mapping, Sequence
 
+from engine import arguments
 from engine.errors import InputError
 from engine.ir.graph import Graph, Value
 from engine.ir.types import TensorType
@@ -41,27 +40,16 @@ def bind_shapes(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Graph:
     extents: dict[str, tuple[int, str]] = {}
     for name, shape in shapes.items():
         if name not in inputs:
-            raise InputError(_unknown(name, inputs))
+            raise arguments.unknown("the model has no input", name, inputs)
         _bind_input(inputs[name], shape, extents)
     for value in bound.inputs:
         value.type = _static_type(value, extents)
     return bound
 
 
-def _unknown(name: str, inputs: Mapping[str, Value]) -> str:
-    close = difflib.get_close_matches(name, inputs, 1)
-    hint = f"did you mean '{close[0]}'?" if close else f"inputs: {', '.join(inputs)}"
-    return f"the model has no input '{name}'; {hint}"
-
-
 def _bind_input(value: Value, shape: Sequence[int], extents: dict[str, tuple[int, str]]) -> None:
     declared = value.known_type.shape
-    try:
-        given = tuple(operator.index(d) for d in shape)
-    except TypeError:
-        raise InputError(
-            f"input '{value.name}': shape {shape!r} is not a sequence of integers"
-        ) from None
+    given = arguments.shape(f"input {value.name!r}", shape)
     if len(given) != len(declared):
         raise InputError(
             f"input '{value.name}': shape {given} has rank {len(given)}, "

@@ -219,7 +219,7 @@ def _extract(
 ) -> Graph:
     """These nodes, in the order they have, as a graph with these inputs and outputs."""
     new = Graph(graph.name)
-    new.opset = graph.opset
+    new.opset, new.internal = graph.opset, graph.internal
     twins = {v: new.add_input(v.name, types[v]) for v in inputs}
 
     def twin(value: Value | None) -> Value | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
+from engine.arguments import unknown
 from engine.config import GraphPath, PathMode
 from engine.errors import ConfigError, InputError
 from engine.ir.graph import Graph, Node, Value
@@ -46,7 +46,7 @@ def _between_tensors(graph: Graph, path: GraphPath) -> Segment:
     values = values_by_name(graph)
     for name in (*path.inputs, *path.outputs):
         if name not in values:
-            raise InputError(_unknown_tensor(graph, name, values))
+            raise _unknown_tensor(graph, name)
         if values[name].constant is not None:
             raise ConfigError(f"path: tensor {name!r} is a constant of the model, leave it out")
     segment = Segment(tuple(path.inputs), tuple(path.outputs))
@@ -100,7 +100,7 @@ def _operator(graph: Graph, name: str) -> set[Node]:
     named = next((n for n in graph.nodes if n.name == name), None)
     if named is None:
         if not parts:
-            raise InputError(_unknown_operator(graph, name))
+            raise _unknown_operator(graph, name)
         return parts
     group = {named}
     for node in reversed(graph.nodes):
@@ -172,27 +172,23 @@ def _listed(names: Iterable[str]) -> str:
 
 
 # ----------------------------------------------------------------- unknown names
-def _unknown_tensor(graph: Graph, name: str, values: Iterable[str]) -> str:
+def _unknown_tensor(graph: Graph, name: str) -> InputError:
     node = next((n for n in graph.nodes if n.name == name), None)
     if node is not None:
         results = ", ".join(repr(v.name) for v in node.outputs)
-        return f"path in mode tensor: {name!r} is an operator; it computes {results}"
-    return f"path in mode tensor: no tensor named {name!r}; {_near(name, list(values))}"
+        return InputError(f"path in mode tensor: {name!r} is an operator; it computes {results}")
+    what, known = "path in mode tensor: no tensor", graph.listed_values()
+    return unknown(what, name, known, more="Interpreter.tensors lists them")
 
 
-def _unknown_operator(graph: Graph, name: str) -> str:
+def _unknown_operator(graph: Graph, name: str) -> InputError:
     value = values_by_name(graph).get(name)
     if value is None:
-        known = [n.name for n in graph.nodes]
-        return f"path in mode op: no operator named {name!r}; {_near(name, known)}"
+        what, known = "path in mode op: no operator", [n.name for n in graph.listed_nodes()]
+        return unknown(what, name, known, more="Interpreter.operators lists them")
     if value.producer is None:
         kind = "an input" if value.constant is None else "a constant"
-        return f"path in mode op: {name!r} is {kind} of the model, not an operator"
-    return f"path in mode op: {name!r} is a tensor; operator {value.producer.name!r} computes it"
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, 3)
-    if close:
-        return f"did you mean {', '.join(map(repr, close))}?"
-    return f"there are {', '.join(map(repr, known[:20]))}"
+        return InputError(f"path in mode op: {name!r} is {kind} of the model, not an operator")
+    return InputError(
+        f"path in mode op: {name!r} is a tensor; operator {value.producer.name!r} computes it"
+    )
