@@ -212,9 +212,9 @@ class OpenCLBackend:
             arena = self._packed.get(key)
             if arena is None:
                 packed = np.asarray(arrange(), order="C")
-                storage = self.storage(packed.dtype)
-                arena = PackedConstant(self.context, array, type_of(packed), storage)
-                self._write(arena.slot, packed, copy=False)
+                half = self.storage(packed.dtype) != packed.dtype
+                stored = transfers.to_half(packed) if half else packed
+                arena = PackedConstant(self.context, array, type_of(packed), stored)
                 self._packed[key] = arena
             for handed in self._handed:
                 handed.append(arena)
@@ -240,12 +240,9 @@ class OpenCLBackend:
 
     def write(self, slot: Slot, array: np.ndarray) -> None:
         """Convert to storage and layout into memory of our own, then copy in queue order."""
-        self._write(slot, array, copy=True)
-
-    def _write(self, slot: Slot, array: np.ndarray, *, copy: bool) -> None:
         if array.dtype != slot.type.dtype or array.shape != slot.type.dims:
             raise InputError(f"got {array.dtype}{array.shape}, expected {slot.type}")
-        transfers.write(self.context, slot, transfers.to_stored(slot, array, copy=copy))
+        transfers.write(self.context, slot, transfers.to_stored(slot, array))
 
     def read(self, slot: Slot) -> np.ndarray:
         """Wait, copy out, convert from storage and layout."""

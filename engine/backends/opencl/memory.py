@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 
 class OpenCLArena:
-    """One buffer, filled with 0xFF unless `filled` says that it need not be."""
+    """One buffer, filled with 0xFF, or with `content`, which is copied before this returns."""
 
-    def __init__(self, context: OpenCLContext, nbytes: int, *, filled: bool = True) -> None:
+    def __init__(
+        self, context: OpenCLContext, nbytes: int, content: np.ndarray | None = None
+    ) -> None:
         cl, info = context.cl, context.info
         largest = context.device.max_mem_alloc_size
         if nbytes > largest:
@@ -28,8 +30,12 @@ class OpenCLArena:
         self.nbytes = nbytes
         size = max(nbytes, 1)
         try:
-            self.buffer: Any = cl.Buffer(context.context, cl.mem_flags.READ_WRITE, size)
-            if filled:
+            flags = cl.mem_flags.READ_WRITE
+            if content is not None and content.size:
+                flags |= cl.mem_flags.COPY_HOST_PTR
+                self.buffer: Any = cl.Buffer(context.context, flags, hostbuf=content)
+            else:
+                self.buffer = cl.Buffer(context.context, flags, size)
                 with context.lock:
                     cl.enqueue_fill_buffer(context.queue, self.buffer, np.uint8(0xFF), 0, size)
         except cl.Error as error:
@@ -54,10 +60,10 @@ class PackedConstant(OpenCLArena):
     """
 
     def __init__(
-        self, context: OpenCLContext, source: np.ndarray, type_: TensorType, storage: np.dtype
+        self, context: OpenCLContext, source: np.ndarray, type_: TensorType, stored: np.ndarray
     ) -> None:
-        super().__init__(context, type_.size * storage.itemsize, filled=False)
-        self.source, self.type, self.storage = source, type_, storage
+        super().__init__(context, stored.nbytes, stored)
+        self.source, self.type, self.storage = source, type_, stored.dtype
 
     @property
     def slot(self) -> Slot:

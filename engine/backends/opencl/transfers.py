@@ -139,17 +139,13 @@ def _stored_shape(slot: Slot) -> tuple[int, ...]:
     return (shape[0], *shape[2:], shape[1]) if _is_channels_last(slot) else shape
 
 
-def to_stored(slot: Slot, array: np.ndarray, *, copy: bool) -> np.ndarray:
-    """A logical array in a slot's storage and layout, contiguous.
-
-    Args:
-        copy: never return memory of `array` itself.
-    """
+def to_stored(slot: Slot, array: np.ndarray) -> np.ndarray:
+    """A logical array in a slot's storage and layout: contiguous, in memory of its own."""
     if _is_channels_last(slot):
         array = np.moveaxis(array, 1, -1)
     if slot.storage != array.dtype:
         return to_half(array)
-    return np.array(array, order="C") if copy else np.asarray(array, order="C")
+    return np.array(array, order="C")
 
 
 def from_stored(slot: Slot, host: np.ndarray) -> np.ndarray:
