@@ -1,4 +1,4 @@
-"""Inputs for a model when the user gives none: shapes for free dimensions, seeded values."""
+"""Inputs for a model when the user gives none: seeded values of the shapes of `shapes.py`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Protocol
 import numpy as np
 import psutil
 
+from conformance.shapes import default_shapes
 from engine.errors import InputError
 from engine.ir.graph import Graph, Value
 from engine.ir.types import BOOL, FLOATS, TensorType
 
-Shapes = dict[str, tuple[int, ...]]
-Feeds = dict[str, np.ndarray]
+__all__ = ["Feeds", "Shapes", "default_shapes", "index_range", "random_inputs", "shuffled"]
 
-BATCH, IMAGE_SIDE, EXTENT = 1, 64, 16
-"""What a free dimension becomes: the first axis, the sides of an image, any other."""
+Feeds = dict[str, np.ndarray]
 
 TRANSPARENT = frozenset(
     {
@@ -37,26 +36,6 @@ class HasGraph(Protocol):
         ...
 
 
-def default_shapes(graph: Graph) -> Shapes:
-    """A shape for every input, in graph order.
-
-    A free dimension becomes 1 on the first axis, 64 for height and width of a rank-4 tensor, else
-    16. A name that occurs twice gets one value: the one of its first occurrence.
-    """
-    named: dict[str, int] = {}
-    return {v.name: _concrete(v.known_type, named) for v in graph.inputs}
-
-
-def _concrete(type_: TensorType, named: dict[str, int]) -> tuple[int, ...]:
-    rank, dims = len(type_.shape), []
-    for axis, dim in enumerate(type_.shape):
-        if isinstance(dim, str):
-            side = IMAGE_SIDE if rank == 4 and axis >= 2 else EXTENT
-            dim = named.setdefault(dim, BATCH if axis == 0 else side)
-        dims.append(int(dim))
-    return tuple(dims)
-
-
 def random_inputs(
     model: Graph | HasGraph, shapes: Mapping[str, tuple[int, ...]] | None = None, seed: int = 0
 ) -> Feeds:
@@ -69,14 +48,14 @@ def random_inputs(
         shapes: by input name; `default_shapes` fills in those left out.
 
     Raises:
-        InputError: an unknown name, or more memory than there is.
+        InputError: an unknown name, no shapes that the model accepts, or more memory than there is.
     """
     graph = model if isinstance(model, Graph) else model.graph
-    chosen = {**default_shapes(graph), **{k: tuple(v) for k, v in (shapes or {}).items()}}
     inputs = {v.name: v for v in graph.inputs}
-    unknown = sorted(set(chosen) - set(inputs))
+    unknown = sorted(set(shapes or {}) - set(inputs))
     if unknown:
         raise InputError(f"no input named {unknown[0]!r}; there are {sorted(inputs)}")
+    chosen = default_shapes(graph, shapes)
     _check_memory({n: TensorType(v.known_type.dtype, chosen[n]) for n, v in inputs.items()})
     return {name: _draw(value, chosen[name], seed) for name, value in inputs.items()}
 

@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from conformance.devices import Target, config_of, precision_of, precisions_on, target_of
-from conformance.inputs import Feeds, Shapes, default_shapes, random_inputs, shuffled
+from conformance.inputs import Feeds, random_inputs, shuffled
 from conformance.judge import Verdict
 from conformance.nodes import Progress, check_nodes, surroundings
 from conformance.outputs import output_error, saturated_constants
 from conformance.report import Fallback, PrecisionReport, VerifyReport
+from conformance.shapes import Shapes, default_shapes
 from conformance.suspects import settle
 from engine.config import ForwardType, Precision
 from engine.interpreter import Interpreter
@@ -112,7 +113,7 @@ def _shapes(
         arrays = feeds(seed) if callable(feeds) else feeds
         given |= {k: np.asarray(a).shape for k, a in arrays.items()}
     free = [n for n, t in interpreter.inputs.items() if not t.is_static and n not in given]
-    return {**default_shapes(interpreter.graph), **given}, tuple(free)
+    return default_shapes(interpreter.graph, given), tuple(free)
 
 
 def _drawer(

@@ -16,9 +16,11 @@ from engine.info import (
     PipelineInfo,
     ResizeStatus,
     SessionInfo,
+    Support,
 )
 from engine.ir.graph import Graph, Node
 from engine.ops.compose import flops_of, nbytes_of
+from engine.passes import are_typed
 from engine.pipelines import Pipelines
 
 
@@ -78,6 +80,16 @@ def describe_session(
         saved=tuple(saved),
         choices=choices,
     )
+
+
+def describe_support(nodes: Collection[Node], backend: Backend) -> Support:
+    """Which of the nodes a backend would run; one whose types are not known stays undecided."""
+    typed = [node for node in nodes if are_typed((*node.inputs, *node.outputs))]
+    answers = {node.title: backend.why_not(node) for node in typed}
+    missing = {title: why for title, why in answers.items() if why is not None}
+    undecided = len(nodes) - len(typed)
+    supported = len(typed) - len(missing)
+    return Support(backend.name, backend.info, supported, missing, undecided)
 
 
 def constants_nbytes(graph: Graph) -> int:

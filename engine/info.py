@@ -218,9 +218,75 @@ class Support:
 
     Attributes:
         missing: title -> why not.
+        undecided: how many nobody can tell of, because the types of their tensors are not known.
     """
 
     backend: str
     device: DeviceInfo
     supported: int
     missing: Mapping[str, str]
+    undecided: int = 0
+
+
+@dataclass(frozen=True)
+class OperatorCount:
+    """How often a model uses an operator, the calls of its own functions expanded.
+
+    Attributes:
+        domain: "ai.onnx" for ONNX's own.
+        in_functions, in_subgraphs: how many of them are written there.
+    """
+
+    type: str
+    domain: str
+    count: int
+    in_functions: int
+    in_subgraphs: int
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """What of a model cannot run, for one reason.
+
+    Attributes:
+        type: the operator; "" where it is the model itself, an input or an initialiser.
+        count: how many nodes, or inputs, share the reason.
+        first: what it is: "Conv 'name'", "graph input 'x'", "the model".
+        lacking: "importer" (nothing can run it), "shapes" (it refuses the shapes of the survey), or
+            the backend that has no kernel for it.
+    """
+
+    type: str
+    domain: str
+    count: int
+    first: str
+    reason: str
+    lacking: str
+
+
+@dataclass(frozen=True)
+class ModelSurvey:
+    """What a model file holds, and what of it cannot run; exists for every ONNX file.
+
+    Attributes:
+        producer: name and version of what wrote the file; "" where it does not say.
+        opsets: domain -> version.
+        inputs, outputs: name -> type as text, as declared.
+        parameters, parameter_nbytes: elements and bytes of all constants, also in subgraphs.
+        support: per backend; of the optimised operators where shapes are known, else of those of
+            the file as far as they are supported at all.
+        problem: why types were not inferred everywhere; "" if they were.
+    """
+
+    name: str
+    producer: str
+    ir_version: int
+    opsets: Mapping[str, int]
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    parameters: int
+    parameter_nbytes: int
+    operators: tuple[OperatorCount, ...]
+    unsupported: tuple[Unsupported, ...]
+    support: tuple[Support, ...]
+    problem: str

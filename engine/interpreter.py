@@ -13,7 +13,7 @@ from weakref import WeakSet, WeakValueDictionary
 from engine import arguments
 from engine.cache import CacheFile, CacheReport, fingerprint
 from engine.config import ScheduleConfig
-from engine.describe import constants_nbytes
+from engine.describe import constants_nbytes, describe_support
 from engine.errors import ConfigError, InputError, ModelReleased
 from engine.info import ModelInfo, Support
 from engine.ir.graph import Graph
@@ -147,15 +147,10 @@ class Interpreter:
         whole, known = self._graph_for(pipelines, arguments.shapes("support", shapes))
         graph = bind_shapes(whole, known)
         run_passes(graph, bind_passes(pipelines.protected))
-        found = []
         with ExitStack() as stack:
             used = _runtime(runtime) or stack.enter_context(Runtime())
-            for backend in pipelines.backends(used).values():
-                answers = {node.title: backend.why_not(node) for node in graph.nodes}
-                missing = {title: why for title, why in answers.items() if why is not None}
-                supported = len(graph.nodes) - len(missing)
-                found.append(Support(backend.name, backend.info, supported, missing))
-        return found
+            backends = pipelines.backends(used).values()
+            return [describe_support(graph.nodes, backend) for backend in backends]
 
     def release_model(self) -> None:
         """Free the model data; existing sessions run and resize on what they need of it.

@@ -11,7 +11,7 @@ from typing import Any
 import shtab
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from conformance.inputs import Shapes, default_shapes
+from conformance.shapes import Shapes, default_shapes
 from engine.errors import ConfigError, InputError, ModelError
 from engine.interpreter import Interpreter
 
@@ -127,7 +127,7 @@ def check_names(interpreter: Interpreter, shapes: Shapes) -> None:
 def complete_shapes(interpreter: Interpreter, given: Shapes) -> tuple[Shapes, list[str]]:
     """A shape for every input, and the names of those of which dimensions were chosen here."""
     free = [n for n, t in interpreter.inputs.items() if not t.is_static and n not in given]
-    return {**default_shapes(interpreter.graph), **given}, free
+    return default_shapes(interpreter.graph, given), free
 
 
 def model_file(given: str, command: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,33 +33,52 @@ class Builder:
         self.graph = Graph(name)
         self.graph.opset = opset
         self._values: dict[str, Value] = {}
+        self._inputs: set[str] = set()
         self._reads: set[str] = set()
+        self._defined: set[str] = set()
         self._node_names: Counter[str] = Counter()
         self._rewritten = ""
 
     # ----------------------------------------------------------------- inputs, constants
-    def add_initialisers(self, tensors: Iterable[TensorProto], folder: Path | None) -> None:
-        """Every initialiser becomes a constant."""
-        for tensor in tensors:
-            if not tensor.name:
-                raise ModelError("an initialiser has no name: the file is damaged")
-            owner = f"initialiser '{tensor.name}'"
-            if tensor.name in self._values:
-                raise GraphError(f"{owner} is defined twice")
-            self._values[tensor.name] = self.graph.add_constant(
-                tensor.name, array_of(tensor, owner, folder)
-            )
+    def add_initialiser(self, tensor: TensorProto, folder: Path | None) -> None:
+        """It becomes a constant."""
+        if not tensor.name:
+            raise ModelError("an initialiser has no name: the file is damaged")
+        owner = f"initialiser '{tensor.name}'"
+        if tensor.name in self._values:
+            raise GraphError(f"{owner} is defined twice")
+        self._values[tensor.name] = self.graph.add_constant(
+            tensor.name, array_of(tensor, owner, folder)
+        )
 
-    def add_inputs(self, infos: Sequence[ValueInfoProto]) -> None:
-        """Graph inputs; those that have an initialiser are constants already."""
-        taken = {d.dim_param for i in infos for d in i.type.tensor_type.shape.dim if d.dim_param}
-        seen: set[str] = set()
-        for info in infos:
-            if not info.name or info.name in seen:
-                raise GraphError(f"graph input '{info.name}' is defined twice, or has no name")
-            seen.add(info.name)
-            if info.name not in self._values:
-                self._values[info.name] = self.graph.add_input(info.name, _input_type(info, taken))
+    def add_input(self, info: ValueInfoProto, taken: set[str]) -> None:
+        """A graph input; one that has an initialiser is a constant already.
+
+        Args:
+            taken: names of free dimensions; grows by those made here.
+        """
+        if not info.name or info.name in self._inputs:
+            raise GraphError(f"graph input '{info.name}' is defined twice, or has no name")
+        self._inputs.add(info.name)
+        if info.name not in self._values:
+            self._values[info.name] = self.graph.add_input(info.name, _input_type(info, taken))
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of all values so far."""
+        return self._values.keys()
+
+    def find(self, name: str) -> Value | None:
+        """The value of that name, None where nothing has produced it yet."""
+        return self._values.get(name)
+
+    def assume(self, name: str, like: Value | None = None) -> None:
+        """A value that nothing in this graph produces, so that its readers can be tried.
+
+        Args:
+            like: a value of another graph with its type and constant; None: nothing is known.
+        """
+        self._values[name] = Value(name) if like is None else Value(name, like.type, like.constant)
 
     def constant(self, name: str, array: np.ndarray) -> Value:
         """A new constant; the name is made unique."""
@@ -71,13 +90,12 @@ class Builder:
     def reserve(self, nodes: Sequence[RawNode], outputs: Iterable[str]) -> None:
         """Announce all nodes, so that names made on the way cannot meet later ones."""
         self._reads = {name for node in nodes for name in node.inputs} | set(outputs)
-        defined = set(self._values)
+        self._defined = set(self._values)
         for node in nodes:
             for name in filter(None, node.outputs):
-                if name in defined:
+                if name in self._defined:
                     raise GraphError(f"{node.title}: value '{name}' is defined a second time")
-                defined.add(name)
-        self._defined = defined
+                self._defined.add(name)
 
     def is_read(self, name: str) -> bool:
         """True when a node or the model's outputs read that name."""

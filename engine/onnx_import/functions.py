@@ -6,7 +6,7 @@ of the body; local values are renamed to `call name/local name`, made unique.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -58,17 +58,19 @@ class Inliner:
                 raise ModelError(f"function {_shown(key)} is defined twice")
             self._functions[key] = function
 
-    def inline(self, nodes: Sequence[RawNode], within: tuple[Key, ...] = ()) -> Iterator[RawNode]:
-        """The nodes in order, calls replaced by their bodies, recursively."""
-        for node in nodes:
-            key = (node.domain, node.op_type, node.overload)
-            body = self._functions.get(key) or self._schema_body(node)
-            if body is None:
-                self._count += 1
-                if self._count > NODES_MAX:
-                    raise ModelError(f"functions expand to more than {NODES_MAX} nodes: refused")
-                yield node
-                continue
+    def inline(
+        self, node: RawNode, within: tuple[Key, ...] = (), *, definitions: bool = True
+    ) -> Iterator[RawNode]:
+        """The node, or where it is a call the nodes of its body, recursively.
+
+        Args:
+            definitions: calls are also the operators that ONNX defines by others, unless known.
+        """
+        key = (node.domain, node.op_type, node.overload)
+        body = self._functions.get(key) or (self._schema_body(node) if definitions else None)
+        if body is None:
+            yield node
+        else:
             if node.domain not in node.opsets:
                 raise ModelError(f"{node.title}: the model does not import domain '{node.domain}'")
             if key in within or len(within) >= DEPTH_MAX:
@@ -78,7 +80,12 @@ class Inliner:
                     if key in within
                     else f"{node.title}: functions are nested deeper than {DEPTH_MAX}: refused"
                 )
-            yield from self.inline(self._expand(node, body), (*within, key))
+            copies = self._expand(node, body)
+            self._count += len(copies)
+            if self._count > NODES_MAX:
+                raise ModelError(f"functions expand to more than {NODES_MAX} nodes: refused")
+            for copy in copies:
+                yield from self.inline(copy, (*within, key), definitions=definitions)
 
     def _schema_body(self, node: RawNode) -> FunctionProto | None:
         if node.domain or self._is_known(node.op_type):

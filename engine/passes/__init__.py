@@ -19,7 +19,7 @@ from engine.passes.assign_segments import assign_segments
 from engine.passes.base import Pass, run_passes
 from engine.passes.bind_shapes import bind_shapes, free_dimensions
 from engine.passes.cut_path import Cut, cut
-from engine.passes.infer_shapes import INFER_SHAPES
+from engine.passes.infer_shapes import INFER_SHAPES, are_typed, infer_where_known
 from engine.passes.resolve_path import resolve_path
 from engine.passes.segment import Segment
 
@@ -69,11 +69,13 @@ __all__ = [
     "Cut",
     "Pass",
     "Segment",
+    "are_typed",
     "assign_segments",
     "bind_passes",
     "bind_shapes",
     "cut",
     "free_dimensions",
+    "infer_where_known",
     "load_passes",
     "resolve_path",
     "run_passes",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from engine.errors import GraphError
-from engine.ir.graph import Graph
+from collections.abc import Iterable
+
+from engine.errors import GraphError, ParallaxError
+from engine.ir.graph import Graph, Node, Value
 from engine.passes.base import Pass, require_types
 from engine.passes.evaluate import compute, infer_node, is_computable
 
@@ -19,13 +21,34 @@ def infer_shapes(graph: Graph) -> None:
         UnsupportedError: an operator without a spec.
     """
     for node in graph.nodes:
-        types = infer_node(node)
-        for out, type_ in zip(node.outputs, types, strict=True):
-            out.type = type_
-        if is_computable(node):
-            arrays = compute(node, types)
-            for out, array in zip(node.outputs, arrays or (), strict=False):
-                graph.make_constant(out, array)
+        _infer(graph, node)
+
+
+def infer_where_known(graph: Graph) -> dict[Node, ParallaxError]:
+    """The same where some types stay unknown; returns the nodes that refuse their inputs."""
+    refusals: dict[Node, ParallaxError] = {}
+    for node in graph.nodes:
+        if are_typed(node.inputs):
+            try:
+                _infer(graph, node)
+            except ParallaxError as error:
+                refusals[node] = error
+    return refusals
+
+
+def are_typed(values: Iterable[Value | None]) -> bool:
+    """Whether the type of each value that is not omitted is known, with all dimensions."""
+    return all(v is None or (v.type is not None and v.type.is_static) for v in values)
+
+
+def _infer(graph: Graph, node: Node) -> None:
+    types = infer_node(node)
+    for out, type_ in zip(node.outputs, types, strict=True):
+        out.type = type_
+    if is_computable(node):
+        arrays = compute(node, types)
+        for out, array in zip(node.outputs, arrays or (), strict=False):
+            graph.make_constant(out, array)
 
 
 def _require_static_inputs(graph: Graph) -> None:

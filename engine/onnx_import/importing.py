@@ -1,0 +1,237 @@
+"""import_model: all of a model that can be imported, and what cannot, each with its error.
+
+One refusal does not end the import: what the refused part would have produced is assumed, so that
+every other node is tried too, also those in the subgraphs of control flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnx import AttributeProto, GraphProto, ModelProto, ValueInfoProto
+
+from engine.errors import ModelError, ParallaxError, UnsupportedError
+from engine.ir.graph import Graph
+from engine.ir.verify import verify
+from engine.onnx_import.build import Builder
+from engine.onnx_import.functions import Inliner, refuse_references
+from engine.onnx_import.raw_node import RawNode, opset_versions, raw_node, require_text
+from engine.onnx_import.read_file import read_model
+from engine.onnx_import.support import check_function_opset, check_known, check_opset, is_known
+from engine.onnx_import.topology import graph_names, sorted_nodes
+
+
+def import_model(source: str | Path | bytes, name: str | None) -> tuple[ModelProto, Import]:
+    """A model file and the import of it; raises ModelError where it is none, or is damaged."""
+    model, folder = read_model(source)
+    try:
+        return model, Import(model, folder, name)
+    except UnicodeDecodeError:
+        raise ModelError("the model holds names that are not UTF-8 text: it is damaged") from None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A part of a model that cannot be imported.
+
+    Attributes:
+        subject: "Conv 'name'", "graph input 'x'", "the model".
+        node: None where the part is no node.
+    """
+
+    subject: str
+    error: ParallaxError
+    node: RawNode | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node is written; both may be true."""
+
+    in_function: bool = False
+    in_subgraph: bool = False
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """A node as the model's author sees it: functions of the model are expanded, ONNX's not."""
+
+    node: RawNode
+    place: Place
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """An occurrence, and the operators that it stands for: mostly itself; None when refused."""
+
+    occurrence: Occurrence
+    parts: tuple[RawNode, ...] | None
+
+
+class Import:
+    """One model on its way.
+
+    Attributes:
+        graph: complete when `refusals` is empty; else nothing but a base for a report.
+        occurrences: every node, also those in subgraphs.
+
+    Raises:
+        ModelError: the file is damaged where no part of it can be told from the rest.
+    """
+
+    def __init__(self, model: ModelProto, folder: Path | None, name: str | None) -> None:
+        self.refusals: list[Refusal] = []
+        self.occurrences: list[Occurrence] = []
+        self._folder = folder
+        proto = model.graph
+        self._opsets = opset_versions(model.opset_import, "the model")
+        self._inliner = Inliner(model.functions, graph_names(proto), is_known)
+        builder = Builder(name or proto.name or "model", self._opsets.get("", 0))
+        self.graph: Graph = builder.graph
+        with self._noting("the model"):
+            check_opset(self._opsets)
+        self._add_initialisers(builder, proto)
+        self._add_inputs(builder, proto.input)
+        self._add_nodes(builder, proto, self._opsets, Place())
+        with self._noting("the model"):
+            builder.set_outputs(proto.output)
+        if not self.refusals:
+            with self._noting("the model"):
+                verify(self.graph)
+
+    def _refuse(self, subject: str | RawNode, error: ParallaxError) -> None:
+        if isinstance(subject, str):
+            self.refusals.append(Refusal(subject, error))
+        else:
+            self.refusals.append(Refusal(subject.title, error, subject))
+
+    @contextmanager
+    def _noting(self, subject: str) -> Iterator[None]:
+        """An error inside becomes a refusal."""
+        try:
+            yield
+        except ParallaxError as error:
+            self._refuse(subject, error)
+
+    # ----------------------------------------------------------------- values
+    def _add_initialisers(self, builder: Builder, proto: GraphProto) -> None:
+        if len(proto.sparse_initializer):
+            first = proto.sparse_initializer[0].values.name
+            with self._noting(f"sparse initialiser '{first}'"):
+                raise UnsupportedError(
+                    f"sparse initialiser '{first}': only dense ones are supported"
+                )
+        for sparse in proto.sparse_initializer:
+            builder.assume(sparse.values.name)
+        for tensor in proto.initializer:
+            with self._noting(f"initialiser '{tensor.name}'"):
+                builder.add_initialiser(tensor, self._folder)
+            _assume(builder, [tensor.name])
+
+    def _add_inputs(self, builder: Builder, infos: Sequence[ValueInfoProto]) -> None:
+        taken = {d.dim_param for i in infos for d in i.type.tensor_type.shape.dim if d.dim_param}
+        for info in infos:
+            with self._noting(f"graph input '{info.name}'"):
+                builder.add_input(info, taken)
+            _assume(builder, [info.name])
+
+    # ----------------------------------------------------------------- nodes
+    def _add_nodes(
+        self, builder: Builder, proto: GraphProto, opsets: dict[str, int], place: Place
+    ) -> None:
+        raw = _raw_nodes(proto, opsets)
+        expanded = [e for node in raw for e in self._expand(node, place)]
+        self.occurrences += [e.occurrence for e in expanded]
+        parts = [part for e in expanded for part in e.parts or ()]
+        with self._noting("the model"):
+            builder.reserve(parts, (o.name for o in proto.output))
+        of_node = {id(e.occurrence.node): e for e in expanded}
+        nodes = [e.occurrence.node for e in expanded]
+        with self._noting("the model"):
+            nodes = sorted_nodes(nodes, builder.names)
+        for node in nodes:
+            self._add_node(builder, of_node[id(node)])
+
+    def _expand(self, node: RawNode, place: Place) -> Iterator[Expanded]:
+        """Calls of the model's functions replaced; of each result, the operators it stands for."""
+        try:
+            _settle_references(node, place)
+            found = list(self._inliner.inline(node, definitions=False))
+        except ParallaxError as error:
+            self._refuse(node, error)
+            yield Expanded(Occurrence(node, place), None)
+            return
+        is_call = all(here is not node for here in found)
+        inside = replace(place, in_function=True) if is_call else place
+        for here in found:
+            yield Expanded(Occurrence(here, inside), self._parts(here))
+
+    def _parts(self, node: RawNode) -> tuple[RawNode, ...] | None:
+        try:
+            return tuple(self._inliner.inline(node))
+        except ParallaxError as error:
+            self._refuse(node, error)
+            return None
+
+    def _add_node(self, builder: Builder, expanded: Expanded) -> None:
+        node = expanded.occurrence.node
+        _assume(builder, node.inputs)
+        if expanded.parts is None:
+            _assume(builder, node.outputs)
+            return
+        try:
+            for part in expanded.parts:
+                check_known(part)
+                if part.opsets is not self._opsets:
+                    check_function_opset(part)
+                builder.add_node(part)
+        except ParallaxError as error:
+            self._refuse(node, error)
+            _assume(builder, node.outputs)
+        for subgraph in _subgraphs(node):
+            self._try_subgraph(builder, subgraph, expanded.occurrence)
+
+    def _try_subgraph(self, outer: Builder, proto: GraphProto, owner: Occurrence) -> None:
+        """Its nodes one by one; what it is given from outside is assumed."""
+        opsets = owner.node.opsets
+        inner = Builder(proto.name, opsets.get("", 0))
+        self._add_initialisers(inner, proto)
+        made = {name for node in proto.node for name in node.output}
+        for name in filter(None, graph_names(proto) - made):
+            if inner.find(name) is None:
+                inner.assume(name, outer.find(name))
+        self._add_nodes(inner, proto, opsets, replace(owner.place, in_subgraph=True))
+
+
+def _raw_nodes(proto: GraphProto, opsets: dict[str, int]) -> list[RawNode]:
+    """The nodes of a graph; raises ModelError where the file is damaged."""
+    require_text(proto.name, *graph_names(proto), *(o.name for o in proto.output))
+    require_text(*(d.dim_param for i in proto.input for d in i.type.tensor_type.shape.dim))
+    return [raw_node(node, opsets) for node in proto.node]
+
+
+def _settle_references(node: RawNode, place: Place) -> None:
+    """References of the subgraphs in a function stay unresolved, and count as not given.
+
+    Raises:
+        ModelError: a reference outside any function.
+    """
+    if place.in_function:
+        node.attributes = {k: a for k, a in node.attributes.items() if not a.ref_attr_name}
+    refuse_references([node])
+
+
+def _assume(builder: Builder, names: Iterable[str]) -> None:
+    for name in filter(None, names):
+        if builder.find(name) is None:
+            builder.assume(name)
+
+
+def _subgraphs(node: RawNode) -> Iterator[GraphProto]:
+    for attribute in node.attributes.values():
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        yield from attribute.graphs

@@ -1,0 +1,63 @@
+"""What the importer knows: the range of opsets, and which operators there are kernels for."""
+
+from __future__ import annotations
+
+import onnx
+
+from engine.errors import ModelError, UnsupportedError
+from engine.onnx_import.attributes import schema_of
+from engine.onnx_import.opsets import REWRITTEN_AWAY
+from engine.onnx_import.raw_node import RawNode
+from engine.ops import OPERATORS
+
+OPSET_MIN = 7
+OPSET_MAX = onnx.defs.onnx_opset_version()
+"""Newest opset of the installed onnx package."""
+
+CONTROL_FLOW = frozenset(("If", "Loop", "Scan"))
+
+
+def is_known(op_type: str) -> bool:
+    """True for operators that have a spec, or that the importer rewrites into such."""
+    return op_type in OPERATORS or op_type in REWRITTEN_AWAY
+
+
+def check_opset(opsets: dict[str, int]) -> None:
+    """Raise UnsupportedError for a model of an opset that is too old or too new."""
+    version = opsets.get("")
+    if not opsets:
+        raise ModelError("the model imports no operator set (opset_import is empty): it is damaged")
+    if version is not None and not OPSET_MIN <= version <= OPSET_MAX:
+        raise UnsupportedError(
+            f"the model uses ONNX opset {version}; supported: {OPSET_MIN} to {OPSET_MAX}; convert "
+            "it with onnx.version_converter or export it again"
+        )
+
+
+def check_function_opset(node: RawNode) -> None:
+    """The same for a node of a function, which has an opset of its own."""
+    if not node.domain and "" in node.opsets and not OPSET_MIN <= node.opset <= OPSET_MAX:
+        raise UnsupportedError(
+            f"{node.title}: its function uses ONNX opset {node.opset}; "
+            f"supported: {OPSET_MIN} to {OPSET_MAX}"
+        )
+
+
+def check_known(node: RawNode) -> None:
+    """Raise UnsupportedError for an operator that there is no way to run."""
+    if node.domain:
+        raise UnsupportedError(
+            f"{node.title}: domain '{node.domain}' is not supported, except for functions that the "
+            "model itself defines"
+        )
+    if "" not in node.opsets:
+        raise ModelError(f"{node.title}: the model does not import the domain 'ai.onnx'")
+    if is_known(node.op_type):
+        return
+    if node.op_type in CONTROL_FLOW:
+        raise UnsupportedError(f"{node.title}: control flow is not supported")
+    if schema_of(node.op_type, node.opset) is None:
+        raise UnsupportedError(
+            f"{node.title}: ONNX opset {node.opset} has no operator '{node.op_type}'"
+        )
+    raise UnsupportedError(f"{node.title}: there is no kernel for this operator")
