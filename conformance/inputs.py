@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import psutil
 
-from conformance.shapes import default_shapes
+from conformance.shapes import Shapes, default_shapes
 from engine.errors import InputError
 from engine.ir.graph import Graph, Value
 from engine.ir.types import BOOL, FLOATS, TensorType

@@ -53,6 +53,15 @@ class Choice:
     why: str = ""
     problem: str = ""
 
+    def accepted(self) -> Shapes:
+        """The shapes; raises InputError where the model refuses them."""
+        if self.problem:
+            raise InputError(
+                f"no values were found for the free dimensions of {', '.join(self.chosen)}; "
+                f"{self.problem}; give the shapes, on the command line with --shape"
+            )
+        return self.shapes
+
 
 def choose_shapes(graph: Graph, given: Mapping[str, tuple[int, ...]] | None = None) -> Choice:
     """A shape for every input, in graph order, by which the model's types can be inferred.
@@ -88,14 +97,9 @@ def default_shapes(graph: Graph, given: Mapping[str, tuple[int, ...]] | None = N
         InputError: none were found.
     """
     choice = choose_shapes(graph, given)
-    if choice.problem:
-        raise InputError(
-            f"no values were found for the free dimensions of {', '.join(choice.chosen)}; "
-            f"{choice.problem}; give the shapes, on the command line with --shape"
-        )
     if choice.why:
         logger.warning("chosen for free dimensions: %s", choice.why)
-    return choice.shapes
+    return choice.accepted()
 
 
 Values = dict[str, int]

@@ -53,8 +53,20 @@ class ModelFile:
 
     def __init__(self, source: str | Path | bytes) -> None:
         self._contents: Contents = read_contents(source)
-        self.graph: Graph = self._contents.found.graph
-        self.interpreter = None if self._contents.found.refusals else Interpreter(self.graph)
+        self._found = self._contents.found
+        self.graph: Graph = self._found.graph
+        self.interpreter: Interpreter | None = None
+        if not self._found.refusals:
+            try:
+                self.interpreter = Interpreter(self.graph)
+            except ParallaxError as error:
+                self._found.refusals.append(Refusal("the model", error))
+
+    def opened(self) -> Interpreter:
+        """The interpreter; raises UnsupportedError or ModelError, as `Interpreter.from_file`."""
+        if self.interpreter is None:
+            raise self._found.error()
+        return self.interpreter
 
     def survey(
         self,
@@ -68,7 +80,7 @@ class ModelFile:
             used = runtime or stack.enter_context(Runtime())
             support, refused, problem = self._support(config, used, shapes)
         it = self._contents
-        rows = [*map(_refused_by_importer, it.found.refusals), *refused, *_refused_by(support)]
+        rows = [*map(_refused_by_importer, self._found.refusals), *refused, *_refused_by(support)]
         return ModelSurvey(
             name=it.name,
             producer=it.producer,
@@ -89,8 +101,11 @@ class ModelFile:
     ) -> tuple[list[Support], list[Unsupported], str]:
         """Of the optimised graph where its shapes are known, else of what there is."""
         free = "" if shapes is not None else ", ".join(free_dimensions(self.graph))
-        problem = f"shapes are needed for {free}" if free else ""
-        if self.interpreter is not None and not free:
+        if free:
+            problem = f"shapes are needed for {free}"
+        elif self.interpreter is None:
+            problem = "parts of the model cannot be imported"
+        else:
             try:
                 return self.interpreter.support(config, runtime, shapes), [], ""
             except (ModelError, UnsupportedError) as error:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from conformance.report import jsonable
+from conformance.shapes import Shapes, choose_shapes
 from engine.config import ScheduleConfig
-from engine.errors import InputError, ModelError
-from engine.info import ModelInfo, OperatorInfo, SessionInfo, Support
+from engine.errors import ModelError, ParallaxError, UnsupportedError
+from engine.info import ModelSurvey, OperatorInfo, SessionInfo, Support
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from engine.session import Session
+from engine.survey import ModelFile
 from parallax.info_table import print_info
 from parallax.options import (
     add_command,
     add_models,
     add_shape,
     check_names,
-    complete_shapes,
     model_file,
     parse_shapes,
 )
@@ -33,16 +34,27 @@ from parallax.session_options import (
     use_cache,
 )
 
+UNSUPPORTED = 1
+"""Exit code of strict where something cannot run."""
+
 EPILOG = """\
-Without options of a session: the model, and which of its operators each backend supports, found
-without making a session. With any of them, such as --device auto: also what such a session would
-be. The kernels of a session are compiled for that, but nothing runs.
+Without options of a session: the model, what of it cannot run and why, and how many of its
+operators each backend supports, found without making a session. With any of them, such as --device
+auto: also what such a session would be. The kernels of a session are compiled for that, but nothing
+runs.
+
+--strict with a session refuses fallbacks, as in run; alone, it makes the exit code 1 where any
+backend lacks anything.
 
 examples:
   parallax info model.onnx
+  parallax info model.onnx --strict
   parallax info model.onnx --device portable --precision low
   parallax info model.onnx --device cpu --threads 2 --shape image=1,3,224,224 --all
   parallax info model.onnx --device auto --save '*' --json
+
+exit codes: 0 for every ONNX model; 1 with --strict where something is not supported; 2 bad input,
+or a session that cannot be made
 """
 
 
@@ -63,63 +75,77 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Describe; 0. Raises ParallaxError for bad input."""
+    """Describe; 0, or 1 where strict finds a lack. Raises ParallaxError for bad input."""
     given, config = parse_shapes(args.shape), schedule(args)
     path = model_file(args.model, "info")
-    interpreter = Interpreter.from_file(path)
-    if config.path is None:
-        check_names(interpreter, given)
-    shapes, chosen = complete_shapes(interpreter, given)
+    file = ModelFile(path)
+    if config.path is None and file.interpreter is not None:
+        check_names(file.interpreter, given)
+    choice = choose_shapes(file.graph, given)
     data: dict[str, Any] = {
         "file": str(path),
-        "model": model_facts(interpreter.info),
-        "shapes": shapes,
-        "chosen_shapes": chosen,
-        "support_problem": "",
-        "support": [],
+        "shapes": choice.shapes,
+        "chosen_shapes": list(choice.chosen),
+        "chosen_because": choice.why,
         "session": None,
+        "session_problem": "",
         "cache": None,
     }
+    problem: ParallaxError | None = None
     with Runtime() as runtime:
-        of_model = {n: s for n, s in shapes.items() if n in interpreter.inputs}
-        try:
-            data["support"] = support_facts(interpreter.support(config, runtime, of_model))
-        except (InputError, ModelError) as error:
-            if args.shape or session_is_asked_for(args):
-                raise
-            data["support_problem"] = f"{error}; these shapes were chosen, --shape sets them"
+        of_model = {v.name: choice.shapes[v.name] for v in file.graph.inputs}
+        survey = file.survey(config, runtime, of_model)
+        data |= survey_facts(survey)
         data["explanations"] = list(runtime.explanations)
         if session_is_asked_for(args):
-            use_cache(interpreter, args.cache)
-            with interpreter.create_session(config, runtime, shapes) as session:
-                data["session"] = session_facts(session, config, args)
-            if args.cache is not None:
-                data["cache"] = cache_facts(interpreter.explain_cache())
+            try:
+                _add_session(data, file.opened(), choice.accepted(), config, runtime, args)
+            except (ModelError, UnsupportedError) as error:
+                problem, data["session_problem"] = error, str(error)
     deliver(args, data, models=[path], devices=[s["device"] for s in data["support"]])
     print_info(data, console(silent=args.json), show_all=args.all, notes=not args.quiet)
-    return 0
+    if problem is not None:
+        raise problem
+    lacks = args.strict and data["session"] is None and survey.unsupported
+    return UNSUPPORTED if lacks else 0
+
+
+def _add_session(
+    data: dict[str, Any],
+    interpreter: Interpreter,
+    shapes: Shapes,
+    config: ScheduleConfig,
+    runtime: Runtime,
+    args: argparse.Namespace,
+) -> None:
+    use_cache(interpreter, args.cache)
+    with interpreter.create_session(config, runtime, shapes) as session:
+        data["session"] = session_facts(session, config, args)
+    if args.cache is not None:
+        data["cache"] = cache_facts(interpreter.explain_cache())
 
 
 # ---------------------------------------------------------------------- facts
-def model_facts(info: ModelInfo) -> dict[str, Any]:
-    """A ModelInfo in JSON types."""
+def survey_facts(survey: ModelSurvey) -> dict[str, Any]:
+    """A ModelSurvey in JSON types: the model, what of it cannot run, and each backend's support."""
+    model = jsonable(survey)
+    lists = {key: model.pop(key) for key in ("unsupported", "problem", "support")}
     return {
-        "name": info.name,
-        "opset": info.opset,
-        "inputs": {name: str(type_) for name, type_ in info.inputs.items()},
-        "outputs": list(info.outputs),
-        "operators": dict(info.operators),
-        "weights_nbytes": info.weights_nbytes,
+        "model": model,
+        "unsupported": lists["unsupported"],
+        "support_problem": lists["problem"],
+        "support": support_facts(survey.support),
     }
 
 
-def support_facts(found: list[Support]) -> list[dict[str, Any]]:
+def support_facts(found: Iterable[Support]) -> list[dict[str, Any]]:
     """Per backend, how many of the optimised operators it would run, and why not the others."""
     return [
         {
             "backend": s.backend,
             "device": s.device,
-            "operators": s.supported + len(s.missing),
+            "operators": s.supported + len(s.missing) + s.undecided,
+            "undecided": s.undecided,
             "supported": s.supported,
             "missing": dict(s.missing),
         }

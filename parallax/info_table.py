@@ -28,32 +28,73 @@ def print_info(
 
 def _print_model(data: dict[str, Any], out: Console) -> None:
     model = data["model"]
-    out.print(f"[bold]{escape(data['file'])}[/] {escape(model['name'])}, opset {model['opset']}")
-    counts = ", ".join(f"{n} {count}" for n, count in model["operators"].items())
+    producer = f", written by {model['producer']}" if model["producer"] else ""
+    opsets = ", ".join(f"{domain} {version}" for domain, version in model["opsets"].items())
+    out.print(f"[bold]{escape(data['file'])}[/] {escape(model['name'] + producer)}")
+    counts = ", ".join(map(_operator_count, model["operators"]))
+    bytes_ = size(model["parameter_nbytes"])
     rows = [
-        ("inputs", ", ".join(f"{n} {t}" for n, t in model["inputs"].items())),
-        ("outputs", ", ".join(model["outputs"])),
-        ("operators", f"{sum(model['operators'].values())}: {counts}"),
-        ("weights", size(model["weights_nbytes"])),
-        ("shapes", ", ".join(f"{n} {list(s)}" for n, s in data["shapes"].items())),
+        ("opsets", f"{opsets or 'none'}; IR version {model['ir_version']}"),
+        ("inputs", _typed(model["inputs"])),
+        ("outputs", _typed(model["outputs"])),
+        ("parameters", f"{model['parameters']:,} in {bytes_}"),
+        ("operators", f"{sum(o['count'] for o in model['operators'])}: {counts or 'none'}"),
+        ("shapes", ", ".join(f"{n} {list(s)}" for n, s in data["shapes"].items()) or "none"),
     ]
     if data["chosen_shapes"]:
         names = ", ".join(data["chosen_shapes"])
         rows.append(("", f"free dimensions chosen for {names}; --shape sets them"))
+    if data["chosen_because"]:
+        rows.append(("", data["chosen_because"]))
     out.print(_table(["", ""], rows, right=()))
+
+
+def _typed(types: dict[str, str]) -> str:
+    return ", ".join(f"{name} {type_}" for name, type_ in types.items()) or "none"
+
+
+def _operator_count(operator: dict[str, Any]) -> str:
+    """`Conv 20`, `com.microsoft.Gelu 4 (1 in functions, 2 in subgraphs)`."""
+    places = [
+        f"{operator[f'in_{place}']} in {place}"
+        for place in ("functions", "subgraphs")
+        if operator[f"in_{place}"]
+    ]
+    return f"{_operator_name(operator)} {operator['count']}" + (
+        f" ({', '.join(places)})" if places else ""
+    )
+
+
+def _operator_name(operator: dict[str, Any]) -> str:
+    is_onnx = operator["domain"] in ("", "ai.onnx")
+    name = operator["type"] or "-"
+    return str(name if is_onnx else f"{operator['domain']}.{name}")
 
 
 # ---------------------------------------------------------------------- support
 def _print_support(data: dict[str, Any], out: Console, show_all: bool) -> None:
     out.print("\n[bold]support[/], before any session exists")
     if data["support_problem"]:
-        out.print(f"  not known: {escape(data['support_problem'])}")
+        out.print(escape(f"  not of every operator: {data['support_problem']}"))
+    which = "operators" if data["support_problem"] else "operators after optimisation"
     for entry in data["support"]:
         where = f"{entry['backend']}: {entry['device'].platform} / {entry['device'].name}"
-        count = f"{entry['supported']} of {entry['operators']} operators after optimisation"
-        out.print(f"  {escape(where)}: {count}")
-        lines = [f"{title}: {why}" for title, why in entry["missing"].items()]
-        _print_some([f"    not {line}" for line in lines], out, show_all)
+        open_ = f", {entry['undecided']} not decided" if entry["undecided"] else ""
+        out.print(f"  {escape(where)}: {entry['supported']} of {entry['operators']} {which}{open_}")
+    if data["unsupported"]:
+        out.print()
+        _print_unsupported(data["unsupported"], out, show_all)
+
+
+def _print_unsupported(found: Sequence[dict[str, Any]], out: Console, show_all: bool) -> None:
+    shown = found if show_all else found[:LISTED]
+    rows = [
+        (_operator_name(u), str(u["count"]), u["lacking"], u["first"], u["reason"]) for u in shown
+    ]
+    heads = ["not supported", "count", "lacking", "first", "reason"]
+    out.print(_table(heads, rows, right=[1]))
+    if len(shown) < len(found):
+        out.print(f"    and {len(found) - len(shown)} more; --all lists them", style="dim")
 
 
 # ---------------------------------------------------------------------- session

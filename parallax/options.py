@@ -11,7 +11,7 @@ from typing import Any
 import shtab
 from rich_argparse import RawDescriptionRichHelpFormatter
 
-from conformance.shapes import Shapes, default_shapes
+from conformance.shapes import Shapes
 from engine.errors import ConfigError, InputError, ModelError
 from engine.interpreter import Interpreter
 
@@ -122,12 +122,6 @@ def check_names(interpreter: Interpreter, shapes: Shapes) -> None:
             hint = f"did you mean {', '.join(map(repr, near))}?" if near else None
             listed = f"there are {list(interpreter.inputs)[:20]}"
             raise InputError(f"--shape: no input named {name!r}; {hint or listed}")
-
-
-def complete_shapes(interpreter: Interpreter, given: Shapes) -> tuple[Shapes, list[str]]:
-    """A shape for every input, and the names of those of which dimensions were chosen here."""
-    free = [n for n, t in interpreter.inputs.items() if not t.is_static and n not in given]
-    return default_shapes(interpreter.graph, given), free
 
 
 def model_file(given: str, command: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from conformance.inputs import Feeds, Shapes, random_inputs
+from conformance.inputs import Feeds, Shapes, default_shapes, random_inputs
 from engine.config import ScheduleConfig
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
@@ -19,7 +19,6 @@ from parallax.options import (
     add_shape,
     check_names,
     check_seed,
-    complete_shapes,
     model_file,
     parse_shapes,
 )
@@ -105,7 +104,7 @@ def _start(
     known = shapes
     if given is not None:
         known = {n: a.shape for n, a in given.items() if n in interpreter.inputs}
-    every, _ = complete_shapes(interpreter, known)
+    every = default_shapes(interpreter.graph, known)
     session = interpreter.create_session(config, runtime, every)
     if given is not None:
         return session, given

@@ -78,8 +78,9 @@ def _add_path(parser: argparse.ArgumentParser) -> None:
 
 
 def session_is_asked_for(args: argparse.Namespace) -> bool:
-    """Whether any option of a session was given."""
-    return any(getattr(args, option) not in (None, False, []) for option in OPTIONS)
+    """Whether any option of a session was given; strict alone may concern the model as well."""
+    asking = (option for option in OPTIONS if option != "strict")
+    return any(getattr(args, option) not in (None, False, []) for option in asking)
 
 
 def schedule(args: argparse.Namespace) -> ScheduleConfig:

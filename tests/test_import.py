@@ -227,9 +227,7 @@ def test_unused_domains_do_not_matter_and_used_ones_are_named() -> None:
     data = model([node("Relu", "x", "y")], {"x": (1,)}, ["y"], domains=["com.microsoft"])
     imported(data)
     data.graph.node[0].domain = "com.microsoft"
-    with pytest.raises(
-        UnsupportedError, match="Relu 'the_y': domain 'com.microsoft' "
-    ):
+    with pytest.raises(UnsupportedError, match=r"Relu 'the_y': .* domain 'com\.microsoft' "):
         imported(data)
 
 

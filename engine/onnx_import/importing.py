@@ -6,6 +6,7 @@ every other node is tried too, also those in the subgraphs of control flow.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,8 +28,9 @@ from engine.onnx_import.topology import graph_names, sorted_nodes
 def import_model(source: str | Path | bytes, name: str | None) -> tuple[ModelProto, Import]:
     """A model file and the import of it; raises ModelError where it is none, or is damaged."""
     model, folder = read_model(source)
+    file = shlex.quote(str(source)) if isinstance(source, (str, Path)) else "MODEL"
     try:
-        return model, Import(model, folder, name)
+        return model, Import(model, folder, name, file)
     except UnicodeDecodeError:
         raise ModelError("the model holds names that are not UTF-8 text: it is damaged") from None
 
@@ -74,6 +76,9 @@ class Expanded:
 class Import:
     """One model on its way.
 
+    Args:
+        file: what to call it on a command line.
+
     Attributes:
         graph: complete when `refusals` is empty; else nothing but a base for a report.
         occurrences: every node, also those in subgraphs.
@@ -82,7 +87,10 @@ class Import:
         ModelError: the file is damaged where no part of it can be told from the rest.
     """
 
-    def __init__(self, model: ModelProto, folder: Path | None, name: str | None) -> None:
+    def __init__(
+        self, model: ModelProto, folder: Path | None, name: str | None, file: str = "MODEL"
+    ) -> None:
+        self._file = file
         self.refusals: list[Refusal] = []
         self.occurrences: list[Occurrence] = []
         self._folder = folder
@@ -101,6 +109,20 @@ class Import:
         if not self.refusals:
             with self._noting("the model"):
                 verify(self.graph)
+
+    def error(self) -> ParallaxError:
+        """The first refusal's; where it is an operator, with the number of all that are refused."""
+        first = self.refusals[0]
+        if first.node is None or not isinstance(first.error, UnsupportedError):
+            return first.error
+        nodes = [r.node for r in self.refusals if r.node is not None]
+        types = {(node.domain, node.op_type) for node in nodes}
+        one = len(nodes) == 1
+        count = "one node" if one else f"{len(nodes)} nodes of {len(types)} operator types"
+        return UnsupportedError(
+            f"{first.error}; {count} cannot be imported, `parallax info {self._file}` lists all "
+            "that is not supported"
+        )
 
     def _refuse(self, subject: str | RawNode, error: ParallaxError) -> None:
         if isinstance(subject, str):

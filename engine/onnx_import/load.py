@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
-from engine.errors import UnsupportedError
 from engine.ir.graph import Graph
-from engine.onnx_import.importing import Refusal, import_model
+from engine.onnx_import.importing import import_model
 
 
 def load_model(source: str | Path | bytes, *, name: str | None = None) -> Graph:
@@ -26,20 +24,5 @@ def load_model(source: str | Path | bytes, *, name: str | None = None) -> Graph:
     """
     _, found = import_model(source, name)
     if found.refusals:
-        shown = source if isinstance(source, (str, Path)) else "MODEL"
-        raise _error(found.refusals, shlex.quote(str(shown)))
+        raise found.error()
     return found.graph
-
-
-def _error(refusals: list[Refusal], file: str) -> Exception:
-    """The first refusal; where it is an operator, with the number of all that are refused."""
-    first = refusals[0]
-    if first.node is None or not isinstance(first.error, UnsupportedError):
-        return first.error
-    nodes = [r.node for r in refusals if r.node is not None]
-    types = {(node.domain, node.op_type) for node in nodes}
-    count = f"{len(nodes)} nodes of {len(types)} operator types" if len(nodes) > 1 else "one node"
-    return UnsupportedError(
-        f"{first.error}; {count} cannot be imported, `parallax info {file}` lists all that is "
-        "not supported"
-    )

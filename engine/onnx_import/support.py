@@ -47,8 +47,7 @@ def check_known(node: RawNode) -> None:
     """Raise UnsupportedError for an operator that there is no way to run."""
     if node.domain:
         raise UnsupportedError(
-            f"{node.title}: domain '{node.domain}' is not supported, except for functions that the "
-            "model itself defines"
+            f"{node.title}: operators of domain '{node.domain}' are not supported"
         )
     if "" not in node.opsets:
         raise ModelError(f"{node.title}: the model does not import the domain 'ai.onnx'")
