@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
 import psutil
 
 from conformance.shapes import Shapes, default_shapes
+from engine import arguments
 from engine.errors import InputError
 from engine.ir.graph import Graph, Value
-from engine.ir.types import BOOL, FLOATS, TensorType
+from engine.ir.types import BOOL, FLOATS, TensorType, type_of
 
 __all__ = ["Feeds", "Shapes", "default_shapes", "index_range", "random_inputs", "shuffled"]
 
@@ -67,6 +68,48 @@ def shuffled(feeds: Mapping[str, np.ndarray], seed: int) -> Feeds:
         name: rng.permutation(array.reshape(-1)).reshape(array.shape)
         for name, array in feeds.items()
     }
+
+
+def check_arrays(
+    where: str,
+    arrays: Mapping[str, np.ndarray],
+    types: Mapping[str, TensorType],
+    *,
+    complete: bool = True,
+) -> None:
+    """Raise one InputError for all that does not fit: names, dtypes, shapes.
+
+    Args:
+        where: begins the message.
+        complete: whether there must be an array for each of the types.
+    """
+    wrong = list(_misfits(arrays, types, complete))
+    if len(wrong) == 1:
+        raise InputError(f"{where}: {wrong[0]}")
+    if wrong:
+        listed = "".join(f"\n  {sentence}" for sentence in wrong)
+        raise InputError(f"{where}: {len(wrong)} arrays do not fit the model:{listed}")
+
+
+def _misfits(
+    arrays: Mapping[str, np.ndarray], types: Mapping[str, TensorType], complete: bool
+) -> Iterator[str]:
+    strange = (name for name in arrays if name not in types)
+    yield from (str(arguments.unknown("no tensor", name, types)) for name in strange)
+    for name, type_ in types.items():
+        if name in arrays:
+            given = type_of(arrays[name])
+            if given.dtype != type_.dtype or not _fits(given, type_):
+                yield f"{name!r} is {given}, expected {type_}"
+        elif complete:
+            yield f"no array named {name!r}, which the model needs: {type_}"
+
+
+def _fits(given: TensorType, type_: TensorType) -> bool:
+    return len(given.shape) == len(type_.shape) and all(
+        isinstance(dim, str) or extent == dim
+        for extent, dim in zip(given.shape, type_.shape, strict=True)
+    )
 
 
 def _check_memory(types: Mapping[str, TensorType]) -> None:

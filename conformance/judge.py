@@ -44,6 +44,8 @@ class Judgement:
         overflows: results that are infinite where the reference is finite, and may be.
         undecided: elements whose bound is infinite. nans: NaN in the device's result.
         count: elements judged.
+        exact: every element equals the reference. rounded: every element is the reference,
+            correctly rounded to the format in which the device stores it.
     """
 
     verdict: Verdict
@@ -60,6 +62,8 @@ class Judgement:
     undecided: int
     nans: int
     count: int
+    exact: bool
+    rounded: bool
 
 
 def units_for(backend: Backend, node: Node) -> Units:
@@ -87,13 +91,15 @@ def judge(got: np.ndarray, reference: np.ndarray, error: Error, units: Units) ->
     g, r = got.astype(np.float64), np.asarray(reference, np.float64)
     if got.dtype not in FLOATS and got.size and got.dtype.itemsize == 8:
         g, r = _exact_difference(got, reference)
+    with np.errstate(all="ignore"):
+        stored = r.astype(units.storage).astype(np.float64) if got.dtype in FLOATS else r
     sigma = np.broadcast_to(error.sigma, g.shape)
     bound = np.broadcast_to(error.bound, g.shape)
     undecided = ~np.isfinite(bound)
     may_overflow = np.abs(r) + np.where(undecided, 0, bound) > units.largest
     overflow = np.isinf(g) & np.isfinite(r) & may_overflow & (np.sign(g) == np.sign(r))
-    same_class = (g == r) | (np.isnan(g) & np.isnan(r))
-    skip = undecided | overflow | same_class
+    same = equal(g, r)
+    skip = undecided | overflow | same
     with np.errstate(all="ignore"):
         err = np.where(skip, 0.0, np.abs(g - r))
         err = np.where(np.isnan(err), np.inf, err)
@@ -121,7 +127,14 @@ def judge(got: np.ndarray, reference: np.ndarray, error: Error, units: Units) ->
         undecided=int(undecided.sum()),
         nans=int(np.isnan(g).sum()),
         count=int(g.size),
+        exact=bool(same.all()),
+        rounded=bool(equal(g, stored).all()),
     )
+
+
+def equal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Element by element; NaN equals NaN."""
+    return np.asarray((a == b) | (np.isnan(a) & np.isnan(b)))
 
 
 def _exact_difference(got: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

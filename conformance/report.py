@@ -71,10 +71,10 @@ class Fallback:
 
 @dataclass(frozen=True)
 class OutputError:
-    """Accumulated error of a graph output against the CPU backend at HIGH (nothing is judged).
+    """Accumulated error of a graph output: against the CPU backend at HIGH, or a stored output.
 
     Attributes:
-        relative_l2: ||y - cpu|| / ||cpu||, over the elements that are finite on both sides.
+        relative_l2: ||y - other|| / ||other||, over the elements that are finite on both sides.
         cosine: of the flattened tensors. top1: share of equal arg max along the last axis, None
             where that does not look like classes.
         overflows: infinite here and finite there. nans: NaN here and not there.
@@ -88,6 +88,51 @@ class OutputError:
     top1: float | None
     overflows: int
     nans: int
+
+
+class Agreement(enum.IntEnum):
+    """Whether rounding explains how a stored output differs; ordered by severity."""
+
+    AGREE = 0
+    UNDECIDED = 1
+    """Nothing differs beyond rounding, but rounding alone might change most of the output."""
+    DIFFER = 2
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far an output lies from the float64 run, in spreads: what honest rounding does to it.
+
+    Attributes:
+        spreads: of the worst element; index, value, truth: of that element.
+        beyond: elements beyond the limit. undecided: elements that rounding may make anything.
+        count: all elements. noise: the spreads' root mean square, relative to the truth's.
+    """
+
+    spreads: float
+    index: tuple[int, ...]
+    value: float
+    truth: float
+    beyond: int
+    undecided: int
+    count: int
+    noise: float
+
+
+@dataclass(frozen=True)
+class StoredCheck:
+    """One output of the device against the stored one, and both against the float64 run.
+
+    Attributes:
+        error: of the device against the stored output. ulps: its max_abs in units in the last
+            place of the largest stored element; None for integers.
+    """
+
+    error: OutputError
+    ulps: float | None
+    ours: Distance
+    stored: Distance
+    verdict: Agreement
 
 
 @dataclass(frozen=True)
@@ -106,6 +151,7 @@ class PrecisionReport:
         same_as: the requested precision whose run this one repeats (same effective precision);
             everything else then is that run's.
         context_bugs: how the production plan differed from the run that keeps every tensor.
+        stored: one check for each output that was expected.
         verified: checks that ran on the device. overflows, nans: over all its tensors.
     """
 
@@ -117,6 +163,7 @@ class PrecisionReport:
     fallbacks: tuple[Fallback, ...]
     context_bugs: tuple[str, ...]
     outputs: tuple[OutputError, ...]
+    stored: tuple[StoredCheck, ...]
     saturated: tuple[SaturatedConstant, ...]
     overflows: int
     nans: int
@@ -134,9 +181,14 @@ class PrecisionReport:
         return [c for c in self.checks if c.verdict is Verdict.FAIL]
 
     @property
+    def differing(self) -> list[StoredCheck]:
+        """Outputs that differ from the stored ones by more than rounding explains."""
+        return [c for c in self.stored if c.verdict is Agreement.DIFFER]
+
+    @property
     def exit_code(self) -> int:
         """VERIFIED, OUT_OF_BOUNDS or NOTHING_VERIFIED."""
-        if self.failures or self.context_bugs:
+        if self.failures or self.context_bugs or self.differing:
             return OUT_OF_BOUNDS
         return VERIFIED if self.verified else NOTHING_VERIFIED
 
@@ -146,6 +198,7 @@ class VerifyReport:
     """Everything `verify` found out about one model on one device.
 
     Attributes:
+        given: whether the user gave the inputs; else they are random, of this seed.
         interrupted: by the user; `precisions` holds those that were finished.
     """
 
@@ -155,6 +208,7 @@ class VerifyReport:
     shapes: dict[str, tuple[int, ...]]
     chosen_shapes: tuple[str, ...]
     precisions: tuple[PrecisionReport, ...]
+    given: bool = False
     interrupted: bool = False
 
     @property
@@ -167,7 +221,9 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """True when every node that ran on the device lies within its bounds."""
+        """True when every node on the device lies within its bounds, and every stored output
+        agrees.
+        """
         return self.exit_code == VERIFIED
 
     def __str__(self) -> str:

@@ -45,25 +45,42 @@ def settle(checks: Sequence[NodeCheck], execution: Execution, seed: int) -> list
 
 def is_rare(judgement: Judgement) -> bool:
     """True when no more elements are beyond 6 sigma than an honest kernel may have."""
-    return judgement.suspects <= int(SHARE_MAX * judgement.count)
+    return judgement.suspects <= rare_max(judgement)
+
+
+def rare_max(judgement: Judgement) -> int:
+    """How many elements of a tensor an honest kernel may have beyond 6 sigma."""
+    return int(SHARE_MAX * judgement.count)
 
 
 def _settle(check: NodeCheck, execution: Execution, seed: int) -> NodeCheck:
-    judgement = check.judgement
-    here = f"{judgement.suspects} of {judgement.count} elements beyond 6 sigma"
-    if is_rare(judgement):
-        return replace(check, verdict=Verdict.PASS, note=f"{here}, which is rare enough")
+    first = check.judgement
+    here = f"{_beyond(first)}, the worst at {first.sigmas:.3g}"
+    if is_rare(first):
+        note = f"{here}; an honest kernel may have {rare_max(first)} there, so it is chance"
+        return replace(check, verdict=Verdict.PASS, note=note)
     worst = 0.0
     for replayed in _replays(check, execution, seed):
         worst = max(worst, replayed.sigmas)
         if replayed.verdict is Verdict.FAIL:
-            note = f"{here}, and beyond the bound when replayed on other operands"
+            note = f"{here}; replayed on other operands it exceeds the worst case: a wrong kernel"
             return replace(check, verdict=Verdict.FAIL, note=note)
         if is_rare(replayed):
-            note = f"{here}, but not so when replayed on other operands ({worst:.3g} sigma)"
+            came = "none" if replayed.suspects == 0 else f"{replayed.suspects}"
+            note = (
+                f"{here}; replayed on other operands {came} came back (the worst at "
+                f"{replayed.sigmas:.3g}), so it was these values, not the kernel"
+            )
             return replace(check, verdict=Verdict.PASS, note=note)
-    note = f"{here}, and {worst:.3g} sigma when replayed on other operands"
+    note = (
+        f"{here}; beyond 6 sigma again in {REPLAYS} replays on other operands (the worst at "
+        f"{worst:.3g}): a wrong kernel"
+    )
     return replace(check, verdict=Verdict.FAIL, note=note)
+
+
+def _beyond(judgement: Judgement) -> str:
+    return f"{judgement.suspects} of {judgement.count} elements beyond 6 sigma"
 
 
 def _replays(check: NodeCheck, execution: Execution, seed: int) -> Iterator[Judgement]:

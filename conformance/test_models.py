@@ -27,10 +27,10 @@ from onnx import inliner, numpy_helper, version_converter
 from onnx.reference import ReferenceEvaluator
 
 from conformance import verify
-from conformance.truth import float64_run
+from conformance.truth import Rounding, float64_run
 from engine.config import ScheduleConfig
+from engine.execution import Execution
 from engine.interpreter import Interpreter
-from engine.ir.graph import Graph
 from engine.runtime import Runtime
 from fixtures.models.corpus import CORPUS, CorpusModel, by_name
 
@@ -100,16 +100,17 @@ def onnxruntime_outputs(model: CorpusModel, feeds: Arrays) -> dict[str, np.ndarr
 class Truth:
     """The float64 outputs, and those of runs with honest rounding errors (made when needed)."""
 
-    def __init__(self, graph: Graph, feeds: Arrays) -> None:
-        self._graph, self._feeds = graph, feeds
-        self.outputs = float64_run(graph, feeds)
+    def __init__(self, execution: Execution, feeds: Arrays) -> None:
+        self._graph, self._feeds = execution.graph, feeds
+        (self._cpu,) = execution.backends.values()
+        self.outputs = float64_run(self._graph, feeds)
         self._noisy: list[Arrays] | None = None
 
     def honest_errors(self, name: str) -> tuple[float, float]:
         """The largest (L2, largest) error of an output over the noisy runs."""
         if self._noisy is None:
-            seeds = map(np.random.default_rng, range(NOISY_RUNS))
-            self._noisy = [float64_run(self._graph, self._feeds, seed) for seed in seeds]
+            roundings = (Rounding(self._cpu, seed) for seed in range(NOISY_RUNS))
+            self._noisy = [float64_run(self._graph, self._feeds, r) for r in roundings]
         truth = self.outputs[name]
         finite = np.isfinite(truth)
         found = [np.abs(np.nan_to_num(run[name])[finite] - truth[finite]) for run in self._noisy]
@@ -120,7 +121,7 @@ def cpu_and_truth(model: CorpusModel, feeds: Arrays) -> tuple[Arrays, Truth]:
     """The CPU backend's outputs and the float64 ones."""
     with Runtime() as runtime, interpreter(model).create_session(ScheduleConfig(), runtime) as s:
         outputs = s(feeds)
-        return outputs, Truth(s.execution.graph, feeds)
+        return outputs, Truth(s.execution, feeds)
 
 
 def errors(got: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
@@ -225,7 +226,7 @@ def test_every_node_verifies_at_three_precisions(
     report = verify(
         interpreter(model),
         device=device,
-        feeds=lambda seed: model.feeds(seed, which),
+        inputs=lambda seed: model.feeds(seed, which),
         runtime=RUNTIME,
     )
     for precision in report.precisions:

@@ -3,30 +3,58 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from conformance.judge import float64_inputs
+from conformance.judge import float64_inputs, units_for
+from engine.backends.protocol import Backend
 from engine.errors import InputError
-from engine.ir.graph import Graph, Value
-from engine.ir.types import FLOAT
-from engine.ops.compose import error_of, reference_of
-from engine.ops.numerics import Error, Units
+from engine.ir.graph import Graph, Node, Value
+from engine.ops.compose import error_of, reference_of, spec_of
 
-FLOAT_UNITS = Units(FLOAT, FLOAT)
+
+class Rounding:
+    """What honest rounding on a backend does to a float64 run (Monte Carlo arithmetic).
+
+    Inputs and constants are rounded to how the backend stores them, and every element of every
+    node's output gets a normal error of its own sigma.
+    """
+
+    def __init__(self, backend: Backend, seed: int | Sequence[int]) -> None:
+        self._backend, self._rng = backend, np.random.default_rng(seed)
+
+    def stored(self, array: np.ndarray) -> np.ndarray:
+        """An input or a constant as the backend holds it."""
+        return self._backend.stored(array)
+
+    def disturbed(
+        self,
+        node: Node,
+        inputs: Sequence[np.ndarray | None],
+        outputs: Sequence[np.ndarray],
+    ) -> list[np.ndarray]:
+        """The outputs of a node with errors; what is not floating-point stays as it is."""
+        errors = error_of(node, inputs, units_for(self._backend, node))
+        return [
+            self._noisy(y, error.sigma) if y.dtype == np.float64 else y
+            for y, error in zip(outputs, errors, strict=False)
+        ]
+
+    def _noisy(self, y: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+        sigma = np.where(np.isfinite(sigma), sigma, 0.0)
+        return np.asarray(y + sigma * self._rng.standard_normal(y.shape))
 
 
 def float64_run(
-    graph: Graph, feeds: Mapping[str, np.ndarray], noise: np.random.Generator | None = None
+    graph: Graph, feeds: Mapping[str, np.ndarray], rounding: Rounding | None = None
 ) -> dict[str, np.ndarray]:
     """Outputs by name; floating-point ones stay float64.
 
     Args:
         graph: bound to the shapes of `feeds` (that of a session's execution, for example).
-
-        noise: adds to every element of every node's output a normal error of its own float32
-            sigma, so that the outputs show what honest rounding may become at the end.
+        rounding: disturbs the run, so that the outputs show what honest rounding may become at
+            the end.
 
     Raises:
         InputError: an input is missing.
@@ -35,36 +63,34 @@ def float64_run(
     for value in graph.inputs:
         if value.name not in feeds:
             raise InputError(f"missing input {value.name!r}")
-        values[value] = _wide(feeds[value.name])
+        values[value] = _wide(feeds[value.name], rounding)
     readers = Counter(v for n in graph.nodes for v in n.inputs if v is not None)
     for node in graph.nodes:
-        arrays = [None if v is None else _value(v, values) for v in node.inputs]
+        host_reads = spec_of(node.op_type).constant_inputs  # hence never rounded
+        arrays = [
+            None if v is None else _value(v, values, None if i in host_reads else rounding)
+            for i, v in enumerate(node.inputs)
+        ]
         with np.errstate(all="ignore"):
-            results = reference_of(node, arrays)
-            if noise is not None:
-                errors = error_of(node, arrays, FLOAT_UNITS)
-                results = tuple(_noisy(y, e, noise) for y, e in zip(results, errors, strict=False))
+            results = [np.asarray(y) for y in reference_of(node, arrays)]
+            if rounding is not None:
+                results = rounding.disturbed(node, arrays, results)
         # optional outputs that the model leaves out have references all the same
-        values.update(zip(node.outputs, map(np.asarray, results), strict=False))
+        values.update(zip(node.outputs, results, strict=False))
         for value in filter(None, node.inputs):
             readers[value] -= 1
             if not readers[value] and value not in graph.outputs:
                 values.pop(value, None)
-    return {v.name: _value(v, values) for v in graph.outputs}
+    return {v.name: _value(v, values, rounding) for v in graph.outputs}
 
 
-def _noisy(y: np.ndarray, error: Error, noise: np.random.Generator) -> np.ndarray:
-    if y.dtype != np.float64:
-        return y
-    sigma = np.where(np.isfinite(error.sigma), error.sigma, 0.0)
-    return np.asarray(y + sigma * noise.standard_normal(y.shape))
+def _value(
+    value: Value, values: Mapping[Value, np.ndarray], rounding: Rounding | None
+) -> np.ndarray:
+    return values[value] if value.constant is None else _wide(value.constant, rounding)
 
 
-def _value(value: Value, values: Mapping[Value, np.ndarray]) -> np.ndarray:
-    return values[value] if value.constant is None else _wide(value.constant)
-
-
-def _wide(array: np.ndarray) -> np.ndarray:
-    (wide,) = float64_inputs([array])
+def _wide(array: np.ndarray, rounding: Rounding | None) -> np.ndarray:
+    (wide,) = float64_inputs([array if rounding is None else rounding.stored(array)])
     assert wide is not None
     return wide

@@ -15,15 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from conformance.devices import Target, config_of, precision_of, precisions_on, target_of
-from conformance.inputs import Feeds, random_inputs, shuffled
+from conformance.inputs import Feeds, check_arrays, random_inputs, shuffled
 from conformance.judge import Verdict
 from conformance.nodes import Progress, check_nodes, surroundings
 from conformance.outputs import output_error, saturated_constants
 from conformance.report import Fallback, PrecisionReport, VerifyReport
 from conformance.shapes import Shapes, default_shapes
+from conformance.stored import Stored
 from conformance.suspects import settle
 from engine.config import ForwardType, Precision
+from engine.errors import InputError
 from engine.interpreter import Interpreter
+from engine.ir.types import type_of
 from engine.runtime import Runtime
 from engine.session import Session
 
@@ -50,7 +53,8 @@ def verify(
     precisions: Iterable[str | Precision] | None = None,
     seed: int = 0,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
-    feeds: Mapping[str, np.ndarray] | Draw | None = None,
+    inputs: Mapping[str, np.ndarray] | Draw | None = None,
+    expected: Mapping[str, np.ndarray] | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
@@ -60,7 +64,9 @@ def verify(
         precisions: None: all that the device has.
         device: "cpu", an OpenCL selector, or None for the first OpenCL device that works.
         shapes: of inputs with free dimensions; `default_shapes` fills in the rest.
-        feeds: the inputs, or a function of the seed that returns them; else `random_inputs`.
+        inputs: arrays by name, or a function of the seed that returns them; None: random ones.
+        expected: outputs by name that another engine computed from the same inputs; the report
+            says whether rounding explains how this device differs from them (see `Stored`).
         runtime: to share contexts and programs with other sessions.
         progress: called with a stage, done, total.
 
@@ -70,17 +76,20 @@ def verify(
     """
     interpreter = load(model)
     name = interpreter.graph.name if not isinstance(model, (str, Path)) else str(model)
-    concrete, chosen = _shapes(interpreter, shapes, feeds, seed)
-    draw = _drawer(interpreter, concrete, feeds, seed)
+    if expected is not None and inputs is None:
+        raise InputError("expected outputs: give the inputs that they were computed from, too")
+    given = _given(interpreter, inputs, seed)
+    concrete, chosen = _shapes(interpreter, shapes, given)
+    draw = _drawer(interpreter, concrete, inputs, given, seed)
     owned = Runtime() if runtime is None else None
     try:
         shared = runtime or owned
         assert shared is not None
         target = target_of(device, shared)
-        job = _Job(interpreter, target, shared, concrete, draw, seed, progress)
+        job = _Job(interpreter, target, shared, concrete, draw, expected or {}, seed, progress)
         wanted = precisions_on(target) if precisions is None else precisions
         info = shared.backend(target[0], config_of(target)).info
-        report = VerifyReport(name, info, seed, concrete, chosen, ())
+        report = VerifyReport(name, info, seed, concrete, chosen, (), given=bool(given))
         try:
             for done in job.run([precision_of(p) for p in wanted]):
                 report = replace(report, precisions=(*report.precisions, done))
@@ -101,34 +110,41 @@ def load(model: str | Path | bytes | Interpreter) -> Interpreter:
     return Interpreter.from_file(model)
 
 
+def _given(
+    interpreter: Interpreter, inputs: Mapping[str, np.ndarray] | Draw | None, seed: int
+) -> Feeds:
+    """The arrays that the caller gave, which fit the model; raises InputError."""
+    if inputs is None:
+        return {}
+    arrays = inputs(seed) if callable(inputs) else inputs
+    feeds = {name: np.asarray(array) for name, array in arrays.items()}
+    check_arrays("inputs", feeds, interpreter.inputs)
+    return feeds
+
+
 def _shapes(
-    interpreter: Interpreter,
-    shapes: Mapping[str, tuple[int, ...]] | None,
-    feeds: Mapping[str, np.ndarray] | Draw | None,
-    seed: int,
+    interpreter: Interpreter, shapes: Mapping[str, tuple[int, ...]] | None, given: Feeds
 ) -> tuple[Shapes, tuple[str, ...]]:
     """Concrete shapes of all inputs, and the names of those that this harness chose."""
-    given = {k: tuple(v) for k, v in (shapes or {}).items()}
-    if feeds is not None:
-        arrays = feeds(seed) if callable(feeds) else feeds
-        given |= {k: np.asarray(a).shape for k, a in arrays.items()}
-    free = [n for n, t in interpreter.inputs.items() if not t.is_static and n not in given]
-    return default_shapes(interpreter.graph, given), tuple(free)
+    known = {k: tuple(v) for k, v in (shapes or {}).items()}
+    known |= {k: a.shape for k, a in given.items()}
+    free = [n for n, t in interpreter.inputs.items() if not t.is_static and n not in known]
+    return default_shapes(interpreter.graph, known), tuple(free)
 
 
 def _drawer(
     interpreter: Interpreter,
     shapes: Shapes,
-    feeds: Mapping[str, np.ndarray] | Draw | None,
+    inputs: Mapping[str, np.ndarray] | Draw | None,
+    given: Feeds,
     first: int,
 ) -> Draw:
     """Inputs for a seed; arrays that were given are shuffled for other seeds than the first."""
-    if callable(feeds):
-        return feeds
-    if feeds is None:
+    if inputs is None:
         return lambda seed: random_inputs(interpreter, shapes, seed)
-    arrays = {k: np.asarray(v) for k, v in feeds.items()}
-    return lambda seed: arrays if seed == first else shuffled(arrays, seed)
+    if callable(inputs):
+        return lambda seed: given if seed == first else inputs(seed)
+    return lambda seed: given if seed == first else shuffled(given, seed)
 
 
 class _Job:
@@ -141,13 +157,16 @@ class _Job:
         runtime: Runtime,
         shapes: Shapes,
         draw: Draw,
+        expected: Mapping[str, np.ndarray],
         seed: int,
         progress: Progress | None,
     ) -> None:
         self.interpreter, self.target, self.runtime = interpreter, target, runtime
         self.shapes, self.draw, self.seed, self.progress = shapes, draw, seed, progress
+        self.expected = {name: np.asarray(array) for name, array in expected.items()}
         self.feeds = draw(seed)
         self.truth: Feeds = {}
+        self.stored: Stored | None = None
 
     def session(self, target: Target, precision: Precision, keep: tuple[str, ...] = ()) -> Session:
         """A session in the shapes under test."""
@@ -158,6 +177,7 @@ class _Job:
         """One report per precision as it is finished; an effective precision is judged once."""
         with self.session((ForwardType.CPU, None), Precision.HIGH) as session:
             self.truth = session(self.feeds)
+            self.stored = self.stored_outputs(session) if self.expected else None
         reports: list[PrecisionReport] = []
         for precision in dict.fromkeys(wanted):
             backend = self.runtime.backend(self.target[0], config_of(self.target, precision))
@@ -195,11 +215,26 @@ class _Job:
             fallbacks=fallbacks,
             context_bugs=tuple(bugs),
             outputs=tuple(output_error(n, y, self.truth[n]) for n, y in outputs.items()),
+            stored=() if self.stored is None else self.stored.check(outputs, primary),
             saturated=tuple(saturated),
             overflows=sum(j.overflows for j in on_device),
             nans=sum(j.nans for j in on_device),
             undecided=sum(j.undecided for j in on_device),
             seconds=time.perf_counter() - start,
+        )
+
+    def stored_outputs(self, session: Session) -> Stored:
+        """What is expected, against a session on the CPU; raises InputError where it cannot be."""
+        types = {name: type_of(array) for name, array in self.truth.items()}
+        check_arrays("expected outputs", self.expected, types, complete=False)
+        tell = self.progress or (lambda stage, done, total: None)
+        return Stored(
+            self.expected,
+            session.execution.graph,
+            self.feeds,
+            self.runtime.backend(ForwardType.CPU, config_of((ForwardType.CPU, None))),
+            self.seed,
+            lambda done, total: tell("what rounding does to the outputs", done, total),
         )
 
     def telling(self, precision: Precision) -> Progress | None:

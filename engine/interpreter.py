@@ -45,7 +45,9 @@ class Interpreter:
     """
 
     def __init__(self, graph: Graph) -> None:
-        arguments.of_kind("Interpreter", graph, Graph, "a Graph; Interpreter.from_file reads a path")
+        arguments.of_kind(
+            "Interpreter", graph, Graph, "a Graph; Interpreter.from_file reads a path"
+        )
         self._imported: Graph | None = graph
         self._default: Graph | None = self._optimise(graph.copy(), frozenset())
         self._optimised: WeakValueDictionary[Any, Graph] = WeakValueDictionary()

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import zipfile
-from collections.abc import Mapping
 
 import numpy as np
 
-from conformance.inputs import Feeds
+from conformance.inputs import Feeds, check_arrays
 from engine.errors import ConfigError, InputError
 from engine.interpreter import Interpreter
-from engine.ir.types import TensorType
-from engine.plans import find
 from parallax.options import add_file
 
 
@@ -29,45 +26,19 @@ def check_exclusive(args: argparse.Namespace) -> None:
 
 def inputs_of(interpreter: Interpreter, file: str) -> Feeds:
     """Every input of a model from an .npz file; raises InputError for what does not fit."""
-    arrays = read_inputs(file)
-    check_inputs(f"--inputs {file}", arrays, interpreter.inputs)
+    arrays = read_arrays("--inputs", file)
+    check_arrays(f"--inputs {file}", arrays, interpreter.inputs)
     return arrays
 
 
-def read_inputs(name: str) -> Feeds:
-    """The arrays of an .npz file; raises InputError for anything else."""
+def read_arrays(option: str, name: str) -> Feeds:
+    """The arrays of the .npz file of an option; raises InputError for anything else."""
     try:
         archive = np.load(name, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(f"--inputs {name}: expected an .npz file with arrays by name")
+            raise InputError(f"{option} {name}: expected an .npz file with arrays by name")
         with archive:
             return {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(f"--inputs {name}: {reason}") from error
-
-
-def check_inputs(
-    where: str, arrays: Mapping[str, np.ndarray], inputs: Mapping[str, TensorType]
-) -> None:
-    """Raise InputError unless there is one array for each input, of its dtype and shape.
-
-    Args:
-        where: begins the message.
-    """
-    for name in arrays:
-        find(where, name, inputs)
-    for name, type_ in inputs.items():
-        if name not in arrays:
-            raise InputError(f"{where}: no array named {name!r}, which the model needs: {type_}")
-        array = arrays[name]
-        if array.dtype != type_.dtype or not _fits(array.shape, type_):
-            given = TensorType(array.dtype, array.shape)
-            raise InputError(f"{where}: {name!r} is {given}, expected {type_}")
-
-
-def _fits(shape: tuple[int, ...], type_: TensorType) -> bool:
-    return len(shape) == len(type_.shape) and all(
-        isinstance(dim, str) or extent == dim
-        for extent, dim in zip(shape, type_.shape, strict=True)
-    )
+        raise InputError(f"{option} {name}: {reason}") from error

@@ -11,7 +11,7 @@ from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from engine.session import Session
 from parallax.files import write_arrays
-from parallax.inputs import add_inputs, check_exclusive, read_inputs
+from parallax.inputs import add_inputs, check_exclusive, read_arrays
 from parallax.options import (
     add_command,
     add_file,
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     shapes, config = parse_shapes(args.shape), schedule(args)
     check_exclusive(args)
     path = model_file(args.model, "run")
-    given = None if args.inputs is None else read_inputs(args.inputs)
+    given = None if args.inputs is None else read_arrays("--inputs", args.inputs)
     interpreter = Interpreter.from_file(path)
     use_cache(interpreter, args.cache)
     trace = Trace(None if args.json else console()) if args.trace else None

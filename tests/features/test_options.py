@@ -180,7 +180,7 @@ def test_overflow_and_nan_are_detected():
         {"k": np.float32([7e4, 1, 1])},
     )
     feeds = {"x": np.float32([2, 300, 1])}
-    report = verify(data, device=OPENCL, precisions=["normal", "high"], feeds=feeds)
+    report = verify(data, device=OPENCL, precisions=["normal", "high"], inputs=feeds)
     normal, high = report.precisions
     assert normal.overflows == 1, "q, where it begins: 90000 has no half"
     z, y = normal.outputs

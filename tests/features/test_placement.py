@@ -372,7 +372,7 @@ def test_backbone_on_opencl_low_and_head_on_the_cpu(runtime: Runtime):
 
 def bound_of(read, feeds: Feeds, precision: Precision) -> float:
     """What the whole model errs on the device, verified within the derived tolerances, twofold."""
-    report = verify(read, device=OPENCL, precisions=[precision], feeds=feeds)
+    report = verify(read, device=OPENCL, precisions=[precision], inputs=feeds)
     assert report.exit_code == 0
     (only,) = report.precisions
     return 2 * only.outputs[0].max_abs + 1e-6

@@ -274,7 +274,9 @@ def test_run_raises_typed_errors(device: str, runtime: Runtime):
             session.run()
         with pytest.raises(InputError, match="missing input 'ant'"):
             session.run({"zebra": z})
-        with pytest.raises(InputError, match=r"'ant': got float64\[2, 3\], expected float32\[n,3\]"):
+        with pytest.raises(
+            InputError, match=r"'ant': got float64\[2, 3\], expected float32\[n,3\]"
+        ):
             session.run({"zebra": z, "ant": z.astype(np.float64)})
         session.resize({"zebra": (2, 3), "ant": (2, 3)})
         session.write("zebra", z)
