@@ -221,9 +221,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """True when every node on the device lies within its bounds, and every stored output
-        agrees.
-        """
+        """True when everything on the device lies within its bounds, stored outputs included."""
         return self.exit_code == VERIFIED
 
     def __str__(self) -> str:
