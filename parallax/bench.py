@@ -1,4 +1,4 @@
-"""`parallax bench`: first, tuned, cached and steady latency, each in its own column."""
+"""`parallax bench`: the true latency of models on devices side by side, and what to use here."""
 
 from __future__ import annotations
 
@@ -8,58 +8,47 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from conformance.devices import config_of, precision_of, target_of
-from conformance.inputs import Shapes, random_inputs
-from engine.backends.protocol import DeviceInfo
-from engine.config import ForwardType
-from engine.errors import ConfigError
+from conformance.inputs import Feeds, Shapes, random_inputs
+from conformance.report import BAD_INPUT
+from engine.errors import ConfigError, ParallaxError
 from engine.interpreter import Interpreter
-from engine.runtime import Runtime
+from engine.ir.types import type_of
+from parallax.bench_advice import advise
+from parallax.bench_candidates import ALL, Field, candidates
+from parallax.bench_table import EXPLANATION, print_comparison
+from parallax.inputs import add_inputs, check_exclusive, inputs_of
 from parallax.options import (
     DEVICE_HELP,
     add_command,
     add_models,
     add_shape,
     check_seed,
-    default_precision,
     model_files,
     parse_shapes,
 )
 from parallax.output import console, deliver
+from parallax.progress import progress
 from perf.arrays import save_arrays
+from perf.candidates import PEER
+from perf.comparison import Comparison, compare
 from perf.launch import pinned
-from perf.stages import Stages, Start, stages
+from perf.rounds import Rounds
 
-COLUMNS = (
-    "model",
-    "precision",
-    "first",
-    "tuned",
-    "cached",
-    "steady p50",
-    "p90 (n)",
-    "enqueue p50",
-    "busy",
-)
-EXPLANATION = (
-    "first, cached: from the file to the first outputs in a fresh process, with empty and with "
-    "filled driver caches. steady: drained queues to drained queues, inputs on the device. "
-    "enqueue: until run() returned; not a latency. busy: the device at work, union of event "
-    "intervals. All in ms."
-)
+LAUNCHES, RUNS = 3, 64
 
 EPILOG = f"""\
 {textwrap.fill(EXPLANATION, 80)}
 
 examples:
   parallax bench model.onnx
+  parallax bench model.onnx --device {ALL}
+  parallax bench model.onnx --device intel,cpu,{PEER} --precision high --inputs x.npz
   parallax bench models/ --device intel --precision high,normal --runs 200
   parallax bench model.onnx --device cpu --threads 2 --shape image=1,3,224,224 --output data.json
 """
@@ -71,85 +60,118 @@ def add_parser(subparsers: Any) -> None:
         subparsers,
         "bench",
         run,
-        help="true latency of models: first, cached, steady, enqueue and device busy",
+        help="true latency of models on devices side by side, and which to use",
         description=__doc__,
         epilog=EPILOG,
     )
     add_models(parser, several=True)
-    parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the first that works)")
     parser.add_argument(
-        "--precision", help="high, normal, low, comma-separated (default: normal; high on cpu)"
+        "--device",
+        help=f"{DEVICE_HELP}; {PEER}; several, comma-separated; {ALL} (default: the first OpenCL "
+        "device that works)",
     )
-    parser.add_argument("--runs", type=int, default=64, help="steady runs (64; p90 needs 64)")
+    parser.add_argument(
+        "--precision",
+        help="high, normal, low, comma-separated (default: normal, high on cpu; each of them where "
+        "there are several devices)",
+    )
+    parser.add_argument(
+        "--launches", type=int, default=LAUNCHES, help=f"fresh processes of each row ({LAUNCHES})"
+    )
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=RUNS,
+        help=f"steady runs of each row, over its launches ({RUNS}; p90 needs 64)",
+    )
     parser.add_argument("--threads", type=int, help="threads and processors to use (all)")
+    add_inputs(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs (0)")
     add_shape(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; 0, or 1 for an invalid measurement. Raises ParallaxError for bad input."""
-    for option in ("runs", "threads"):
-        if getattr(args, option) is not None and getattr(args, option) < 1:
-            raise ConfigError(f"--{option} {getattr(args, option)}: expected at least 1")
-    check_seed(args.seed)
-    shapes = parse_shapes(args.shape)
-    device, info = _device(args.device)
-    precisions = _precisions(args.precision or default_precision(device), device)
+    _check(args)
     files = model_files(args.models)
-    measured: list[Stages] = []
+    if args.inputs is not None and len(files) > 1:
+        raise ConfigError(f"--inputs {args.inputs}: belongs to one model, and there are several")
+    field = candidates(args.device, args.precision)
+    done: list[Comparison] = []
+    errors: dict[str, str] = {}
     stopped: BaseException | None = None
+    out = console(silent=args.json)
     try:
-        for path in files:
-            for row in _measure(path, device, precisions, shapes, args):
-                measured.append(row)
-    except KeyboardInterrupt as error:
+        for found in _compared(files, field, args, errors):
+            done.append(found)
+            advice, details = advise(found.rows), args.verbose > 0
+            print_comparison(found, advice, out, notes=not args.quiet, details=details)
+            if found.interrupted:
+                raise KeyboardInterrupt
+    except (KeyboardInterrupt, BrokenPipeError) as error:
         stopped = error
     data = {
         "environment": environment(),
         "interrupted": stopped is not None,
-        "models": [m.to_json() for m in measured],
+        "models": [{**found.to_json(), "advice": asdict(advise(found.rows))} for found in done],
+        "errors": errors,
     }
-    deliver(args, data, models=files, devices=[info])
-    print_table(measured, console(silent=args.json), notes=not args.quiet)
+    deliver(args, data, models=[found.model for found in done], devices=field.devices)
     if stopped is not None:
         raise stopped
-    return 1 if any(m.steady.invalid for m in measured) else 0
+    if errors:
+        return BAD_INPUT
+    return 1 if any(row.stages.invalid for found in done for row in found.rows) else 0
 
 
-def _device(wanted: str | None) -> tuple[str, DeviceInfo]:
-    """What the measuring processes are told; raises DeviceError here rather than there."""
-    with Runtime() as runtime:
-        target = target_of(wanted, runtime)
-        return target[1] or "cpu", runtime.backend(target[0], config_of(target)).info
+def _check(args: argparse.Namespace) -> None:
+    for option in ("launches", "runs", "threads"):
+        if getattr(args, option) is not None and getattr(args, option) < 1:
+            raise ConfigError(f"--{option} {getattr(args, option)}: expected at least 1")
+    check_seed(args.seed)
+    check_exclusive(args)
 
 
-def _precisions(names: str, device: str) -> list[str]:
-    """Raises ConfigError for one that is unknown, or that the device does not take."""
-    forward = ForwardType.CPU if device == "cpu" else ForwardType.OPENCL
-    precisions = list(dict.fromkeys(precision_of(name) for name in names.split(",")))
-    for precision in precisions:
-        config_of((forward, None), precision)
-    return [precision.value for precision in precisions]
+def _compared(
+    files: Sequence[Path], field: Field, args: argparse.Namespace, errors: dict[str, str]
+) -> Iterator[Comparison]:
+    """Model by model; of several, one that cannot be measured becomes an entry of `errors`."""
+    shapes = parse_shapes(args.shape)
+    for path in files:
+        try:
+            yield _compare(path, field, shapes, args)
+        except ParallaxError as error:
+            if len(files) == 1:
+                raise
+            errors[str(path)] = str(error)
+            print(f"parallax: {path}: {error}", file=sys.stderr)
 
 
-def _measure(
-    path: Path, device: str, precisions: Sequence[str], shapes: Shapes, args: argparse.Namespace
-) -> Iterator[Stages]:
+def _compare(path: Path, field: Field, shapes: Shapes, args: argparse.Namespace) -> Comparison:
+    """What was measured, also when the user interrupted it; raises ParallaxError for nothing."""
+    feeds = _feeds(path, shapes, args)
+    inputs = {name: str(type_of(array)) for name, array in feeds.items()}
     with tempfile.TemporaryDirectory(prefix="parallax-bench-") as folder:
-        feeds = Path(folder) / "feeds"
-        model = Interpreter.from_file(path)
-        save_arrays(feeds, random_inputs(model, shapes, args.seed))
-        for precision in precisions:
-            if not args.quiet:
-                print(f"measuring {path.name} at {precision}...", file=sys.stderr)
-            yield stages(
-                path,
-                feeds,
-                device=device,
-                precision=precision,
-                runs=args.runs,
-                threads=args.threads,
-            )
+        file = Path(folder) / "feeds"
+        save_arrays(file, feeds)
+        with (
+            Rounds(path, file, field.candidates, args.threads) as rounds,
+            progress(path.name, silent=args.quiet) as tell,
+        ):
+            try:
+                rounds.take(args.launches, args.runs, tell)
+            except KeyboardInterrupt:
+                if not rounds.stages:
+                    raise
+                return compare(path, inputs, rounds, field.left_out, interrupted=True)
+            return compare(path, inputs, rounds, field.left_out)
+
+
+def _feeds(path: Path, shapes: Shapes, args: argparse.Namespace) -> Feeds:
+    with Interpreter.from_file(path) as interpreter:
+        if args.inputs is not None:
+            return inputs_of(interpreter, args.inputs)
+        return random_inputs(interpreter, shapes, args.seed)
 
 
 def environment() -> dict[str, Any]:
@@ -161,93 +183,3 @@ def environment() -> dict[str, Any]:
         "numpy": np.__version__,
         "clock": "time.perf_counter_ns",
     }
-
-
-def ms(nanoseconds: int) -> str:
-    """Three significant figures, in milliseconds."""
-    value = nanoseconds / 1e6
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def print_table(measured: Sequence[Stages], out: Console, *, notes: bool = True) -> None:
-    """One row for each model and precision, then what the numbers do not say by themselves."""
-    for device in dict.fromkeys(m.device for m in measured):
-        mine = [m for m in measured if m.device == device]
-        out.print(device, style="bold", markup=False)
-        out.print(_table(mine))
-        if not notes:
-            continue
-        for row in mine:
-            for line in _parts(row):
-                out.print(f"{_head(row)}: {line}", markup=False, soft_wrap=True)
-        noted: dict[str, list[str]] = {}
-        for row in mine:
-            for note in _notes(row):
-                noted.setdefault(note, []).append(_head(row))
-        for note, heads in noted.items():
-            whose = "" if len(heads) == len(mine) else f"{', '.join(heads)}: "
-            out.print(f"{whose}{note}", markup=False, soft_wrap=True)
-    if notes:
-        out.print(EXPLANATION, style="dim")
-
-
-def _table(rows: Sequence[Stages]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for i, column in enumerate(COLUMNS):
-        width = None if i == 0 else len(column)
-        justify: Literal["left", "right"] = "left" if i < 2 else "right"
-        table.add_column(column, justify=justify, min_width=width, overflow="fold")
-    for row in rows:
-        table.add_row(*_cells(row))
-    return table
-
-
-def _head(row: Stages) -> str:
-    return f"{row.model.removesuffix('.onnx')} {row.precision}"
-
-
-def _cells(row: Stages) -> list[str]:
-    steady, profile = row.steady, row.steady.profile
-    synced = steady.synced
-    busy = "-"
-    if profile is not None:
-        busy = ms(profile.median_ns("busy" if steady.asynchronous else "host_busy"))
-    return [
-        row.model.removesuffix(".onnx"),
-        row.precision,
-        ms(row.first.total_ns),
-        "-",
-        ms(row.cached.total_ns),
-        ms(synced.p50_ns) if not steady.invalid else "INVALID",
-        f"{ms(synced.p90_ns)} ({synced.n})" if not steady.invalid else "INVALID",
-        ms(steady.enqueue.p50_ns),
-        busy,
-    ]
-
-
-def _parts(row: Stages) -> Iterator[str]:
-    yield f"first = {_split(row.first)}"
-    yield f"cached = {_split(row.cached)}"
-    profile = row.steady.profile
-    if profile is not None and row.steady.asynchronous:
-        yield (
-            f"a profiled run of {ms(profile.median_ns('synced'))} = device busy "
-            f"{ms(profile.median_ns('busy'))} + gaps {ms(profile.median_ns('gaps'))} + before "
-            f"and after {ms(profile.median_ns('outside'))} (medians; {row.commands} commands)"
-        )
-    for violation in row.steady.invalid[:5]:
-        yield f"INVALID: {violation}"
-    for title, reason in row.fallbacks[:5]:
-        yield f"fallback to the CPU: {title}: {reason}"
-
-
-def _notes(row: Stages) -> Iterator[str]:
-    yield f"tuned: {row.tuned}"
-    yield from row.notes
-    yield from row.steady.notes
-    yield from (remark for remark in row.steady.synced.remarks if "p99" not in remark)
-
-
-def _split(start: Start) -> str:
-    parts = [f"{name} {ms(ns)}" for name, ns in start.sections_ns.items() if ns >= 50_000]
-    return " + ".join([*parts, f"first inference {ms(start.first_ns)}"])

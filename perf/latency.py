@@ -27,6 +27,8 @@ PROFILED_RATIO_MAX = 1.10
 """Above it profiling disturbs what it observes (I15): the attribution is called approximate."""
 FOREIGN_SLOWDOWN_MAX = 4
 """What other programs may do to the profiled pass alone before two passes contradict each other."""
+WARMUP = 3
+"""Untimed runs before the timed ones."""
 BLOCKING_SHARE = 0.8
 """Enqueueing that takes this share of synced is not asynchronous in effect (trtexec's warning)."""
 
@@ -117,7 +119,7 @@ def measure(
     *,
     runs: int = 64,
     feeds: Mapping[str, np.ndarray] | None = None,
-    warmup: int = 3,
+    warmup: int = WARMUP,
     profiled_runs: int = 5,
 ) -> Latency:
     """Time `runs` inferences of a session that has its shapes.

@@ -13,7 +13,7 @@ import importlib.util
 import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -23,25 +23,12 @@ import numpy as np
 
 from engine.backends import registry
 from engine.errors import ConfigError, DeviceError, ParallaxError
+from perf.agreement import RELATIVE_L2_MAX, relative_l2
 from perf.arrays import load_arrays, save_arrays
+from perf.candidates import PEER, Candidate
 from perf.launch import Worker, cold_cache
 from perf.machine import Neighbours
-from perf.peers_table import PEER, RELATIVE_L2_MAX, Launch, render, rows
-
-
-def relative_l2(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> float:
-    """The largest |ours - theirs| / |theirs| over the outputs; inf for other names or shapes."""
-    if list(ours) != list(theirs):
-        return float("inf")
-    worst = 0.0
-    for name, expected in theirs.items():
-        if ours[name].shape != expected.shape:
-            return float("inf")
-        scale = float(np.linalg.norm(expected.astype(np.float64).ravel())) or 1.0
-        error = ours[name].astype(np.float64).ravel() - expected.astype(np.float64).ravel()
-        norm = float(np.linalg.norm(error))
-        worst = max(worst, norm / scale if np.isfinite(norm) else float("inf"))
-    return worst
+from perf.peers_table import Launch, render, rows
 
 
 def _corpus_model(name: str) -> Any:
@@ -79,10 +66,9 @@ class Arms:
 
     def load(self, worker: Worker, name: str) -> dict[str, Any]:
         """Load the model into an arm's process."""
-        shared = {"model": self._model, "feeds": self._feeds, "threads": self.options.threads}
-        if name == PEER:
-            return worker.ask("load", engine=PEER, spinning=not self.options.no_spinning, **shared)
-        return worker.ask("load", device=name, precision=self.options.precision, **shared)
+        candidate = Candidate(name, self.options.precision)
+        options = {"spinning": not self.options.no_spinning} if candidate.is_peer else {}
+        return candidate.load(worker, self._model, self._feeds, self.options.threads, **options)
 
     def outputs(self, name: str) -> dict[str, np.ndarray]:
         """What an arm computed first."""

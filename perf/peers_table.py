@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from perf.agreement import RELATIVE_L2_MAX
+from perf.candidates import PEER
 from perf.machine import FOREIGN_SHARE_MAX
-
-PEER = "onnxruntime"
-RELATIVE_L2_MAX = {"high": 1e-3, "normal": 3e-2, "low": 1e-1}
-"""Above it two engines did not compute the same thing, and no time of theirs is shown."""
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,27 @@
 """First, tuned, cached and steady: what a user waits for, each in the process it belongs to.
 
-- first: a fresh process with empty driver caches, from the file to the first outputs;
+A launch is one fresh process, from the file to the first outputs and on to steady runs.
+- first: the launch with empty driver caches, from the file to the first outputs;
 - tuned: after kernel tuning; this version has only TUNING_NONE, so the column says why it is empty;
-- cached: a fresh process with the driver caches that the one before it filled;
-- steady: synced latency, after warm-up, in the second process.
+- cached: the same of the launches after it, with the driver caches that the first one filled;
+- steady: synced latency, after warm-up, in every launch.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median, median_low
 from typing import Any
 
+from perf.arrays import load_arrays
+from perf.candidates import Candidate
 from perf.latency import Latency
 from perf.launch import Worker, cold_cache
-from perf.machine import FOREIGN_SHARE_MAX, Neighbours
+from perf.machine import Neighbours
+from perf.quantiles import Summary
 
 UNTUNED = "no tuning in this version (TUNING_NONE)"
 
@@ -44,92 +49,181 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Stages:
-    """The columns of one model on one device at one precision.
+class Launch:
+    """One fresh process.
 
     Attributes:
         foreign_share: of the processors, used by other programs during the steady runs.
+    """
+
+    start: Start
+    steady: Latency
+    foreign_share: float
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The columns of one model on one candidate.
+
+    Attributes:
+        device: platform and name. precision: the effective one.
+        launches: the first with empty driver caches; one or more.
+        commands: enqueued in a run; 0 where that is not known.
+        half_is_emulated: see `DeviceInfo`.
         tuned: why this column is empty.
     """
 
     model: str
+    candidate: Candidate
     device: str
-    requested_precision: str
+    driver: str
     precision: str
-    first: Start
-    cached: Start
-    steady: Latency
+    launches: tuple[Launch, ...]
     commands: int
     fallbacks: tuple[tuple[str, str], ...]
-    foreign_share: float
-    notes: tuple[str, ...]
+    half_is_emulated: bool = False
     tuned: str = field(default=UNTUNED)
+
+    @property
+    def first(self) -> Start:
+        """With empty driver caches."""
+        return self.launches[0].start
+
+    @property
+    def cached(self) -> Start | None:
+        """With filled driver caches: the median of the launches; None after a single one."""
+        later = {launch.start.total_ns: launch.start for launch in self.launches[1:]}
+        return later[median_low(later)] if later else None
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether `run` returns before the work is done."""
+        return self.launches[0].steady.asynchronous
+
+    @property
+    def synced(self) -> Summary:
+        """Quantiles of the steady latency over all launches."""
+        return Summary.of([ns for launch in self.launches for ns in launch.steady.synced_ns])
+
+    @property
+    def synced_min_ns(self) -> int:
+        """The shortest steady latency."""
+        return min(min(launch.steady.synced_ns) for launch in self.launches)
+
+    @property
+    def enqueue(self) -> Summary:
+        """Quantiles of the time until `run` returned, over all launches."""
+        return Summary.of([ns for launch in self.launches for ns in launch.steady.enqueue_ns])
+
+    @property
+    def busy_ns(self) -> int | None:
+        """Median over the launches of the time that the device, or the host, was at work."""
+        name = "busy" if self.asynchronous else "host_busy"
+        profiles = [launch.steady.profile for launch in self.launches]
+        found = [profile.median_ns(name) for profile in profiles if profile is not None]
+        return int(median(found)) if found else None
+
+    @property
+    def medians_ns(self) -> tuple[int, ...]:
+        """The median steady latency of each launch."""
+        return tuple(launch.steady.synced.p50_ns for launch in self.launches)
+
+    @property
+    def foreign_share(self) -> float:
+        """Of the processors, used by other programs during the steady runs of the worst launch."""
+        return max(launch.foreign_share for launch in self.launches)
+
+    @property
+    def invalid(self) -> tuple[str, ...]:
+        """A sentence for each broken invariant; such latencies must not be believed."""
+        return tuple(s for launch in self.launches for s in launch.steady.invalid)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the numbers must know."""
+        steady = (note for launch in self.launches for note in launch.steady.notes)
+        return tuple(dict.fromkeys((*_notes(self), *steady)))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; ns throughout."""
-        return {**asdict(self), "steady": self.steady.to_json()}
+        return {
+            **asdict(self),
+            "launches": [
+                {**asdict(launch), "steady": launch.steady.to_json()} for launch in self.launches
+            ],
+            "summary": {
+                "first_ns": self.first.total_ns,
+                "cached_ns": None if self.cached is None else self.cached.total_ns,
+                "synced": {"min_ns": self.synced_min_ns, **asdict(self.synced)},
+                "enqueue": asdict(self.enqueue),
+                "busy_ns": self.busy_ns,
+            },
+            "invalid": list(self.invalid),
+            "notes": list(self.notes),
+        }
 
 
-def stages(
-    model: Path,
-    feeds: Path,
-    *,
-    device: str = "cpu",
-    precision: str = "high",
-    runs: int = 64,
-    threads: int | None = None,
-) -> Stages:
-    """Measure one model in two fresh processes.
+class Launcher:
+    """Starts one fresh process after the other for one candidate and one model.
 
     Args:
         feeds: a file of `perf.arrays` with every input; gives the shapes too.
-        device: "cpu" or an OpenCL selector.
-
-    Raises:
-        WorkerError: the model, the device or the inputs were refused; the message says why.
+        threads: of BLAS, OpenMP, the drivers, and processors of the processes; None for all.
     """
-    options = {
-        "model": str(model),
-        "device": device,
-        "precision": precision,
-        "threads": threads if device == "cpu" else None,
-        "feeds": str(feeds),
-    }
-    with tempfile.TemporaryDirectory(prefix="parallax-cold-") as folder:
-        with Worker(threads, cold_cache(folder)) as worker:
-            first = worker.ask("load", **options)
-        with Worker(threads, cold_cache(folder)) as worker:
-            cached = worker.ask("load", **options)
+
+    def __init__(self, model: Path, feeds: Path, candidate: Candidate, threads: int | None) -> None:
+        self._model, self._feeds = model, feeds
+        self._candidate, self._threads = candidate, threads
+        self._folder = tempfile.TemporaryDirectory(prefix="parallax-cold-")
+        self._facts: dict[str, Any] = {}
+        self._launches: list[Launch] = []
+
+    def launch(self, runs: int) -> None:
+        """Measure in one more process; raises WorkerError where the model or device is refused."""
+        with Worker(self._threads, cold_cache(self._folder.name)) as worker:
+            feeds = str(self._feeds)
+            facts = self._candidate.load(worker, str(self._model), feeds, self._threads)
+            if not self._launches:
+                self._facts = facts
+                worker.ask("save", path=str(self._outputs))
             neighbours = Neighbours()
             steady = Latency.from_json(worker.ask("measure", runs=runs))
-            foreign_share = neighbours.foreign_share()
-    return Stages(
-        model=model.name,
-        device=first["device"],
-        requested_precision=precision,
-        precision=first["precision"],
-        first=_start(first),
-        cached=_start(cached),
-        steady=steady,
-        commands=first["commands"],
-        fallbacks=tuple((title, reason) for title, reason in first["fallbacks"]),
-        foreign_share=foreign_share,
-        notes=tuple(_notes(first, precision, foreign_share)),
-    )
+            start = Start(**{name: facts[name] for name in Start.__dataclass_fields__})
+            self._launches.append(Launch(start, steady, neighbours.foreign_share()))
+
+    @property
+    def _outputs(self) -> Path:
+        return Path(self._folder.name) / "outputs"
+
+    def outputs(self) -> Mapping[str, Any]:
+        """What the first inference of the first launch gave, by name."""
+        return load_arrays(self._outputs)
+
+    def stages(self) -> Stages | None:
+        """What was measured so far; None before the first launch has ended."""
+        if not self._launches:
+            return None
+        facts = self._facts
+        return Stages(
+            model=self._model.name,
+            candidate=self._candidate,
+            device=facts["device"],
+            driver=facts["driver"],
+            precision=facts["precision"],
+            launches=tuple(self._launches),
+            commands=facts["commands"],
+            fallbacks=tuple((title, reason) for title, reason in facts["fallbacks"]),
+        )
+
+    def close(self) -> None:
+        """Remove the driver caches and the outputs; harmless the second time."""
+        self._folder.cleanup()
 
 
-def _start(reply: Mapping[str, Any]) -> Start:
-    return Start(**{name: reply[name] for name in Start.__dataclass_fields__})
-
-
-def _notes(reply: Mapping[str, Any], precision: str, foreign_share: float) -> list[str]:
-    notes = []
-    if foreign_share > FOREIGN_SHARE_MAX:
-        notes.append(f"not quiet: other programs used {foreign_share:.0%} of the processors")
-    if reply["device"].startswith("Intel"):
-        notes.append("Intel's runtime keeps no kernels on disk: cached is a second cold start")
-    if reply["device"].startswith("NumPy"):
-        notes.append("the CPU backend compiles nothing: first and cached differ by file caches")
-    if reply["precision"] != precision:
-        notes.append(f"{precision} was asked for, {reply['precision']} is effective here")
-    return notes
+def _notes(row: Stages) -> Iterator[str]:
+    if row.device.startswith("Intel"):
+        yield "Intel's runtime keeps no kernels on disk: cached is a second cold start"
+    if row.device.startswith("NumPy"):
+        yield "the CPU backend compiles nothing: first and cached differ by file caches"
+    if row.precision != row.candidate.precision:
+        yield f"{row.candidate.precision} was asked for, {row.precision} is effective here"

@@ -13,11 +13,12 @@ import pytest
 
 from fixtures.models.corpus import by_name
 from perf import peers
+from perf.agreement import relative_l2
 from perf.arrays import load_arrays, save_arrays
+from perf.candidates import PEER, Candidate
 from perf.launch import Worker, WorkerError, pinned
-from perf.peers import relative_l2
-from perf.peers_table import PEER, Launch, render, rows
-from perf.stages import stages
+from perf.peers_table import Launch, render, rows
+from perf.rounds import Rounds, ratios
 
 DEVICES = os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")
 MODEL = by_name("tiny_resnet")
@@ -41,14 +42,54 @@ def test_arrays_of_any_name_come_back_in_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_stages_of_a_model_are_measured_and_add_up(device: str, feeds: Path) -> None:
-    result = stages(MODEL.path, feeds, device=device, runs=11)
-    assert result.steady.invalid == ()
+    with Rounds(MODEL.path, feeds, [Candidate(device)], threads=None) as rounds:
+        rounds.take(launches=2, runs=21)
+        (result,) = rounds.stages
+    assert result.invalid == ()
+    assert result.cached is not None
     for start in (result.first, result.cached):
         inside = sum(start.sections_ns.values())
         assert 0.9 * start.create_ns < inside <= start.create_ns
-    assert result.first.total_ns > result.steady.synced.p50_ns
-    assert result.steady.asynchronous == (device != "cpu")
-    assert json.loads(json.dumps(result.to_json()))["steady"]["summary"]["synced"]["n"] == 11
+    assert result.first.total_ns > result.synced.p50_ns >= result.synced_min_ns
+    assert result.asynchronous == (device != "cpu")
+    assert len(result.medians_ns) == 2
+    assert json.loads(json.dumps(result.to_json()))["summary"]["synced"]["n"] == 22
+
+
+def test_rounds_go_forwards_and_backwards_and_leave_out_whoever_was_refused(feeds: Path) -> None:
+    peer, absent, ours = Candidate(PEER), Candidate("no such device"), Candidate("cpu")
+    order: list[str] = []
+    with Rounds(MODEL.path, feeds, [peer, absent, ours], threads=1) as rounds:
+        rounds.take(2, 2, lambda what, done, total: order.append(f"{what} {done}/{total}"))
+        assert [row.candidate for row in rounds.stages] == [peer, ours]
+        assert rounds.error(ours, peer) < 1e-5
+        assert "no such device" in rounds.refused[absent]
+    assert order == [
+        f"{PEER} high 0/6",
+        "no such device high 1/6",
+        "cpu high 2/6",
+        "cpu high 3/6",
+        f"{PEER} high 5/6",
+    ]
+
+
+def test_an_interruption_keeps_the_launches_that_have_ended(
+    feeds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tell(what: str, done: int, total: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with Rounds(MODEL.path, feeds, [Candidate("cpu"), Candidate(PEER)], threads=1) as rounds:
+        with pytest.raises(KeyboardInterrupt):
+            rounds.take(2, 2, tell)
+        (row,) = rounds.stages
+    assert row.candidate.device == "cpu"
+    assert row.cached is None
+
+
+def test_a_ratio_divides_medians_of_one_round() -> None:
+    assert ratios((200, 300, 400), (100, 200)) == (2.0, 1.5)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +126,9 @@ def test_the_relative_error_sees_names_shapes_and_nan() -> None:
     assert relative_l2({"y": np.array([[1.0, 1, 1, 3]])}, ones) == 1.0
     for other in ({"z": ones["y"]}, {"y": np.ones(4)}, {"y": np.array([[1, 1, 1, np.nan]])}):
         assert relative_l2(other, ones) == float("inf")
+    odd = {"y": np.array([[1.0, np.inf, np.nan, 1.0]])}
+    assert relative_l2(odd, odd) == 0.0
+    assert relative_l2(ones, odd) == float("inf")
 
 
 def fabricated(arm: str, launch: int, total_ns: int, error: float = 0.0) -> Launch:
