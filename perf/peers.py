@@ -21,8 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from conformance.inputs import random_inputs
 from engine.backends import registry
 from engine.errors import ConfigError, DeviceError, ParallaxError
+from engine.interpreter import Interpreter
 from perf.agreement import RELATIVE_L2_MAX, relative_l2
 from perf.arrays import load_arrays, save_arrays
 from perf.candidates import PEER, Candidate
@@ -31,18 +33,26 @@ from perf.machine import Neighbours
 from perf.peers_table import Launch, render, rows
 
 
-def _corpus_model(name: str) -> Any:
-    """A model of the corpus, fetched or built; raises ConfigError."""
+def subject(model: str, seed: int) -> tuple[Path, Mapping[str, np.ndarray]]:
+    """The file and the inputs of a model: of the user's file, or of the corpus by its name.
+
+    Raises:
+        ParallaxError: it cannot be read, fetched or built, or there is none of that name.
+    """
+    if model.endswith(".onnx"):
+        return Path(model), random_inputs(Interpreter.from_file(model), seed=seed)
     try:
         from fixtures.models import corpus, fetch
     except ImportError as error:
-        raise ConfigError(f"perf.peers needs a checkout with fixtures/models ({error})") from error
+        raise ConfigError(
+            f"{model!r} is a name in fixtures/models, which only a checkout has; to measure a file "
+            "give --models FILE.onnx"
+        ) from error
     try:
-        entry = corpus.by_name(name)
-        entry.path.stat()
+        entry = corpus.by_name(model)
+        return entry.path, entry.feeds(seed)
     except (KeyError, fetch.FetchError) as error:
         raise ConfigError(str(error.args[0])) from error
-    return entry
 
 
 class Arms:
@@ -52,10 +62,10 @@ class Arms:
         self.options = options
         self.workers: dict[str, Worker] = {}
         self.loaded: dict[str, dict[str, Any]] = {}
-        entry = _corpus_model(model)
+        path, feeds = subject(model, options.seed)
         self._folder = tempfile.TemporaryDirectory(prefix="parallax-peers-")
-        self._model, self._feeds = str(entry.path), str(Path(self._folder.name) / "feeds")
-        save_arrays(self._feeds, entry.feeds(options.seed))
+        self._model, self._feeds = str(path), str(Path(self._folder.name) / "feeds")
+        save_arrays(self._feeds, feeds)
         try:
             for name in (PEER, *devices):
                 self.workers[name] = Worker(options.threads)
@@ -144,7 +154,11 @@ def launch(
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="perf.peers", description=__doc__)
-    parser.add_argument("--models", default="resnet50,squeezenet", help="of the corpus")
+    parser.add_argument(
+        "--models",
+        default="resnet50,squeezenet",
+        help=".onnx files, or names in fixtures/models (%(default)s)",
+    )
     parser.add_argument("--devices", help="comma-separated (default: all of this machine)")
     parser.add_argument("--precision", default="high", choices=list(RELATIVE_L2_MAX))
     parser.add_argument("--threads", type=int, default=2)
@@ -170,6 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     measured: list[Launch] = []
     try:
+        if options.json and options.json.endswith(".onnx"):
+            raise ConfigError(f"--json {options.json}: results are not written over a model")
         if importlib.util.find_spec(PEER) is None:
             raise ConfigError(f'{PEER} is not installed: pip install "parallax-engine[test]"')
         devices = options.devices.split(",") if options.devices else devices_here()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from perf.agreement import RELATIVE_L2_MAX
@@ -76,7 +77,7 @@ def render(table: Sequence[Row], options: argparse.Namespace) -> str:
     ]
     for row in table:
         error = max(x.error for x in row.launches)
-        head = f"{row.model:14}{row.arm:13}"
+        head = f"{Path(row.model).stem:14}{row.arm:13}"
         if error > RELATIVE_L2_MAX[options.precision]:
             lines.append(f"{head}  OUTPUTS DIFFER: relative L2 {error:.1e}; no time is shown")
             continue

@@ -174,7 +174,13 @@ def test_peers_compares_and_times_both_engines(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--models", "no_such_model"], ["--devices", "nothing", "--models", MODEL.name]]
+    "arguments",
+    [
+        ["--models", "no_such_model"],
+        ["--models", "no_such_file.onnx"],
+        ["--models", MODEL.name, "--devices", "cpu", "--json", "no_such_folder/model.onnx"],
+        ["--devices", "nothing", "--models", MODEL.name],
+    ],
 )
 def test_what_cannot_be_measured_is_exit_code_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]

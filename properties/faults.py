@@ -1,7 +1,8 @@
 """Measure the harness: plant faults one at a time and count how many the properties notice.
 
 `python -m properties.faults [--device SELECTOR] [--only NAME] [--json FILE]` prints a table and
-`killed K/N`; it exits with 1 when a fault survives. A survivor is a defect of the harness.
+`killed K/N`; it exits with 1 when a fault survives. A survivor is a defect of the harness. Nothing
+but the installed packages is needed: no checkout, no hypothesis, no pytest.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from properties.fault import Fault, FaultError, caught
+from engine.errors import ParallaxError
+from properties.fault import Fault, FaultError, bench, caught
 from properties.fault_host import HOST_AND_OTHER_FAULTS
 from properties.fault_kernels import KERNEL_FAULTS
 from properties.fault_sessions import SESSION_FAULTS
@@ -70,12 +72,18 @@ def select(only: Iterable[str] = (), selector: str = "portable") -> list[Fault]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """The command line: 0 all killed, 1 one survived, 2 there is no such device."""
     parser = argparse.ArgumentParser(prog="python -m properties.faults", description=__doc__)
     parser.add_argument("--device", default="portable", help="OpenCL selector, or cpu")
     parser.add_argument("--only", action="append", default=[], metavar="NAME")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
+    try:
+        with bench(options.device):
+            pass
+    except ParallaxError as error:
+        print(f"properties.faults: {error}", file=sys.stderr)
+        return 2
     results = []
     for fault in select(options.only, options.device):
         result = measure(fault, options.device)

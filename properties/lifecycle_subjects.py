@@ -20,15 +20,14 @@ from engine.config import (
 )
 from engine.execution import Execution
 from engine.interpreter import Interpreter
-from engine.ir import Graph, Node, TensorType, Value
-from engine.ir.types import FLOAT
+from engine.ir import Graph, Node, Value
 from engine.ops.compose import spec_of
 from engine.passes.segment import closure, constant_nodes
 from engine.planner.lifetimes import root_of
 from engine.runtime import Runtime
 from engine.session import Session
-from fixtures.models.corpus import by_name
 from properties.graphs import Program, Record, decode
+from properties.lifecycle_models import perceptron, pyramid, residual, twin
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
@@ -37,6 +36,8 @@ EXPECTED_MOST = 2000
 """How many right answers are remembered."""
 SMALL_GRAPHS = (4, 9, 23)
 """Seeds of random graphs of cheap operators, with tensors of at most a few kilobytes."""
+BATCHES = (1, 2, 3, 4, 5, 7)
+IMAGES = ((1, 3, 16, 24), (2, 3, 16, 16), (1, 3, 20, 12), (1, 3, 24, 24), (3, 3, 8, 8))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,29 +50,6 @@ class Subject:
 
     def __repr__(self) -> str:
         return self.name
-
-
-def _of_file(name: str, tensor: str, *shapes: Shape) -> Subject:
-    path = str(by_name(name).path)
-    sets = tuple({tensor: shape} for shape in shapes)
-    return Subject(name, lambda: Interpreter.from_file(path), sets)
-
-
-def _twin() -> Interpreter:
-    """Two inputs that share a free axis, a view of an input, a matrix product, two outputs."""
-    graph, type_ = Graph("twin"), TensorType(FLOAT, ("batch", 4))
-    x, y = graph.add_input("x", type_), graph.add_input("y", type_)
-    weights = graph.add_constant("w", np.arange(16, dtype=np.float32).reshape(4, 4) / 7 - 1)
-
-    def add(op_type: str, name: str, *inputs: object, **attributes: object) -> object:
-        return graph.add_node(op_type, list(inputs), [(name, None)], attributes).outputs[0]  # type: ignore[arg-type]
-
-    flat = add("Flatten", "flat", x, axis=1)
-    positive = add("Relu", "positive", add("Add", "sum", flat, y))
-    first = add("MatMul", "first", positive, weights)
-    second = add("Neg", "second", add("Identity", "same", positive))
-    graph.outputs = [first, second]  # type: ignore[list-item]
-    return Interpreter(graph)
 
 
 def _random(seed: int) -> Subject:
@@ -95,15 +73,11 @@ def _random(seed: int) -> Subject:
 def subjects() -> tuple[Subject, ...]:
     """The simplest first."""
     return (
-        Subject("twin", _twin, tuple({"x": (n, 4), "y": (n, 4)} for n in (1, 2, 3, 4, 5, 7))),
-        _of_file("tiny_mlp_opset7", "features", *((n, 16) for n in (1, 2, 3, 4, 5, 7))),
+        Subject("twin", twin, tuple({"x": (n, 4), "y": (n, 4)} for n in BATCHES)),
+        Subject("perceptron", perceptron, tuple({"features": (n, 16)} for n in BATCHES)),
         *(_random(seed) for seed in SMALL_GRAPHS),
-        _of_file("tiny_resnet", "image", (1, 3, 32, 32), (2, 3, 32, 32)),
-        _of_file(
-            "tiny_detector",
-            "image",
-            *((1, 3, 16, 24), (2, 3, 16, 16), (1, 3, 20, 12), (1, 3, 24, 24), (3, 3, 8, 8)),
-        ),
+        Subject("residual", residual, tuple({"image": (n, 3, 32, 32)} for n in (1, 2))),
+        Subject("pyramid", pyramid, tuple({"image": dims} for dims in IMAGES)),
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from properties.devices import selectors
 from properties.fault import FaultError, kernel
-from properties.faults import FAULTS, NEEDS_OPENCL, measure, select
+from properties.faults import FAULTS, NEEDS_OPENCL, main, measure, select
 
 SELECTOR = next((s for s in selectors() if s != "cpu"), "cpu")
 SMOKE = (
@@ -62,3 +62,11 @@ def test_every_fault_can_be_planted(fault):
 def test_a_fault_that_changes_nothing_is_an_error():
     with pytest.raises(FaultError, match="does not contain"), kernel("unary", ("no such", ""))():
         pass
+
+
+def test_a_device_that_is_not_there_is_one_sentence_and_exit_code_2(capsys):
+    assert main(["--device", "no such device"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("properties.faults: ")
+    assert "no such device" in captured.err

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import email
+import os
 import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-from tests.distributions import Distributions, run
+from tests.distributions import ROOT, Distributions, run
 
 PACKAGES = ("conformance", "engine", "parallax", "perf", "properties")
 
@@ -44,7 +45,7 @@ def test_the_source_distribution_is_the_whole_repository(distributions: Distribu
 
 
 def test_tests_run_from_the_source_distribution(distributions: Distributions):
-    chosen = ("tests/test_ir.py", "tests/test_docs.py", "-k", "not readme")
+    chosen = ("tests/test_ir.py", "tests/test_docs.py::test_links_lead_to_files")
     pytest = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert " passed" in run(*pytest, *chosen, cwd=distributions.source)
 
@@ -67,6 +68,36 @@ def test_the_page_of_the_package_has_no_link_into_a_source_tree(distributions: D
     assert "the session API, option by option (`docs/session-api.md`)" in page
     assert [link for link in re.findall(r"\]\((.*?)\)", page) if not link.startswith("http")] == []
     assert "Typing :: Typed" in metadata.get_all("Classifier")
+
+
+def test_an_installation_compares_a_users_model_with_onnxruntime(installed: Path, tmp_path: Path):
+    model = ROOT / "fixtures" / "models" / "tiny_mlp_opset7.onnx"
+    short = ("--devices", "cpu", "--launches", "1", "--turns", "1", "--per-turn", "1")
+    shown = run(installed, "-m", "perf.peers", "--models", model, *short, cwd=tmp_path)
+    assert re.search(r"^tiny_mlp_opset7 *onnxruntime ", shown, re.MULTILINE)
+    assert re.search(r"^tiny_mlp_opset7 *cpu ", shown, re.MULTILINE)
+
+
+def test_an_installation_says_that_it_has_no_models_of_its_own(installed: Path, tmp_path: Path):
+    command = [str(installed), "-m", "perf.peers", "--devices", "cpu"]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("perf.peers: 'resnet50' is a name in")
+    assert "--models FILE.onnx" in done.stderr
+
+
+def test_an_installation_hunts_faults_without_what_only_tests_need(installed: Path, tmp_path: Path):
+    names = ("reference-sigmoid-scaled", "closed-session-answers")
+    code = (
+        "import runpy, sys; sys.modules.update(dict.fromkeys(['hypothesis', 'pytest'])); "
+        "runpy.run_module('properties.faults', run_name='__main__')"
+    )
+    only = [word for name in names for word in ("--only", name)]
+    shown = run(installed, "-c", code, "--device", "cpu", *only, cwd=tmp_path)
+    assert "killed 2/2 on cpu" in shown
 
 
 def test_a_users_type_checker_sees_real_types(installed: Path, tmp_path: Path):
