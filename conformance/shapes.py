@@ -17,7 +17,7 @@ from engine.errors import InputError
 from engine.ir.graph import Graph, Node, Value
 from engine.passes import bind_shapes, infer_where_known
 
-logger = logging.getLogger("engine")
+logger = logging.getLogger("parallax.shapes")
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -178,7 +178,6 @@ def test_peers_compares_and_times_both_engines(
     [
         ["--models", "no_such_model"],
         ["--models", "no_such_file.onnx"],
-        ["--models", MODEL.name, "--devices", "cpu", "--json", "no_such_folder/model.onnx"],
         ["--devices", "nothing", "--models", MODEL.name],
     ],
 )
@@ -187,3 +186,14 @@ def test_what_cannot_be_measured_is_exit_code_2(
 ) -> None:
     assert peers.main([*arguments, "--launches", "1"]) == 2
     assert capsys.readouterr().err.splitlines()[-1]
+
+
+def test_results_are_not_written_over_a_model(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.onnx"
+    copy.write_bytes(MODEL.path.read_bytes())
+    short = ["--devices", "cpu", "--launches", "1", "--turns", "1", "--per-turn", "1"]
+    assert peers.main(["--models", str(copy), *short, "--json", str(copy)]) == 2
+    assert "not written over a model" in capsys.readouterr().err
+    assert copy.read_bytes() == MODEL.path.read_bytes()
