@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -26,6 +27,8 @@ class Distributions:
 
 def build(folder: Path) -> Distributions:
     """Both distributions of the tree, the wheel from the unpacked source distribution."""
+    setuptools = importlib.metadata.version("setuptools")
+    assert int(setuptools.split(".")[0]) >= 77, f"setuptools {setuptools}: pip install '.[test]'"
     tree, unpacked = folder / "tree", folder / "unpacked"
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*IGNORED))
     with tarfile.open(_built("sdist", tree, folder)) as archive:
