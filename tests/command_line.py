@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,12 @@ def save_chain(folder: Path) -> Path:
         helper.make_node("Softmax", ["hidden"], ["file"], name="second"),
     ]
     return save(folder / "chain.onnx", nodes, {"x": ["n", 4]}, ["file"], {})
+
+
+def table_width(shown: str, sentences: Sequence[str] = ()) -> int:
+    """Columns of the longest line; sentences, which hold names and times, do not count."""
+    lines = [line for line in shown.splitlines() if line not in sentences]
+    return max(len(line) for line in lines if not line.lstrip().startswith("latency "))
 
 
 def refused(capsys: Captured, *argv: object) -> str:

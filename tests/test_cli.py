@@ -15,7 +15,7 @@ from engine.backends.cpu.backend import CpuBackend
 from engine.backends.opencl import context as opencl_context
 from engine.backends.opencl.backend import OpenCLBackend
 from parallax.cli import main
-from tests.command_line import MLP, OPENCL, Captured, refused, save, save_relu
+from tests.command_line import MLP, OPENCL, Captured, refused, save, save_relu, table_width
 
 RELU, WRONG_RELU = "UNARY(Relu, v < ZERO ? ZERO : v)", "UNARY(Relu, v > ZERO ? ZERO : v)"
 """A line of kernels/unary.cl, and a seeded fault in its place."""
@@ -191,7 +191,7 @@ def test_verify_passes_and_writes_strict_json(
     out = capsys.readouterr().out
     assert "2 of 2 models verified" in out
     assert "latency high" in out
-    assert max(map(len, out.splitlines())) <= 100
+    assert table_width(out) <= 100
     data = json.loads(target.read_text(), parse_constant=pytest.fail)
     assert data["exit_code"] == 0
     asked = ["high"] if device == "cpu" else ["high", "normal", "low"]

@@ -14,7 +14,16 @@ from engine.backends.opencl.backend import OpenCLBackend
 from engine.interpreter import Interpreter
 from engine.ir.graph import Node
 from parallax.cli import main
-from tests.command_line import DEVICES, MODELS, OPENCL, Captured, refused, save, save_chain
+from tests.command_line import (
+    DEVICES,
+    MODELS,
+    OPENCL,
+    Captured,
+    refused,
+    save,
+    save_chain,
+    table_width,
+)
 
 RESNET = MODELS / "tiny_resnet.onnx"
 
@@ -63,7 +72,7 @@ def test_without_a_device_the_model_and_its_support_are_told_and_no_session_is_m
     shown = text(capsys, RESNET)
     assert "image float32[batch,3,32,32]" in shown
     assert "11 of 11 operators" in shown
-    assert max(map(len, shown.splitlines())) <= 100
+    assert table_width(shown, data["explanations"]) <= 100
 
 
 @pytest.mark.usefixtures("no_softmax")
@@ -118,7 +127,7 @@ def test_a_session_is_described_with_what_was_asked_and_what_is_in_effect(
     assert session["resize_status"]["ready"]
     shown = text(capsys, *options)
     assert f"operators, 10 of {len(session['operators'])} by work" in shown
-    assert max(map(len, shown.splitlines())) <= 100
+    assert table_width(shown, data["explanations"]) <= 100
     every = text(capsys, *options, "--all")
     assert all(op["title"] in every for op in session["operators"])
 
