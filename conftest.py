@@ -1,10 +1,9 @@
-"""The suite under other names of its devices: PARALLAX_TEST_NAMES=short or long.
+"""The suite under other names of its devices: `pytest --device-names short` (or long).
 
 A test that passes only where the device is called as it is on its author's machine fails so.
 Selectors go by the names that are put in place; platforms keep theirs.
 """
 
-import os
 import types
 
 import pytest
@@ -15,20 +14,23 @@ NAMES = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Ask for other names."""
+    parser.addoption(
+        "--device-names", choices=list(NAMES), help="call every device by a very short or long name"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Rename, where the variable asks for it."""
-    wanted = os.environ.get("PARALLAX_TEST_NAMES", "")
-    if not wanted:
-        return
-    if wanted not in NAMES:
-        raise pytest.UsageError(f"PARALLAX_TEST_NAMES={wanted}: expected {' or '.join(NAMES)}")
-    rename(NAMES[wanted])
+    """Rename every device in this process, where that was asked for."""
+    if (wanted := config.getoption("--device-names")) is not None:
+        rename(NAMES[wanted])
 
 
-def pytest_report_header() -> list[str]:
+def pytest_report_header(config: pytest.Config) -> list[str]:
     """Which names there are."""
-    wanted = os.environ.get("PARALLAX_TEST_NAMES", "")
-    return [f"devices are called {NAMES[wanted]!r}"] if wanted else []
+    wanted = config.getoption("--device-names")
+    return [] if wanted is None else [f"every device is called {NAMES[wanted]!r}"]
 
 
 def rename(name: str) -> None:

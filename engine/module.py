@@ -121,7 +121,13 @@ class Module:
     """A model, or a part of it, as a function of Vars.
 
     Not closed explicitly, it lives as long as itself or a result that was not read is referred to.
-    Any thread may call it; calls of one module take turns.
+    Any thread may call it; calls of one module take turns::
+
+        import parallax as px
+
+        module = px.Module.load("model.onnx")
+        (result,) = module.on_forward([array])
+        print(result.read_map())
     """
 
     def __init__(

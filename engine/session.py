@@ -36,7 +36,15 @@ class Session:
 
     `run` on OpenCL returns once everything is enqueued; `read` and `synchronize` wait. A session
     whose input shapes are not known yet is resized by the first `run(feeds)` or by `resize`. Every
-    method is atomic: threads that share a session take turns, call by call.
+    method is atomic: threads that share a session take turns, call by call::
+
+        import parallax as px
+
+        with px.Interpreter.from_file("model.onnx").create_session() as session:
+            outputs = session({"x": array})
+            session.write("x", array)
+            session.run()
+            again = session.read("y")
 
     Args:
         graph: what to run, cut to its path and optimised; shared with other sessions.
