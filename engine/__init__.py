@@ -25,6 +25,7 @@ from engine.errors import (
     ModelError,
     ModelReleased,
     ParallaxError,
+    ParallaxWarning,
     PlanError,
     RunStopped,
     ShapeError,
@@ -43,10 +44,11 @@ from engine.info import (
     Support,
 )
 from engine.interpreter import Interpreter
-from engine.module import Module, Var
+from engine.module import Module
 from engine.runtime import Runtime, create_runtime
 from engine.session import Session
 from engine.tensor import Tensor
+from engine.var import Var
 
 __all__ = [
     "BackendConfig",
@@ -74,6 +76,7 @@ __all__ = [
     "Module",
     "OperatorInfo",
     "ParallaxError",
+    "ParallaxWarning",
     "PathMode",
     "PendingRead",
     "PipelineInfo",

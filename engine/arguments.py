@@ -131,15 +131,29 @@ def _one_of(where: str, value: str, choices: Collection[str]) -> str:
     raise ConfigError(f"{where} {value!r}: expected one of {', '.join(choices)}{hint}")
 
 
-# ---------------------------------------------------------------------- shapes
+# ---------------------------------------------------------------------- shapes and dtypes
 def shape(where: str, value: Any) -> tuple[int, ...]:
     """Extents."""
     try:
-        return tuple(operator.index(d) for d in value)
+        extents = tuple(operator.index(d) for d in value)
     except TypeError:
         raise InputError(
             f"{where}: shape {shown(value)} is not a sequence of integers, such as (1, 3, 32, 32)"
         ) from None
+    if any(d < 0 for d in extents):
+        raise InputError(f"{where}: shape {extents} has a negative extent")
+    return extents
+
+
+def dtype(where: str, value: Any) -> np.dtype:
+    """What names a dtype."""
+    try:
+        found: np.dtype = np.dtype(value)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{where}: got {shown(value)}, expected a dtype, such as np.float32"
+        ) from None
+    return found
 
 
 def shapes(where: str, value: Any) -> dict[str, tuple[int, ...]]:

@@ -36,8 +36,8 @@ def array_of(where: str, value: Any, wanted: TensorType | None = None) -> np.nda
     """What a user gave as an array, without a copy where it is one or lends its memory.
 
     Taken are NumPy arrays, what has `__array__` or `__dlpack__` (in host memory), and buffers
-    (memoryview, array.array; bytes are uint8). Their dtype is their own. Python numbers, alone or in
-    lists, have none and take the one that is wanted where it can hold them.
+    (memoryview, array.array; bytes are uint8). Their dtype is their own. Python numbers, alone or
+    in lists, have none and take the one that is wanted where it can hold them.
 
     Args:
         wanted: the dtype that is expected; its shape is only named in the error.

@@ -16,6 +16,8 @@ ParallaxError                everything below; the command line prints it and ex
 │   └── DeviceMemoryError    an allocation failed; says what was asked and what is free
 └── PlanError                the memory plan is wrong: two live values overlap
 ```
+
+ParallaxWarning is a UserWarning: what was asked for was done in another way.
 """
 
 
@@ -89,3 +91,7 @@ class DeviceMemoryError(DeviceError):
 
 class PlanError(ParallaxError):
     """The memory plan is wrong."""
+
+
+class ParallaxWarning(UserWarning):
+    """What was asked for was done in another way."""

@@ -218,21 +218,27 @@ class Interpreter:
             cache=self._cache,
         )
         self._sessions.add(session)
-        if self._cache is not None and self._cache.dirty and session.resize_status.ready:
-            self._save_after_creation(self._cache, session)
+        try:
+            self.save_new_kernels(session)
+        except BaseException:
+            session.close()
+            raise
         return session
 
     @staticmethod
-    def _save_after_creation(cache: CacheFile, session: Session) -> None:
-        """A cache that cannot be written costs time, not the session."""
+    def save_new_kernels(session: Session) -> None:
+        """Write the cache file where a session's plan left new kernels in it.
+
+        Inputs of the session are lost. A file that cannot be written costs time, not the session.
+        """
+        cache = session.cache
+        if cache is None or not cache.dirty or not session.resize_status.ready:
+            return
         try:
             session.warm_up()
             cache.save()
         except ConfigError as error:
             logger.warning("%s", error)
-        except BaseException:
-            session.close()
-            raise
 
     def _pipelines(self, where: str, configs: Sequence[ScheduleConfig]) -> Pipelines:
         """What is to run where, with every name in it checked."""

@@ -53,7 +53,12 @@ class Session:
         owns_runtime: close the runtime with the session.
         shapes: of the inputs, as far as they are known.
         cache: where compiled kernels are looked up and left.
+
+    Attributes:
+        noun: what errors call it; that of a Module is one to the user.
     """
+
+    noun = "Session"
 
     def __init__(
         self,
@@ -449,11 +454,11 @@ class Session:
 
     def _check_open(self) -> None:
         if self.closed:
-            raise ClosedError("this Session is closed")
+            raise ClosedError(f"this {self.noun} is closed")
         if self._process != os.getpid():
             raise ClosedError(
-                "this Session was made before this process was forked, and its threads and device "
-                "did not come along; make it in this process, or start processes by 'spawn'"
+                f"this {self.noun} was made before this process was forked, and its threads and "
+                "device did not come along; make it in this process, or start processes by 'spawn'"
             )
 
     def __repr__(self) -> str:

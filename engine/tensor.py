@@ -50,7 +50,8 @@ class Snapshot:
 class Tensor(AsArray):
     """An input, an output or a saved tensor, for the shapes of one resize.
 
-    `np.asarray(tensor)` and `torch.from_dlpack(tensor)` read it, like `read`. After the next resize its methods raise ClosedError: ask the session again.
+    `np.asarray(tensor)` and `torch.from_dlpack(tensor)` read it, as `read` does. After the next
+    resize its methods raise ClosedError: ask the session again.
     """
 
     def __init__(self, execution: Execution, value: Value) -> None:

@@ -11,10 +11,10 @@ from engine.arenas import Lease
 from engine.errors import InputError
 from engine.execution import Execution
 from engine.interpreter import Interpreter
-from engine.module import Var
 from engine.pipelines import Pipelines
 from engine.plans import Plans
 from engine.session import Session
+from engine.var import Var
 from properties.fault import Bench, Fault, Hunt, attribute
 from properties.lifecycle import compiled_once, seeded_life
 from properties.lifecycle_subjects import Reference
@@ -159,6 +159,6 @@ SESSION_FAULTS: tuple[Fault, ...] = tuple(
         "outputs-shared-by-size": attribute(Execution, "_allocate", _pooled_by_size),
         "moved-arena-unnoticed": attribute(Lease, "tell_moved", _unnoticed_on_the_host),
         "released-model-stays": attribute(Interpreter, "release_model", _nothing),
-        "results-not-set-aside": attribute(Var, "_set_aside", _nothing),
+        "results-not-set-aside": attribute(Var, "set_aside", _nothing),
     }.items()
 )

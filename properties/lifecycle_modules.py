@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from engine.errors import ClosedError, InputError
-from engine.module import Module, Var
+from engine.module import Module
+from engine.var import Var
 from properties.lifecycle_subjects import Recipe, Reference
 from properties.lifecycle_track import refused, require, require_bits
 

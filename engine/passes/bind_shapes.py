@@ -55,8 +55,8 @@ def _bind_input(value: Value, shape: Sequence[int], extents: dict[str, tuple[int
             f"input '{value.name}': shape {given} has rank {len(given)}, "
             f"expected {value.known_type}"
         )
-    if any(d < 0 for d in given) or math.prod(given) > ELEMENTS_MAX:
-        raise InputError(f"input '{value.name}': shape {given} is negative somewhere, or too large")
+    if math.prod(given) > ELEMENTS_MAX:
+        raise InputError(f"input '{value.name}': shape {given} is too large")
     for axis, (dim, extent) in enumerate(zip(declared, given, strict=True)):
         where = f"axis {axis} of '{value.name}'"
         if isinstance(dim, str):

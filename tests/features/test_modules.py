@@ -22,7 +22,8 @@ from engine import (
 )
 from engine.backends.opencl import program_cache
 from engine.backends.opencl.backend import OpenCLBackend
-from engine.module import Module, Var
+from engine.module import Module
+from engine.var import Var
 from tests.features.subjects import (
     CHAIN,
     CONVOLUTIONS,
