@@ -166,8 +166,10 @@ def _threads(config: ScheduleConfig, cpu: Backend | None) -> Choice:
         return Choice(asked, got, "the CPU backend takes no part")
     if config.backend_config.power is PowerMode.LOW:
         return Choice(asked, got, "half of the cores")
+    if asked is not None:
+        return Choice(asked, got, "as many as there are cores")
     is_all = got == cpu.info.compute_units
-    return Choice(asked, got, "all cores" if is_all else "as this Runtime's CPU backend was made")
+    return Choice(asked, got, "all cores" if is_all else "another session of this Runtime set it")
 
 
 def _mode(config: ScheduleConfig, backend: Backend) -> Choice:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Hashable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
-from engine import auto
+from engine import arguments, auto
 from engine.arenas import SharedArena
 from engine.backends import registry
 from engine.backends.protocol import Backend, DeviceInfo, LiveMemory
 from engine.config import ForwardType, PowerMode, Precision, ScheduleConfig
-from engine.errors import ClosedError, ConfigError
+from engine.errors import ClosedError, ConfigError, ParallaxWarning
+
+if TYPE_CHECKING:
+    from engine.backends.cpu.backend import CpuBackend
 
 
 class User(Protocol):
@@ -46,7 +50,8 @@ class Runtime:
 
     def __init__(self) -> None:
         self.explanations: list[str] = []
-        self._cpu: Backend | None = None
+        self._cpu: CpuBackend | None = None
+        self._threads: int | None = None
         self._contexts: dict[Any, Any] = {}
         self._opencl: dict[Any, Backend] = {}
         self._lent: list[Any] = []
@@ -65,6 +70,8 @@ class Runtime:
             ConfigError: the config contradicts what this runtime already shares, or AUTO finds
                 nothing that can honour it.
         """
+        arguments.of_kind("backend", config, ScheduleConfig, "a ScheduleConfig", ConfigError)
+        forward = arguments.member("backend", ForwardType, forward)
         with self._lock:
             self._check_open()
             device = config.device
@@ -76,15 +83,18 @@ class Runtime:
             return self._opencl_backend(device, config)
 
     def _cpu_backend(self, config: ScheduleConfig) -> Backend:
-        power = config.backend_config.power
         if self._cpu is None:
-            self._cpu = registry.cpu_backend(config.num_threads, _cpu_power(power))
-        wanted = registry.cpu_threads(config.num_threads, _cpu_power(power))
-        has = self._cpu.num_threads  # type: ignore[attr-defined]
-        if wanted != has and (config.num_threads is not None or power is PowerMode.LOW):
+            self._cpu = registry.cpu_backend()
+        asked = config.num_threads
+        if config.backend_config.power is PowerMode.LOW:
+            asked = registry.cpu_threads(power=PowerMode.LOW)
+        if asked is not None and self._threads is None:
+            self._cpu.use_threads(_capped(asked))
+            self._threads = asked
+        if asked not in (None, self._threads):
             raise ConfigError(
-                f"this runtime's CPU backend has {has} threads, which its sessions share; "
-                f"{wanted} were asked for: use the same number, or another Runtime"
+                f"this runtime's CPU backend has {self._threads} threads, which its sessions "
+                f"share; {asked} were asked for: use the same number, or another Runtime"
             )
         return self._cpu
 
@@ -199,6 +209,12 @@ class Runtime:
         if self._closed:
             raise ClosedError("this Runtime is closed")
 
+    def __repr__(self) -> str:
+        made = ", ".join(f"{b.name} {b.precision.value} on {b.info.name}" for b in self._made())
+        sessions = sum(not user.closed for user in list(self._users))
+        state = "closed" if self._closed else made or "nothing made yet"
+        return f"<Runtime: {state}; {sessions} session{'s' * (sessions != 1)}>"
+
     def __enter__(self) -> Runtime:
         return self
 
@@ -213,9 +229,12 @@ def create_runtime(configs: Iterable[ScheduleConfig]) -> Runtime:
         ConfigError: two configs ask for different things of what would be shared (threads, power,
             OpenCL context of one device). DeviceError: a device is absent.
     """
+    expected = "a list of ScheduleConfig, as in create_runtime([config])"
+    arguments.of_kind("create_runtime", configs, Iterable, expected, ConfigError)
     runtime = Runtime()
     try:
         for config in configs:
+            arguments.of_kind("create_runtime", config, ScheduleConfig, expected, ConfigError)
             for forward in config.forwards:
                 runtime.backend(forward, config)
     except BaseException:
@@ -229,9 +248,16 @@ def _identity(shared: Any) -> Hashable:
     return shared if isinstance(shared, tuple) else id(shared)
 
 
-def _cpu_power(power: PowerMode) -> PowerMode:
-    """HIGH is a wish to an OpenCL queue: the CPU backend uses all cores at NORMAL already."""
-    return PowerMode.LOW if power is PowerMode.LOW else PowerMode.NORMAL
+def _capped(num_threads: int) -> int:
+    """Threads beyond the cores only wait for one another."""
+    capped = registry.cpu_threads(num_threads)
+    if capped < num_threads:
+        warnings.warn(
+            f"num_threads={num_threads}: {capped} are used, as many as there are cores",
+            ParallaxWarning,
+            stacklevel=2,
+        )
+    return capped
 
 
 def _refuse_conflict(old: Any, new: Any) -> None:

@@ -590,13 +590,17 @@ def test_a_device_with_priorities_is_asked_for_one(power, priority):
 
 def test_low_power_on_the_cpu_takes_half_of_the_cores(monkeypatch):
     for cores, low in ((8, 4), (1, 1)):
-        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        monkeypatch.setattr("engine.backends.cpu.backend.cores", lambda cores=cores: cores)
         assert registry.cpu_threads() == cores
         assert registry.cpu_threads(power=PowerMode.LOW) == low
-    assert registry.cpu_threads(3) == 3
-    backend = registry.cpu_backend(power=PowerMode.LOW)
-    assert (backend.num_threads, backend.team.size) == (1, 1)
-    backend.close()
+        for asked in (1, 2, 8, 4096):
+            assert registry.cpu_threads(asked) == min(asked, cores)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot pin a process")
+def test_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7})
+    assert registry.cpu_threads() == 3
 
 
 # --------------------------------------------------------------------------- what the user shares

@@ -91,7 +91,7 @@ def test_a_fallback_is_reported_with_its_copies(show: Show, device: str):
 def test_threads_and_mode_are_separate_and_checked(show: Show, device: str):
     printed = show("05_threads_and_mode", device)
     assert printed.count("refused: ") == 6
-    assert ("threads: 2" if device == "cpu" else "TUNING_NONE|MEMORY_BUFFER: 65") in printed
+    assert ("threads: 1" if device == "cpu" else "TUNING_NONE|MEMORY_BUFFER: 65") in printed
     assert "the number of CPU threads is num_threads" in printed
     assert "only MEMORY_BUFFER exists in this version" in printed
 

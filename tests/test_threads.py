@@ -73,7 +73,8 @@ def test_a_range_is_shared_by_as_many_threads_as_were_asked_for(size):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_num_threads_reaches_the_team_of_the_backend(threads):
+def test_num_threads_reaches_the_team_of_the_backend(threads, monkeypatch):
+    monkeypatch.setattr("engine.backends.cpu.backend.cores", lambda: 4)
     chosen = ScheduleConfig(num_threads=threads)
     with Runtime() as runtime:
         backend = runtime.backend(chosen.type, chosen)
@@ -100,7 +101,8 @@ def test_two_computations_at_once_do_not_restore_the_limit_under_each_other():
     assert blas_threads() == before
 
 
-def test_closed_runtimes_leave_no_thread_behind():
+def test_closed_runtimes_leave_no_thread_behind(monkeypatch):
+    monkeypatch.setattr("engine.backends.cpu.backend.cores", lambda: 4)
     before = threading.active_count()
     for _ in range(5):
         with session("conv", "cpu", num_threads=3) as subject:

@@ -18,7 +18,7 @@ def refusal(**options: object) -> None:
 def main(device: str = "cpu") -> None:
     """What is in effect, and what cannot be."""
     if device == "cpu":
-        config = px.ScheduleConfig(type=px.ForwardType.CPU, num_threads=2)
+        config = px.ScheduleConfig(type=px.ForwardType.CPU, num_threads=1)
     else:
         mode = px.GpuMode.TUNING_NONE | px.GpuMode.MEMORY_BUFFER
         config = px.ScheduleConfig(type=px.ForwardType.OPENCL, device=device, mode=mode)

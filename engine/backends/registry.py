@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.backends.protocol import Backend, DeviceInfo
 from engine.config import PowerMode, Precision
 
-
-def cpu_backend(num_threads: int | None = None, power: PowerMode = PowerMode.NORMAL) -> Backend:
-    """The NumPy backend with its own limit of BLAS threads; LOW uses half of the cores."""
+if TYPE_CHECKING:
     from engine.backends.cpu.backend import CpuBackend
 
-    return CpuBackend(num_threads, power)
+
+def cpu_backend(num_threads: int | None = None) -> CpuBackend:
+    """The NumPy backend with threads of its own; None: as many as there are cores."""
+    from engine.backends.cpu.backend import CpuBackend
+
+    return CpuBackend(num_threads)
 
 
 def cpu_threads(num_threads: int | None = None, power: PowerMode = PowerMode.NORMAL) -> int:
-    """How many threads such a backend has."""
+    """How many threads are right: at most all cores; half of them at LOW."""
     from engine.backends.cpu.backend import threads
 
     return threads(num_threads, power)

@@ -21,6 +21,7 @@ from engine import (
     GpuMode,
     GraphPath,
     MemoryMode,
+    ParallaxWarning,
     PathMode,
     PowerMode,
     Precision,
@@ -32,11 +33,13 @@ from engine.backends import registry
 from engine.backends.opencl.device import select
 from parallax.cli import main
 from tests.features.subjects import (
+    CONVOLUTIONS,
     DEVICES,
     OPENCL,
     chain_of,
     config,
     context_of,
+    image,
     interpreter,
     on_every_device,
     row,
@@ -63,12 +66,45 @@ def test_threads_belong_to_the_cpu_and_modes_to_opencl():
 
 
 @row(10)
-def test_threads_are_those_of_the_backend_and_echoed(fresh: Runtime):
+def test_threads_are_those_of_the_backend_and_echoed(
+    fresh: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("engine.backends.cpu.backend.cores", lambda: 4)
     settings = ScheduleConfig(num_threads=3)
     with interpreter().create_session(settings, fresh, {"x": (1, 4)}) as session:
         threads = session.info().pipelines[0].num_threads
         assert (threads.requested, threads.effective, threads.reason) == (3, 3, "")
         assert session.execution.backends["cpu"].team.size == 3
+
+
+@row(10)
+@pytest.mark.parametrize("order", [(3, None), (None, 3)])
+def test_an_unset_number_of_threads_never_contradicts_a_set_one(
+    order: tuple[int | None, ...], fresh: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("engine.backends.cpu.backend.cores", lambda: 4)
+    read, x = interpreter(CONVOLUTIONS), image(2, 32)
+    sessions = [read.create_session(ScheduleConfig(num_threads=n), fresh) for n in order]
+    first, second = [session({"x": x})["y"] for session in sessions]
+    np.testing.assert_array_equal(first, second)
+    told = {s.config.num_threads: s.info().pipelines[0].num_threads for s in sessions}
+    assert (told[3].effective, told[3].reason) == (3, "")
+    assert told[None].effective == 3
+    assert told[None].reason == "another session of this Runtime set it"
+
+
+@row(10)
+def test_more_threads_than_cores_are_capped_with_a_warning(
+    fresh: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("engine.backends.cpu.backend.cores", lambda: 2)
+    with pytest.warns(ParallaxWarning, match="num_threads=4096: 2 are used"):
+        session = interpreter().create_session(ScheduleConfig(num_threads=4096), fresh)
+    session({"x": rows_of(2)})
+    threads = session.info().pipelines[0].num_threads
+    assert (threads.requested, threads.effective) == (4096, 2)
+    assert threads.reason == "as many as there are cores"
+    assert session.execution.backends["cpu"].team.size == 2
 
 
 @row(10, 21)
@@ -381,7 +417,8 @@ def test_power_is_a_priority_where_the_device_has_them_and_refused_elsewhere(fre
 
 
 @row(60)
-def test_power_on_the_cpu_is_a_number_of_threads(fresh: Runtime):
+def test_power_on_the_cpu_is_a_number_of_threads(fresh: Runtime, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("engine.backends.cpu.backend.cores", lambda: 4)
     low = ScheduleConfig(backend_config=BackendConfig(power=PowerMode.LOW))
     with interpreter().create_session(low, fresh, {"x": (1, 4)}) as session:
         threads = session.info().pipelines[0].num_threads

@@ -72,7 +72,7 @@ def test_a_device_that_fails_while_a_session_is_made_is_named_with_the_operator(
 def test_conflicting_configurations_of_one_runtime_are_refused_and_what_was_made_is_listed():
     with pytest.raises(ConfigError, match=r"1 threads.*2 were asked for"):
         create_runtime([ScheduleConfig(num_threads=1), ScheduleConfig(num_threads=2)])
-    kinds = [config(OPENCL), config(OPENCL, Precision.NORMAL), ScheduleConfig(num_threads=2)]
+    kinds = [config(OPENCL), config(OPENCL, Precision.NORMAL), ScheduleConfig(num_threads=1)]
     with create_runtime(kinds) as made:
         assert [(b.name, b.precision) for b in made.backends] == [
             ("cpu", Precision.HIGH),
@@ -80,7 +80,7 @@ def test_conflicting_configurations_of_one_runtime_are_refused_and_what_was_made
             ("opencl", Precision.NORMAL),
         ]
         with pytest.raises(ConfigError, match="another Runtime"):
-            interpreter().create_session(ScheduleConfig(num_threads=1), made)
+            interpreter().create_session(ScheduleConfig(num_threads=2), made)
 
 
 @row(6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import threading
 from collections.abc import Collection, Hashable, Iterator, Sequence
@@ -16,7 +15,7 @@ import psutil
 from engine.backends.cpu import FAMILIES
 from engine.backends.cpu.memory import ALIGNMENT_NBYTES, CpuArena, LentArray, attach
 from engine.backends.cpu.packed import Function, Packed, Views
-from engine.backends.cpu.team import Team
+from engine.backends.cpu.team import Team, cores
 from engine.backends.live import LiveCounter
 from engine.backends.protocol import (
     Arena,
@@ -30,7 +29,7 @@ from engine.backends.protocol import (
     Slot,
 )
 from engine.config import PowerMode, Precision
-from engine.errors import ConfigError, InputError, PlanError
+from engine.errors import InputError, PlanError
 from engine.ir.graph import Graph, Node
 from engine.ir.types import TensorType
 
@@ -61,11 +60,10 @@ class CpuRead:
 
 
 def threads(num_threads: int | None, power: PowerMode) -> int:
-    """How many threads compute: those asked for; else all cores, or half of them at LOW."""
-    if num_threads is not None and num_threads < 1:
-        raise ConfigError(f"num_threads={num_threads}: expected at least 1")
-    cores = os.cpu_count() or 1
-    return num_threads or (max(1, cores // 2) if power is PowerMode.LOW else cores)
+    """How many threads compute: those asked for, at most all cores; or half of them at LOW."""
+    if power is PowerMode.LOW:
+        return max(1, cores() // 2)
+    return cores() if num_threads is None else min(num_threads, cores())
 
 
 class CpuBackend:
@@ -76,9 +74,8 @@ class CpuBackend:
 
     builds = 0
 
-    def __init__(self, num_threads: int | None = None, power: PowerMode = PowerMode.NORMAL) -> None:
-        self.num_threads = threads(num_threads, power)
-        self.team = Team(self.num_threads)
+    def __init__(self, num_threads: int | None = None) -> None:
+        self.team = Team(cores() if num_threads is None else num_threads)
         self.lock: AbstractContextManager[Any] = threading.RLock()
         self._counter = LiveCounter()
         self._constants: WeakValueDictionary[int, LentArray] = WeakValueDictionary()
@@ -90,7 +87,7 @@ class CpuBackend:
             driver="numpy",
             version=np.__version__,
             is_cpu=True,
-            compute_units=os.cpu_count() or 1,
+            compute_units=cores(),
             memory_nbytes=psutil.virtual_memory().total,
             alignment_nbytes=ALIGNMENT_NBYTES,
             supports_fp16=False,
@@ -98,6 +95,16 @@ class CpuBackend:
             supports_images=False,
             flushes_subnormals=False,
         )
+
+    @property
+    def num_threads(self) -> int:
+        """How many threads compute, the caller's own included."""
+        return self.team.size
+
+    def use_threads(self, num_threads: int) -> None:
+        """Have as many from the next run on."""
+        with self.lock:
+            self.team.resize(num_threads)
 
     def why_not(self, node: Node) -> str | None:
         """None where a kernel exists."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,13 @@ class SingleThreadedBlas:
 SINGLE_THREADED_BLAS = SingleThreadedBlas()
 
 
+def cores() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Team:
     """Splits ranges among `size` threads, the caller's own included.
 
@@ -51,8 +59,16 @@ class Team:
     """
 
     def __init__(self, size: int) -> None:
+        self._start(size)
+
+    def _start(self, size: int) -> None:
         self.size = size
         self._pool = ThreadPoolExecutor(size - 1, "parallax-cpu") if size > 1 else None
+
+    def resize(self, size: int) -> None:
+        """Have as many threads from now on; not while a range is split."""
+        self.close()
+        self._start(size)
 
     def split(self, count: int, work: Callable[[int, int], None], least: int = 1) -> None:
         """Run work(start, stop) over [0, count) in even parts of at least `least`; wait for all."""
