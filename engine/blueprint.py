@@ -93,7 +93,7 @@ class Blueprint:
             root = root_of(x, aliases)
             if not same_order and not (node.op_type == "Identity" and x.layout == y.layout):
                 continue
-            if x.constant is None and not (root in self.graph.inputs and y in results):
+            if not x.is_constant and not (root in self.graph.inputs and y in results):
                 aliases[y] = x
         return aliases
 

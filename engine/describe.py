@@ -75,7 +75,7 @@ def describe_session(
             if value is not None
         ),
         memory={n: _memory(execution, n, b, others) for n, b in backends.items()},
-        model_nbytes=constants_nbytes(execution.graph),
+        model_nbytes=constants_nbytes(execution.graph, in_memory=True),
         resize_status=resize_status,
         saved=tuple(saved),
         choices=choices,
@@ -92,10 +92,10 @@ def describe_support(nodes: Collection[Node], backend: Backend) -> Support:
     return Support(backend.name, backend.info, supported, missing, undecided)
 
 
-def constants_nbytes(graph: Graph) -> int:
-    """Host memory of the distinct constants of a graph."""
-    arrays = {id(v.constant): v.constant for v in graph.values() if v.constant is not None}
-    return sum(array.nbytes for array in arrays.values())
+def constants_nbytes(graph: Graph, *, in_memory: bool = False) -> int:
+    """Bytes of the distinct constants of a graph, or of those that are in host memory now."""
+    distinct = {id(v.contents): v.contents for v in graph.values() if v.contents is not None}
+    return sum(c.type.nbytes for c in distinct.values() if c.is_in_memory or not in_memory)
 
 
 def _memory(

@@ -198,12 +198,12 @@ class Execution:
         return HostCopy(there, here, self.slot(value), target)
 
     def _input_slot(self, value: Value, name: str) -> Slot:
-        return self.slot(value) if value.constant is None else self._constant(value, name)
+        return self.slot(value) if value.contents is None else self._constant(value, name)
 
     def _constant(self, value: Value, name: str) -> Slot:
-        assert value.constant is not None
+        assert value.contents is not None
         if (name, value) not in self._constants:
-            self._constants[name, value] = self.backends[name].constant(value.constant)
+            self._constants[name, value] = self.backends[name].constant(value.contents)
         return self._constants[name, value]
 
     # ------------------------------------------------------------------ using
@@ -348,8 +348,8 @@ class Execution:
 
         Within a run that is observed: by this run. After it, those in shared memory are lost.
         """
-        if value.constant is not None or value in self.graph.inputs:
-            return value.constant is not None or value in self.written
+        if value.is_constant or value in self.graph.inputs:
+            return value.is_constant or value in self.written
         if self._shown is not None:
             return value in self._shown
         root = root_of(value, self.aliases)
@@ -415,6 +415,7 @@ class Execution:
             holder.clear()
         self._unbind()
         self._kernels = {}
+        self.graph.drop_constants()  # tensors that outlive it hold values, and those the graph
 
 
 def closing_deadline_s() -> float:

@@ -140,8 +140,9 @@ class SessionInfo:
     """What a session effectively is.
 
     Attributes:
-        memory: by backend. model_nbytes: host memory of the weights that every resize needs; shared
-            by the sessions of one interpreter.
+        memory: by backend.
+        model_nbytes: host memory that the model's constants take now, shared by the sessions of one
+            interpreter; those that a device holds and a file gives again take none.
         saved: names of tensors that stay readable beside the outputs.
         choices: one sentence for every choice that was made for the user.
     """
@@ -189,7 +190,7 @@ class SessionInfo:
 
     @property
     def host_nbytes(self) -> int:
-        """Memory on the host: of the CPU backend, and of the weights that a resize needs."""
+        """Memory on the host: of the CPU backend, and of the model's constants."""
         return self.model_nbytes + sum(
             m.peak_nbytes - m.weights_nbytes for m in self.memory.values() if not m.on_device
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
-from engine import arguments
+from engine import arguments, heap
 from engine.cache import CacheFile, CacheReport, fingerprint
 from engine.config import ScheduleConfig
 from engine.describe import constants_nbytes, describe_support
@@ -130,6 +130,7 @@ class Interpreter:
     @staticmethod
     def _optimise(graph: Graph, protected: frozenset[str]) -> Graph:
         run_passes(graph, load_passes(protected))
+        graph.rest()
         return graph
 
     def support(
@@ -160,6 +161,7 @@ class Interpreter:
         From then on `create_session` raises ModelReleased.
         """
         self._imported = self._default = None
+        heap.trim()
 
     # ------------------------------------------------------------------ sessions
     def create_session(
@@ -223,6 +225,7 @@ class Interpreter:
         except BaseException:
             session.close()
             raise
+        heap.trim()
         return session
 
     @staticmethod

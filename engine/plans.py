@@ -75,6 +75,7 @@ class Plans:
             shared=lambda backend: arenas[backend.memory],
             cache=self._cache,
         )
+        execution.graph.rest()
         self._warn_of_fallbacks(execution)
         grown = {m: max(arena.nbytes - before[m], 0) for m, arena in arenas.items()}
         return execution, ResizeReport(
@@ -113,6 +114,7 @@ class Plans:
         deadline_s = closing_deadline_s()
         while self._made:
             self._made.popitem()[1].close(deadline_s)
+        self._graph = self._graph.interface()
 
 
 def find(kind: str, name: str, known: Mapping[str, Named], *, more: str = "") -> Named:

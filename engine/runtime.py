@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
-from engine import arguments, auto
+from engine import arguments, auto, heap
 from engine.arenas import SharedArena
 from engine.backends import registry
 from engine.backends.protocol import Backend, DeviceInfo, LiveMemory
@@ -204,6 +204,7 @@ class Runtime:
         self._cpu = None
         for shared in (self._opencl, self._contexts, self._arenas, self._lent):
             shared.clear()
+        heap.trim()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from engine import arguments
+from engine import arguments, heap
 from engine.arrays import ArrayLike, array_of
 from engine.backends.protocol import PendingRead
 from engine.cache import CacheFile
@@ -80,7 +80,7 @@ class Session:
         self.closed = False
         self._process = os.getpid()
         self.cache = cache
-        self._graph, self._pipelines = graph, pipelines
+        self._interface, self._pipelines = graph.interface(), pipelines
         self._lock = threading.RLock()
         self._execution: Execution | None = None
         self._inputs: dict[str, Value] = {}
@@ -106,13 +106,13 @@ class Session:
     @property
     def inputs(self) -> dict[str, TensorType]:
         """Name and type of every input, in graph order; concrete once resized."""
-        graph = self._execution.graph if self._execution else self._graph
+        graph = self._execution.graph if self._execution else self._interface
         return {v.name: v.known_type for v in graph.inputs}
 
     @property
     def outputs(self) -> list[str]:
         """Output names in graph order."""
-        return [v.name for v in self._graph.outputs]
+        return [v.name for v in self._interface.outputs]
 
     @property
     def saved(self) -> list[str]:
@@ -173,7 +173,7 @@ class Session:
         """Ask for another shape of one input; `resize_session` applies all that were asked for."""
         with self._lock:
             self._check_open()
-            find("input", name, {v.name: v for v in self._graph.inputs})
+            find("input", name, {v.name: v for v in self._interface.inputs})
             new = arguments.shape(f"input {name!r}", shape)
             if self._has_plan and self._inputs[name].known_type.dims == new:
                 self._pending.pop(name, None)
@@ -203,7 +203,7 @@ class Session:
         if keep == "*":
             saved = [v for v in execution.kept if v.name in execution.computed]
         else:
-            constants = (v for v in graph.values() if v.constant is not None and v.name in keep)
+            constants = (v for v in graph.values() if v.is_constant and v.name in keep)
             saved = [*execution.kept, *constants]
         if execution is not self._execution:
             execution.forget()
@@ -223,7 +223,7 @@ class Session:
             asked = ", ".join(f"{n!r} to {list(s)}" for n, s in self._pending.items())
             return ResizeStatus(False, f"resize_tensor asked for {asked}; call resize_session")
         if not self._has_plan:
-            free = ", ".join(free_dimensions(self._graph)) or "none"
+            free = ", ".join(free_dimensions(self._interface)) or "none"
             return ResizeStatus(
                 False,
                 "the session has no plan yet; call resize({name: shape}) or run(feeds); free "
@@ -363,7 +363,7 @@ class Session:
 
     def _feed(self, feeds: Mapping[str, ArrayLike]) -> None:
         arguments.feeds("feeds", feeds)
-        inputs = {v.name: v for v in self._graph.inputs}
+        inputs = {v.name: v for v in self._interface.inputs}
         for name in feeds:
             find("input", name, inputs)
         missing = [n for n in inputs if n not in feeds]
@@ -449,8 +449,10 @@ class Session:
                 return
             self.closed = True
             self._execution = None
+            self._inputs, self._readable = {}, {}
             if self._process == os.getpid():
                 self._closing.close()
+                heap.trim()
 
     def _check_open(self) -> None:
         if self.closed:
@@ -466,7 +468,7 @@ class Session:
         state = "closed" if self.closed else "ready" if self.resize_status.ready else "no plan yet"
         backends = ", ".join(b.name for b in self._plans.backends.values())
         return (
-            f"<Session of {self._graph.name!r} on {backends}: {inputs} -> "
+            f"<Session of {self._interface.name!r} on {backends}: {inputs} -> "
             f"{', '.join(self.outputs)}, {state}>"
         )
 

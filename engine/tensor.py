@@ -111,7 +111,7 @@ class Tensor(AsArray):
 
     @property
     def _is_constant(self) -> bool:
-        return self._value.constant is not None
+        return self._value.is_constant
 
     @property
     def _slot(self) -> Slot:

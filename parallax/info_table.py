@@ -149,7 +149,7 @@ def _print_memory(session: dict[str, Any], out: Console) -> None:
     out.print(_table(heads, rows, right=range(1, 6)))
     out.print(
         f" in all {size(session['device_nbytes'])} on devices, {size(session['host_nbytes'])} on "
-        f"the host, {size(session['model_nbytes'])} of it weights that a resize needs"
+        f"the host, {size(session['model_nbytes'])} of it the model's constants"
     )
 
 

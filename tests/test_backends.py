@@ -20,6 +20,7 @@ from engine.backends.opencl import device, queues, transfers
 from engine.backends.protocol import Slot
 from engine.config import PowerMode, Precision
 from engine.errors import ConfigError, DeviceError, InputError, PlanError
+from engine.ir.constant import Constant
 from engine.ir.graph import Graph
 from engine.ir.types import FLOAT, FLOAT16, TensorType
 
@@ -139,11 +140,11 @@ def test_building_sets_the_cache_inside_only(full):
 
 
 def test_building_lists_every_constant_handed_out_inside_shared_or_not(backend):
-    one, two = np.ones(3, np.float32), np.zeros(2, np.float32)
+    one, two = Constant(np.ones(3, np.float32)), Constant(np.zeros(2, np.float32))
     before = backend.constant(one)
     with backend.building(None) as arenas:
         slots = [backend.constant(one), backend.constant(two)]
-    after = backend.constant(np.ones(1, np.float32))
+    after = backend.constant(Constant(np.ones(1, np.float32)))
     assert arenas == [slot.arena for slot in slots]
     assert before.arena is slots[0].arena
     assert after.arena not in arenas
@@ -152,38 +153,38 @@ def test_building_lists_every_constant_handed_out_inside_shared_or_not(backend):
 # --------------------------------------------------------------------------- constants
 @pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS)
 def test_a_constant_reads_back_as_the_array(backend, array):
-    slot = backend.constant(array)
+    slot = backend.constant(Constant(array))
     assert (slot.type.dtype, slot.type.dims, slot.layout) == (array.dtype, array.shape, "plain")
     np.testing.assert_array_equal(backend.read(slot), array, strict=True)
 
 
 def test_a_read_only_constant_is_accepted(backend):
     array = np.frombuffer(np.arange(4, dtype=np.float32).tobytes(), np.float32)
-    np.testing.assert_array_equal(backend.read(backend.constant(array)), array)
+    np.testing.assert_array_equal(backend.read(backend.constant(Constant(array))), array)
 
 
 def test_a_constant_is_shared_while_somebody_holds_it(backend):
-    array = np.arange(4, dtype=np.float32)
-    first, second = backend.constant(array), backend.constant(array)
+    constant = Constant(np.arange(4, dtype=np.float32))
+    first, second = backend.constant(constant), backend.constant(constant)
     assert first.arena is second.arena
-    assert backend.constant(array.copy()).arena is not first.arena
+    assert backend.constant(Constant(constant.array.copy())).arena is not first.arena
 
 
-def test_a_constant_keeps_its_array_so_that_no_other_array_gets_its_id(backend):
-    held = [backend.constant(np.full(4, n, np.float32)) for n in range(50)]
+def test_a_constant_on_a_device_keeps_its_source_so_that_no_other_gets_its_id(backend):
+    held = [backend.constant(Constant(np.full(4, n, np.float32))) for n in range(50)]
     for n, slot in enumerate(held):
         np.testing.assert_array_equal(backend.read(slot), np.full(4, n, np.float32))
 
 
 def test_a_constant_on_the_cpu_is_the_array_itself():
     backend, array = registry.cpu_backend(1), np.arange(4, dtype=np.float32)
-    assert np.shares_memory(backend.view(backend.constant(array)), array)
+    assert np.shares_memory(backend.view(backend.constant(Constant(array))), array)
     backend.close()
 
 
 def test_a_constant_is_stored_at_the_precision_of_the_backend(half):
     array = np.array([1 / 3, -3.4e38, np.inf], np.float32)
-    slot = half.constant(array)
+    slot = half.constant(Constant(array))
     assert slot.storage == FLOAT16
     np.testing.assert_array_equal(half.read(slot), half.stored(array))
     assert half.read(slot)[1] == -65504
@@ -476,14 +477,14 @@ def test_a_command_keeps_its_memory_counted_until_it_is_dropped(backend):
 
 def test_lent_memory_and_constants_of_the_cpu_are_not_counted_as_allocated():
     backend, array = registry.cpu_backend(1), np.zeros(3, np.float32)
-    held = [backend.constant(array), backend.attach(array, TensorType(FLOAT, (3,)))]
+    held = [backend.constant(Constant(array)), backend.attach(array, TensorType(FLOAT, (3,)))]
     assert backend.live().buffers == 0, held
     backend.close()
 
 
 def test_a_constant_is_counted_once_and_goes_with_its_last_holder(full):
-    array = np.zeros(5, np.float32)
-    first, second = full.constant(array), full.constant(array)
+    constant = Constant(np.zeros(5, np.float32))
+    first, second = full.constant(constant), full.constant(constant)
     assert (full.live().buffers, full.live().nbytes) == (1, 20)
     del first
     gc.collect()
@@ -515,7 +516,7 @@ def test_close_ends_although_the_queue_is_stuck_and_says_so(context, monkeypatch
     monkeypatch.setattr(opencl_backend, "CLOSE_TIMEOUT_S", 0.2)
     backend = registry.opencl_backend(context, FULL)
     slot = slot_for(backend, np.zeros(4, np.float32))
-    held = backend.constant(np.zeros(3, np.float32))
+    held = backend.constant(Constant(np.zeros(3, np.float32)))
     with blocked(context), caplog.at_level(logging.WARNING, "parallax"):
         backend.write(slot, np.ones(4, np.float32))
         pending = backend.read_later(slot)

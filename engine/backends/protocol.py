@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.config import Precision
+from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node
 from engine.ir.types import TensorType
 
@@ -219,7 +220,7 @@ class Backend(Protocol):
         """Memory; raises DeviceMemoryError with what was asked and what is free."""
         ...
 
-    def constant(self, array: np.ndarray) -> Slot:
+    def constant(self, constant: Constant) -> Slot:
         """The array in row-major order at this precision, shared by all who hold the slot."""
         ...
 

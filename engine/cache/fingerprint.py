@@ -20,11 +20,12 @@ def fingerprint(graph: Graph) -> str:
     are compiled and tuned alike, so they may share what is cached.
     """
     lines = [f"opset {graph.opset}"]
-    lines += [f"{_text(v)} {v.constant is not None}" for v in graph.inputs]
+    lines += [f"{_text(v)} {v.is_constant}" for v in graph.inputs]
     for value in graph.values():
-        if value.constant is not None:
-            whole = value.constant.nbytes <= SMALL_NBYTES
-            lines.append(f"constant {_text(value)} {_text(value.constant) if whole else ''}")
+        if value.contents is not None:
+            whole = value.contents.type.nbytes <= SMALL_NBYTES
+            text = _text(value.contents.array) if whole else ""
+            lines.append(f"constant {_text(value)} {text}")
     for node in graph.nodes:
         outputs, inputs = _text(node.outputs), _text(node.inputs)
         what = _text((node.domain, node.op_type, node.name, node.attributes))

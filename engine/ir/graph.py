@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import GraphError, InputError
+from engine.ir.constant import Constant
 from engine.ir.types import TensorType, type_of
 
 Attributes = Mapping[str, Any]
@@ -21,14 +22,14 @@ class Value:
     Attributes:
         name: unique in its graph.
         type: None until shapes are inferred.
-        constant: the array, when the value is known before any run.
+        contents: of a constant, which is known before any run; shared by all graphs that have it.
         layout: how a backend stores it, "plain" (row-major) or "channels_last"
             (axis 1 moved to the end); set by `Backend.lower`, ignored by everything logical.
     """
 
     name: str
     type: TensorType | None = None
-    constant: np.ndarray | None = None
+    contents: Constant | None = None
     producer: Node | None = None
     uses: list[Node] = field(default_factory=list)
     layout: str = "plain"
@@ -40,8 +41,22 @@ class Value:
             raise GraphError(f"value {self.name!r} has no type yet: run infer_shapes first")
         return self.type
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether the value is known before any run; unlike `constant` it brings no array back."""
+        return self.contents is not None
+
+    @property
+    def constant(self) -> np.ndarray | None:
+        """The array of a constant, which is brought back into memory if it rests."""
+        return None if self.contents is None else self.contents.array
+
+    @constant.setter
+    def constant(self, array: np.ndarray) -> None:
+        self.contents = Constant(array)
+
     def __repr__(self) -> str:
-        kind = "constant " if self.constant is not None else ""
+        kind = "constant " if self.is_constant else ""
         return f"<{kind}{self.name}: {self.type}>"
 
 
@@ -118,10 +133,11 @@ class Graph:
         self.inputs.append(value)
         return value
 
-    def add_constant(self, name: str, array: np.ndarray) -> Value:
+    def add_constant(self, name: str, given: np.ndarray | Constant) -> Value:
         """A new constant value; `name` is made unique."""
-        value = self._new_value(self.unique(name), type_of(array))
-        value.constant = array
+        contents = given if isinstance(given, Constant) else Constant(given)
+        value = self._new_value(self.unique(name), contents.type)
+        value.contents = contents
         return value
 
     def add_node(
@@ -202,7 +218,7 @@ class Graph:
     def remove_node(self, node: Node) -> None:
         """Remove a node whose outputs nobody reads (or that have become constants)."""
         for out in node.outputs:
-            if out.constant is None and (out.uses or out in self.outputs):
+            if not out.is_constant and (out.uses or out in self.outputs):
                 raise GraphError(f"cannot remove {node}: {out.name!r} is still read")
         for value in node.inputs:
             if value is not None:
@@ -210,7 +226,7 @@ class Graph:
         self.nodes.remove(node)
         for out in node.outputs:
             out.producer = None
-            if out.constant is None:
+            if not out.is_constant:
                 self._names.discard(out.name)
 
     def set_nodes(self, nodes: Iterable[Node]) -> None:
@@ -240,6 +256,24 @@ class Graph:
         """Every node that stands for an operator of the user's file, in order."""
         return [n for n in self.nodes if any(v.name not in self.internal for v in n.outputs)]
 
+    def interface(self) -> Graph:
+        """Names and types of the inputs and outputs, without nodes and constants."""
+        new = Graph(self.name)
+        new.inputs = [Value(v.name, v.type) for v in self.inputs]
+        new.outputs = [Value(v.name, v.type) for v in self.outputs]
+        return new
+
+    def drop_constants(self) -> None:
+        """Let go of all constants; only names and types can be asked for afterwards."""
+        for value in self.values():
+            value.contents = None
+
+    def rest(self) -> None:
+        """Let go of the arrays of constants that can be made again."""
+        for value in self.values():
+            if value.contents is not None:
+                value.contents.rest()
+
     def value(self, name: str) -> Value:
         """The value of that name; raises InputError."""
         for value in self.values():
@@ -257,7 +291,7 @@ class Graph:
             if value is None:
                 return None
             if id(value) not in mapped:
-                twin = Value(value.name, value.type, value.constant, layout=value.layout)
+                twin = Value(value.name, value.type, value.contents, layout=value.layout)
                 mapped[id(value)] = twin
                 new._names.add(twin.name)
             return mapped[id(value)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from engine.errors import GraphError
 from engine.ir.graph import Graph, Node, Value
-from engine.ir.types import type_of
 
 
 def verify(graph: Graph) -> None:
@@ -22,31 +21,31 @@ def verify(graph: Graph) -> None:
             raise GraphError(f"graph {graph.name!r}: two values are named {value.name!r}")
         _verify_constant(value)
     for value in graph.kept:
-        if value.constant is None:
+        if not value.is_constant:
             raise GraphError(f"kept value {value.name!r} is no constant")
     for value in graph.inputs:
-        if value.producer is not None or value.constant is not None:
+        if value.producer is not None or value.is_constant:
             raise GraphError(f"graph input {value.name!r} is also produced inside the graph")
         known.add(id(value))
     for node in graph.nodes:
         _verify_node(node, known)
         known.update(id(out) for out in node.outputs)
     for value in graph.outputs:
-        if value.constant is None and id(value) not in known:
+        if not value.is_constant and id(value) not in known:
             raise GraphError(f"graph output {value.name!r} is never produced")
     _verify_uses(graph)
 
 
 def _verify_constant(value: Value) -> None:
-    if value.constant is not None and value.type != type_of(value.constant):
+    if value.contents is not None and value.type != value.contents.type:
         raise GraphError(
-            f"constant {value.name!r} holds {type_of(value.constant)} but is typed {value.type}"
+            f"constant {value.name!r} holds {value.contents.type} but is typed {value.type}"
         )
 
 
 def _verify_node(node: Node, known: set[int]) -> None:
     for value in node.inputs:
-        if value is not None and value.constant is None and id(value) not in known:
+        if value is not None and not value.is_constant and id(value) not in known:
             raise GraphError(f"{node.title} reads {value.name!r} before it is produced")
     for out in node.outputs:
         if out.producer is not node:

@@ -9,7 +9,8 @@ from typing import Any
 from onnx import AttributeProto, defs
 
 from engine.errors import ModelError, UnsupportedError
-from engine.onnx_import.tensors import array_of
+from engine.onnx_import.read_file import Origin
+from engine.onnx_import.tensors import constant_of
 
 _SCALARS = {AttributeProto.FLOAT: "f", AttributeProto.INT: "i", AttributeProto.STRING: "s"}
 _LISTS = {AttributeProto.FLOATS: "floats", AttributeProto.INTS: "ints"}
@@ -55,7 +56,7 @@ def decode_attribute(attribute: AttributeProto, title: str) -> Any:
     if kind == AttributeProto.TENSOR:
         if not set_fields:
             raise ModelError(f"{owner} is a tensor attribute without a tensor")
-        return array_of(attribute.t, owner, None)
+        return constant_of(attribute.t, owner, Origin()).array
     raise UnsupportedError(f"{owner}: values of kind '{field}' are not supported")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,10 @@ from engine.ir.types import Dim, TensorType
 from engine.onnx_import.attributes import check_against_schema, decode_attribute
 from engine.onnx_import.opsets import Form, to_newest
 from engine.onnx_import.raw_node import RawNode
-from engine.onnx_import.tensors import array_of, check_dims, dtype_of
+from engine.onnx_import.read_file import Origin
+from engine.onnx_import.tensors import check_dims, constant_of, dtype_of
 from engine.onnx_import.topology import near
+from engine.onnx_import.wire import Extent
 
 FILL_NBYTES_MAX = 64 * 2**20
 """Larger ConstantOfShape results are stride-0 views of their one element."""
@@ -40,15 +41,17 @@ class Builder:
         self._rewritten = ""
 
     # ----------------------------------------------------------------- inputs, constants
-    def add_initialiser(self, tensor: TensorProto, folder: Path | None) -> None:
-        """It becomes a constant."""
+    def add_initialiser(
+        self, tensor: TensorProto, origin: Origin, extent: Extent | None = None
+    ) -> None:
+        """It becomes a constant; `extent` is that of raw data that was left out of it."""
         if not tensor.name:
             raise ModelError("an initialiser has no name: the file is damaged")
         owner = f"initialiser '{tensor.name}'"
         if tensor.name in self._values:
             raise GraphError(f"{owner} is defined twice")
         self._values[tensor.name] = self.graph.add_constant(
-            tensor.name, array_of(tensor, owner, folder)
+            tensor.name, constant_of(tensor, owner, origin, extent)
         )
 
     def add_input(self, info: ValueInfoProto, taken: set[str]) -> None:
@@ -78,7 +81,7 @@ class Builder:
         Args:
             like: a value of another graph with its type and constant; None: nothing is known.
         """
-        self._values[name] = Value(name) if like is None else Value(name, like.type, like.constant)
+        self._values[name] = Value(name) if like is None else Value(name, like.type, like.contents)
 
     def constant(self, name: str, array: np.ndarray) -> Value:
         """A new constant; the name is made unique."""

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 from onnx import AttributeProto, GraphProto, ModelProto, ValueInfoProto
@@ -20,17 +21,18 @@ from engine.ir.verify import verify
 from engine.onnx_import.build import Builder
 from engine.onnx_import.functions import Inliner, refuse_references
 from engine.onnx_import.raw_node import RawNode, opset_versions, raw_node, require_text
-from engine.onnx_import.read_file import read_model
+from engine.onnx_import.read_file import Origin, read_model
 from engine.onnx_import.support import check_function_opset, check_known, check_opset, is_known
 from engine.onnx_import.topology import graph_names, sorted_nodes
+from engine.onnx_import.wire import Extent
 
 
 def import_model(source: str | Path | bytes, name: str | None) -> tuple[ModelProto, Import]:
     """A model file and the import of it; raises ModelError where it is none, or is damaged."""
-    model, folder = read_model(source)
+    model, origin = read_model(source)
     file = shlex.quote(str(source)) if isinstance(source, (str, Path)) else "MODEL"
     try:
-        return model, Import(model, folder, name, file)
+        return model, Import(model, origin, name, file)
     except UnicodeDecodeError:
         raise ModelError("the model holds names that are not UTF-8 text: it is damaged") from None
 
@@ -88,12 +90,12 @@ class Import:
     """
 
     def __init__(
-        self, model: ModelProto, folder: Path | None, name: str | None, file: str = "MODEL"
+        self, model: ModelProto, origin: Origin, name: str | None, file: str = "MODEL"
     ) -> None:
         self._file = file
         self.refusals: list[Refusal] = []
         self.occurrences: list[Occurrence] = []
-        self._folder = folder
+        self._origin = origin
         proto = model.graph
         self._opsets = opset_versions(model.opset_import, "the model")
         self._inliner = Inliner(model.functions, graph_names(proto), is_known)
@@ -101,7 +103,7 @@ class Import:
         self.graph: Graph = builder.graph
         with self._noting("the model"):
             check_opset(self._opsets)
-        self._add_initialisers(builder, proto)
+        self._add_initialisers(builder, proto, origin.extents)
         self._add_inputs(builder, proto.input)
         self._add_nodes(builder, proto, self._opsets, Place())
         with self._noting("the model"):
@@ -139,7 +141,9 @@ class Import:
             self._refuse(subject, error)
 
     # ----------------------------------------------------------------- values
-    def _add_initialisers(self, builder: Builder, proto: GraphProto) -> None:
+    def _add_initialisers(
+        self, builder: Builder, proto: GraphProto, extents: Sequence[Extent | None] = ()
+    ) -> None:
         if len(proto.sparse_initializer):
             first = proto.sparse_initializer[0].values.name
             with self._noting(f"sparse initialiser '{first}'"):
@@ -148,9 +152,9 @@ class Import:
                 )
         for sparse in proto.sparse_initializer:
             builder.assume(sparse.values.name)
-        for tensor in proto.initializer:
+        for tensor, extent in zip_longest(proto.initializer, extents):
             with self._noting(f"initialiser '{tensor.name}'"):
-                builder.add_initialiser(tensor, self._folder)
+                builder.add_initialiser(tensor, self._origin, extent)
             _assume(builder, [tensor.name])
 
     def _add_inputs(self, builder: Builder, infos: Sequence[ValueInfoProto]) -> None:

@@ -12,7 +12,7 @@ def load_model(source: str | Path | bytes, *, name: str | None = None) -> Graph:
     """Read an ONNX model into a verified Graph in the newest operator forms.
 
     Free dimensions of inputs are strings: the file's dim_param, or `input.axis0` where it has none.
-    Constants are read-only arrays that share memory with what was read.
+    Constants are read-only arrays; the large ones of a file are read when they are needed.
 
     Args:
         source: a path, or a serialised ModelProto (which cannot have external data).

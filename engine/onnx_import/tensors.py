@@ -16,6 +16,11 @@ import numpy as np
 from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
+from engine.ir.constant import REST_NBYTES_MIN, Constant
+from engine.ir.types import TensorType
+from engine.onnx_import.model_file import ModelFile
+from engine.onnx_import.read_file import Origin
+from engine.onnx_import.wire import Extent
 
 ELEMENTS_MAX = 2**40
 """Tensors with more elements are refused."""
@@ -72,12 +77,14 @@ def check_dims(dims: Sequence[int], owner: str) -> int:
     return count
 
 
-def array_of(tensor: TensorProto, owner: str, folder: Path | None) -> np.ndarray:
-    """The tensor as a read-only array.
+def constant_of(
+    tensor: TensorProto, owner: str, origin: Origin, extent: Extent | None = None
+) -> Constant:
+    """The tensor's read-only array; one that lies in a file is read when it is needed.
 
     Args:
         owner: names the tensor in errors, "initialiser 'w'".
-        folder: where external data may lie; None where there is none (model given as bytes).
+        extent: of raw data that was left out of the tensor.
 
     Raises:
         ModelError: shape and data disagree, or external data is missing, too short or outside.
@@ -89,7 +96,7 @@ def array_of(tensor: TensorProto, owner: str, folder: Path | None) -> np.ndarray
     if tensor.HasField("segment"):
         raise UnsupportedError(f"{owner}: segmented tensors are not supported")
     filled = [f for f in _TYPED_FIELDS if len(getattr(tensor, f))]
-    filled += ["raw_data"] if tensor.HasField("raw_data") else []
+    filled += ["raw_data"] if tensor.HasField("raw_data") or extent is not None else []
     is_external = tensor.data_location == TensorProto.EXTERNAL
     if len(filled) > 1 or (is_external and filled) or len(tensor.string_data):
         filled += ["string_data"] if len(tensor.string_data) else []
@@ -98,10 +105,14 @@ def array_of(tensor: TensorProto, owner: str, folder: Path | None) -> np.ndarray
             f"{owner}: data is given more than once or misplaced ({', '.join(filled)})"
         )
     if is_external:
-        array = _external_array(tensor, owner, folder, dtype, count)
-    elif len(tensor.external_data):
+        return _external(tensor, owner, origin, TensorType(dtype, shape))
+    if len(tensor.external_data):
         raise ModelError(f"{owner}: has external_data, but its data_location is not EXTERNAL")
-    elif filled == ["raw_data"]:
+    if extent is not None:
+        assert origin.file is not None
+        _check_nbytes(extent.nbytes, count * dtype.itemsize, shape, dtype, owner)
+        return _within_reach(origin.file, extent.offset, TensorType(dtype, shape))
+    if filled == ["raw_data"]:
         raw = tensor.raw_data
         _check_nbytes(len(raw), count * dtype.itemsize, shape, dtype, owner)
         array = np.frombuffer(raw, _stored(dtype))
@@ -109,7 +120,15 @@ def array_of(tensor: TensorProto, owner: str, folder: Path | None) -> np.ndarray
         array = _typed_array(tensor, owner, dtype, count, filled)
     array = (array != 0 if dtype == np.bool_ else array).reshape(shape)
     array.flags.writeable = False
-    return array
+    return Constant(array)
+
+
+def _within_reach(file: ModelFile, offset_nbytes: int, type_: TensorType) -> Constant:
+    def make() -> np.ndarray:
+        array = file.read(_stored(type_.dtype), type_.dims, offset_nbytes)
+        return array != 0 if type_.dtype == np.bool_ else array
+
+    return Constant(make=make, type=type_)
 
 
 def _stored(dtype: np.dtype) -> np.dtype:
@@ -148,25 +167,23 @@ def _typed_array(
     return array.view(np.float16) if dtype == np.float16 else array
 
 
-def _external_array(
-    tensor: TensorProto, owner: str, folder: Path | None, dtype: np.dtype, count: int
-) -> np.ndarray:
+def _external(tensor: TensorProto, owner: str, origin: Origin, type_: TensorType) -> Constant:
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    path = _external_path(entries.get("location", ""), owner, folder)
+    path = _external_path(entries.get("location", ""), owner, origin.folder)
     offset = _external_number(entries.get("offset", "0"), "offset", owner)
-    want = count * dtype.itemsize
-    length = _external_number(entries.get("length", str(want)), "length", owner)
-    _check_nbytes(length, want, tensor.dims, dtype, owner)
+    length = _external_number(entries.get("length", str(type_.nbytes)), "length", owner)
+    _check_nbytes(length, type_.nbytes, tensor.dims, type_.dtype, owner)
     try:
-        size = path.stat().st_size
-        if offset + length > size:
+        file, stays = origin.open(path)
+        if offset + length > file.nbytes:
             raise ModelError(
                 f"{owner}: bytes {offset} to {offset + length} of '{path.name}' are needed, but "
-                f"the file has {size}: it is truncated, or belongs to another model"
+                f"the file has {file.nbytes}: it is truncated, or belongs to another model"
             )
         if "checksum" in entries:
             _check_digest(path, entries["checksum"], owner)
-        return np.fromfile(path, _stored(dtype), count=count, offset=offset)
+        constant = _within_reach(file, offset, type_)
+        return constant if stays and length >= REST_NBYTES_MIN else Constant(constant.array)
     except FileNotFoundError:
         raise ModelError(
             f"{owner}: its external data file '{path.name}' is missing from '{path.parent}': "

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from engine.ir.constant import Constant
 from engine.ir.types import FLOAT, TensorType, type_of
 from engine.ops.numerics import Error, Units
 
@@ -25,7 +26,12 @@ class Operand:
     """An input as type inference sees it: its type and, when known before a run, its value."""
 
     type: TensorType
-    value: np.ndarray | None = None
+    given: np.ndarray | Constant | None = None
+
+    @property
+    def value(self) -> np.ndarray | None:
+        """The array, where it is known."""
+        return self.given.array if isinstance(self.given, Constant) else self.given
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ class _Part:
         at = parts.index(self)
         earlier = {n for p in parts[:at] for n in p.nodes}
         for value in self._from_shapes(earlier):
-            if value.producer in earlier or value.constant is not None:
+            if value.producer in earlier or value.is_constant:
                 continue
             if value.producer is not None:
                 later = next((p for p in parts[at + 1 :] if value.producer in p.own), None)
@@ -151,7 +151,7 @@ class _Part:
 
 def _measured(node: Node) -> list[Value]:
     """What a Shape or Size takes the shape of, where that is a matter of a run."""
-    return [v for v in node.inputs[:1] if v is not None and v.constant is None]
+    return [v for v in node.inputs[:1] if v is not None and not v.is_constant]
 
 
 def _outputs(graph: Graph, parts: Sequence[_Part]) -> list[Value]:
@@ -225,8 +225,8 @@ def _extract(
     def twin(value: Value | None) -> Value | None:
         if value is None:
             return None
-        if value not in twins and value.constant is not None:
-            twins[value] = new.add_constant(value.name, value.constant)
+        if value not in twins and value.contents is not None:
+            twins[value] = new.add_constant(value.name, value.contents)
         return twins[value]
 
     for node in graph.nodes:

@@ -27,7 +27,7 @@ _MOVES = frozenset((
 
 def infer_node(node: Node) -> tuple[TensorType, ...]:
     """Output types; errors of the spec are prefixed with the node's title."""
-    operands = [None if v is None else Operand(v.known_type, v.constant) for v in node.inputs]
+    operands = [None if v is None else Operand(v.known_type, v.contents) for v in node.inputs]
     try:
         spec = spec_of(node.op_type)
         least, most = spec.arity
@@ -54,13 +54,13 @@ def is_computable(node: Node) -> bool:
     if node.op_type in TYPE_ONLY:
         first = node.inputs[0] if node.inputs else None
         return first is not None and first.type is not None and first.type.is_static
-    return all(v is None or v.constant is not None for v in node.inputs)
+    return all(v is None or v.is_constant for v in node.inputs)
 
 
 def compute(node: Node, types: tuple[TensorType, ...]) -> tuple[np.ndarray, ...] | None:
     """The outputs of a computable node; None when they would be too large to keep."""
     nbytes_in = sum(
-        v.constant.nbytes for v in node.inputs if v is not None and v.constant is not None
+        v.contents.type.nbytes for v in node.inputs if v is not None and v.contents is not None
     )
     nbytes_out = sum(t.nbytes for t in types)
     if nbytes_out > max(FOLD_NBYTES_MAX, nbytes_in):

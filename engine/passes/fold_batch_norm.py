@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
+from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node
 from engine.passes.base import Pass, only_reader, replace_node
 from engine.passes.linear import Linear, linear_of
@@ -28,7 +29,7 @@ def fold_batch_norm(graph: Graph, keep: Collection[str] = ()) -> None:
         folded = _folded(linear, after)
         if folded is None:
             continue
-        weight, bias = (np.asarray(a) for a in folded)
+        weight, bias = folded
         inputs = [
             node.inputs[0],
             graph.add_constant(f"{linear.weight.name}_folded", weight),
@@ -39,7 +40,7 @@ def fold_batch_norm(graph: Graph, keep: Collection[str] = ()) -> None:
         graph.remove_node(node)
 
 
-def _folded(linear: Linear, norm: Node) -> tuple[np.ndarray, np.ndarray] | None:
+def _folded(linear: Linear, norm: Node) -> tuple[Constant, np.ndarray] | None:
     parameters = [None if v is None else v.constant for v in norm.inputs[1:5]]
     if len(parameters) != 4 or norm.inputs[0] is not linear.node.outputs[0]:
         return None
@@ -47,15 +48,12 @@ def _folded(linear: Linear, norm: Node) -> tuple[np.ndarray, np.ndarray] | None:
     if len(arrays) != 4 or any(p.shape != (linear.channels,) for p in arrays):
         return None
     scale, shift, mean, variance = arrays
-    dtype = linear.array.dtype
     with np.errstate(all="ignore"):
         factor = scale / np.sqrt(variance + float(norm.attributes.get("epsilon", 1e-5)))
         bias = 0.0 if linear.bias is None else linear.bias
-        weight = linear.scaled(factor).astype(dtype)
-        bias = ((bias - mean) * factor + shift).astype(dtype)
-    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-        return None
-    return weight, bias
+        weight = linear.scaled(factor)
+        bias = np.asarray(((bias - mean) * factor + shift).astype(linear.dtype))
+    return (weight, bias) if weight is not None and np.isfinite(bias).all() else None
 
 
 def pass_keeping(keep: Collection[str]) -> Pass:

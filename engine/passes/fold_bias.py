@@ -46,7 +46,7 @@ def _other(add: Node, value: Value) -> Value | None:
 
 def _bias_of_linear(node: Node, constant: np.ndarray) -> np.ndarray | None:
     linear = linear_of(node)
-    if linear is None or linear.array.dtype != constant.dtype:
+    if linear is None or linear.dtype != constant.dtype:
         return None
     if node.op_type == "Gemm":
         added = as_row(constant, linear.channels)

@@ -20,14 +20,14 @@ def fold_constants(graph: Graph, keep: Collection[str] = ()) -> None:
         ShapeError: a node of constants that no input could make valid.
     """
     known = [node for node in graph.nodes if _is_known(graph, node)]
-    graph.kept = [v for v in graph.values() if v.constant is not None and v.name in keep]
+    graph.kept = [v for v in graph.values() if v.is_constant and v.name in keep]
     for node in known:
         graph.remove_node(node)
 
 
 def _is_known(graph: Graph, node: Node) -> bool:
     """Whether all outputs are constants, now that what can be computed is."""
-    if all(out.constant is not None for out in node.outputs):
+    if all(out.is_constant for out in node.outputs):
         return True
     if not is_computable(node):
         return False

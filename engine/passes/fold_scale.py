@@ -55,7 +55,7 @@ def _scaled(
     graph: Graph, node: Node, after: Node, constant: np.ndarray
 ) -> tuple[list[Value | None], dict[str, Any]] | None:
     linear = linear_of(node) if after.op_type == "Mul" else None
-    if linear is None or linear.array.dtype != constant.dtype:
+    if linear is None or linear.dtype != constant.dtype:
         return None
     if node.op_type == "Gemm":
         factor = as_row(constant, linear.channels)
@@ -64,9 +64,9 @@ def _scaled(
     if factor is None:
         return None
     with np.errstate(all="ignore"):
-        weight = linear.scaled(factor).astype(constant.dtype)
+        weight = linear.scaled(factor)
         bias = None if linear.bias is None else (linear.bias * factor).astype(constant.dtype)
-    if not np.isfinite(weight).all() or (bias is not None and not np.isfinite(bias).all()):
+    if weight is None or (bias is not None and not np.isfinite(bias).all()):
         return None
     inputs: list[Value | None] = [
         node.inputs[0],

@@ -47,7 +47,7 @@ def _is_residual(node: Node, value: Value) -> bool:
     other = node.inputs[1] if node.inputs[0] is value else node.inputs[0]
     return (
         other is not None
-        and other.constant is None
+        and not other.is_constant
         and other.type == value.type == node.outputs[0].type
     )
 
@@ -56,7 +56,7 @@ def _is_activation(node: Node, value: Value) -> bool:
     if node.op_type not in ACTIVATIONS or node.body or node.inputs[0] is not value:
         return False
     limits = [v for v in node.inputs[1:] if v is not None]
-    return all(v.constant is not None and v.constant.size == 1 for v in limits)
+    return all(v.contents is not None and v.contents.type.size == 1 for v in limits)
 
 
 def _fuse(graph: Graph, core: Node, chain: list[Node]) -> None:

@@ -41,9 +41,9 @@ def fuse_hard_swish(graph: Graph, keep: Collection[str] = ()) -> None:
 
 
 def _scalar(value: Value | None) -> float | None:
-    if value is None or value.constant is None or value.constant.size != 1:
+    if value is None or value.contents is None or value.contents.type.size != 1:
         return None
-    return float(value.constant.reshape(()))
+    return float(value.contents.array.reshape(()))
 
 
 def _operand(node: Node, op_type: str, scalar: float) -> Value | None:
@@ -51,7 +51,7 @@ def _operand(node: Node, op_type: str, scalar: float) -> Value | None:
     if node.op_type != op_type or node.body or len(node.inputs) != 2:
         return None
     for one, other in (node.inputs, node.inputs[::-1]):
-        if _scalar(one) == scalar and other is not None and other.constant is None:
+        if _scalar(one) == scalar and other is not None and not other.is_constant:
             return other
     return None
 

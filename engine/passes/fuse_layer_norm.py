@@ -53,10 +53,11 @@ def _is_last_mean(node: Node, x: Value) -> bool:
     if node.op_type != "ReduceMean" or node.inputs[0] is not x or len(node.inputs) < 2:
         return False
     axes, rank = node.inputs[1], len(x.known_type.shape)
-    if axes is None or axes.constant is None or axes.constant.size != 1 or rank == 0:
+    if axes is None or axes.contents is None or axes.contents.type.size != 1 or rank == 0:
         return False
     return (
-        int(axes.constant.reshape(())) in (-1, rank - 1) and node.attributes.get("keepdims", 1) == 1
+        int(axes.contents.array.reshape(())) in (-1, rank - 1)
+        and node.attributes.get("keepdims", 1) == 1
     )
 
 
@@ -96,14 +97,14 @@ def _is_square(node: Node, d: Value) -> bool:
     if node.op_type == "Mul":
         return node.inputs[0] is d and node.inputs[1] is d
     power = node.inputs[1]
-    if node.inputs[0] is not d or power is None or power.constant is None:
+    if node.inputs[0] is not d or power is None or power.contents is None:
         return False
-    return power.constant.size == 1 and float(power.constant.reshape(())) == 2.0
+    return power.contents.type.size == 1 and float(power.contents.array.reshape(())) == 2.0
 
 
 def _constant_beside(node: Node, value: Value) -> Value | None:
     other = node.inputs[1] if node.inputs[0] is value else node.inputs[0]
-    return other if other is not None and other.constant is not None else None
+    return other if other is not None and other.is_constant else None
 
 
 def pass_keeping(keep: Collection[str]) -> Pass:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.ir.constant import Constant
 from engine.ir.graph import Node, Value
 
 LINEAR = frozenset(("Conv", "ConvTranspose", "Gemm"))
@@ -23,14 +24,35 @@ class Linear:
 
     node: Node
     weight: Value
-    array: np.ndarray
     channels: int
     rank: int
     bias: np.ndarray | None
 
-    def scaled(self, factor: np.ndarray) -> np.ndarray:
-        """The weights with output channel m multiplied by factor[m]; float64, same shape."""
-        w: np.ndarray = self.array.astype(np.float64)
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the weights."""
+        return self.weight.known_type.dtype
+
+    def scaled(self, factor: np.ndarray) -> Constant | None:
+        """The weights with output channel m multiplied by factor[m], in float64, rounded once.
+
+        None where the result does not fit their dtype. It can rest if the weights themselves can.
+        """
+        assert self.weight.contents is not None
+        source, dtype = self.weight.contents, self.dtype
+
+        def make() -> np.ndarray:
+            with np.errstate(all="ignore"):
+                array = self._product(source.array.astype(np.float64), factor).astype(dtype)
+            source.rest()
+            return array
+
+        scaled = Constant(make(), make if source.can_rest else None)
+        fits = bool(np.isfinite(scaled.array).all())
+        scaled.rest()
+        return scaled if fits else None
+
+    def _product(self, w: np.ndarray, factor: np.ndarray) -> np.ndarray:
         if self.node.op_type == "Conv":
             return np.asarray(w * factor.reshape(-1, *[1] * (w.ndim - 1)))
         if self.node.op_type == "Gemm":
@@ -48,33 +70,33 @@ def linear_of(node: Node) -> Linear | None:
     if node.op_type not in LINEAR or node.body or len(node.inputs) < 2:
         return None
     weight = node.inputs[1]
-    if weight is None or weight.constant is None:
+    if weight is None or weight.contents is None:
         return None
-    w = weight.constant
-    if w.ndim < 2 or (node.op_type == "Gemm" and w.ndim != 2):
+    shape = weight.contents.type.dims
+    rank = len(shape)
+    if rank < 2 or (node.op_type == "Gemm" and rank != 2):
         return None
-    channels = _channels(node, w)
-    rank = w.ndim
+    channels = _channels(node, shape)
     given = node.inputs[2] if len(node.inputs) > 2 else None
     if given is None:
-        return Linear(node, weight, w, channels, rank, None)
+        return Linear(node, weight, channels, rank, None)
     if given.constant is None:
         return None
     if node.op_type != "Gemm":
         bias: np.ndarray | None = given.constant.astype(np.float64)
-        return Linear(node, weight, w, channels, rank, bias) if given.constant.ndim == 1 else None
+        return Linear(node, weight, channels, rank, bias) if given.constant.ndim == 1 else None
     row = as_row(given.constant, channels)
     if row is None:
         return None
-    return Linear(node, weight, w, channels, rank, row * float(node.attributes.get("beta", 1.0)))
+    return Linear(node, weight, channels, rank, row * float(node.attributes.get("beta", 1.0)))
 
 
-def _channels(node: Node, w: np.ndarray) -> int:
+def _channels(node: Node, shape: tuple[int, ...]) -> int:
     if node.op_type == "Conv":
-        return int(w.shape[0])
+        return shape[0]
     if node.op_type == "ConvTranspose":
-        return int(w.shape[1]) * int(node.attributes.get("group", 1))
-    return int(w.shape[0] if node.attributes.get("transB", 0) else w.shape[1])
+        return shape[1] * int(node.attributes.get("group", 1))
+    return shape[0] if node.attributes.get("transB", 0) else shape[1]
 
 
 def as_row(array: np.ndarray, channels: int) -> np.ndarray | None:

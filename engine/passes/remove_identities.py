@@ -50,7 +50,7 @@ def _is_removable(graph: Graph, node: Node, keep: Collection[str]) -> bool:
         return False
     if out not in graph.outputs:
         return True
-    own = source.producer is not None and source.constant is None
+    own = source.producer is not None and not source.is_constant
     return own and source not in graph.outputs and source.name not in keep
 
 

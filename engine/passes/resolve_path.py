@@ -47,7 +47,7 @@ def _between_tensors(graph: Graph, path: GraphPath) -> Segment:
     for name in (*path.inputs, *path.outputs):
         if name not in values:
             raise _unknown_tensor(graph, name)
-        if values[name].constant is not None:
+        if values[name].is_constant:
             raise ConfigError(f"path: tensor {name!r} is a constant of the model, leave it out")
     segment = Segment(tuple(path.inputs), tuple(path.outputs))
     for name in segment.outputs:
@@ -187,7 +187,7 @@ def _unknown_operator(graph: Graph, name: str) -> InputError:
         what, known = "path in mode op: no operator", [n.name for n in graph.listed_nodes()]
         return unknown(what, name, known, more="Interpreter.operators lists them")
     if value.producer is None:
-        kind = "an input" if value.constant is None else "a constant"
+        kind = "a constant" if value.is_constant else "an input"
         return InputError(f"path in mode op: {name!r} is {kind} of the model, not an operator")
     return InputError(
         f"path in mode op: {name!r} is a tensor; operator {value.producer.name!r} computes it"

@@ -68,7 +68,7 @@ def shape_nodes(graph: Graph) -> set[Node]:
 def _settled(graph: Graph, anyway: Collection[str]) -> set[Node]:
     nodes: set[Node] = set()
     for node in graph.nodes:
-        known = (v is None or v.constant is not None or v.producer in nodes for v in node.inputs)
+        known = (v is None or v.is_constant or v.producer in nodes for v in node.inputs)
         if node.op_type in anyway or all(known):
             nodes.add(node)
     return nodes
@@ -77,7 +77,7 @@ def _settled(graph: Graph, anyway: Collection[str]) -> set[Node]:
 def read_outside(graph: Graph, nodes: Collection[Node]) -> list[Value]:
     """What nodes read that none of them computes, constants left out; in graph order."""
     read = (v for n in graph.nodes if n in nodes for v in n.inputs if v is not None)
-    return in_order(graph, (v for v in read if v.constant is None and v.producer not in nodes))
+    return in_order(graph, (v for v in read if not v.is_constant and v.producer not in nodes))
 
 
 def in_order(graph: Graph, values: Iterable[Value]) -> list[Value]:

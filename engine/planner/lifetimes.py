@@ -42,7 +42,7 @@ def lifetimes(
 
     def touch(value: Value, step: int) -> None:
         root = root_of(value, aliases)
-        if root.constant is None:
+        if not root.is_constant:
             first.setdefault(root, step)
             last[root] = max(last.get(root, step), step)
 

@@ -76,11 +76,11 @@ def check_plan(graph: Graph, plan: Plan, keep: Collection[Value] = ()) -> None:
     Shares no code with the planner: liveness is derived here from the remaining readers of each
     window's value and its views, counted down step by step.
     """
-    pinned = {_root(plan, v) for v in (*graph.inputs, *graph.outputs, *keep) if v.constant is None}
+    pinned = {_root(plan, v) for v in (*graph.inputs, *graph.outputs, *keep) if not v.is_constant}
     readers: dict[Value, int] = {}
     for node in graph.nodes:
         for value in node.inputs:
-            if value is not None and value.constant is None:
+            if value is not None and not value.is_constant:
                 root = _root(plan, value)
                 readers[root] = readers.get(root, 0) + 1
     live: list[Value] = []
@@ -91,7 +91,7 @@ def check_plan(graph: Graph, plan: Plan, keep: Collection[Value] = ()) -> None:
             if out not in plan.aliases:
                 _claim(plan, live, out, node.title)
         for value in node.inputs:
-            if value is not None and value.constant is None:
+            if value is not None and not value.is_constant:
                 readers[_root(plan, value)] -= 1
         live = [v for v in live if v in pinned or readers.get(v, 0) > 0]
 

@@ -80,7 +80,7 @@ def insert_copies(
             home[out] = here
         inputs = list(node.inputs)
         for i, value in enumerate(node.inputs):
-            if value is None or value.constant is not None or home[value] == here:
+            if value is None or value.is_constant or home[value] == here:
                 continue
             if (value, here) not in copies:
                 copy = graph.add_node(

@@ -30,6 +30,7 @@ from engine.backends.protocol import (
 )
 from engine.config import PowerMode, Precision
 from engine.errors import InputError, PlanError
+from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node
 from engine.ir.types import TensorType
 
@@ -166,8 +167,9 @@ class CpuBackend:
         """Host memory."""
         return CpuArena(nbytes, self._counter)
 
-    def constant(self, array: np.ndarray) -> Slot:
+    def constant(self, constant: Constant) -> Slot:
         """The very array; a row-major copy of it where it is not contiguous."""
+        array = constant.array
         with self.lock:
             arena = self._constants.get(id(array))
             if arena is None:

@@ -27,6 +27,7 @@ from engine.backends.protocol import (
 )
 from engine.config import Precision
 from engine.errors import DeviceError, InputError
+from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType, type_of
 
@@ -194,28 +195,29 @@ class OpenCLBackend:
         """A constant in a kernel's own arrangement, uploaded once and shared while in use.
 
         Args:
-            how: names the arrangement; (constant array, how) is the cache key.
+            how: names the arrangement; (constant, how) is the cache key.
             pack: from the logical array (rounded to storage) to the array to upload, which is
                 then stored at `storage` of its dtype.
         """
-        array = value.constant
-        assert array is not None
-        return self._held(array, how, lambda: pack(self.stored(array)))
+        constant = value.contents
+        assert constant is not None
+        return self._held(constant, how, lambda: pack(self.stored(constant.array)))
 
-    def constant(self, array: np.ndarray) -> Slot:
+    def constant(self, constant: Constant) -> Slot:
         """The array as it is, uploaded once and shared by all who hold the slot."""
-        return self._held(array, "plain", lambda: array)
+        return self._held(constant, "plain", lambda: constant.array)
 
-    def _held(self, array: np.ndarray, how: str, arrange: Callable[[], np.ndarray]) -> Slot:
-        key = (id(array), how)
+    def _held(self, constant: Constant, how: str, arrange: Callable[[], np.ndarray]) -> Slot:
+        key = (id(constant), how)
         with self.context.lock:
             arena = self._packed.get(key)
             if arena is None:
                 packed = np.asarray(arrange(), order="C")
                 half = self.storage(packed.dtype) != packed.dtype
                 stored = transfers.to_half(packed) if half else packed
-                arena = PackedConstant(self.context, array, type_of(packed), stored)
+                arena = PackedConstant(self.context, constant, type_of(packed), stored)
                 self._packed[key] = arena
+                constant.rest()
             for handed in self._handed:
                 handed.append(arena)
             return arena.slot

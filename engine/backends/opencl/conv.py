@@ -39,7 +39,7 @@ def _why_not(backend: OpenCLBackend, node: Node) -> str | None:
 
 
 def _is_constant(value: Value | None) -> bool:
-    return value is not None and value.constant is not None
+    return value is not None and value.is_constant
 
 
 class _Convolution:

@@ -59,7 +59,7 @@ def lower(graph: Graph, nodes: Collection[Node]) -> list[Node]:
 
 
 def _needs_reorder(value: Value, layout: str) -> bool:
-    return value.constant is None and _matters(value) and value.layout != layout
+    return not value.is_constant and _matters(value) and value.layout != layout
 
 
 def _matters(value: Value) -> bool:
@@ -78,7 +78,7 @@ def _wanted(node: Node) -> str:
 def _common_layout(node: Node) -> str:
     """channels_last when every varying input of the output's rank is stored so already."""
     rank = len(node.outputs[0].known_type.shape)
-    tensors = [v for v in node.inputs if v is not None and v.constant is None]
+    tensors = [v for v in node.inputs if v is not None and not v.is_constant]
     same_rank = [v for v in tensors if len(v.known_type.shape) == rank and rank > 2]
     if len(same_rank) != len([v for v in tensors if v.known_type.size != 1]):
         return "plain"

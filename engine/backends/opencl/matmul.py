@@ -82,9 +82,9 @@ def _is_packable(node: Node, p: _Product) -> bool:
     An addend must be a constant row, to become the bias, or a tensor of the output's shape.
     """
     b = node.inputs[1]
-    if b is None or b.constant is None or node.outputs[0].known_type.dtype not in FLOATS:
+    if b is None or b.contents is None or node.outputs[0].known_type.dtype not in FLOATS:
         return False
-    if b.constant.size != p.k * p.n or p.left[-1] != 1 or p.alpha != 1 or p.beta != 1:
+    if b.contents.type.size != p.k * p.n or p.left[-1] != 1 or p.alpha != 1 or p.beta != 1:
         return False
     if p.addend is None or _is_row(node.inputs[p.addend]):
         return True
@@ -94,9 +94,10 @@ def _is_packable(node: Node, p: _Product) -> bool:
 
 def _is_row(value: Value | None) -> bool:
     """True for a constant that is the same for all rows."""
-    if value is None or value.constant is None:
+    if value is None or value.contents is None:
         return False
-    return value.constant.ndim < 2 or value.constant.shape[0] == 1
+    shape = value.contents.type.dims
+    return len(shape) < 2 or shape[0] == 1
 
 
 def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:

@@ -9,6 +9,7 @@ import numpy as np
 from engine.backends.opencl.status import failure, status_name
 from engine.backends.protocol import Slot
 from engine.errors import DeviceMemoryError, InputError
+from engine.ir.constant import Constant
 from engine.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -56,11 +57,11 @@ class OpenCLArena:
 class PackedConstant(OpenCLArena):
     """A constant in some kernel's arrangement; lives as long as a kernel holds its slot.
 
-    It keeps the array it was made of, so that the array's id stays its own for as long.
+    It keeps what it was made of, so that the id of that stays its own for as long.
     """
 
     def __init__(
-        self, context: OpenCLContext, source: np.ndarray, type_: TensorType, stored: np.ndarray
+        self, context: OpenCLContext, source: Constant, type_: TensorType, stored: np.ndarray
     ) -> None:
         super().__init__(context, stored.nbytes, stored)
         self.source, self.type, self.storage = source, type_, stored.dtype

@@ -1,0 +1,63 @@
+"""Constant: the array of a value that is known before any run, in memory or within reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from weakref import ref
+
+import numpy as np
+
+from engine.ir.types import TensorType, type_of
+
+REST_NBYTES_MIN = 64 << 10
+"""Smaller arrays always stay in memory."""
+
+
+class Constant:
+    """An array that several graphs share; one that can be made again need not stay in memory.
+
+    It is made when it is asked for, stays until `rest`, and after that for as long as somebody else
+    holds it.
+
+    Args:
+        array: read-only from now on.
+        make: gives the array again, bit for bit; None: it always stays in memory.
+        type: of what `make` gives, where no array is at hand.
+    """
+
+    def __init__(
+        self,
+        array: np.ndarray | None = None,
+        make: Callable[[], np.ndarray] | None = None,
+        type: TensorType | None = None,
+    ) -> None:
+        self._array, self._make = array, make
+        self._lent = (lambda: None) if array is None else ref(array)
+        self.type = type_of(self.array) if type is None else type
+
+    @property
+    def array(self) -> np.ndarray:
+        """The array; it is made where it is not in memory, and stays until `rest`."""
+        array = self._array if self._array is not None else self._lent()
+        if array is None:
+            assert self._make is not None
+            array = self._make()
+            array.flags.writeable = False
+            self._lent = ref(array)
+        self._array = array
+        return array
+
+    @property
+    def can_rest(self) -> bool:
+        """Whether the array can be made again."""
+        return self._make is not None
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether the array is there now, held here or by somebody else."""
+        return self._array is not None or self._lent() is not None
+
+    def rest(self) -> None:
+        """Let go of the array, if it can be made again."""
+        if self._make is not None:
+            self._array = None
