@@ -1,5 +1,5 @@
-"""Memory, measured: what releasing a model returns, what a second session and a saved tensor cost,
-and that a thousand resizes leave nothing behind."""
+"""Memory, measured: what a session of a file keeps, what closing it and releasing a model return,
+what a second session and a saved tensor cost, and that a thousand resizes leave nothing behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEGABYTE = 1 << 20
 
 # --------------------------------------------------------------------------- a large model
 PREAMBLE = """
-import ctypes, gc, json, sys, warnings
+import ctypes, gc, json, pathlib, sys, tempfile, warnings
 import numpy as np, psutil
 from engine import Interpreter, ModelReleased, Runtime
 from engine.onnx_import import load_model
@@ -30,6 +30,10 @@ from tests.sharing_models import config
 def rss():
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
+    return now()
+
+def now():
+    "Without a helping hand: what a user sees."
     return psutil.Process().memory_info().rss
 
 def large():
@@ -60,17 +64,28 @@ with Runtime() as warm_up:
     small = Interpreter.from_buffer(model_bytes([node("Relu", "x", "y")], {"x": (4,)}, ["y"]))
     small.create_session(config(device), warm_up).close()
 before = rss()
-model = Interpreter.from_buffer(large())
+if sys.argv[2] == "file":
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.onnx"
+        path.write_bytes(large())
+        before = rss()
+        model = Interpreter.from_file(path)
+else:
+    model = Interpreter.from_buffer(large())
 loaded = rss()
 found = {"weights": model.info.weights_nbytes, "loaded": loaded - before}
 """
 
 
-def measure(device: str, work: str) -> dict[str, int]:
-    """Run some lines after the preamble in a process of their own; what they put into `found`."""
+def measure(device: str, work: str, source: str = "buffer") -> dict[str, int]:
+    """Run some lines after the preamble in a process of their own; what they put into `found`.
+
+    Args:
+        source: where the model comes from, "buffer" or "file"; the file is gone when the lines run.
+    """
     code = f"{PREAMBLE}\n{work}\nprint(json.dumps(found))"
     done = subprocess.run(
-        [sys.executable, "-c", code, device], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, device, source], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, int] = json.loads(done.stdout)
@@ -148,6 +163,55 @@ found['kept'] = sum(m.kept_nbytes for m in made[1].info().memory.values())
     assert found["two live"] == found["kept"], found
     if device != "cpu":
         assert found["one live"] >= found["weights"] * 0.9, found
+
+
+RUNNING = """
+shapes = {'x': (1, 512, 2, 2)}
+runtime = Runtime()
+session = model.create_session(config(device), runtime, shapes)
+first = session({'x': X[1]})['y']
+tensor = session.output()
+gc.collect()
+found['session'] = now() - before
+"""
+
+
+@on_every_device
+@pytest.mark.parametrize("source", ["buffer", "file"])
+def test_a_closed_session_returns_its_memory_while_it_is_referred_to(device, source):
+    """Neither the session nor its tensors hold weights, packed or not, nor does the C library."""
+    found = measure(
+        device,
+        RUNNING
+        + """
+session.close()
+model.release_model()
+gc.collect()
+found['left'] = now() - before
+assert session.closed and tensor.shape == (1, 12288) and model.info
+""",
+        source,
+    )
+    assert found["session"] >= 0.9 * found["weights"], found
+    assert found["session"] - found["left"] >= 0.85 * found["weights"], found
+
+
+@on_every_device
+def test_a_session_of_a_file_keeps_one_copy_of_the_weights(device):
+    """In the arrangement of the device; the file, though removed, gives them again."""
+    found = measure(
+        device,
+        RUNNING
+        + """
+assert session.info().model_nbytes <= (model.info.weights_nbytes if device == 'cpu' else 1 << 20)
+other = model.create_session(config(device, save_tensors=['c']), runtime, shapes)
+assert np.abs(other({'x': X[1]})['y'] - first).max() <= 0.02 * np.abs(first).max()
+assert session({'x': X[2]})['y'].shape == (2, 12288)
+""",
+        "file",
+    )
+    assert found["loaded"] <= 0.35 * found["weights"], found
+    assert 0.9 <= found["session"] / found["weights"] <= 1.6, found
 
 
 # --------------------------------------------------------------------------- saved tensors

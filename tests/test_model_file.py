@@ -1,0 +1,225 @@
+"""Large weights of a file are read when they are needed, from where the file says they are."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine import Interpreter, ModelError
+from engine.onnx_import import load_model
+from engine.onnx_import.model_file import ModelFile
+from engine.onnx_import.wire import NotUnderstood, without_weights
+from fixtures.models.small_models import BUILDERS
+from tests.model_writing import model_bytes, node
+from tests.sharing_models import OPENCL, config
+
+LARGE = {"x": (1, 64, "h", "w")}
+X = np.ones((1, 64, 4, 4), np.float32)
+
+
+def weights(seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shapes = {"w": (64, 64, 3, 3), "g": (64,), "o": (64,), "m": (64,)}
+    return {
+        **{name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()},
+        "v": np.full(64, 2, np.float32),
+    }
+
+
+def large(seed: int = 0) -> bytes:
+    """A convolution of 147 kB with a batch normalisation to fold into it."""
+    nodes = [
+        node("Conv", "x w", "c", pads=[1, 1, 1, 1]),
+        node("BatchNormalization", "c g o m v", "n"),
+        node("Relu", "n", "y"),
+    ]
+    return model_bytes(nodes, LARGE, ["y"], weights(seed))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(large())
+    return path
+
+
+@pytest.fixture
+def reads(monkeypatch) -> list[tuple[int, ...]]:
+    """The shape of every array that is read from a model file from now on."""
+    seen: list[tuple[int, ...]] = []
+    read = ModelFile.read
+
+    def noted(self, dtype, shape, offset_nbytes):
+        seen.append(shape)
+        return read(self, dtype, shape, offset_nbytes)
+
+    monkeypatch.setattr(ModelFile, "read", noted)
+    return seen
+
+
+# --------------------------------------------------------------------------- the bytes
+def put_back(data: bytes, least_nbytes: int) -> onnx.ModelProto:
+    small, places = without_weights(data, least_nbytes)
+    model = onnx.ModelProto.FromString(small)
+    assert len(places) == len(model.graph.initializer)
+    for tensor, place in zip(model.graph.initializer, places, strict=True):
+        if place is not None:
+            assert not tensor.HasField("raw_data")
+            assert place.nbytes >= least_nbytes
+            tensor.raw_data = data[place.offset : place.offset + place.nbytes]
+    return model
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("least_nbytes", [0, 100, 1 << 30])
+def test_what_is_left_out_lies_where_it_is_said_to(name, least_nbytes):
+    data = BUILDERS[name]().SerializeToString()
+    assert put_back(data, least_nbytes) == onnx.ModelProto.FromString(data)
+
+
+def test_a_graph_that_is_given_in_two_parts_is_merged_as_protobuf_does():
+    data = large()
+    twice = data + data
+    assert put_back(twice, 1000) == onnx.ModelProto.FromString(twice)
+
+
+def test_a_tensor_whose_data_is_given_twice_is_left_alone():
+    model = onnx.ModelProto.FromString(large())
+    tensor = model.graph.initializer[0]
+    doubled = tensor.SerializeToString() * 2
+    graph = onnx.GraphProto()
+    head = bytes([5 << 3 | 2]) + length(len(doubled)) + doubled
+    graph.MergeFromString(head)
+    data = bytes([7 << 3 | 2]) + length(len(head)) + head
+    small, places = without_weights(data, 0)
+    assert (small, places) == (data, [None])
+
+
+def length(n: int) -> bytes:
+    out = b""
+    while n >= 0x80:
+        out, n = out + bytes([n & 0x7F | 0x80]), n >> 7
+    return out + bytes([n])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damaged_bytes_are_left_to_protobuf_or_parse_the_same(data):
+    whole = bytearray(BUILDERS["tiny_mlp_opset7"]().SerializeToString())
+    for _ in range(data.draw(st.integers(1, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    damaged = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    try:
+        right: onnx.ModelProto | None = onnx.ModelProto.FromString(damaged)
+    except Exception:
+        right = None
+    try:
+        small, places = without_weights(damaged, 64)
+    except NotUnderstood:
+        return
+    if right is not None and small:
+        assert len(places) == len(right.graph.initializer)
+        assert put_back(damaged, 64) == right
+
+
+# --------------------------------------------------------------------------- reading late
+def test_nothing_large_is_read_before_it_is_needed(path, reads):
+    graph = load_model(path)
+    assert not reads
+    value = graph.value("w")
+    assert (value.known_type.dims, value.is_constant) == ((64, 64, 3, 3), True)
+    assert not reads
+    np.testing.assert_array_equal(value.constant, weights()["w"], strict=True)
+    assert reads == [(64, 64, 3, 3)]
+    assert not value.constant.flags.writeable
+
+
+def test_a_session_of_a_file_computes_what_one_of_its_bytes_does(path):
+    shapes = {"x": X.shape}
+    for device in ("cpu", OPENCL):
+        from_file = Interpreter.from_file(path).create_session(config(device), shapes=shapes)
+        from_bytes = Interpreter.from_buffer(large()).create_session(config(device), shapes=shapes)
+        assert from_file({"x": X})["y"].tobytes() == from_bytes({"x": X})["y"].tobytes()
+        from_file.close()
+        from_bytes.close()
+
+
+def test_a_resize_and_a_second_session_on_a_device_read_nothing(path, reads):
+    model = Interpreter.from_file(path)
+    with model.create_session(config(OPENCL), shapes={"x": X.shape}) as session:
+        assert reads
+        reads.clear()
+        session.resize({"x": (1, 64, 5, 5)})
+        with model.create_session(config(OPENCL), session.runtime, {"x": X.shape}) as second:
+            second({"x": X})
+        assert not reads
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_file_that_is_removed_or_replaced_gives_its_old_weights(path, tmp_path, how):
+    with Interpreter.from_file(path).create_session(shapes={"x": X.shape}) as session:
+        right = session({"x": X})["y"]
+    model = Interpreter.from_file(path)
+    if how == "removed":
+        path.unlink()
+    else:
+        (tmp_path / "other").write_bytes(large(seed=1))
+        os.replace(tmp_path / "other", path)
+    with model.create_session(shapes={"x": X.shape}) as session:
+        assert session({"x": X})["y"].tobytes() == right.tobytes()
+
+
+@pytest.mark.parametrize("how", ["overwritten", "truncated"])
+def test_a_file_that_was_changed_in_place_is_refused_when_it_is_needed_again(path, how):
+    model = Interpreter.from_file(path)
+    if how == "overwritten":
+        path.write_bytes(large(seed=1))
+        os.utime(path, ns=(1, 1))
+    else:
+        os.truncate(path, 1000)
+    with pytest.raises(ModelError, match=r"model\.onnx' was changed after it was read.*rename"):
+        model.create_session(config("cpu"), shapes={"x": X.shape})
+
+
+def test_external_data_is_read_when_it_is_needed_and_a_removed_file_still_gives_it(tmp_path, reads):
+    model = onnx.ModelProto.FromString(large())
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="w.bin", size_threshold=1000)
+    graph = load_model(path)
+    assert not reads
+    (tmp_path / "w.bin").unlink()
+    np.testing.assert_array_equal(graph.value("w").constant, weights()["w"], strict=True)
+
+
+def test_a_model_may_come_through_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(large()))
+    writer.start()
+    model = Interpreter.from_file(pipe)
+    writer.join(30)
+    assert model.info.weights_nbytes > 147_000
+
+
+def test_a_file_is_closed_with_the_last_one_who_could_need_it(path):
+    def is_open() -> bool:
+        gc.collect()
+        descriptors = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+        return str(path) in [os.readlink(d) for d in descriptors if os.path.lexists(d)]
+
+    model = Interpreter.from_file(path)
+    session = model.create_session(shapes={"x": X.shape})
+    assert is_open()
+    model.release_model()
+    session.resize({"x": (1, 64, 6, 6)})
+    assert is_open()
+    session.close()
+    assert not is_open()
