@@ -184,7 +184,7 @@ class _Search:
         best = first
         while True:
             problems, before = {best.problem}, best
-            for values in _neighbours(best):
+            for count, values in enumerate(_neighbours(best), start=1):
                 if tries >= TRIES_MAX or time.monotonic() > end:
                     return None
                 tries += 1
@@ -195,7 +195,7 @@ class _Search:
                 if trial.reached > best.reached:
                     best = trial
                     break
-                if tries >= PATIENCE and len(problems) == 1:
+                if count >= PATIENCE and len(problems) == 1:
                     return None
             if best is before:
                 return None

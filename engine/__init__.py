@@ -36,14 +36,18 @@ from engine.info import (
     CopyInfo,
     MemoryInfo,
     ModelInfo,
+    ModelSurvey,
+    OperatorCount,
     OperatorInfo,
     PipelineInfo,
     ResizeReport,
     ResizeStatus,
     SessionInfo,
     Support,
+    Unsupported,
 )
 from engine.interpreter import Interpreter
+from engine.model_file import survey
 from engine.module import Module
 from engine.runtime import Runtime, create_runtime
 from engine.session import Session
@@ -73,7 +77,9 @@ __all__ = [
     "ModelError",
     "ModelInfo",
     "ModelReleased",
+    "ModelSurvey",
     "Module",
+    "OperatorCount",
     "OperatorInfo",
     "ParallaxError",
     "ParallaxWarning",
@@ -93,8 +99,10 @@ __all__ = [
     "ShapeError",
     "Support",
     "Tensor",
+    "Unsupported",
     "UnsupportedError",
     "Var",
     "create_runtime",
     "opencl_device",
+    "survey",
 ]

@@ -14,7 +14,7 @@ from engine.info import ModelSurvey, OperatorInfo, SessionInfo, Support
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from engine.session import Session
-from engine.survey import ModelFile
+from engine.model_file import ModelFile
 from parallax.info_table import print_info
 from parallax.options import (
     add_command,

@@ -87,7 +87,8 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=DIMS",
         help="shape of an input, as in image=1,3,224,224 (repeatable; free dimensions left out "
-        "become 1 on the first axis, 64 for the sides of an image, else 16)",
+        "become 1 on the first axis, 64 for the sides of an image, else 16, or the nearest that "
+        "the model accepts)",
     )
 
 

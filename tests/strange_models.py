@@ -160,7 +160,7 @@ def refused_attribute() -> onnx.ModelProto:
 
 def computed_shape() -> onnx.ModelProto:
     """A Reshape to a shape that is an input."""
-    data = model([node("Reshape", "x s", "y")], {"x": ("n", 4), "s": (2,)}, ["y"])
+    data = model([node("Reshape", "x s", "y")], {"x": (3, 4), "s": (2,)}, ["y"])
     data.graph.input[1].type.tensor_type.elem_type = TensorProto.INT64
     return data
 

@@ -62,10 +62,11 @@ def test_without_a_device_the_model_and_its_support_are_told_and_no_session_is_m
     data = info(capsys, RESNET)
     assert data["session"] is None
     assert data["model"]["inputs"] == {"image": "float32[batch,3,32,32]"}
-    assert data["model"]["outputs"] == ["probabilities"]
-    assert data["model"]["opset"] == 13
-    assert data["model"]["operators"]["Conv"] == 6
-    assert data["model"]["weights_nbytes"] > 0
+    assert list(data["model"]["outputs"]) == ["probabilities"]
+    assert data["model"]["opsets"] == {"ai.onnx": 13}
+    assert {o["type"]: o["count"] for o in data["model"]["operators"]}["Conv"] == 6
+    assert data["model"]["parameter_nbytes"] == 4 * data["model"]["parameters"] > 0
+    assert data["unsupported"] == []
     assert data["chosen_shapes"] == ["image"]
     assert [s["backend"] for s in data["support"]][-1] == "cpu"
     assert all(s["supported"] == s["operators"] == 11 for s in data["support"])
@@ -83,23 +84,47 @@ def test_an_operator_that_a_backend_lacks_is_listed_with_the_reason(
     opencl, cpu = info(capsys, *options)["support"]
     assert opencl["missing"] == {"Softmax 'second'": "no [kernel] here"}
     assert (opencl["supported"], cpu["supported"]) == (1, 2)
-    assert "not Softmax 'second': no [kernel] here" in text(capsys, *options)
+    (row,) = info(capsys, *options)["unsupported"]
+    assert (row["type"], row["lacking"], row["count"]) == ("Softmax", "opencl", 1)
+    shown = text(capsys, *options)
+    assert [" ".join(line.split()) for line in shown.splitlines() if "no [kernel]" in line][:1] == [
+        "Softmax 1 opencl Softmax 'second' no [kernel] here"
+    ]
 
 
-def test_shapes_that_were_chosen_badly_do_not_hide_the_model(
-    capsys: Captured, tmp_path: Path
-) -> None:
+def test_shapes_are_chosen_that_the_model_accepts(capsys: Captured, tmp_path: Path) -> None:
     node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
     weights = {"w": np.ones((4, 3), np.float32)}
     model = save(tmp_path / "product.onnx", [node], {"x": ["n", "k"]}, ["y"], weights)
     data = info(capsys, model)
-    assert "MatMul 'product'" in data["support_problem"]
-    assert "--shape sets them" in data["support_problem"]
-    assert not data["support"]
-    assert "not known" in text(capsys, model)
-    assert info(capsys, model, "--shape", "x=2,4")["support"]
-    assert "MatMul 'product'" in refused(capsys, "info", model, "--shape", "x=2,5")
-    assert "MatMul 'product'" in refused(capsys, "info", model, "--device", "cpu")
+    assert data["shapes"] == {"x": [1, 4]}
+    assert data["chosen_because"].startswith("k=4 instead of 16, because of MatMul 'product': ")
+    assert "k=4 instead of 16" in text(capsys, model)
+    assert info(capsys, model, "--shape", "x=2,4")["chosen_because"] == ""
+    assert info(capsys, model, "--device", "cpu")["session"]["inputs"] == ["x"]
+
+
+def test_shapes_that_the_model_refuses_do_not_hide_the_rest(
+    capsys: Captured, tmp_path: Path
+) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "v"], ["h"], name="first"),
+        helper.make_node("MatMul", ["h", "w"], ["y"], name="second"),
+    ]
+    weights = {"v": np.ones((4, 3), np.float32), "w": np.ones((5, 3), np.float32)}
+    model = save(tmp_path / "products.onnx", nodes, {"x": ["n", "k"]}, ["y"], weights)
+    data = info(capsys, model)
+    assert "MatMul 'first'" in data["support_problem"]
+    assert [(u["first"], u["lacking"]) for u in data["unsupported"]] == [
+        ("MatMul 'first'", "shapes")
+    ]
+    assert [(s["operators"], s["undecided"]) for s in data["support"]][-1] == (2, 2)
+    (row,) = info(capsys, model, "--shape", "x=2,4")["unsupported"]
+    assert row["first"] == "MatMul 'second'"
+    message = refused(capsys, "run", model, "--device", "cpu")
+    assert "no values were found for the free dimensions of x; n=1, k=16: MatMul 'first'" in message
+    assert "--shape" in message
+    assert "rank 1" in refused(capsys, "info", model, "--shape", "x=2")
 
 
 # ---------------------------------------------------------------------- the session
@@ -167,8 +192,8 @@ def test_fallbacks_and_the_bytes_copied_for_them_are_told(capsys: Captured, tmp_
     shown = text(capsys, *options)
     assert "fallback to cpu: Softmax 'second': opencl: no [kernel] here" in shown
     assert "copy of hidden from opencl to cpu: 128 B in every run, through the host" in shown
-    message = refused(capsys, "info", *options, "--strict")
-    assert "strict: no fallback allowed" in message
+    assert main(["info", *(str(a) for a in options), "--strict"]) == 2
+    assert "strict: no fallback allowed" in capsys.readouterr().err
 
 
 def test_the_options_of_a_session_show_in_its_description(capsys: Captured, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""survey: what a model file holds, and what of it cannot run, for every ONNX file there is."""
+"""ModelFile: what a model file holds, and what of it cannot run, for every ONNX file there is."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class ModelFile:
         runtime: Runtime | None = None,
         shapes: Shapes | None = None,
     ) -> ModelSurvey:
-        """See `engine.survey`."""
+        """See `parallax.survey`."""
         config = config or ScheduleConfig(type=ForwardType.AUTO)
         with ExitStack() as stack:
             used = runtime or stack.enter_context(Runtime())
