@@ -13,7 +13,9 @@ from engine.errors import GraphError, ModelError, UnsupportedError
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import Dim, TensorType
 from engine.onnx_import.attributes import check_against_schema, decode_attribute
-from engine.onnx_import.opsets import Form, to_newest
+from engine.onnx_import.facts import output_rank
+from engine.onnx_import.form import Form
+from engine.onnx_import.opsets import to_newest
 from engine.onnx_import.raw_node import RawNode
 from engine.onnx_import.read_file import Origin
 from engine.onnx_import.tensors import check_dims, constant_of, dtype_of
@@ -28,7 +30,7 @@ ANONYMOUS = frozenset(("?", "*", "-1", "None"))
 
 
 class Builder:
-    """Collects values by name while nodes are added; implements `opsets.Emitter`."""
+    """Collects values by name while nodes are added; implements `form.Emitter`."""
 
     def __init__(self, name: str, opset: int) -> None:
         self.graph = Graph(name)
@@ -38,6 +40,7 @@ class Builder:
         self._reads: set[str] = set()
         self._defined: set[str] = set()
         self._node_names: Counter[str] = Counter()
+        self._ranks: dict[Value | None, int | None] = {}
         self._rewritten = ""
 
     # ----------------------------------------------------------------- inputs, constants
@@ -99,6 +102,12 @@ class Builder:
                 if name in self._defined:
                     raise GraphError(f"{node.title}: value '{name}' is defined a second time")
                 self._defined.add(name)
+
+    def rank(self, value: Value | None) -> int | None:
+        """The rank of a value, None where it cannot be told before shapes are known."""
+        if value is None or value.type is None:
+            return self._ranks.get(value)
+        return len(value.type.shape)
 
     def is_read(self, name: str) -> bool:
         """True when a node or the model's outputs read that name."""
@@ -180,7 +189,9 @@ class Builder:
         self._node_names[name] += 1
         if self._node_names[name] > 1:
             name = f"{name}_{self._node_names[name] - 1}"
-        return self.graph.add_node(op_type, inputs, outputs, attributes, name=name)
+        node = self.graph.add_node(op_type, inputs, outputs, attributes, name=name)
+        self._ranks.update(dict.fromkeys(node.outputs, output_rank(node, self.rank)))
+        return node
 
 
 def _stripped(names: Sequence[str]) -> list[str]:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from engine.ir.graph import Value
+from engine.ir.graph import Node, Value
 from engine.onnx_import.tensors import DTYPES
-from engine.ops import unary
+from engine.ops import binary, pool, unary
 
-_SAME_RANK = frozenset(spec.op_type for spec in unary.SPECS) | {
-    *("BatchNormalization", "Cast", "Identity", "InstanceNormalization", "LRN"),
-    *("LogSoftmax", "Softmax"),
+Rank = int | None
+"""None where it cannot be told."""
+
+LIKE_FIRST = frozenset(spec.op_type for m in (unary, pool) for spec in m.SPECS) | {
+    *("BatchNormalization", "Cast", "Concat", "CumSum", "DepthToSpace", "Identity", "LRN"),
+    *("InstanceNormalization", "LayerNormalization", "LogSoftmax", "Pad", "Resize", "Slice"),
+    *("Softmax", "SpaceToDepth", "Split", "Tile", "Transpose", "Trilu"),
 }
-_LIKE_WEIGHT = frozenset(("Conv", "ConvTranspose"))
+"""Operators whose outputs have the rank of their first input."""
+WIDEST = frozenset(spec.op_type for spec in binary.SPECS)
+"""Operators whose inputs are broadcast together."""
 
 
 def dtype_before_run(value: Value | None) -> np.dtype:
@@ -36,25 +44,34 @@ def dtype_before_run(value: Value | None) -> np.dtype:
     return np.dtype(np.float32)
 
 
-def rank_before_run(value: Value | None) -> int | None:
-    """The rank, or None where it cannot be told."""
-    while value is not None:
-        if value.type is not None:
-            return len(value.type.shape)
-        node = value.producer
-        if node is None:
-            return None
-        if node.op_type in ("Gemm", "Flatten"):
-            return 2
-        if node.op_type in _LIKE_WEIGHT:
-            value = node.inputs[1]
-        elif node.op_type == "Reshape":
-            shape = node.inputs[1]
-            if shape is None or shape.constant is None or shape.constant.ndim != 1:
-                return None
-            return int(shape.constant.size)
-        elif node.op_type in _SAME_RANK:
-            value = node.inputs[0]
-        else:
-            return None
+def output_rank(node: Node, rank: Callable[[Value | None], Rank]) -> Rank:
+    """The rank of a node's outputs.
+
+    Args:
+        rank: of its inputs.
+    """
+    first, second, *_ = (*node.inputs, None, None)
+    if node.op_type in ("Gemm", "Flatten"):
+        return 2
+    if node.op_type in ("Conv", "ConvTranspose"):
+        return rank(second)
+    if node.op_type in LIKE_FIRST:
+        return rank(first)
+    if node.op_type in WIDEST:
+        ranks = [rank(value) for value in node.inputs if value is not None]
+        return None if None in ranks else max(r for r in ranks if r is not None)
+    if node.op_type.startswith("Reduce"):
+        return rank(first) if node.attributes.get("keepdims", 1) else None
+    count = _length(second)
+    if node.op_type == "Reshape":
+        return count
+    base = rank(first)
+    if node.op_type in ("Squeeze", "Unsqueeze") and count is not None and base is not None:
+        return base + (count if node.op_type == "Unsqueeze" else -count)
     return None
+
+
+def _length(value: Value | None) -> int | None:
+    """Of a constant vector."""
+    constant = None if value is None else value.constant
+    return None if constant is None or constant.ndim != 1 else int(constant.size)

@@ -10,7 +10,7 @@ from engine.onnx_import.opsets import REWRITTEN_AWAY
 from engine.onnx_import.raw_node import RawNode
 from engine.ops import OPERATORS
 
-OPSET_MIN = 7
+OPSET_MIN = 1
 OPSET_MAX = onnx.defs.onnx_opset_version()
 """Newest opset of the installed onnx package."""
 

@@ -1,0 +1,1 @@
+"""How older forms of operators become the newest, by what has changed."""

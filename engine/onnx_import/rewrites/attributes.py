@@ -1,0 +1,132 @@
+"""Attributes that have become inputs, or changed their names, types or defaults."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto
+
+from engine.errors import ModelError, UnsupportedError
+from engine.onnx_import.facts import dtype_before_run
+from engine.onnx_import.form import Emitter, Form, Rewrite
+from engine.onnx_import.tensors import dtype_of
+
+
+def ints_to_input(attribute: str, index: int) -> Rewrite:
+    """An integer-list attribute becomes an int64 input."""
+
+    def rewrite(form: Form, emitter: Emitter) -> None:
+        if attribute in form.attributes:
+            values = np.array(form.attributes.pop(attribute), np.int64)
+            form.set_input(index, emitter.constant(f"{form.outputs[0]}_{attribute}", values))
+
+    return rewrite
+
+
+def slice_(form: Form, emitter: Emitter) -> None:
+    """Its ranges; axes left out are the first ones."""
+    starts, ends = form.attributes["starts"], form.attributes["ends"]
+    form.attributes.setdefault("axes", tuple(range(len(starts))))
+    if not len(starts) == len(ends) == len(form.attributes["axes"]):
+        raise ModelError(
+            f"{form.title}: starts={starts}, ends={ends} and axes={form.attributes['axes']} "
+            "must have one length"
+        )
+    for index, name in enumerate(("starts", "ends", "axes"), start=1):
+        ints_to_input(name, index)(form, emitter)
+
+
+def clip(form: Form, emitter: Emitter) -> None:
+    """Its limits; the widest floats stand for none."""
+    dtype = dtype_before_run(form.inputs[0])
+    widest = float(np.finfo(np.float32).max)
+    for index, name in enumerate(("min", "max"), start=1):
+        limit = form.attributes.pop(name, None)
+        if limit is not None and abs(limit) < widest:
+            form.set_input(
+                index, emitter.constant(f"{form.outputs[0]}_{name}", np.array(limit, dtype))
+            )
+
+
+def pad(form: Form, emitter: Emitter) -> None:
+    """Its widths and its value."""
+    ints_to_input("pads", 1)(form, emitter)
+    value = form.attributes.pop("value", 0.0)
+    if value != 0:
+        array = np.array(value, dtype_before_run(form.inputs[0]))
+        form.set_input(2, emitter.constant(f"{form.outputs[0]}_value", array))
+
+
+def top_k(form: Form, emitter: Emitter) -> None:
+    """How many."""
+    k = np.array([form.attributes.pop("k")], np.int64)
+    form.set_input(1, emitter.constant(f"{form.outputs[0]}_k", k))
+
+
+def paddings(form: Form, emitter: Emitter) -> None:
+    """In the same order under the name of opset 2."""
+    form.attributes["pads"] = form.attributes.pop("paddings")
+
+
+def reshape(form: Form, emitter: Emitter) -> None:
+    """Its target."""
+    if "shape" not in form.attributes:
+        raise ModelError(f"{form.title}: the attribute 'shape' is missing")
+    ints_to_input("shape", 1)(form, emitter)
+
+
+def concat(form: Form, emitter: Emitter) -> None:
+    """By ONNX's text ("Default value is 1"), though not in its schema, axis may be left out."""
+    form.attributes.setdefault("axis", 1)
+
+
+def split_of_floats(form: Form, emitter: Emitter) -> None:
+    """The lengths may be an input of the data's own type; no default of axis is defined."""
+    if "axis" not in form.attributes:
+        raise UnsupportedError(
+            f"{form.title}: opset 1 does not define along which axis; export with a newer opset"
+        )
+    if form.input(1) is not None:
+        lengths = _constant_integers(form, 1, "split")
+        form.inputs, form.attributes["split"] = form.inputs[:1], lengths
+
+
+def tile(form: Form, emitter: Emitter) -> None:
+    """Along one axis, both given as numbers of the data's own type."""
+    rank = emitter.rank(form.inputs[0])
+    if rank is None:
+        raise UnsupportedError(f"{form.title}: the rank of its input is not known at import")
+    (tiles,), (axis,) = (_constant_integers(form, i, n) for i, n in ((1, "tiles"), (2, "axis")))
+    if not -rank <= axis < rank:
+        raise ModelError(f"{form.title}: axis={axis} is outside [{-rank}, {rank - 1}]")
+    repeats = np.ones(rank, np.int64)
+    repeats[axis] = tiles
+    name = f"{form.outputs[0]}_repeats"
+    form.inputs = [form.inputs[0], emitter.constant(name, repeats)]
+
+
+def _constant_integers(form: Form, index: int, name: str) -> tuple[int, ...]:
+    value = form.input(index)
+    if value is None or value.constant is None:
+        raise UnsupportedError(f"{form.title}: {name} is computed at run time, expected a constant")
+    return tuple(int(v) for v in value.constant.ravel())
+
+
+def split_equally(form: Form, emitter: Emitter) -> None:
+    """The number of parts is that of the outputs."""
+    if form.input(1) is None:
+        form.attributes["num_outputs"] = len(form.outputs)
+
+
+def cast_by_name(form: Form, emitter: Emitter) -> None:
+    """`to` was the name of an element type."""
+    name = form.attributes["to"]
+    types = dict(TensorProto.DataType.items())
+    if name not in types:
+        raise ModelError(f"{form.title}: to='{name}' is no element type of ONNX")
+    form.attributes["to"] = types[name]
+
+
+def cast(form: Form, emitter: Emitter) -> None:
+    """`to` stays ONNX's number; saturate and round_mode concern 8-bit floats only."""
+    dtype_of(form.attributes["to"], f"{form.title}: attribute 'to'")
+    form.attributes = {"to": form.attributes["to"]}
