@@ -14,6 +14,14 @@ VERIFIED, OUT_OF_BOUNDS, BAD_INPUT, NOTHING_VERIFIED = range(4)
 INTERRUPTED = 130
 """Exit codes of the command line."""
 
+VERDICTS = {
+    VERIFIED: "verified",
+    OUT_OF_BOUNDS: "OUT OF BOUNDS",
+    NOTHING_VERIFIED: "NOTHING VERIFIED",
+    INTERRUPTED: "interrupted",
+}
+OUTPUTS_DIFFER = "OUTPUTS DIFFER from those stored"
+
 
 @dataclass(frozen=True)
 class NodeCheck:
@@ -192,6 +200,13 @@ class PrecisionReport:
             return OUT_OF_BOUNDS
         return VERIFIED if self.verified else NOTHING_VERIFIED
 
+    @property
+    def verdict(self) -> str:
+        """In words; capitals where something is wrong."""
+        if self.exit_code == OUT_OF_BOUNDS and not (self.failures or self.context_bugs):
+            return OUTPUTS_DIFFER
+        return VERDICTS[self.exit_code]
+
 
 @dataclass(frozen=True)
 class VerifyReport:
@@ -218,6 +233,12 @@ class VerifyReport:
             return INTERRUPTED
         codes = {p.exit_code for p in self.precisions} or {NOTHING_VERIFIED}
         return next(c for c in (OUT_OF_BOUNDS, NOTHING_VERIFIED, VERIFIED) if c in codes)
+
+    @property
+    def verdict(self) -> str:
+        """In words: that of the first precision with the worst exit code."""
+        worst = (p.verdict for p in self.precisions if p.exit_code == self.exit_code)
+        return next(worst, VERDICTS[self.exit_code])
 
     @property
     def ok(self) -> bool:

@@ -176,10 +176,10 @@ def test_what_is_only_moved_must_be_equal_to_the_last_bit() -> None:
 # ---------------------------------------------------------------------- the rule
 def test_an_honest_engine_may_be_on_the_other_side_of_a_threshold() -> None:
     before = np.concatenate([np.linspace(-1, 1, 999), [-1e-9]])
-    honest = np.maximum(before + 1e-7 * RNG.standard_normal((5, 1000)), 0)
+    honest = np.maximum(before + 1e-6 * RNG.standard_normal((5, 1000)), 0)
     truth = np.maximum(before, 0)
     assert truth[-1] == 0
-    honest[0, -1] = 1e-7
+    honest[0, -1] = 1e-6
     spreads = spread(truth, [*honest[1:]], 2.0**-24)
     assert distance(honest[0], truth, spreads).spreads < LIMIT / 2
 

@@ -6,14 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from conformance.devices import Target, config_of, precision_of, precisions_on, target_of
-from conformance.inputs import Shapes, random_inputs
+from conformance.inputs import Feeds, Shapes, random_inputs
 from conformance.report import (
     BAD_INPUT,
     INTERRUPTED,
@@ -28,7 +28,8 @@ from engine.config import ForwardType, Precision
 from engine.errors import ConfigError, ParallaxError
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
-from parallax.latency_line import print_latency
+from parallax.inputs import add_inputs, check_exclusive, inputs_of, read_arrays
+from parallax.latency_table import latency_json, print_latencies
 from parallax.options import (
     DEVICE_HELP,
     add_command,
@@ -44,29 +45,27 @@ from parallax.output import console, deliver
 from parallax.progress import progress
 from parallax.session_options import use_cache
 from perf.latency import Latency, measure
+from perf.quantiles import RUNS_NEEDED
 
 LATENCY_BUDGET_NS = 1_000_000_000
-"""Timed runs of one precision stop at about this much, and lie between 3 and 30."""
+"""Timed runs of one precision stop at about this much, and lie between 3 and 64."""
 
 HEAVY_NBYTES = 100_000_000
 """After a model file of this size the runtime is renewed, which frees the packed weights."""
-
-VERDICTS = {
-    VERIFIED: "verified",
-    OUT_OF_BOUNDS: "OUT OF BOUNDS",
-    NOTHING_VERIFIED: "NOTHING VERIFIED",
-}
 
 EPILOG = """\
 Each node runs on the device and is judged on the device's own inputs: err/sigma compares its worst
 element with the expected rounding error (6 is the limit), err/bound with the worst case of an
 honest kernel (1 is the limit). The production plan must give the same outputs bit for bit.
+With --expect, outputs that another engine computed from the same inputs must lie as near to a
+float64 run of the model as rounding explains (docs/numerics.md), and so must those of the device.
 Exit codes: 0 verified, 1 out of bounds, 2 bad input or usage, 3 nothing verified.
 
 examples:
   parallax verify models/
   parallax verify model.onnx --device cpu
   parallax verify model.onnx --precision high,low --shape image=1,3,224,224 --output report.json
+  parallax verify model.onnx --inputs x.npz --expect y.npz
   parallax verify model.onnx --device intel --cache kernels.cache --no-latency
 """
 
@@ -85,20 +84,6 @@ class Verified:
         return {**self.report.to_json(), "latency": latency, "cache": self.cache or None}
 
 
-def latency_json(latency: Latency) -> dict[str, Any]:
-    """Medians in nanoseconds."""
-    profile = latency.profile
-    return {
-        "runs": latency.synced.n,
-        "enqueue_ns_median": latency.enqueue.p50_ns,
-        "device_busy_ns_median": None if profile is None else profile.median_ns("busy"),
-        "synced_ns_median": latency.synced.p50_ns,
-        "synced": asdict(latency.synced),
-        "invalid": list(latency.invalid),
-        "notes": list(latency.notes),
-    }
-
-
 def add_parser(subparsers: Any) -> None:
     """Declare the sub-command."""
     parser = add_command(
@@ -113,9 +98,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the first OpenCL device)")
     names = ",".join(p.value for p in Precision)
     parser.add_argument("--precision", help=f"comma-separated ({names}; high on cpu)")
+    add_inputs(parser)
+    add_file(parser, "--expect", "Y.npz", "outputs of another engine for --inputs, to compare with")
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs (0)")
     add_shape(parser)
-    parser.add_argument("--all", action="store_true", help="a line for every node (10)")
+    parser.add_argument("--all", action="store_true", help="a line for every node, not for 10")
     add_file(parser, "--cache", "FILE", "keep compiled OpenCL kernels in this file")
     parser.add_argument("--no-latency", action="store_true", help="leave out the latency lines")
 
@@ -123,8 +110,10 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Verify all models and print; the exit code of the worst."""
     check_seed(args.seed)
+    check_exclusive(args)
     shapes = parse_shapes(args.shape)
     files = model_files(args.models)
+    _check_arrays(args, len(files))
     out = console(silent=args.json)
     done: list[Verified] = []
     errors: dict[str, str] = {}
@@ -163,12 +152,25 @@ def run(args: argparse.Namespace) -> int:
         "errors": errors,
     }
     used = [v.report.device for v in done]
-    deliver(args, data, models=[v.report.model for v in done], devices=used)
+    arrays = [name for name in (args.inputs, args.expect) if name is not None]
+    deliver(args, data, models=[*(v.report.model for v in done), *arrays], devices=used)
     if stopped is not None:
         raise stopped
     if len(files) > 1:
         _conclude(done, errors, out)
     return code
+
+
+def _check_arrays(args: argparse.Namespace, models: int) -> None:
+    """Raise ConfigError for arrays that cannot be those of every model."""
+    if args.expect is not None and args.inputs is None:
+        raise ConfigError(
+            f"--expect {args.expect}: give the inputs that they were computed from, too (--inputs)"
+        )
+    if args.inputs is not None and models > 1:
+        raise ConfigError(
+            f"--inputs {args.inputs}: the arrays of one model, but {models} are given"
+        )
 
 
 def _precisions(names: str | None, target: Target) -> list[Precision]:
@@ -199,6 +201,8 @@ def _verify(
     interpreter = Interpreter.from_file(path)
     several = len(args.models) > 1 or Path(args.models[0]).is_dir()
     mine = _shapes_of(interpreter, shapes, several=several)
+    given = None if args.inputs is None else inputs_of(interpreter, args.inputs)
+    expected = None if args.expect is None else read_arrays("--expect", args.expect)
     use_cache(interpreter, args.cache)
     latency: dict[str, Latency] = {}
     with progress(path.name, silent=args.quiet) as tell:
@@ -209,6 +213,8 @@ def _verify(
                 precisions=precisions,
                 seed=args.seed,
                 shapes=mine,
+                inputs=given,
+                expected=expected,
                 runtime=runtime,
                 progress=tell,
             )
@@ -216,7 +222,7 @@ def _verify(
                 if entry.same_as is None:
                     tell(f"{entry.requested}: latency", 0, 1)
                     precision = precision_of(entry.requested)
-                    taken = _latency(interpreter, device, precision, report, runtime)
+                    taken = _latency(interpreter, device, precision, report, given, runtime)
                     latency[entry.requested] = taken
         except Interrupted as stop:
             report = stop.report
@@ -238,14 +244,15 @@ def _latency(
     device: str,
     precision: Precision,
     report: VerifyReport,
+    given: Feeds | None,
     runtime: Runtime,
 ) -> Latency:
     """Of a session as an application would make it; few runs where one takes long."""
     config = config_of(target_of(device, runtime), precision)
-    feeds = random_inputs(interpreter, report.shapes, report.seed)
+    feeds = given or random_inputs(interpreter, report.shapes, report.seed)
     with interpreter.create_session(config, runtime, report.shapes) as session:
         once = measure(session, runs=1, feeds=feeds, warmup=1, profiled_runs=0).synced.p50_ns
-        runs = max(3, min(30, LATENCY_BUDGET_NS // max(once, 1)))
+        runs = max(3, min(RUNS_NEEDED[90], LATENCY_BUDGET_NS // max(once, 1)))
         return measure(session, runs=runs, warmup=1, profiled_runs=3)
 
 
@@ -255,9 +262,9 @@ def _print(verified: Verified, out: Console, args: argparse.Namespace) -> None:
         out.print(_summary(report), markup=False, soft_wrap=True)
         return
     print_report(report, out, show_all=args.all)
-    for entry in report.precisions:
-        if entry.requested in verified.latency:
-            print_latency(entry, verified.latency[entry.requested], out)
+    if verified.latency:
+        out.print()
+        print_latencies(verified.latency, out)
     if report.interrupted:
         out.print(
             "[bold yellow]interrupted[/]: what stands above is finished; the rest was not run"
@@ -269,7 +276,7 @@ def _print(verified: Verified, out: Console, args: argparse.Namespace) -> None:
 
 def _summary(report: VerifyReport) -> str:
     """One line: the verdict of each precision."""
-    words = [f"{p.requested} {VERDICTS[p.exit_code]}" for p in report.precisions]
+    words = [f"{p.requested} {p.verdict}" for p in report.precisions]
     words += ["interrupted"] if report.interrupted else []
     return f"{report.model}: {', '.join(words)}"
 
@@ -279,6 +286,6 @@ def _conclude(done: Sequence[Verified], errors: dict[str, str], out: Console) ->
     out.print(f"[bold]{good} of {len(done) + len(errors)} models verified[/]")
     for v in done:
         if not v.report.ok:
-            out.print(f"  {v.report.model}: {VERDICTS[v.report.exit_code]}", markup=False)
+            out.print(f"  {v.report.model}: {v.report.verdict}", markup=False)
     for path in errors:
         out.print(f"  {path}: could not be verified (see the message above)", markup=False)

@@ -32,6 +32,7 @@ class Summary:
     """What is said about `n` latencies; p99 is None below 662 runs."""
 
     n: int
+    min_ns: int
     p50_ns: int
     p90_ns: int
     p99_ns: int | None
@@ -44,6 +45,7 @@ class Summary:
         small = [p for p in (50, 90, 99) if not is_stateable(p, n)]
         return cls(
             n,
+            min(samples_ns, default=0),
             quantile_ns(samples_ns, 50),
             quantile_ns(samples_ns, 90),
             None if 99 in small else quantile_ns(samples_ns, 99),

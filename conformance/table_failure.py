@@ -1,0 +1,58 @@
+"""The first node out of bounds, and what stands around its worst element."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from conformance.figures import figures
+from conformance.judge import Judgement
+from conformance.report import Excerpt, Failure
+
+
+def print_failure(failure: Failure, count: int, out: Console) -> None:
+    """Which node, by how much, and the values around the worst element.
+
+    Args:
+        count: outputs out of bounds in all.
+    """
+    check, j = failure.check, failure.check.judgement
+    more = f" ({count} outputs out of bounds in all)" if count > 1 else ""
+    out.print(f"[bold red]first node out of bounds[/]: {escape(check.title)}{more}")
+    at = f"{check.output!r} {check.type} at {list(j.index)}"
+    sentences = [f"output {at}: got {j.got:.9g}, expected {j.expected:.9g}", _size(j)]
+    for sentence in (*sentences, check.note):
+        if sentence:
+            out.print(Padding(Text(sentence), (0, 0, 0, 2)))
+    table = Table(box=None, padding=(0, 1, 0, 2), show_header=False)
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    for name, excerpt in (
+        *((f"input {k}", e) for k, e in enumerate(failure.inputs)),
+        ("output", failure.output),
+        ("reference", failure.expected),
+    ):
+        what = name if name == "reference" else f"{name} {excerpt.name!r} {excerpt.type}"
+        table.add_row(escape(what), escape(str(list(excerpt.index))), escape(_values(excerpt)))
+    out.print(table)
+
+
+def _size(j: Judgement) -> str:
+    """The error at the worst element, and how many others there are."""
+    error = figures(abs(j.got - j.expected))
+    if j.bound == 0:
+        return f"error {error} where none is allowed, in {j.failures} of {j.count} elements"
+    return (
+        f"error {error} = {figures(j.sigmas)} sigma ({figures(j.sigma)}) = {figures(j.bounds)} x "
+        f"bound ({figures(j.bound)}); {j.failures} of {j.count} elements beyond the bound, "
+        f"{j.suspects} more beyond 6 sigma"
+    )
+
+
+def _values(excerpt: Excerpt) -> str:
+    """The values, with brackets around the one at the index."""
+    here = (excerpt.index[-1] if excerpt.index else 0) - excerpt.start
+    return " ".join(f"[{v:.6g}]" if k == here else f"{v:.6g}" for k, v in enumerate(excerpt.values))
