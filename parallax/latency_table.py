@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from conformance.figures import milliseconds
 from conformance.grid import print_grid
@@ -23,8 +24,7 @@ def print_latencies(latencies: Mapping[str, Latency], out: Console) -> None:
     print_grid(out, HEADS, [_row(name, latency) for name, latency in latencies.items()])
     for name, latency in latencies.items():
         for sentence in latency.invalid:
-            out.print(f"[bold red]INVALID[/] {name}: ", end="")
-            out.print(sentence, markup=False, soft_wrap=True)
+            out.print(Text.assemble(("INVALID", "bold red"), f" {name}: {sentence}"))
         for sentence in latency.contradictions:
             out.print(f"{MARK} {name}: {sentence}", style="yellow", markup=False)
     said: dict[str, list[str]] = {}

@@ -16,6 +16,7 @@ import pytest
 import perf.latency
 from perf.latency import Latency, epsilon_ns, measure, violations
 from perf.machine import Neighbours
+from perf.profiled import Profile
 from perf.quantiles import RUNS_NEEDED, Summary, quantile_ns
 from perf.stopwatch import Stopwatch
 from perf.timeline import DEVICE, HOST, Span, Timeline, union_ns
@@ -71,6 +72,7 @@ def test_a_percentile_is_remarked_on_exactly_below_its_number_of_runs(percent: i
     below, enough = (Summary.of([1] * n).remarks for n in (needed - 1, needed))
     assert any(f"p{percent}:" in remark for remark in below)
     assert not any(f"p{percent}:" in remark for remark in enough)
+    assert Summary.of([5, 3, 4]).min_ns == 3
     assert Summary.of([1] * 661).p99_ns is None
     assert Summary.of([1] * 662).p99_ns == 1
 
@@ -210,6 +212,48 @@ def test_without_the_final_drain_the_number_is_wrong(
 def test_a_latency_survives_json(fake: FakeSession) -> None:
     latency = measure(fake, runs=3, profiled_runs=0)  # type: ignore[arg-type]
     assert Latency.from_json(json.loads(json.dumps(latency.to_json()))) == latency
+
+
+def fabricated(
+    enqueue_ms: list[float],
+    synced_ms: list[float],
+    busy_ms: list[float],
+    *,
+    asynchronous: bool = True,
+) -> Latency:
+    """A latency of these times, which nobody measured."""
+    enqueue, synced, busy = (
+        tuple(round(1e6 * t) for t in times) for times in (enqueue_ms, synced_ms, busy_ms)
+    )
+    nothing = (0,) * len(busy)
+    profile = Profile(nothing, busy, busy, busy, nothing, nothing, busy, ())
+    return Latency("fake", asynchronous, enqueue, synced, 0, profile, (), ("a note",))
+
+
+CONSISTENT = fabricated([1, 1, 1], [25.1, 25.5, 30], [24, 24.5, 25])
+
+
+@pytest.mark.parametrize(
+    ("latency", "words"),
+    [
+        (CONSISTENT, []),
+        (fabricated([1, 1, 1], [25.1, 25.5, 30], [29, 31, 32]), []),
+        (
+            fabricated([1, 1, 1], [25.1, 25.5, 30], [40, 41.8, 44]),
+            ["device busy 41.8 ms exceeds synced 25.5 ms", "trust synced"],
+        ),
+        (
+            fabricated([26, 26, 26], [25.1, 25.5, 30], [1]),
+            ["enqueue 26.0 ms exceeds synced 25.5 ms", "believe neither"],
+        ),
+        (fabricated([1], [25.5], [41.8], asynchronous=False), []),
+    ],
+)
+def test_times_that_contradict_each_other_beyond_their_spread_are_marked(
+    latency: Latency, words: list[str]
+) -> None:
+    assert len(latency.contradictions) == (1 if words else 0)
+    assert all(word in latency.contradictions[0] for word in words)
 
 
 def test_every_part_of_a_composite_command_is_harvested_and_empty_ones_need_no_event(
