@@ -25,8 +25,9 @@ def milliseconds(nanoseconds: float) -> str:
 
 
 def spread(ratios: tuple[float, ...]) -> str:
-    """From the smallest to the largest ratio: 0.98..1.02."""
-    return f"{figures(min(ratios))}..{figures(max(ratios))}"
+    """From the smallest to the largest ratio, to a hundredth around one: 0.98..1.02."""
+    ends = (f"{r:.2f}" if 0.1 <= r < 1 else figures(r) for r in (min(ratios), max(ratios)))
+    return "..".join(ends)
 
 
 def count(number: float) -> str:

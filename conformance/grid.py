@@ -1,4 +1,4 @@
-"""Tables whose numbers are never cut: where the console is narrow, the names give way."""
+"""Tables whose numbers are never cut: where the console is narrow, the name gives way."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rich.text import Text
 Cell = str | Text
 
 GAPS = (2, 1)
-"""Blanks between columns: as many as leave the names in one line."""
+"""Blanks between columns: as many as leave the name in one line."""
 
 NAME_WIDTH_MIN = 6
-"""What names keep in any case; a console that is narrower than that and the numbers wraps."""
+"""What a name keeps in any case; a console that is narrower than that and the numbers wraps."""
 
 ELLIPSIS = "…"
 

@@ -34,7 +34,8 @@ def test_three_figures_of_a_number_are_shown(value: float, text: str) -> None:
 
 def test_a_time_is_in_milliseconds_and_a_spread_has_both_ends() -> None:
     assert milliseconds(1_420_000) == "1.42"
-    assert spread((1.5, 0.98, 1.02)) == "0.980..1.50"
+    assert spread((1.5, 0.984, 1.02)) == "0.98..1.50"
+    assert spread((0.0123, 12.34)) == "0.0123..12.3"
 
 
 @pytest.mark.parametrize(
@@ -45,14 +46,14 @@ def test_little_work_is_counted_and_not_a_fraction_of_much(number: float, text: 
     assert count(number) == text
 
 
-def printed(width: int, heads: list[str], rows: list[list[str]], names: int = 1) -> list[str]:
+def printed(width: int, heads: list[str], rows: list[list[str]]) -> list[str]:
     file = StringIO()
-    print_grid(Console(file=file, width=width), heads, rows, names=names)
+    print_grid(Console(file=file, width=width), heads, rows, words=2)
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
 LONG = "Portable Computing Language / pthread-Intel(R) Xeon(R) Processor"
-NUMBERS = ["0.0299", "1.42", "2491", "0.980..1.02"]
+NUMBERS = ["0.0299", "1.42", "2491", "0.98..1.02"]
 HEADS = ["device", "at", "min", "p50", "p90", "range"]
 
 
@@ -61,7 +62,7 @@ HEADS = ["device", "at", "min", "p50", "p90", "range"]
 def test_the_name_gives_way_and_every_number_stays_in_the_first_line_of_its_row(
     width: int, name: str
 ) -> None:
-    lines = printed(width, HEADS, [[name, "normal", *NUMBERS]], names=2)
+    lines = printed(width, HEADS, [[name, "normal", *NUMBERS]])
     assert lines[0].split()[-4:] == HEADS[2:]
     assert lines[1].split()[-4:] == NUMBERS
     if width >= 50:
@@ -71,7 +72,7 @@ def test_the_name_gives_way_and_every_number_stays_in_the_first_line_of_its_row(
 
 
 def test_no_letter_of_a_name_is_lost_in_a_narrow_console() -> None:
-    lines = printed(50, HEADS, [[LONG, "low", *NUMBERS]], names=2)
+    lines = printed(50, HEADS, [[LONG, "low", *NUMBERS]])
     column = "".join(line.partition("  ")[0].partition(" low")[0] for line in lines[1:])
     assert column.replace(" ", "").startswith("PortableComputingLanguage/pthread")
     assert "Processor" in column.replace(" ", "")

@@ -26,8 +26,8 @@ HEADS = (
     "ratio",
     "range",
 )
-NAMES = 2
-"""Columns that hold words and may fold."""
+WORDS = 2
+"""Columns that hold words; the others hold numbers."""
 
 EXPLANATION = (
     "first, cached: from the file to the first outputs in a fresh process, with empty and with "
@@ -49,8 +49,7 @@ def print_comparison(
         details: what each start and each run was spent on.
     """
     out.print(f"[bold]{_plain(found.model)}[/]  {_plain(_subject(found))}", soft_wrap=True)
-    if found.rows:
-        print_grid(out, HEADS, [_cells(row, found.reference) for row in found.rows], names=NAMES)
+    print_grid(out, HEADS, [_cells(row, found.reference) for row in found.rows], words=WORDS)
     lines = [f"not measured: {what}: {_first_line(why)}" for what, why in found.left_out.items()]
     lines += [f"{_head(row)}: {line}" for row in found.rows for line in _problems(row)]
     if found.interrupted:
@@ -94,26 +93,25 @@ def _subject(found: Comparison) -> str:
 
 def _cells(row: Row, reference: Row | None) -> list[str]:
     stages = row.stages
-    steady = (stages.synced_min_ns, stages.synced.p50_ns, stages.synced.p90_ns)
-    return [
-        row.device,
-        row.precision,
-        milliseconds(stages.first.total_ns),
-        "-" if stages.cached is None else milliseconds(stages.cached.total_ns),
-        *(["INVALID"] * len(steady) if stages.invalid else map(milliseconds, steady)),
-        milliseconds(stages.enqueue.p50_ns),
-        "-" if stages.busy_ns is None else milliseconds(stages.busy_ns),
-        *_ratio(row, reference),
-    ]
-
-
-def _ratio(row: Row, reference: Row | None) -> tuple[str, str]:
-    if row.stages.invalid or reference is None:
-        return "-", ""
-    if row.differs:
-        return "DIFFERS", ""
+    starts = stages.first.total_ns, None if stages.cached is None else stages.cached.total_ns
+    steady = stages.synced_min_ns, stages.synced.p50_ns, stages.synced.p90_ns
+    work = stages.enqueue.p50_ns, stages.busy_ns
+    if stages.invalid:
+        return [*_names(row), *map(_ms, starts), *("-" for _ in (*steady, *work)), "-", "INVALID"]
+    times = map(_ms, (*starts, *steady, *work))
+    if row.differs or reference is None:
+        return [*_names(row), *times, "-", "DIFFERS"]
     found = row.ratios(reference)
-    return figures(median(found)), "reference" if row is reference else spread(found)
+    what = "reference" if row is reference else spread(found)
+    return [*_names(row), *times, figures(median(found)), what]
+
+
+def _names(row: Row) -> tuple[str, str]:
+    return row.device, row.precision
+
+
+def _ms(nanoseconds: int | None) -> str:
+    return "-" if nanoseconds is None else milliseconds(nanoseconds)
 
 
 def _problems(row: Row) -> Iterator[str]:

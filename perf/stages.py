@@ -140,9 +140,8 @@ class Stages:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the numbers must know."""
-        steady = (note for launch in self.launches for note in launch.steady.notes)
-        return tuple(dict.fromkeys((*_notes(self), *steady)))
+        """What a reader of the numbers must know; of the steady runs, those of the last launch."""
+        return (*_notes(self), *self.launches[-1].steady.notes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; ns throughout."""
