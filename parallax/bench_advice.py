@@ -11,7 +11,7 @@ from conformance.figures import figures, milliseconds, spread
 from perf.comparison import Row
 
 NOISE = 1.05
-"""A latency is longer than another where it is by more than this, in every round."""
+"""A latency is longer than another where it is by more than this, by all evidence."""
 
 QUICK_START = 2.0
 """A start that is shorter by more than this is worth a word."""
@@ -43,7 +43,13 @@ def advise(rows: Sequence[Row]) -> Advice:
 
 def is_slower(row: Row, other: Row) -> bool:
     """Whether a row is slower than another beyond the noise."""
-    return min(row.ratios(other)) > NOISE
+    return min(_evidence(row, other)) > NOISE
+
+
+def _evidence(row: Row, other: Row) -> tuple[float, ...]:
+    """The ratio in every round, and that of the shortest runs, which neighbours disturb least."""
+    shortest = row.stages.synced_min_ns / other.stages.synced_min_ns
+    return (*row.ratios(other), shortest)
 
 
 def best_of(rows: Sequence[Row]) -> tuple[Row, list[Row]]:
@@ -59,8 +65,8 @@ def _sentence(best: Row, equal: Sequence[Row], ours: Sequence[Row], peer: Row | 
     if peer is None:
         return f"Use {what}"
     if is_slower(best, peer):
-        found = best.ratios(peer)
-        faster = f"{figures(median(found))} times as fast here ({spread(found)})"
+        ratio = figures(median(best.ratios(peer)))
+        faster = f"{ratio} times as fast here ({_range(best, peer)})"
         return f"{peer.device} is {faster}; of Parallax use {what}"
     if is_slower(peer, best):
         return f"Use {what}; {peer.device} takes {_times(peer, best)}"
@@ -115,9 +121,8 @@ def _options(row: Row) -> str:
 
 
 def _times(row: Row, other: Row) -> str:
-    found = row.ratios(other)
-    return f"{figures(median(found))} times as long ({spread(found)})"
+    return f"{figures(median(row.ratios(other)))} times as long ({_range(row, other)})"
 
 
 def _range(row: Row, other: Row) -> str:
-    return spread(row.ratios(other))
+    return spread(_evidence(row, other))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from conformance.devices import config_of, precision_of, target_of
+from engine.backends import registry
 from engine.backends.protocol import DeviceInfo
 from engine.config import ForwardType, Precision
 from engine.errors import ConfigError
@@ -67,7 +68,7 @@ def _devices(name: str | None, found: Field) -> Iterator[tuple[str, DeviceInfo |
     """What one name stands for; the peer has no DeviceInfo."""
     if name == ALL:
         listed, problem = list_devices()
-        yield from listed
+        yield from ((_shortest(numbers), info) for numbers, info in listed)
         if problem:
             found.left_out["OpenCL"] = problem
         if importlib.util.find_spec(PEER) is None:
@@ -82,7 +83,13 @@ def _devices(name: str | None, found: Field) -> Iterator[tuple[str, DeviceInfo |
         with Runtime() as runtime:
             target = target_of(name, runtime)
             info = runtime.backend(target[0], config_of(target)).info
-        yield target[1] or "cpu", info
+        forward, selector = target
+        yield "cpu" if forward is ForwardType.CPU else name or _shortest(str(selector)), info
+
+
+def _shortest(device: str) -> str:
+    """What to type for a device of that number, or for "cpu"."""
+    return device if device == "cpu" else registry.opencl_selectors()[device]
 
 
 def _add(

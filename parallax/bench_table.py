@@ -56,7 +56,10 @@ def print_comparison(
         lines.append("interrupted: what stands above is finished; the other launches were not made")
     if not found.is_quiet:
         busiest = max(row.stages.foreign_share for row in found.rows)
-        lines.append(f"NOT QUIET: other programs used up to {busiest:.0%} of the processors")
+        lines.append(
+            f"NOT QUIET: other programs used up to {busiest:.0%} of the processors; measure again "
+            "without them"
+        )
     for line in lines:
         out.print(line, markup=False)
     out.print(advice.sentence, style="bold", markup=False)

@@ -210,6 +210,7 @@ class Launcher:
             driver=facts["driver"],
             precision=facts["precision"],
             launches=tuple(self._launches),
+            half_is_emulated=facts["half_is_emulated"],
             commands=facts["commands"],
             fallbacks=tuple((title, reason) for title, reason in facts["fallbacks"]),
         )

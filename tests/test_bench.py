@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from engine.backends import registry
 from engine.errors import ConfigError, DeviceError
 from parallax.bench_advice import Advice, advise
 from parallax.bench_candidates import candidates
@@ -103,6 +104,15 @@ def test_a_row_is_slower_only_where_it_was_slower_in_every_round() -> None:
     assert "as fast: pocl at low" in advise([FAST, once_equal]).sentence
     always = row("pocl", "low", 5000, 5000, 1100)
     assert "the next, pocl at low, takes" in advise([FAST, always]).sentence
+
+
+def test_a_row_whose_shortest_run_is_as_short_is_not_slower() -> None:
+    disturbed = row("pocl", "low", 5000, 5000, 5000)
+    (first, *others) = disturbed.stages.launches
+    times_ns = (950_000, *first.steady.synced_ns)
+    calm = replace(first, steady=replace(first.steady, synced_ns=times_ns))
+    disturbed = Row(replace(disturbed.stages, launches=(calm, *others)))
+    assert "as fast: pocl at low (0.98..5.05)" in advise([FAST, disturbed]).sentence
 
 
 def test_a_precision_that_is_slower_than_a_more_exact_one_is_called_so() -> None:
@@ -237,14 +247,15 @@ def test_all_stands_for_every_device_at_every_precision_of_its_own() -> None:
     assert ("cpu", "normal") not in listed
     assert found.left_out["cpu at normal"] == "high is effective there"
     assert "float32 only" in found.left_out["cpu at low"]
-    numbers = {c.device for c in found.candidates} - {"cpu", PEER}
-    assert all((device, "high") in listed for device in numbers)
-    assert len(found.devices) == len(numbers) + 1
+    opencl = {c.device for c in found.candidates} - {"cpu", PEER}
+    assert opencl == set(registry.opencl_selectors().values())
+    assert all((device, "high") in listed for device in opencl)
+    assert len(found.devices) == len(opencl) + 1
 
 
 def test_one_device_takes_its_default_precision_and_a_list_takes_all() -> None:
     assert candidates(OPENCL, None).candidates == [Candidate(OPENCL, "normal")]
-    assert candidates("cpu", None).candidates == [Candidate("cpu", "high")]
+    assert candidates(" CPU", None).candidates == [Candidate("cpu", "high")]
     both = candidates(f"{OPENCL},cpu", "high").candidates
     assert both == [Candidate(OPENCL, "high"), Candidate("cpu", "high")]
 
