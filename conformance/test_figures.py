@@ -48,7 +48,7 @@ def test_little_work_is_counted_and_not_a_fraction_of_much(number: float, text: 
 
 def printed(width: int, heads: list[str], rows: list[list[str]]) -> list[str]:
     file = StringIO()
-    print_grid(Console(file=file, width=width), heads, rows, words=2)
+    print_grid(Console(file=file, width=width), heads, rows, names=2)
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 

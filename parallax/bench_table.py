@@ -49,7 +49,7 @@ def print_comparison(
         details: what each start and each run was spent on.
     """
     out.print(f"[bold]{_plain(found.model)}[/]  {_plain(_subject(found))}", soft_wrap=True)
-    print_grid(out, HEADS, [_cells(row, found.reference) for row in found.rows], words=WORDS)
+    print_grid(out, HEADS, [_cells(row, found.reference) for row in found.rows], names=WORDS)
     lines = [f"not measured: {what}: {_first_line(why)}" for what, why in found.left_out.items()]
     lines += [f"{_head(row)}: {line}" for row in found.rows for line in _problems(row)]
     if found.interrupted:
