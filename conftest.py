@@ -1,12 +1,22 @@
-"""The suite under other names of its devices: `pytest --device-names short` (or long).
+"""The suite under other device names, and the mark of what needs no OpenCL device.
 
-A test that passes only where the device is called as it is on its author's machine fails so.
-Selectors go by the names that are put in place; platforms keep theirs.
+`pytest --device-names short` (or long): a test that passes only where the device is called as it is
+on its author's machine fails. Selectors go by the names that are put in place; platforms keep
+theirs.
+
+`device_free`: tox runs such a test once, not once per driver. Tests with the device or target "cpu"
+bear the mark unless they are marked `uses_opencl`; other modules and tests are marked by hand. A
+mark that is not true fails.
 """
+
+from __future__ import annotations
 
 import types
 
 import pytest
+
+from engine.backends.opencl.backend import OpenCLBackend
+from engine.backends.opencl.context import OpenCLContext
 
 NAMES = {
     "short": "X",
@@ -41,3 +51,32 @@ def rename(name: str) -> None:
 
     pyopencl.Device.name = property(lambda device: name)
     backend.platform = types.SimpleNamespace(processor=lambda: name, machine=lambda: name)
+
+
+def runs_on_the_cpu(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    parameters = call.params if call else {}
+    target = next(
+        (parameters[k] for k in ("device", "target", "selector") if k in parameters), None
+    )
+    return getattr(target, "id", target) == "cpu"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if runs_on_the_cpu(item) and item.get_closest_marker("uses_opencl") is None:
+            item.add_marker("device_free")
+
+
+@pytest.fixture(autouse=True)
+def _marks_are_true(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the mark, neither a context nor a command of OpenCL is made."""
+    if request.node.get_closest_marker("device_free") is None:
+        return
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("this test is device_free and uses OpenCL: mark it uses_opencl")
+
+    monkeypatch.setattr(OpenCLContext, "__init__", refuse)
+    monkeypatch.setattr(OpenCLBackend, "command", refuse)

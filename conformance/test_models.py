@@ -174,6 +174,7 @@ def evaluator_outputs(model: CorpusModel, feeds: Arrays) -> dict[str, np.ndarray
     return {n: np.asarray(a) for n, a in zip(evaluator.output_names, outputs, strict=True)}
 
 
+@pytest.mark.device_free
 @pytest.mark.parametrize(("model", "which"), cases(CORPUS, every_shape=True))
 def test_the_cpu_backend_is_as_accurate_as_its_peers(model: CorpusModel, which: int) -> None:
     """Peers: onnxruntime, and onnx's reference evaluator on the first set of shapes."""
@@ -189,6 +190,7 @@ def test_the_cpu_backend_is_as_accurate_as_its_peers(model: CorpusModel, which: 
             assert_as_good(name, got, peer[name], truth)
 
 
+@pytest.mark.device_free
 @pytest.mark.parametrize("name", [n for n in EVALUATOR_FAILS if not n.startswith("light_")])
 def test_the_evaluator_is_still_wrong_where_it_is_not_asked(name: str) -> None:
     model = by_name(name)
@@ -203,6 +205,7 @@ def test_the_evaluator_is_still_wrong_where_it_is_not_asked(name: str) -> None:
         compare()
 
 
+@pytest.mark.device_free
 @pytest.mark.parametrize(
     ("model", "which"), cases(tuple(m for m in CORPUS if m.kind == "light"), every_shape=False)
 )

@@ -127,6 +127,7 @@ BINARY = ("Add", "Sub", "Mul", "Max", "Min", "Sum")
 GATES = ("Relu", "Clip", "Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid", "HardSwish", "Gelu")
 
 
+@pytest.mark.device_free
 def test_a_seeded_bug_shrinks_to_a_few_nodes():
     """The bug: an activation is wrong where a binary operator feeds it five elements or more."""
     before = after = 0

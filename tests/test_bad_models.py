@@ -17,6 +17,8 @@ from engine.passes import load_passes, run_passes
 from tests.graph_reference import model_path
 from tests.model_writing import model, node
 
+pytestmark = pytest.mark.device_free
+
 MUTATIONS = 200
 TOLERATED = "in initializer but not in graph input|'elem_type' of|'(type|shape)' of "
 """What onnx's checker refuses and Parallax, like onnxruntime, has no use for."""

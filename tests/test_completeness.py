@@ -16,6 +16,8 @@ from engine.ops.spec import HERE, PEER, Operand, no_growth
 from properties.choose import SeededChoose
 from properties.single import draw_case
 
+pytestmark = pytest.mark.device_free
+
 DRAWS = 20
 UNITS = (Units(FLOAT, FLOAT), Units(FLOAT, np.dtype(np.float16)))
 OPENCL = Path(opencl.__file__).parent

@@ -75,6 +75,7 @@ def test_a_saved_tensor_costs_its_bytes(show: Show, device: str):
     assert "did you mean 'relu_26'" in printed
 
 
+@pytest.mark.uses_opencl
 @on_every_device
 def test_a_fallback_is_reported_with_its_copies(show: Show, device: str):
     printed = show("04_type_and_backup", device)

@@ -22,6 +22,8 @@ from fixtures.models.fetch import FetchError, fetch_models
 from fixtures.models.pins import MODELS, SWIFT_F0, Wheel, WheelModel
 from fixtures.models.small_models import BUILDERS
 
+pytestmark = pytest.mark.device_free
+
 FETCH = Path(build_small.__file__).with_name("fetch.py")
 PROVENANCE = FETCH.with_name("PROVENANCE.md")
 SIZE_NBYTES_MAX = 300_000

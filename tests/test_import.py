@@ -18,6 +18,8 @@ from fixtures.models.corpus import by_name
 from tests.graph_reference import LIGHT_MODELS, SMALL_MODELS, model_path, run_reference
 from tests.model_writing import model, model_bytes, node
 
+pytestmark = pytest.mark.device_free
+
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 3, 4)).astype(np.float32)
 

@@ -8,6 +8,8 @@ from engine.ir import Graph, TensorType
 from engine.ir.types import FLOAT
 from engine.ir.verify import verify
 
+pytestmark = pytest.mark.device_free
+
 
 @pytest.fixture
 def graph() -> Graph:

@@ -25,6 +25,8 @@ from fixtures.models.corpus import by_name
 from tests.graph_reference import LIGHT_MODELS, SMALL_MODELS, model_path, run_reference
 from tests.model_writing import model, node
 
+pytestmark = pytest.mark.device_free
+
 RNG = np.random.default_rng(1)
 FOLDED_TOLERANCE = 1e-5
 """Folded weights are rounded once to float32, relative to the largest output."""

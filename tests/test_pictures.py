@@ -14,6 +14,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+pytestmark = pytest.mark.device_free
+
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = sorted((ROOT / "docs").glob("**/*.svg"))
 every_picture = pytest.mark.parametrize("path", PICTURES, ids=lambda p: p.name)

@@ -13,6 +13,8 @@ from engine.ir.types import FLOAT
 from engine.planner import check_plan, insert_copies, make_plan, place
 from engine.planner.offsets import Block, lower_bound, pack
 
+pytestmark = pytest.mark.device_free
+
 
 def chain(links: list[tuple[int, int, int]]) -> Graph:
     """A graph of Add nodes: each link is (back offset, back offset, size)."""

@@ -22,6 +22,8 @@ from engine.ops.spec import Operand
 from tests.graph_reference import run_reference
 from tests.model_writing import node
 
+pytestmark = pytest.mark.device_free
+
 Attributes = Mapping[str, float]
 OPSET = {"Swish": 24}
 """Where 18 does not have the operator yet."""

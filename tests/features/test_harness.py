@@ -12,7 +12,7 @@ import pytest
 
 from conformance.judge import Verdict, judge
 from conformance.verify import verify
-from engine import Interpreter, Precision, Runtime, UnsupportedError
+from engine import ForwardType, Interpreter, Precision, Runtime, UnsupportedError
 from engine.backends.opencl import context as opencl_context
 from engine.ir.types import FLOAT, FLOAT16
 from engine.ops import OPERATORS
@@ -231,6 +231,22 @@ def test_the_suite_runs_on_every_driver_that_comes_as_a_package():
     assert {"pocl", "intel"} <= set(environments)
     for name, selector in (("pocl", "pocl"), ("intel", "intel")):
         assert f"PARALLAX_DEVICES = cpu,{selector}" in tox[f"testenv:{name}"]["set_env"]
+        assert "commands" not in tox[f"testenv:{name}"]
+    assert tox["testenv"]["commands"].startswith('pytest -m "not device_free" ')
+    assert tox["testenv:cpu"]["commands"].startswith("pytest -m device_free ")
+    assert "cpu" in environments
+
+
+@row(56)
+@pytest.mark.device_free
+def test_whoever_uses_opencl_under_the_mark_device_free_fails():
+    uses = (
+        lambda: Runtime().backend(ForwardType.OPENCL, config(OPENCL)),
+        lambda: devices.opencl_backends()[0].backend.command(),
+    )
+    for use in uses:
+        with pytest.raises(AssertionError, match="is device_free and uses OpenCL"):
+            use()
 
 
 # ------------------------------------------------------------------------- threads (row 57)
