@@ -14,6 +14,7 @@ from conformance.judge import Verdict, judge
 from conformance.verify import verify
 from engine import ForwardType, Interpreter, Precision, Runtime, UnsupportedError
 from engine.backends.opencl import context as opencl_context
+from engine.backends.opencl.backend import OpenCLBackend
 from engine.ir.types import FLOAT, FLOAT16
 from engine.ops import OPERATORS
 from engine.ops.numerics import Error, Units
@@ -234,7 +235,9 @@ def test_the_suite_runs_on_every_driver_that_comes_as_a_package():
         assert "commands" not in tox[f"testenv:{name}"]
     assert tox["testenv"]["commands"].startswith('pytest -m "not device_free" ')
     assert tox["testenv:cpu"]["commands"].startswith("pytest -m device_free ")
-    assert "cpu" in environments
+    latency = tox["testenv:both"]
+    assert latency["commands"].count(" pytest perf") == 2
+    assert {*latency["depends"].split(", "), "both"} == set(environments)
 
 
 @row(56)
@@ -242,7 +245,7 @@ def test_the_suite_runs_on_every_driver_that_comes_as_a_package():
 def test_whoever_uses_opencl_under_the_mark_device_free_fails():
     uses = (
         lambda: Runtime().backend(ForwardType.OPENCL, config(OPENCL)),
-        lambda: devices.opencl_backends()[0].backend.command(),
+        OpenCLBackend.command,
     )
     for use in uses:
         with pytest.raises(AssertionError, match="is device_free and uses OpenCL"):
