@@ -5,6 +5,7 @@ import importlib
 import inspect
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import pytest
 
 import parallax as px
 from parallax import BackendConfig, ForwardType, GpuMode, MemoryMode, ScheduleConfig
+from properties.devices import selectors
+from properties.faults import select
 from tests.model_writing import model_bytes, node
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,6 +80,49 @@ def test_every_sub_command_of_the_readme_has_help():
         )
         assert done.returncode == 0
         assert "usage: parallax" in done.stdout
+
+
+# ------------------------------------------------------------------------- adding an operator
+ADDING = (ROOT / "docs" / "adding-an-operator.md").read_text()
+CODE = {
+    path: path.read_text()
+    for folder in ("engine", "conformance", "properties", "tests")
+    for suffix in ("py", "cl")
+    for path in sorted((ROOT / folder).rglob(f"*.{suffix}"))
+    if path != Path(__file__)
+}
+
+
+def test_the_quick_loop_selects_the_operator_and_its_faults():
+    pytest_, faults = re.findall(r"^(pytest -q .*|python -m properties.faults .*)$", ADDING, re.M)
+    done = subprocess.run(
+        [sys.executable, "-m", *shlex.split(pytest_), "--collect-only"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    for file in re.findall(r"\w+/test_\w+\.py", pytest_):
+        assert f"{file}::" in done.stdout, file
+    for target in selectors():
+        assert f"[Shrink-{target}" in done.stdout, target
+    assert len(select([shlex.split(faults)[-1]])) == 2
+
+
+def test_the_operator_that_the_document_follows_is_in_the_tree_as_quoted():
+    (entry,) = re.findall(r"```python\n(.*?)```", ADDING, re.DOTALL)
+    assert entry in CODE[ROOT / "engine" / "ops" / "unary.py"]
+    (kernel,) = re.findall(r"`(UNARY\(Shrink, .*)`", ADDING)
+    assert f"{kernel}\n" in CODE[ROOT / "engine" / "backends" / "opencl" / "kernels" / "unary.cl"]
+
+
+def test_every_name_in_the_document_is_in_the_code():
+    code = "\n".join(CODE.values())
+    names = set(re.findall(r"`([A-Za-z_]\w{3,})(?:\([\w, ]*\))?`", ADDING))
+    assert len(names) > 25
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", code)] == []
 
 
 # ------------------------------------------------------------------------- the name map
