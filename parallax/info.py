@@ -12,9 +12,9 @@ from engine.config import ScheduleConfig
 from engine.errors import ModelError, ParallaxError, UnsupportedError
 from engine.info import ModelSurvey, OperatorInfo, SessionInfo, Support
 from engine.interpreter import Interpreter
+from engine.model_file import ModelFile
 from engine.runtime import Runtime
 from engine.session import Session
-from engine.model_file import ModelFile
 from parallax.info_table import print_info
 from parallax.options import (
     add_command,
