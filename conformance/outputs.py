@@ -19,13 +19,14 @@ def output_error(name: str, got: np.ndarray, truth: np.ndarray) -> OutputError:
     g, t = got.astype(np.float64), truth.astype(np.float64)
     both = np.isfinite(g) & np.isfinite(t)
     a, b = g[both], t[both]
-    norms = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+    unit_a, unit_b = a / scale_of(a), b / scale_of(b)
+    norms = float(np.linalg.norm(unit_a)) * float(np.linalg.norm(unit_b))
     return OutputError(
         name=name,
         type=str(type_of(got)),
         max_abs=float(np.abs(a - b).max(initial=0.0)),
         relative_l2=relative_l2(a, b),
-        cosine=float(a @ b) / norms if norms else float(np.array_equal(a, b)),
+        cosine=float(unit_a @ unit_b) / norms if norms else float(np.array_equal(a, b)),
         top1=_top1(g, t) if got.dtype in FLOATS else None,
         overflows=int((np.isinf(g) & np.isfinite(t)).sum()),
         nans=int((np.isnan(g) & ~np.isnan(t)).sum()),
@@ -34,8 +35,18 @@ def output_error(name: str, got: np.ndarray, truth: np.ndarray) -> OutputError:
 
 def relative_l2(got: np.ndarray, truth: np.ndarray) -> float:
     """||got - truth|| / ||truth||; 0 where both are zero."""
-    error, size = float(np.linalg.norm(got - truth)), float(np.linalg.norm(truth))
+    scale = scale_of(truth, got - truth)
+    error, size = (float(np.linalg.norm(x / scale)) for x in (got - truth, truth))
     return error / size if size else float("inf") if error else 0.0
+
+
+def scale_of(*arrays: np.ndarray) -> float:
+    """The power of two below the largest finite magnitude, so that squares of quotients are sane.
+
+    1 for zeros.
+    """
+    largest = max(float(np.abs(a).max(initial=0.0, where=np.isfinite(a))) for a in arrays)
+    return float(np.ldexp(0.5, int(np.frexp(largest)[1]))) if largest else 1.0
 
 
 def _top1(got: np.ndarray, truth: np.ndarray) -> float | None:

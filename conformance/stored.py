@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from conformance.judge import SIGMAS, equal
-from conformance.outputs import output_error
+from conformance.outputs import output_error, scale_of
 from conformance.report import Agreement, Distance, StoredCheck
 from conformance.truth import Rounding, float64_run
 from engine.backends.protocol import Backend
@@ -115,7 +115,10 @@ def spread(truth: np.ndarray, runs: list[np.ndarray], roundoff: float) -> np.nda
     finite = np.isfinite(truth)
     size = np.where(finite, np.abs(truth), 0.0)
     with np.errstate(invalid="ignore"):
-        squares = np.mean([(run - truth) ** 2 for run in runs], axis=0)
+        changes = [run - truth for run in runs]
+    scale = scale_of(size, *changes)
+    size = size / scale
+    squares = np.mean([(change / scale) ** 2 for change in changes], axis=0)
     known = np.isfinite(squares)
     squares = np.where(known, squares, 0.0)
     if not squares.any():
@@ -125,9 +128,8 @@ def spread(truth: np.ndarray, runs: list[np.ndarray], roundoff: float) -> np.nda
     alike = (np.bincount(octave, squares.reshape(-1)) / np.bincount(octave))[octave]
     alike = np.where(size > 0, alike.reshape(size.shape), squares.mean())
     absolute = (roundoff * size.max()) ** 2 / 3
-    return np.where(
-        finite & ~known, np.inf, np.sqrt(np.maximum(np.maximum(squares, alike), absolute))
-    )
+    found = scale * np.sqrt(np.maximum(np.maximum(squares, alike), absolute))
+    return np.where(finite & ~known, np.inf, found)
 
 
 def distance(array: np.ndarray, truth: np.ndarray, spreads: np.ndarray) -> Distance:
@@ -177,4 +179,6 @@ def _agreement(*sides: Distance) -> Agreement:
 
 
 def _rms(array: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(array.astype(np.float64))))) if array.size else 0.0
+    scale = scale_of(array)
+    squares = np.square(array.astype(np.float64) / scale)
+    return float(scale * np.sqrt(np.mean(squares))) if array.size else 0.0

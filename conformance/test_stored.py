@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto
 
 from conformance import VerifyReport, verify
 from conformance.report import OUT_OF_BOUNDS, VERIFIED, Agreement
@@ -218,3 +219,20 @@ def test_free_dimensions_are_those_of_the_arrays() -> None:
     report = verify(SQUARE, device="cpu", inputs=X)
     assert (report.shapes, report.chosen_shapes, report.given) == ({"x": (8, 32)}, (), True)
     assert verify(by_name("tiny_mlp_opset7").path, device="cpu").given is False
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_the_size_of_doubles_changes_no_verdict(size: float) -> None:
+    data = model_bytes(
+        [node("Add", "x z", "y")], {"x": (9,), "z": (9,)}, ["y"], dtype=TensorProto.DOUBLE
+    )
+    inputs = {name: size * np.linspace(1, 2, 9) for name in "xz"}
+    right = {"y": inputs["x"] + inputs["z"]}
+    for expected, verdict in (
+        (right, Agreement.AGREE),
+        ({"y": right["y"] * 1.1}, Agreement.DIFFER),
+    ):
+        report = verify(data, device="cpu", inputs=inputs, expected=expected)
+        (check,) = report.precisions[0].stored
+        assert check.verdict is verdict
+        assert check.error.cosine == pytest.approx(1)
