@@ -1,6 +1,6 @@
 """Measure the harness: plant faults one at a time and count how many the properties notice.
 
-`python -m properties.faults [--device SELECTOR] [--only NAME] [--json FILE]` prints a table and
+`python -m properties.faults [--device SELECTOR] [--only PATTERN] [--json FILE]` prints a table and
 `killed K/N`; it exits with 1 when a fault survives. A survivor is a defect of the harness. Nothing
 but the installed packages is needed: no checkout, no hypothesis, no pytest.
 """
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line: 0 all killed, 1 one survived, 2 there is no such device."""
     parser = argparse.ArgumentParser(prog="python -m properties.faults", description=__doc__)
     parser.add_argument("--device", default="portable", help="OpenCL selector, or cpu")
-    parser.add_argument("--only", action="append", default=[], metavar="NAME")
+    parser.add_argument("--only", action="append", default=[], metavar="PATTERN")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
     try:
