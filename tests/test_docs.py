@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +83,19 @@ def test_every_sub_command_of_the_readme_has_help():
         assert "usage: parallax" in done.stdout
 
 
+def test_every_folder_and_module_of_the_engine_has_a_row_in_the_architecture():
+    lines = (ROOT / "docs" / "architecture.md").read_text().splitlines()
+    rows = [line.split("|")[1:3] for line in lines if line.startswith("| `")]
+    named = {name for cells in rows for name in re.findall(r"`([\w/.]+)`", " ".join(cells))}
+    folders = [p.parent for p in ROOT.glob("engine/*/__init__.py")]
+    modules = ROOT.glob("engine/[a-z]*.py")
+    packages = [ROOT / name for name in ("conformance", "properties", "perf", "parallax", "tests")]
+    missing = [
+        name_of(p) for p in (*folders, *modules, *packages) if not {p.name, name_of(p)} & named
+    ]
+    assert missing == []
+
+
 # ------------------------------------------------------------------------- adding an operator
 ADDING = (ROOT / "docs" / "adding-an-operator.md").read_text()
 CODE = {
@@ -113,7 +127,7 @@ def test_the_quick_loop_selects_the_operator_and_its_faults():
 
 def test_the_operator_that_the_document_follows_is_in_the_tree_as_quoted():
     (entry,) = re.findall(r"```python\n(.*?)```", ADDING, re.DOTALL)
-    assert entry in CODE[ROOT / "engine" / "ops" / "unary.py"]
+    assert textwrap.indent(entry.rstrip(), " " * 4) in CODE[ROOT / "engine" / "ops" / "unary.py"]
     (kernel,) = re.findall(r"`(UNARY\(Shrink, .*)`", ADDING)
     assert f"{kernel}\n" in CODE[ROOT / "engine" / "backends" / "opencl" / "kernels" / "unary.cl"]
 
