@@ -30,7 +30,7 @@ class Candidate:
     def load(
         self, worker: Worker, model: str, feeds: str, threads: int | None, **options: Any
     ) -> dict[str, Any]:
-        """Load a model in a process, see `perf.worker.Arm.load`; raises WorkerError.
+        """Load a model in a process, see `perf.arms.Arm.load`; raises WorkerError.
 
         Args:
             feeds: a file of `perf.arrays` with every input.

@@ -8,18 +8,81 @@ rounds, not over runs, is what the ratio can be trusted to.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from types import TracebackType
+from typing import Any
 
 from perf.agreement import relative_l2
+from perf.arrays import load_arrays
 from perf.candidates import Candidate
-from perf.launch import WorkerError
-from perf.stages import Launcher, Stages
+from perf.latency import Latency
+from perf.launch import Worker, WorkerError, cold_cache
+from perf.machine import Neighbours
+from perf.stages import Launch, Stages, Start
 
 Tell = Callable[[str, int, int], None]
 """Called with what is being measured, how much is done, and how much there is."""
+
+
+class Launcher:
+    """Starts one fresh process after the other for one candidate and one model.
+
+    Args:
+        feeds: a file of `perf.arrays` with every input; gives the shapes too.
+        threads: of BLAS, OpenMP, the drivers, and processors of the processes; None for all.
+    """
+
+    def __init__(self, model: Path, feeds: Path, candidate: Candidate, threads: int | None) -> None:
+        self._model, self._feeds = model, feeds
+        self._candidate, self._threads = candidate, threads
+        self._folder = tempfile.TemporaryDirectory(prefix="parallax-cold-")
+        self._facts: dict[str, Any] = {}
+        self._launches: list[Launch] = []
+
+    def launch(self, runs: int) -> None:
+        """Measure in one more process; raises WorkerError where the model or device is refused."""
+        with Worker(self._threads, cold_cache(self._folder.name)) as worker:
+            feeds = str(self._feeds)
+            facts = self._candidate.load(worker, str(self._model), feeds, self._threads)
+            if not self._launches:
+                self._facts = facts
+                worker.ask("save", path=str(self._outputs))
+            neighbours = Neighbours()
+            steady = Latency.from_json(worker.ask("measure", runs=runs))
+            start = Start(**{name: facts[name] for name in Start.__dataclass_fields__})
+            self._launches.append(Launch(start, steady, neighbours.foreign_share()))
+
+    @property
+    def _outputs(self) -> Path:
+        return Path(self._folder.name) / "outputs"
+
+    def outputs(self) -> Mapping[str, Any]:
+        """What the first inference of the first launch gave, by name."""
+        return load_arrays(self._outputs)
+
+    def stages(self) -> Stages | None:
+        """What was measured so far; None before the first launch has ended."""
+        if not self._launches:
+            return None
+        facts = self._facts
+        return Stages(
+            model=self._model.name,
+            candidate=self._candidate,
+            device=facts["device"],
+            driver=facts["driver"],
+            precision=facts["precision"],
+            launches=tuple(self._launches),
+            half_is_emulated=facts["half_is_emulated"],
+            commands=facts["commands"],
+            fallbacks=tuple((title, reason) for title, reason in facts["fallbacks"]),
+        )
+
+    def close(self) -> None:
+        """Remove the driver caches and the outputs; harmless the second time."""
+        self._folder.cleanup()
 
 
 class Rounds:

@@ -238,6 +238,14 @@ def test_launches_runs_and_noise_are_said() -> None:
     )
 
 
+def test_times_that_contradict_each_other_are_marked() -> None:
+    first = FAST.stages.launches[0]
+    observed = Timeline((Span("Relu 'r'", "relu", DEVICE, 0, 0, 0, 10**9),), 0, 10**9, 1)
+    odd = replace(first, steady=replace(first.steady, profile=Profile.of([observed])))
+    strange = replace(COMPARISON, rows=(Row(replace(FAST.stages, launches=(odd,))),))
+    assert "device busy 1000 ms exceeds synced 1.00 ms" in " ".join(shown(80, strange).split())
+
+
 # ---------------------------------------------------------------------- what is measured
 def test_all_stands_for_every_device_at_every_precision_of_its_own() -> None:
     found = candidates("all", None)
