@@ -23,9 +23,11 @@ from conformance.report import Fallback, PrecisionReport, VerifyReport
 from conformance.shapes import Shapes, default_shapes
 from conformance.stored import Stored
 from conformance.suspects import settle
+from engine import arguments
+from engine.arrays import ArrayLike, array_of
 from engine.config import ForwardType, Precision
-from engine.errors import InputError
-from engine.interpreter import Interpreter
+from engine.errors import ConfigError, InputError
+from engine.interpreter import Interpreter, read_model
 from engine.ir.types import type_of
 from engine.runtime import Runtime
 from engine.session import Session
@@ -53,15 +55,16 @@ def verify(
     precisions: Iterable[str | Precision] | None = None,
     seed: int = 0,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
-    inputs: Mapping[str, np.ndarray] | Draw | None = None,
-    expected: Mapping[str, np.ndarray] | None = None,
+    inputs: Mapping[str, ArrayLike] | Draw | None = None,
+    expected: Mapping[str, ArrayLike] | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
     """Compare every node of a model on a device with its float64 reference.
 
     Args:
-        precisions: None: all that the device has.
+        model: a path, the bytes of a file, or an Interpreter.
+        precisions: such as ("high", "low"); None: all that the device has.
         device: "cpu", an OpenCL selector, or None for the first OpenCL device that works.
         shapes: of inputs with free dimensions; `default_shapes` fills in the rest.
         inputs: arrays by name, or a function of the seed that returns them; None: random ones.
@@ -74,6 +77,10 @@ def verify(
         ParallaxError: the model, the inputs or the device cannot be used.
         Interrupted: a KeyboardInterrupt, with what was finished.
     """
+    arguments.count("seed", seed, 0)
+    arguments.function("progress", progress)
+    arguments.optional("device", device, str, "the name or the numbers of a device")
+    arguments.optional("runtime", runtime, Runtime, "a Runtime")
     interpreter = load(model)
     name = interpreter.graph.name if not isinstance(model, (str, Path)) else str(model)
     if expected is not None and inputs is None:
@@ -86,12 +93,13 @@ def verify(
         shared = runtime or owned
         assert shared is not None
         target = target_of(device, shared)
-        job = _Job(interpreter, target, shared, concrete, draw, expected or {}, seed, progress)
-        wanted = precisions_on(target) if precisions is None else precisions
+        stored = {} if expected is None else arguments.feeds("expected", expected)
+        job = _Job(interpreter, target, shared, concrete, draw, stored, seed, progress)
+        wanted = precisions_on(target) if precisions is None else _precisions(precisions)
         info = shared.backend(target[0], config_of(target)).info
         report = VerifyReport(name, info, seed, concrete, chosen, (), given=bool(given))
         try:
-            for done in job.run([precision_of(p) for p in wanted]):
+            for done in job.run(wanted):
                 report = replace(report, precisions=(*report.precisions, done))
         except KeyboardInterrupt:
             raise Interrupted(replace(report, interrupted=True)) from None
@@ -101,24 +109,29 @@ def verify(
             owned.close()
 
 
+def _precisions(given: Iterable[str | Precision]) -> list[Precision]:
+    expected = "a list of precisions, such as ['high']"
+    if isinstance(given, (str, bytes)):
+        raise ConfigError(f"precisions: got {given!r}, expected {expected}")
+    arguments.of_kind("precisions", given, Iterable, expected, ConfigError)
+    return [precision_of(p) for p in given]
+
+
 def load(model: str | Path | bytes | Interpreter) -> Interpreter:
     """An Interpreter of whatever names a model."""
-    if isinstance(model, Interpreter):
-        return model
-    if isinstance(model, bytes):
-        return Interpreter.from_buffer(model)
-    return Interpreter.from_file(model)
+    return model if isinstance(model, Interpreter) else read_model("verify", model)
 
 
 def _given(
-    interpreter: Interpreter, inputs: Mapping[str, np.ndarray] | Draw | None, seed: int
+    interpreter: Interpreter, inputs: Mapping[str, ArrayLike] | Draw | None, seed: int
 ) -> Feeds:
     """The arrays that the caller gave, which fit the model; raises InputError."""
     if inputs is None:
         return {}
-    arrays = inputs(seed) if callable(inputs) else inputs
-    feeds = {name: np.asarray(array) for name, array in arrays.items()}
-    check_arrays("inputs", feeds, interpreter.inputs)
+    arrays = arguments.feeds("inputs", inputs(seed) if callable(inputs) else inputs)
+    types = interpreter.inputs
+    feeds = {n: array_of(f"inputs: {n!r}", array, types.get(n)) for n, array in arrays.items()}
+    check_arrays("inputs", feeds, types)
     return feeds
 
 
@@ -126,7 +139,7 @@ def _shapes(
     interpreter: Interpreter, shapes: Mapping[str, tuple[int, ...]] | None, given: Feeds
 ) -> tuple[Shapes, tuple[str, ...]]:
     """Concrete shapes of all inputs, and the names of those that this harness chose."""
-    known = {k: tuple(v) for k, v in (shapes or {}).items()}
+    known = arguments.shapes("shapes", shapes)
     known |= {k: a.shape for k, a in given.items()}
     free = [n for n, t in interpreter.inputs.items() if not t.is_static and n not in known]
     return default_shapes(interpreter.graph, known), tuple(free)
@@ -135,7 +148,7 @@ def _shapes(
 def _drawer(
     interpreter: Interpreter,
     shapes: Shapes,
-    inputs: Mapping[str, np.ndarray] | Draw | None,
+    inputs: Mapping[str, ArrayLike] | Draw | None,
     given: Feeds,
     first: int,
 ) -> Draw:
@@ -157,13 +170,13 @@ class _Job:
         runtime: Runtime,
         shapes: Shapes,
         draw: Draw,
-        expected: Mapping[str, np.ndarray],
+        expected: Mapping[str, ArrayLike],
         seed: int,
         progress: Progress | None,
     ) -> None:
         self.interpreter, self.target, self.runtime = interpreter, target, runtime
         self.shapes, self.draw, self.seed, self.progress = shapes, draw, seed, progress
-        self.expected = {name: np.asarray(array) for name, array in expected.items()}
+        self.expected = {name: array_of(f"expected: {name!r}", y) for name, y in expected.items()}
         self.feeds = draw(seed)
         self.truth: Feeds = {}
         self.stored: Stored | None = None

@@ -54,6 +54,13 @@ def switch(where: str, value: object) -> bool:
     return bool(of_kind(where, value, (bool, np.bool_), "True or False", ConfigError))
 
 
+def count(where: str, value: object, least: int, error: type[ParallaxError] = InputError) -> int:
+    """An integer that is not too small."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise error(f"{where}={shown(value)}: expected an integer of at least {least}")
+    return int(value)
+
+
 def function(where: str, value: Kind) -> Kind:
     """Something to call, or None."""
     if value is not None and not callable(value):
@@ -170,8 +177,12 @@ def shapes(where: str, value: Any) -> dict[str, tuple[int, ...]]:
 
 
 def feeds(where: str, value: Any) -> Mapping[str, Any]:
-    """Arrays by input name."""
-    return of_kind(where, value, Mapping, "arrays by input name, such as {'x': array}")
+    """Arrays by name."""
+    expected = "arrays by name, such as {'x': array}"
+    given: Mapping[str, Any] = of_kind(where, value, Mapping, expected)
+    for name in given:
+        of_kind(where, name, str, expected)
+    return given
 
 
 # ---------------------------------------------------------------------- models and files

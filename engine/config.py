@@ -76,6 +76,10 @@ class GpuMode(enum.IntFlag):
     MEMORY_BUFFER = 1 << 6
     MEMORY_IMAGE = 1 << 7
 
+    def __str__(self) -> str:
+        """As the option takes them by name."""
+        return "+".join(str(flag.name).lower() for flag in GpuMode if flag in self)
+
 
 TUNING_LEVELS = tuple(m for m in GpuMode if m.name and m.name.startswith("TUNING"))
 DEFAULT_MODE = GpuMode.TUNING_NONE | GpuMode.MEMORY_BUFFER
@@ -102,7 +106,7 @@ def _ends(where: str, value: Sequence[str]) -> tuple[str, ...]:
 
 
 def _saved(where: str, value: Sequence[str]) -> tuple[str, ...]:
-    found = ("*",) if value == "*" else _names(where, value)
+    found = ("*",) if isinstance(value, str) and value == "*" else _names(where, value)
     if "*" in found and len(found) > 1:
         raise ConfigError(f'{where}: "*" stands for every value; leave the names')
     return found
@@ -113,10 +117,7 @@ def _selector(where: str, value: str | None) -> str | None:
 
 
 def _threads(where: str, value: int | None) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if value is not None and not is_count:
-        raise ConfigError(f"{where}={value!r}: expected an integer of at least 1, or None")
-    return value
+    return None if value is None else arguments.count(where, value, 1, ConfigError)
 
 
 def _mode(where: str, value: GpuMode | str | None) -> GpuMode | None:
@@ -274,8 +275,9 @@ class ScheduleConfig:
         """The backends asked for, primary first."""
         return (self.type,) if self.strict else (self.type, self.backup_type)
 
-    def may_use(self, forward: ForwardType) -> bool:
+    def may_use(self, forward: ForwardType | str) -> bool:
         """Whether a backend of this kind can take part."""
+        forward = arguments.member("may_use", ForwardType, forward)
         return forward in self.forwards or ForwardType.AUTO in self.forwards
 
     @property

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import enum
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from engine.backends.protocol import DeviceInfo
 from engine.config import GpuMode, Precision
 from engine.ir.types import TensorType
+
+
+def size(nbytes: int) -> str:
+    """Bytes for people, in powers of 1024."""
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if nbytes >= scale:
+            return f"{nbytes / scale:.4g} {unit}"
+    return f"{nbytes} B"
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,17 @@ class Choice:
     requested: Any
     effective: Any
     reason: str = ""
+
+    def __str__(self) -> str:
+        differs = self.requested is not None and self.requested != self.effective
+        asked = f", asked for {_word(self.requested)}" if differs else ""
+        return f"{_word(self.effective)}{asked}{f' ({self.reason})' if self.reason else ''}"
+
+
+def _word(option: Any) -> str:
+    if isinstance(option, GpuMode):
+        return str(option)
+    return str(option.value if isinstance(option, enum.Enum) else option)
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,14 @@ class PipelineInfo:
     power: Choice
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+
+    def __str__(self) -> str:
+        where = f"{self.backend} on {self.device.platform} / {self.device.name}"
+        lines = [f"{where}: {', '.join(self.inputs)} -> {', '.join(self.outputs)}"]
+        lines += [f"backups: {', '.join(self.backups)}"] if self.backups else []
+        for option in ("precision", "mode", "num_threads", "memory", "power"):
+            lines.append(f"{option}: {getattr(self, option)}")
+        return "\n  ".join(lines)
 
 
 @dataclass(frozen=True)
@@ -79,6 +108,10 @@ class CopyInfo:
     nbytes: int
     through_host: bool
 
+    def __str__(self) -> str:
+        way = "through the host" if self.through_host else "on the device"
+        return f"{self.tensor} from {self.source} to {self.target}, {size(self.nbytes)} {way}"
+
 
 @dataclass(frozen=True)
 class MemoryInfo:
@@ -104,6 +137,14 @@ class MemoryInfo:
         """All of it."""
         own = self.kept_nbytes + self.arena_nbytes + self.other_plans_nbytes
         return self.weights_nbytes + own
+
+    def __str__(self) -> str:
+        where = "device" if self.on_device else "host"
+        others = size(self.arena_nbytes + self.other_plans_nbytes)
+        return (
+            f"{size(self.peak_nbytes)} on the {where}: weights {size(self.weights_nbytes)}, inputs "
+            f"and outputs {size(self.kept_nbytes)}, intermediate tensors {others}"
+        )
 
 
 @dataclass(frozen=True)
@@ -195,6 +236,23 @@ class SessionInfo:
             m.peak_nbytes - m.weights_nbytes for m in self.memory.values() if not m.on_device
         )
 
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield from map(str, self.pipelines)
+        counts = Counter(op.backend for op in self.operators)
+        placed = ", ".join(f"{count} on {backend}" for backend, count in counts.items())
+        yield f"operators: {placed or 'none'}; {self.flops / 1e6:.4g} MFLOP"
+        yield from (f"fallback: {op.title} on {op.backend}: {op.reason}" for op in self.fallbacks)
+        yield from (f"copy in every run: {copy}" for copy in self.copies)
+        yield from (f"memory of {name}: {memory}" for name, memory in self.memory.items())
+        if self.saved:
+            yield f"saved: {', '.join(self.saved)}"
+        if not self.resize_status.ready:
+            yield self.resize_status.reason
+        yield from self.choices
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -211,6 +269,18 @@ class ModelInfo:
     outputs: tuple[str, ...]
     operators: Mapping[str, int]
     weights_nbytes: int
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{kind} {count}" for kind, count in self.operators.items())
+        return "\n".join(
+            (
+                f"{self.name}, opset {self.opset}",
+                f"inputs: {', '.join(f'{name} {type_}' for name, type_ in self.inputs.items())}",
+                f"outputs: {', '.join(self.outputs)}",
+                f"operators: {sum(self.operators.values())}: {counts}",
+                f"weights: {size(self.weights_nbytes)}",
+            )
+        )
 
 
 @dataclass(frozen=True)

@@ -289,6 +289,7 @@ class Interpreter:
         Raises:
             InputError: it is one of another interpreter.
         """
+        arguments.of_kind("release_session", session, Session, "a Session of this interpreter")
         if session not in self._sessions:
             raise InputError("release_session: this session was not made by this interpreter")
         session.close()
@@ -343,6 +344,14 @@ class Interpreter:
         if self._cache is None:
             raise ConfigError("explain_cache: no cache file was set")
         return self._cache.explain()
+
+
+def read_model(where: str, model: str | Path | bytes) -> Interpreter:
+    """An Interpreter of a file or of the bytes of one; raises as those two do."""
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        return Interpreter.from_buffer(model)
+    expected = "the path or the bytes of an .onnx file"
+    return Interpreter.from_file(arguments.path(where, model, expected))
 
 
 def _runtime(runtime: Runtime | None) -> Runtime | None:

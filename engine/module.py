@@ -13,7 +13,7 @@ from engine.arrays import ArrayLike, array_of
 from engine.config import GraphPath, PathMode, ScheduleConfig
 from engine.errors import ClosedError, ConfigError, InputError
 from engine.info import SessionInfo
-from engine.interpreter import Interpreter
+from engine.interpreter import Interpreter, read_model
 from engine.ir.graph import Graph, Value
 from engine.locks import Locks
 from engine.plans import Shapes, find
@@ -82,7 +82,7 @@ class Module:
         Raises:
             ModelError, UnsupportedError: from reading. InputError: an unknown name.
         """
-        interpreter = _read(model)
+        interpreter = read_model("Module.load", model)
         config = ScheduleConfig() if config is None else config
         results = tuple(interpreter.outputs)
         if outputs is not None:
@@ -192,13 +192,6 @@ class Module:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _read(model: str | Path | bytes) -> Interpreter:
-    if isinstance(model, (bytes, bytearray, memoryview)):
-        return Interpreter.from_buffer(model)
-    expected = "the path or the bytes of an .onnx file"
-    return Interpreter.from_file(arguments.path("Module.load", model, expected))
 
 
 def _distinct(inputs: Sequence[str]) -> tuple[str, ...]:

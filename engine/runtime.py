@@ -246,7 +246,8 @@ def create_runtime(configs: Iterable[ScheduleConfig]) -> Runtime:
 
 def _identity(shared: Any) -> Hashable:
     """Of what a user lends: numbers by value, objects by themselves."""
-    return shared if isinstance(shared, tuple) else id(shared)
+    is_numbers = isinstance(shared, tuple) and all(isinstance(n, int) for n in shared)
+    return shared if is_numbers else id(shared)
 
 
 def _capped(num_threads: int) -> int:

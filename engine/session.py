@@ -186,14 +186,15 @@ class Session:
         Args:
             reallocate: even when no shape changed.
         """
+        afresh = arguments.switch("reallocate", reallocate)
         with self._lock:
             self._check_open()
             merged = {**self._shapes, **self._pending}
             asked, self._pending = self._pending, {}
-            if self._has_plan and not asked and not reallocate:
+            if self._has_plan and not asked and not afresh:
                 shapes = {name: type_.dims for name, type_ in self.inputs.items()}
                 return ResizeReport(shapes, reused=True)
-            execution, report = self._plans.get(merged, afresh=reallocate)
+            execution, report = self._plans.get(merged, afresh=afresh)
             self._use(execution)
             self._shapes = merged
             return report
@@ -289,10 +290,11 @@ class Session:
                 "run takes the feeds alone: session(feeds) writes, runs and gives all outputs by "
                 "name, as onnxruntime's run(None, feeds) does in a list"
             )
+        waits = arguments.switch("sync", sync)
         with self._lock:
             self._prepare_run(feeds)
             self.execution.enqueue(arguments.function("listener", listener))
-        if sync:
+        if waits:
             self._wait()
 
     def run_with_callbacks(
@@ -325,7 +327,7 @@ class Session:
                     "before", before, lambda node: [v for v in node.inputs if v is not None]
                 ),
                 self._observer("after", after, lambda node: node.outputs),
-                sync=sync,
+                sync=arguments.switch("sync", sync),
             )
             if stopped is not None:
                 raise RunStopped(stopped.title)

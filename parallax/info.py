@@ -28,7 +28,6 @@ from parallax.output import console, deliver
 from parallax.run_report import cache_facts
 from parallax.session_options import (
     add_session,
-    mode_names,
     schedule,
     session_is_asked_for,
     use_cache,
@@ -195,7 +194,7 @@ def _options(
             pipeline.precision.effective.value,
             pipeline.precision.reason,
         ),
-        ("mode", args.mode, mode_names(pipeline.mode.effective), pipeline.mode.reason),
+        ("mode", args.mode, str(pipeline.mode.effective or "-"), pipeline.mode.reason),
         ("threads", args.threads, pipeline.num_threads.effective, pipeline.num_threads.reason),
         ("memory", args.memory, preferences.memory.value, ""),
         ("power", args.power, preferences.power.value, ""),

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from engine.info import size
+
 LISTED = 10
 """Lines of each kind without --all."""
 
@@ -194,11 +196,3 @@ def _print_some(lines: Sequence[str], out: Console, show_all: bool) -> None:
         out.print(escape(line), soft_wrap=True)
     if not show_all and len(lines) > LISTED:
         out.print(f"    and {len(lines) - LISTED} more; --all lists them", style="dim")
-
-
-def size(nbytes: int) -> str:
-    """Bytes for people, in powers of 1024."""
-    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if nbytes >= scale:
-            return f"{nbytes / scale:.4g} {unit}"
-    return f"{nbytes} B"

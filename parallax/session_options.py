@@ -123,12 +123,6 @@ def use_cache(interpreter: Interpreter, file: str | None) -> None:
         raise ConfigError(f"--cache {file}: {refusal}; choose another path")
 
 
-def mode_names(mode: GpuMode | None) -> str:
-    """As `--mode` takes them; "-" for None."""
-    flags = [flag.name or "" for flag in GpuMode if mode is not None and flag in mode]
-    return "+".join(flags).lower() or "-"
-
-
 def _target(device: str | None) -> tuple[ForwardType, str | None]:
     name = "auto" if device is None else device.strip().lower()
     if name in ("auto", "cpu"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from engine import arguments
 from engine.backends.protocol import Backend, DeviceInfo
 from engine.config import PowerMode, Precision
 
@@ -64,7 +65,8 @@ def opencl_device(selector: str | None = None) -> Any:
     """
     from engine.backends.opencl import device
 
-    return device.select(selector)
+    expected = "the name or the numbers of an OpenCL device"
+    return device.select(arguments.optional("opencl_device", selector, str, expected))
 
 
 def opencl_devices() -> list[tuple[str, DeviceInfo]]:
