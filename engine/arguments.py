@@ -201,6 +201,13 @@ def model_bytes(where: str, value: Any) -> bytes:
     raise InputError(f"{where}: got {shown(value)}, expected {expected}{_model_remedy(value)}")
 
 
+def model(where: str, value: Any) -> Path | bytes:
+    """A model file: its path or its content."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    return path(where, value, "the path or the bytes of an .onnx file")
+
+
 def _model_remedy(value: Any) -> str:
     if hasattr(value, "SerializeToString"):
         return "; give its .SerializeToString() to Interpreter.from_buffer"

@@ -20,11 +20,10 @@ from engine.ir.graph import Graph
 from engine.ir.types import TensorType
 from engine.onnx_import import load_model
 from engine.passes import (
-    INFER_SHAPES,
     bind_passes,
     bind_shapes,
     cut,
-    free_dimensions,
+    infer_where_known,
     load_passes,
     resolve_path,
     run_passes,
@@ -91,13 +90,9 @@ class Interpreter:
         These are the names that `save_tensors` and a `GraphPath` in mode TENSOR take. The type is
         None where it depends on free dimensions. Raises ModelReleased.
         """
-        types: dict[str, TensorType | None] = {}
-        if not free_dimensions(self.imported):
-            bound = bind_shapes(self.imported, {})
-            run_passes(bound, [INFER_SHAPES])
-            types = {v.name: v.type for v in bound.values()}
-        values = self.imported.listed_values()
-        return {name: types.get(name, value.type) for name, value in values.items()}
+        graph = self.imported.copy()
+        infer_where_known(graph)
+        return {name: value.type for name, value in graph.listed_values().items()}
 
     @property
     def operators(self) -> dict[str, str]:
@@ -347,11 +342,8 @@ class Interpreter:
 
 
 def read_model(where: str, model: str | Path | bytes) -> Interpreter:
-    """An Interpreter of a file or of the bytes of one; raises as those two do."""
-    if isinstance(model, (bytes, bytearray, memoryview)):
-        return Interpreter.from_buffer(model)
-    expected = "the path or the bytes of an .onnx file"
-    return Interpreter.from_file(arguments.path(where, model, expected))
+    """An Interpreter of a file or of the bytes of one."""
+    return Interpreter(load_model(arguments.model(where, model)))
 
 
 def _runtime(runtime: Runtime | None) -> Runtime | None:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from engine import arguments
 from engine.config import ForwardType, ScheduleConfig
 from engine.describe import describe_support
-from engine.errors import ModelError, ParallaxError, UnsupportedError
+from engine.errors import ConfigError, ModelError, ParallaxError, UnsupportedError
 from engine.info import ModelSurvey, OperatorCount, Support, Unsupported
 from engine.interpreter import Interpreter
 from engine.ir.graph import Graph, Node
@@ -52,7 +53,7 @@ class ModelFile:
     """
 
     def __init__(self, source: str | Path | bytes) -> None:
-        self._contents: Contents = read_contents(source)
+        self._contents: Contents = read_contents(arguments.model("survey", source))
         self._found = self._contents.found
         self.graph: Graph = self._found.graph
         self.interpreter: Interpreter | None = None
@@ -75,7 +76,11 @@ class ModelFile:
         shapes: Shapes | None = None,
     ) -> ModelSurvey:
         """See `parallax.survey`."""
-        config = config or ScheduleConfig(type=ForwardType.AUTO)
+        if config is None:
+            config = ScheduleConfig(type=ForwardType.AUTO)
+        arguments.of_kind("survey", config, ScheduleConfig, "a ScheduleConfig", ConfigError)
+        arguments.optional("runtime", runtime, Runtime, "a Runtime")
+        shapes = None if shapes is None else arguments.shapes("survey: shapes", shapes)
         with ExitStack() as stack:
             used = runtime or stack.enter_context(Runtime())
             support, refused, problem = self._support(config, used, shapes)

@@ -113,6 +113,10 @@ CALLS: dict[str, Callable[[Place], Call]] = {
             "progress": None,
         },
     ),
+    "survey": lambda p: (
+        px.survey,
+        {"source": CHAIN, "config": px.ScheduleConfig(), "runtime": None, "shapes": None},
+    ),
     "create_runtime": lambda p: (px.create_runtime, {"configs": [px.ScheduleConfig()]}),
     "opencl_device": lambda p: (px.opencl_device, {"selector": OPENCL}),
     # ------------------------------------------------------------- configurations

@@ -65,7 +65,6 @@ def _names(keep: Collection[str]) -> frozenset[str]:
 
 
 __all__ = [
-    "INFER_SHAPES",
     "Cut",
     "Pass",
     "Segment",
