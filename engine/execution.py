@@ -90,6 +90,7 @@ class Execution:
         self.backends = dict(backends)
         self.written: set[Value] = set()
         self.complete = False
+        self._ends: dict[str, Any] = {}
         self._shown: set[Value] | None = None
         self.mapped: set[Value] = set()
         self.closed = False
@@ -280,7 +281,7 @@ class Execution:
             done = 0
             try:
                 for step, enqueue in self._enqueues:
-                    event = enqueue()
+                    event = self._ends[step.backend] = enqueue()
                     done += 1
                     if listener is not None:
                         listener(step.node, event)
@@ -290,6 +291,11 @@ class Execution:
             finally:
                 self.complete = False  # whatever a run in the listener left
         self.complete = True
+
+    def limit_runs(self) -> None:
+        """Wait while too many runs are in flight on a device; called without locks after a run."""
+        for name, last in self._ends.items():
+            self.backends[name].limit_runs(last)
 
     def warm_up(self) -> None:
         """Run on zeros and wait; then inputs count as not written, outputs as not computed."""
@@ -320,7 +326,7 @@ class Execution:
                 self.check_open()
                 if is_wanted and step is not None:
                     try:
-                        step.command.enqueue()
+                        self._ends[step.backend] = step.command.enqueue()
                     except DeviceError as error:
                         raise _at(step, error) from error
                 if sync:
@@ -414,7 +420,7 @@ class Execution:
         for holder in (self._arenas, self._leases, self._constants, self._attached, self._weights):
             holder.clear()
         self._unbind()
-        self._kernels = {}
+        self._kernels, self._ends = {}, {}
         self.graph.drop_constants()  # tensors that outlive it hold values, and those the graph
 
 

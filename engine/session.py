@@ -274,6 +274,9 @@ class Session:
     ) -> None:
         """Enqueue one inference; on OpenCL returns before it is done.
 
+        Waits while 32 runs are in flight on a device: whoever enqueues faster than it computes
+        would fill the memory.
+
         Args:
             feeds: arrays for all inputs, of any kind that `write` takes; a new shape resizes the
                 session. None runs again on what the inputs hold.
@@ -293,7 +296,9 @@ class Session:
         waits = arguments.switch("sync", sync)
         with self._lock:
             self._prepare_run(feeds)
-            self.execution.enqueue(arguments.function("listener", listener))
+            execution = self.execution
+            execution.enqueue(arguments.function("listener", listener))
+        execution.limit_runs()
         if waits:
             self._wait()
 
@@ -329,8 +334,9 @@ class Session:
                 self._observer("after", after, lambda node: node.outputs),
                 sync=arguments.switch("sync", sync),
             )
-            if stopped is not None:
-                raise RunStopped(stopped.title)
+        execution.limit_runs()
+        if stopped is not None:
+            raise RunStopped(stopped.title)
 
     def warm_up(self) -> None:
         """Run once on zeros: some drivers compile at the first launch. Inputs are lost."""

@@ -8,11 +8,15 @@ import json
 import statistics
 import subprocess
 import sys
+import threading
+import time
 
 import psutil
 import pytest
 
 from engine import Interpreter, MemoryMode, Runtime
+from engine.backends.opencl.transfers import RUNS_MAX
+from tests.features.subjects import blocked, context_of
 from tests.sharing_models import DEVICES, MODELS, OPENCL, SHAPES, config, feeds, session
 
 on_every_device = pytest.mark.parametrize("device", DEVICES)
@@ -25,6 +29,8 @@ import numpy as np, psutil
 from engine import Interpreter, ModelReleased, Runtime
 from engine.onnx_import import load_model
 from tests.model_writing import model_bytes, node
+from engine.backends.opencl.transfers import RUNS_MAX
+from tests.features.subjects import blocked, context_of
 from tests.sharing_models import config
 
 def rss():
@@ -242,6 +248,34 @@ def runtime_bytes(model, runtime, chosen, shapes, name, saved=()):
             "live": runtime.live().nbytes,
             "stored": sum(-(-n // unit) * unit for n in stored),
         }
+
+
+# --------------------------------------------------------------------------- runs in flight
+@pytest.mark.parametrize("with_callbacks", [False, True])
+def test_runs_in_flight_are_bounded_and_who_waits_holds_up_nobody(with_callbacks):
+    with Runtime() as runtime, session("mlp", OPENCL, runtime) as subject:
+        subject(feeds("mlp", 0))
+        context, done = context_of(subject), []
+
+        def run():
+            for i in range(3 * RUNS_MAX):
+                subject.run_with_callbacks() if with_callbacks else subject.run()
+                done.append(i)
+
+        thread = threading.Thread(target=run, daemon=True)
+        with blocked(context):
+            thread.start()
+            deadline = time.monotonic() + 30
+            while len(done) < RUNS_MAX and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            assert (len(done), len(context.runs)) == (RUNS_MAX, RUNS_MAX + 1)
+            subject.write("x", feeds("mlp", 0)["x"])
+            assert subject.info().operators
+        thread.join(30)
+        assert len(done) == 3 * RUNS_MAX
+        runtime.synchronize()
+        assert len(context.runs) == 0
 
 
 # --------------------------------------------------------------------------- a thousand cycles

@@ -251,6 +251,14 @@ class Backend(Protocol):
         """
         ...
 
+    def limit_runs(self, last: Any) -> None:
+        """Note a run, and wait while the device has too many before it.
+
+        Args:
+            last: what `enqueue` of its last command here returned. Whoever calls holds no lock.
+        """
+        ...
+
     def synchronize(self) -> None:
         """Return when all enqueued work is done."""
         ...

@@ -259,6 +259,12 @@ class OpenCLBackend:
         return self.context.counter.live()
 
     # ------------------------------------------------------------------- waiting
+    def limit_runs(self, last: Any) -> None:
+        """Wait for the older half of the runs when more than RUNS_MAX are not finished."""
+        if last is not None:
+            self.context.runs.hold(last, 0)
+            self.context.runs.make_room()
+
     def synchronize(self) -> None:
         """Wait for the queue."""
         self.context.finish()

@@ -16,7 +16,7 @@ from engine.backends.opencl import program_cache, queues
 from engine.backends.opencl.pocl_target import name_target
 from engine.backends.opencl.sharing import Place
 from engine.backends.opencl.status import checked
-from engine.backends.opencl.transfers import InFlight
+from engine.backends.opencl.transfers import InFlight, RunsInFlight
 from engine.backends.protocol import KernelCache
 from engine.config import PowerMode
 from engine.errors import CompileError, ConfigError, DeviceError
@@ -39,7 +39,7 @@ class OpenCLContext:
         lock: held by whoever enqueues commands that belong together.
         cache: where programs are looked up before they are built; None looks nowhere.
         counter: the buffers and commands that are allocated.
-        in_flight: transfers with the host that are not finished.
+        in_flight: transfers with the host that are not finished. runs: runs that are not.
         builds: how many programs were compiled from source.
     """
 
@@ -63,6 +63,7 @@ class OpenCLContext:
         self.cache: KernelCache | None = None
         self.counter = LiveCounter()
         self.in_flight = InFlight(self)
+        self.runs = RunsInFlight(self)
         self.builds = 0
         self._programs: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -132,13 +133,17 @@ class OpenCLContext:
             queue = self.queue
         with checked(self, "waiting for the queue"):
             queue.finish()
-        self.in_flight.prune()
+        self._prune()
 
     def wait(self, timeout_s: float) -> bool:
         """Like `finish`, but give up after a time; whether the queue is idle."""
         idle = queues.wait(self, timeout_s)
-        self.in_flight.prune()
+        self._prune()
         return idle
+
+    def _prune(self) -> None:
+        self.in_flight.prune()
+        self.runs.prune()
 
     @contextmanager
     def profiled(self) -> Iterator[None]:

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from engine.backends.opencl.context import OpenCLContext
 
 WRITES_MAX = 32
-"""Unfinished transfers beyond which a write waits for the oldest one."""
+"""Unfinished transfers beyond which a write waits for the older half of them."""
 IN_FLIGHT_NBYTES_MAX = 256 << 20
-"""Host bytes of unfinished transfers beyond which a write waits for the oldest one."""
+"""Host bytes of unfinished transfers beyond which a write waits for the older half of them."""
+RUNS_MAX = 32
+"""Unfinished runs beyond which a run waits for the older half of them: drivers keep them all."""
 
 
 class InFlight:
@@ -29,6 +31,8 @@ class InFlight:
     The event of a non-blocking transfer keeps the host array alive, and waits in its destructor;
     therefore it must not be dropped before it is complete.
     """
+
+    what = "transfer"
 
     def __init__(self, context: OpenCLContext) -> None:
         self._context = context
@@ -50,19 +54,24 @@ class InFlight:
                 failed = min(failed, status)
         if failed < 0:
             name = code_name(self._context.cl, failed)
-            raise DeviceError(f"{self._context.info.name}: an earlier transfer failed with {name}")
+            raise DeviceError(
+                f"{self._context.info.name}: an earlier {self.what} failed with {name}"
+            )
 
     def make_room(self) -> None:
-        """Wait for the oldest transfers while there are too many or too large ones."""
+        """Wait while there are too many or too large ones, until half of them are complete."""
         while True:
             with self._lock:
-                nbytes = sum(n for _, n in self._held)
-                if len(self._held) <= WRITES_MAX and nbytes <= IN_FLIGHT_NBYTES_MAX:
+                if not self._is_full():
                     return
-                oldest = self._held[0][0]
-            with checked(self._context, "waiting for a transfer"):
-                oldest.wait()
+                middle = self._held[len(self._held) // 2][0]
+            with checked(self._context, f"waiting for a {self.what}"):
+                middle.wait()
             self.prune()
+
+    def _is_full(self) -> bool:
+        nbytes = sum(n for _, n in self._held)
+        return len(self._held) > WRITES_MAX or nbytes > IN_FLIGHT_NBYTES_MAX
 
     def abandon(self) -> None:
         """Leak what is not complete: its queue is stuck, and to drop it, now or at exit, waits."""
@@ -73,6 +82,15 @@ class InFlight:
 
     def __len__(self) -> int:
         return len(self._held)
+
+
+class RunsInFlight(InFlight):
+    """Runs that the device has not finished, each by the event of its last command."""
+
+    what = "run"
+
+    def _is_full(self) -> bool:
+        return len(self._held) > RUNS_MAX
 
 
 class OpenCLRead:
