@@ -47,6 +47,11 @@ def print_stored(report: PrecisionReport, out: Console) -> None:
     ]
     heads = ("against the stored", "max abs", "relative L2", "ulp", "top-1", "here", "stored", "")
     print_grid(out, heads, rows, shorten=True)
+    out.print(
+        "here, stored: the distance of each from a float64 run, in units of what rounding explains "
+        f"({LIMIT:g} is the limit)",
+        style="dim",
+    )
     for check in report.stored:
         for sentence in _sentences(check, report):
             out.print(f"{escape(repr(check.error.name))}: {escape(sentence)}")
@@ -84,7 +89,7 @@ def _sentences(check: StoredCheck, report: PrecisionReport) -> list[str]:
 def _far(side: Distance, whose: str) -> str:
     return (
         f"{figures(side.spreads)} times what rounding explains from a float64 run of the model "
-        f"({figures(LIMIT)} is the limit) at {list(side.index)}: {whose} {side.value:.9g}, float64 "
+        f"({LIMIT:g} is the limit) at {list(side.index)}: {whose} {side.value:.9g}, float64 "
         f"{side.truth:.9g}; {side.beyond} of {side.count} elements are beyond the limit"
     )
 

@@ -164,6 +164,26 @@ def test_nothing_is_told_where_rounding_decides_everything() -> None:
     assert report.exit_code == VERIFIED
 
 
+def test_what_every_precision_stores_as_it_is_gets_no_error() -> None:
+    """A mask of ones times a large number would hide everything else."""
+    model = model_bytes(
+        [
+            node("Div", "m m", "mask"),
+            node("Sub", "one mask", "masked"),
+            node("Mul", "masked low", "lowered"),
+            node("Add", "x lowered", "logits"),
+            node("Softmax", "logits", "y"),
+        ],
+        {"x": (4, 16), "m": (4, 16)},
+        ["y"],
+        {"one": np.float32(1), "low": np.float32(-6e4)},
+    )
+    feeds = {"x": X["x"][:4, :16].copy(), "m": np.full((4, 16), 3, np.float32)}
+    stored = onnxruntime_outputs(model, feeds)
+    report = verify(model, device=OPENCL, precisions=["normal"], inputs=feeds, expected=stored)
+    assert verdicts(report) == {"y": Agreement.AGREE}
+
+
 def test_what_is_only_moved_must_be_equal_to_the_last_bit() -> None:
     model = model_bytes([node("Transpose", "x", "y", perm=[1, 0])], {"x": (8, 32)}, ["y"])
     right = X["x"].T.copy()
@@ -183,6 +203,12 @@ def test_an_honest_engine_may_be_on_the_other_side_of_a_threshold() -> None:
     honest[0, -1] = 1e-6
     spreads = spread(truth, [*honest[1:]], 2.0**-24)
     assert distance(honest[0], truth, spreads).spreads < LIMIT / 2
+
+
+def test_no_number_at_all_differs_even_where_rounding_may_make_any_number() -> None:
+    anything, truth = np.full(3, np.inf), np.ones(3)
+    found = distance(np.float32([2, np.nan, -np.inf]), truth, anything)
+    assert (found.beyond, found.undecided) == (2, 3)
 
 
 def test_a_few_runs_that_are_quiet_by_chance_do_not_make_an_element_suspicious() -> None:

@@ -18,7 +18,8 @@ class Rounding:
     """What honest rounding on a backend does to a float64 run (Monte Carlo arithmetic).
 
     Inputs and constants are rounded to how the backend stores them, and every element of every
-    node's output gets a normal error of its own sigma.
+    node's output gets a normal error of its own sigma, unless it can be stored as it is: a mask
+    of ones stays one (D. S. Parker's Monte Carlo arithmetic, too, rounds only what is inexact).
     """
 
     def __init__(self, backend: Backend, seed: int | Sequence[int]) -> None:
@@ -35,14 +36,15 @@ class Rounding:
         outputs: Sequence[np.ndarray],
     ) -> list[np.ndarray]:
         """The outputs of a node with errors; what is not floating-point stays as it is."""
-        errors = error_of(node, inputs, units_for(self._backend, node))
+        units = units_for(self._backend, node)
+        errors = error_of(node, inputs, units)
         return [
-            self._noisy(y, error.sigma) if y.dtype == np.float64 else y
+            self._noisy(y, error.sigma, units.storage) if y.dtype == np.float64 else y
             for y, error in zip(outputs, errors, strict=False)
         ]
 
-    def _noisy(self, y: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-        sigma = np.where(np.isfinite(sigma), sigma, 0.0)
+    def _noisy(self, y: np.ndarray, sigma: np.ndarray, storage: np.dtype) -> np.ndarray:
+        sigma = np.where(np.isfinite(sigma) & (y != y.astype(storage)), sigma, 0.0)
         return np.asarray(y + sigma * self._rng.standard_normal(y.shape))
 
 
