@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from engine.errors import ModelError
 from engine.ir.constant import REST_NBYTES_MIN
-from engine.onnx_import.model_file import ModelFile
+from engine.onnx_import.weights_file import WeightsFile
 from engine.onnx_import.wire import Extent, NotUnderstood, without_weights
 
 FILES_MAX = 64
@@ -29,17 +29,17 @@ class Origin:
         extents: for each initialiser, where in `file` its raw data is that was not parsed, or None.
     """
 
-    file: ModelFile | None = None
+    file: WeightsFile | None = None
     folder: Path | None = None
     extents: Sequence[Extent | None] = ()
-    _opened: dict[Path, ModelFile] = field(default_factory=dict)
+    _opened: dict[Path, WeightsFile] = field(default_factory=dict)
 
-    def open(self, path: Path) -> tuple[ModelFile, bool]:
+    def open(self, path: Path) -> tuple[WeightsFile, bool]:
         """A file of external data, and whether it may stay open; raises OSError."""
         if path not in self._opened:
             if len(self._opened) >= FILES_MAX:
-                return ModelFile(path), False
-            self._opened[path] = ModelFile(path)
+                return WeightsFile(path), False
+            self._opened[path] = WeightsFile(path)
         return self._opened[path], True
 
 
@@ -59,7 +59,7 @@ def read_model(source: str | Path | bytes) -> tuple[onnx.ModelProto, Origin]:
         folder = path.resolve().parent
         if not path.is_file():
             return _parsed(path.read_bytes(), label), Origin(folder=folder)
-        file = ModelFile(path)
+        file = WeightsFile(path)
     except FileNotFoundError:
         raise ModelError(f"{label} does not exist") from None
     except (OSError, ValueError) as error:

@@ -18,8 +18,8 @@ from onnx import TensorProto
 from engine.errors import ModelError, UnsupportedError
 from engine.ir.constant import REST_NBYTES_MIN, Constant
 from engine.ir.types import TensorType
-from engine.onnx_import.model_file import ModelFile
 from engine.onnx_import.read_file import Origin
+from engine.onnx_import.weights_file import WeightsFile
 from engine.onnx_import.wire import Extent
 
 ELEMENTS_MAX = 2**40
@@ -123,7 +123,7 @@ def constant_of(
     return Constant(array)
 
 
-def _within_reach(file: ModelFile, offset_nbytes: int, type_: TensorType) -> Constant:
+def _within_reach(file: WeightsFile, offset_nbytes: int, type_: TensorType) -> Constant:
     def make() -> np.ndarray:
         array = file.read(_stored(type_.dtype), type_.dims, offset_nbytes)
         return array != 0 if type_.dtype == np.bool_ else array

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from engine import Interpreter, ModelError
 from engine.onnx_import import load_model
-from engine.onnx_import.model_file import ModelFile
+from engine.onnx_import.weights_file import WeightsFile
 from engine.onnx_import.wire import NotUnderstood, without_weights
 from fixtures.models.small_models import BUILDERS
 from tests.model_writing import model_bytes, node
@@ -55,13 +55,13 @@ def path(tmp_path: Path) -> Path:
 def reads(monkeypatch) -> list[tuple[int, ...]]:
     """The shape of every array that is read from a model file from now on."""
     seen: list[tuple[int, ...]] = []
-    read = ModelFile.read
+    read = WeightsFile.read
 
     def noted(self, dtype, shape, offset_nbytes):
         seen.append(shape)
         return read(self, dtype, shape, offset_nbytes)
 
-    monkeypatch.setattr(ModelFile, "read", noted)
+    monkeypatch.setattr(WeightsFile, "read", noted)
     return seen
 
 

@@ -1,9 +1,8 @@
-"""ModelFile: a file whose weights are read when they are needed, and again when needed again."""
+"""WeightsFile: a file whose weights are read when they are needed, and again when needed again."""
 
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 from weakref import finalize
 
@@ -12,7 +11,7 @@ import numpy as np
 from engine.errors import ModelError
 
 
-class ModelFile:
+class WeightsFile:
     """A file that stays open: it can be renamed, replaced or removed, but not changed.
 
     Raises:
@@ -24,7 +23,6 @@ class ModelFile:
         self._file = path.open("rb", buffering=0)
         finalize(self, self._file.close)
         self._state = self._state_now()
-        self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
@@ -40,10 +38,8 @@ class ModelFile:
         array = np.empty(shape, dtype)
         left = memoryview(array.reshape(-1).view(np.uint8).data)
         try:
-            with self._lock:
-                self._file.seek(offset_nbytes)
-                while left and (count := self._file.readinto(left)):
-                    left = left[count:]
+            while left and (count := os.preadv(self.fileno(), [left], offset_nbytes)):
+                left, offset_nbytes = left[count:], offset_nbytes + count
         except OSError as error:
             raise ModelError(f"model file '{self.path}' cannot be read: {error.strerror}") from None
         if left or self._state_now() != self._state:
