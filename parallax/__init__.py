@@ -22,8 +22,9 @@ packages.claim()
 import engine
 from conformance import VerifyReport, verify
 from engine import *
+from engine.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = ["VerifyReport", "__version__", "verify"]
 __all__ += engine.__all__

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from conformance.document import deliver
 from conformance.inputs import Feeds, Shapes, random_inputs
 from conformance.report import BAD_INPUT
 from engine.errors import ConfigError, ParallaxError
@@ -32,7 +33,7 @@ from parallax.options import (
     model_files,
     parse_shapes,
 )
-from parallax.output import console, deliver
+from parallax.output import console
 from parallax.progress import progress
 from perf.arrays import save_arrays
 from perf.candidates import PEER

@@ -9,10 +9,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from conformance.files import check_files
 from conformance.report import BAD_INPUT, INTERRUPTED
 from engine.errors import ParallaxError
 from parallax import __version__, bench, completion, devices, info, run, verify_command
-from parallax.files import check_files
 from parallax.options import HelpFormatter
 
 INTERNAL_ERROR = 70

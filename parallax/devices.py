@@ -10,12 +10,13 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from conformance.document import deliver
 from engine.backends import registry
 from engine.backends.protocol import LOW_IS_SLOW, DeviceInfo
 from engine.config import Precision
 from engine.errors import DeviceError
 from parallax.options import add_command
-from parallax.output import console, deliver
+from parallax.output import console
 
 EPILOG = """\
 --device of the other commands takes `cpu` for the NumPy backend, or what names one OpenCL device: a

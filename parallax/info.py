@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from conformance.document import deliver
 from conformance.report import jsonable
 from conformance.shapes import Shapes, choose_shapes
 from engine.config import ScheduleConfig
@@ -24,7 +25,7 @@ from parallax.options import (
     model_file,
     parse_shapes,
 )
-from parallax.output import console, deliver
+from parallax.output import console
 from parallax.run_report import cache_facts
 from parallax.session_options import (
     add_session,

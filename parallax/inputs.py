@@ -7,10 +7,10 @@ import zipfile
 
 import numpy as np
 
+from conformance.files import add_file
 from conformance.inputs import Feeds, check_arrays
 from engine.errors import ConfigError, InputError
 from engine.interpreter import Interpreter
-from parallax.options import add_file
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:

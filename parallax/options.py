@@ -11,6 +11,7 @@ from typing import Any
 import shtab
 from rich_argparse import RawDescriptionRichHelpFormatter
 
+from conformance.document import add_document
 from conformance.shapes import Shapes
 from engine.errors import ConfigError, InputError, ModelError
 from engine.interpreter import Interpreter
@@ -45,10 +46,9 @@ def add_command(
         formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(func=run, command=name)
+    parser.set_defaults(func=run)
     group = parser.add_argument_group("what is printed")
-    group.add_argument("--json", action="store_true", help="print one JSON document, no tables")
-    add_file(group, "--output", "FILE", "write the JSON document of --json into this file")
+    add_document(group, name)
     group.add_argument(
         "-q", "--quiet", action="store_true", help="results only: no progress, no notes"
     )
@@ -57,11 +57,6 @@ def add_command(
     )
     group.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     return parser
-
-
-def add_file(parser: Any, option: str, metavar: str, help: str) -> None:
-    """An option that names a file, for which a shell offers files."""
-    parser.add_argument(option, metavar=metavar, help=help).complete = shtab.FILE
 
 
 def add_models(parser: argparse.ArgumentParser, *, several: bool) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from conformance.document import deliver
+from conformance.files import add_file, write_arrays
 from conformance.inputs import Feeds, Shapes, default_shapes, random_inputs
 from engine.config import ScheduleConfig
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from engine.session import Session
-from parallax.files import write_arrays
 from parallax.inputs import add_inputs, check_exclusive, read_arrays
 from parallax.options import (
     add_command,
-    add_file,
     add_models,
     add_shape,
     check_names,
@@ -22,7 +22,7 @@ from parallax.options import (
     model_file,
     parse_shapes,
 )
-from parallax.output import console, deliver
+from parallax.output import console
 from parallax.run_report import facts, print_facts
 from parallax.session_options import add_session, schedule, use_cache
 from parallax.trace import Trace

@@ -7,6 +7,7 @@ import enum
 from typing import TypeVar
 
 from conformance.devices import precision_of
+from conformance.files import add_file
 from engine.arguments import flags, member
 from engine.config import (
     BackendConfig,
@@ -20,7 +21,7 @@ from engine.config import (
 )
 from engine.errors import ConfigError
 from engine.interpreter import Interpreter
-from parallax.options import DEVICE_HELP, add_file, default_precision
+from parallax.options import DEVICE_HELP, default_precision
 
 Member = TypeVar("Member", bound=enum.Enum)
 

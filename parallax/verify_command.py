@@ -13,6 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from conformance.devices import Target, config_of, precision_of, precisions_on, target_of
+from conformance.document import deliver
+from conformance.files import add_file
 from conformance.inputs import Feeds, Shapes, random_inputs
 from conformance.report import (
     BAD_INPUT,
@@ -33,7 +35,6 @@ from parallax.latency_table import latency_json, print_latencies
 from parallax.options import (
     DEVICE_HELP,
     add_command,
-    add_file,
     add_models,
     add_shape,
     check_names,
@@ -41,7 +42,7 @@ from parallax.options import (
     model_files,
     parse_shapes,
 )
-from parallax.output import console, deliver
+from parallax.output import console
 from parallax.progress import progress
 from parallax.session_options import use_cache
 from perf.latency import Latency, measure

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from conformance.document import add_document, deliver
+from conformance.files import check_files
 from conformance.inputs import random_inputs
 from engine.backends import registry
 from engine.errors import ConfigError, DeviceError, ParallaxError
@@ -167,7 +168,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--per-turn", type=int, default=3)
     parser.add_argument("--no-spinning", action="store_true", help=f"{PEER}: idle threads sleep")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", metavar="FILE")
+    add_document(parser, "peers")
     return parser.parse_args(arguments)
 
 
@@ -184,8 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     measured: list[Launch] = []
     try:
-        if options.json and options.json.endswith(".onnx"):
-            raise ConfigError(f"--json {options.json}: results are not written over a model")
+        files = [name for name in options.models.split(",") if name.endswith(".onnx")]
+        check_files(options, files)
         if importlib.util.find_spec(PEER) is None:
             raise ConfigError(f'{PEER} is not installed: pip install "parallax-engine[test]"')
         devices = options.devices.split(",") if options.devices else devices_here()
@@ -193,14 +194,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for model in options.models.split(","):
                 print(f"launch {number + 1}: {model}...", file=sys.stderr)
                 measured += launch(model, number, devices, options)
-        if options.json:
-            text = json.dumps([asdict(x) for x in measured], indent=1)
-            Path(options.json).write_text(text + "\n")
+        deliver(options, {"launches": [asdict(x) for x in measured]}, models=files)
     except (ParallaxError, OSError) as error:
         print(f"perf.peers: {error}", file=sys.stderr)
         return 2
     table = rows(measured)
-    print(render(table, options))
+    if not options.json:
+        print(render(table, options))
     wrong = max(x.error for x in measured) > RELATIVE_L2_MAX[options.precision]
     return 1 if wrong else 0
 

@@ -164,11 +164,11 @@ def test_peers_compares_and_times_both_engines(
     device: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     data = tmp_path / "peers.json"
-    short = ["--launches", "1", "--turns", "2", "--per-turn", "1", "--json", str(data)]
+    short = ["--launches", "1", "--turns", "2", "--per-turn", "1", "--output", str(data)]
     assert peers.main(["--models", MODEL.name, "--devices", device, *short]) == 0
     shown = capsys.readouterr().out
     assert f"{MODEL.name[:13]}" in shown
-    ours = [x for x in json.loads(data.read_text()) if x["arm"] == device]
+    ours = [x for x in json.loads(data.read_text())["launches"] if x["arm"] == device]
     assert ours[0]["error"] < 1e-5
     assert ours[0]["total_ns"] > 0
 
@@ -194,6 +194,6 @@ def test_results_are_not_written_over_a_model(
     copy = tmp_path / "copy.onnx"
     copy.write_bytes(MODEL.path.read_bytes())
     short = ["--devices", "cpu", "--launches", "1", "--turns", "1", "--per-turn", "1"]
-    assert peers.main(["--models", str(copy), *short, "--json", str(copy)]) == 2
-    assert "not written over a model" in capsys.readouterr().err
+    assert peers.main(["--models", str(copy), *short, "--output", str(copy)]) == 2
+    assert "cannot write there" in capsys.readouterr().err
     assert copy.read_bytes() == MODEL.path.read_bytes()

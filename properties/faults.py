@@ -1,21 +1,21 @@
 """Measure the harness: plant faults one at a time and count how many the properties notice.
 
-`python -m properties.faults [--device SELECTOR] [--only PATTERN] [--json FILE]` prints a table and
-`killed K/N`; it exits with 1 when a fault survives. A survivor is a defect of the harness. Nothing
-but the installed packages is needed: no checkout, no hypothesis, no pytest.
+`python -m properties.faults [--device SELECTOR] [--only PATTERN]` prints a table and `killed K/N`;
+it exits with 1 when a fault survives. A survivor is a defect of the harness. Nothing but the
+installed packages is needed: no checkout, no hypothesis, no pytest.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 
+from conformance.document import add_document, deliver
+from conformance.files import check_files
 from engine.errors import ParallaxError
 from properties.fault import Fault, FaultError, bench, caught
 from properties.fault_host import HOST_AND_OTHER_FAULTS
@@ -76,30 +76,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m properties.faults", description=__doc__)
     parser.add_argument("--device", default="portable", help="OpenCL selector, or cpu")
     parser.add_argument("--only", action="append", default=[], metavar="PATTERN")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    add_document(parser, "faults")
     options = parser.parse_args(arguments)
     try:
-        with bench(options.device):
-            pass
+        check_files(options)
+        with bench(options.device) as where:
+            used = {t.backend.info for t in (where.cpu, *where.opencl)}
     except ParallaxError as error:
         print(f"properties.faults: {error}", file=sys.stderr)
         return 2
-    results = []
+    results, lines = [], sys.stderr if options.json else sys.stdout
     for fault in select(options.only, options.device):
         result = measure(fault, options.device)
         results.append(result)
         print(
             f"{result.verdict:9}{result.level:11}{result.name:38}{result.seconds:6.1f} s  "
             f"{result.message[:150]}",
+            file=lines,
             flush=True,
         )
     killed = sum(r.verdict == "killed" for r in results)
     seconds = sum(r.seconds for r in results)
-    print(f"killed {killed}/{len(results)} on {options.device} in {seconds:.0f} s")
-    if options.json:
-        report = {"device": options.device, "killed": killed, "planted": len(results)}
-        rows = [asdict(r) for r in results]
-        options.json.write_text(json.dumps({**report, "faults": rows}, indent=1) + "\n")
+    print(f"killed {killed}/{len(results)} on {options.device} in {seconds:.0f} s", file=lines)
+    report = {"device": options.device, "killed": killed, "planted": len(results)}
+    rows = [asdict(r) for r in results]
+    deliver(options, {**report, "faults": rows}, devices=used)
     return 0 if killed == len(results) > 0 else 1
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import shtab
 
-from parallax import cli, files
+from conformance import files
+from parallax import cli
 from parallax.cli import main
 from tests.command_line import MLP, OPENCL, Captured, refused, save_relu
 

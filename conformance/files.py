@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+import shtab
 
 from engine.errors import ConfigError
 from engine.files import write_atomically
@@ -42,13 +43,22 @@ READ = ("model", "models", "inputs", "expect")
 """The attributes that name files or folders to read."""
 
 
-def check_files(args: argparse.Namespace) -> None:
+def add_file(parser: Any, option: str, metavar: str, help: str) -> None:
+    """An option that names a file, for which a shell offers files."""
+    parser.add_argument(option, metavar=metavar, help=help).complete = shtab.FILE
+
+
+def check_files(args: argparse.Namespace, read: Iterable[str] = ()) -> None:
     """Raise ConfigError for a file that could not be written later, or must not be.
 
     A command writes over none of its inputs, no .onnx file, no file it writes already, and nothing
     that exists and was not written by a command like it.
+
+    Args:
+        read: inputs that none of the attributes in `READ` holds.
     """
-    taken = dict.fromkeys(_read(args), "an input of this command")
+    inputs = (*_read(args), *map(Path, read))
+    taken = dict.fromkeys(inputs, "an input of this command")
     for attribute, (option, form) in WRITTEN.items():
         name = getattr(args, attribute, None)
         if name is None:
