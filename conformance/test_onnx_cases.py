@@ -68,6 +68,7 @@ def stored(case: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     return {n: a for n, a in inputs.items() if n not in initialised}, outputs
 
 
+@pytest.mark.device_free
 def test_every_case_is_known() -> None:
     found = {suite: sum(case.parent.name == suite for case in CASES) for suite in SUITES}
     assert found == SUITES
@@ -96,6 +97,7 @@ def test_a_case_computes_what_is_stored(case: Path, device: str) -> None:
     ), str(report)
 
 
+@pytest.mark.device_free
 @pytest.mark.parametrize("case", [c for c in CASES if c.name in REFUSED], ids=lambda c: c.name)
 def test_a_case_that_cannot_run_is_refused_in_known_words(case: Path) -> None:
     with pytest.raises(ParallaxError) as refusal:

@@ -27,6 +27,8 @@ from engine.ops import OPERATORS
 from tests.graph_reference import run_reference, wide
 from tests.model_writing import node
 
+pytestmark = pytest.mark.device_free
+
 Arrays = Mapping[str, np.ndarray]
 RNG = np.random.default_rng(0)
 OLD = range(1, 7)

@@ -20,6 +20,8 @@ from fixtures.models.corpus import by_name
 from tests.graph_reference import SMALL_MODELS
 from tests.model_writing import Dims, model_bytes, node
 
+pytestmark = pytest.mark.device_free
+
 
 def ones(*shape: int) -> np.ndarray:
     return np.ones(shape, np.float32)
