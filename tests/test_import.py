@@ -108,6 +108,15 @@ OLD_FORMS = {
     "Dropout": (7, [node("Dropout", "x", "y mask", ratio=0.5)]),
     "Softmax default axis": (11, [node("Softmax", "x", "y")]),
     "Softmax axis 0": (9, [node("Softmax", "x", "y", axis=0)]),
+    "Softmax of a sum": (
+        11,
+        [
+            node("ReduceMax", "x", "m", axes=[0, 1], keepdims=1),
+            node("Squeeze", "m", "v", axes=[0, 1]),
+            node("Add", "v x", "s"),
+            node("Softmax", "s", "y", axis=1),
+        ],
+    ),
     "Softmax last": (11, [node("Softmax", "x", "y", axis=-1)]),
     "LogSoftmax": (11, [node("LogSoftmax", "x", "y", axis=1)]),
     "Split": (11, [node("Split", "x", "y z", axis=2, split=[1, 3])]),

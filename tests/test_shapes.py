@@ -76,6 +76,12 @@ CONTRADICTED = {
         {"p": ones(1, 5, 8)},
         {"x": (1, 5, 8)},
     ),
+    "positions that one element would fit, too": (
+        [node("Add", "x p", "y")],
+        {"x": ("n", "sequence", 8)},
+        {"p": ones(1, 500, 8)},
+        {"x": (1, 500, 8)},
+    ),
     "a multiple for Reshape": (
         [node("Reshape", "x s", "y")],
         {"x": ("n", "k")},
