@@ -11,7 +11,7 @@ from weakref import WeakSet
 from engine import arguments
 from engine.arrays import ArrayLike, array_of
 from engine.config import GraphPath, PathMode, ScheduleConfig
-from engine.errors import ClosedError, ConfigError, InputError
+from engine.errors import ConfigError, InputError
 from engine.info import SessionInfo
 from engine.interpreter import Interpreter, read_model
 from engine.ir.graph import Graph, Value
@@ -112,12 +112,14 @@ class Module:
         """
         given = self._vars(inputs)
         with Locks([self._lock, *(var.lock for var in given)]):
+            self._session.check_open()
             for result in list(self._results):
                 result.set_aside()
             self._results.clear()
             session = self._session
-            session.resize({n: v.shape for n, v in zip(self.inputs, given, strict=True)})
-            self._interpreter.save_new_kernels(session)
+            shapes = {n: v.shape for n, v in zip(self.inputs, given, strict=True)}
+            if not session.resize(shapes).reused:
+                self._interpreter.save_new_kernels(session)
             for name, var in zip(self.inputs, given, strict=True):
                 var.feed(session.input(name))
             session.run()
@@ -127,9 +129,7 @@ class Module:
 
     def _vars(self, inputs: Sequence[Var | ArrayLike]) -> list[Var]:
         names = list(self.inputs)
-        if not isinstance(inputs, (list, tuple)):
-            got = arguments.shown(inputs)
-            raise InputError(f"on_forward: got {got}, expected a list of inputs, {names}")
+        arguments.of_kind("on_forward", inputs, Sequence, f"a list of inputs, {names}")
         if len(inputs) != len(names):
             raise InputError(f"on_forward: got {len(inputs)} inputs, expected {names}")
         types = self._session.inputs
@@ -151,8 +151,7 @@ class Module:
 
     def clone(self) -> Module:
         """Another module on the same runtime that shares weights and kernels, not results."""
-        if self._session.closed:
-            raise ClosedError("this Module is closed")
+        self._session.check_open()
         return Module(
             self._interpreter,
             self._config,

@@ -172,7 +172,7 @@ class Session:
     def resize_tensor(self, name: str, shape: Sequence[int]) -> None:
         """Ask for another shape of one input; `resize_session` applies all that were asked for."""
         with self._lock:
-            self._check_open()
+            self.check_open()
             find("input", name, {v.name: v for v in self._interface.inputs})
             new = arguments.shape(f"input {name!r}", shape)
             if self._has_plan and self._inputs[name].known_type.dims == new:
@@ -188,7 +188,7 @@ class Session:
         """
         afresh = arguments.switch("reallocate", reallocate)
         with self._lock:
-            self._check_open()
+            self.check_open()
             merged = {**self._shapes, **self._pending}
             asked, self._pending = self._pending, {}
             if self._has_plan and not asked and not afresh:
@@ -235,7 +235,7 @@ class Session:
     @property
     def execution(self) -> Execution:
         """The plan and commands of the current shapes; raises ConfigError before any resize."""
-        self._check_open()
+        self.check_open()
         status = self.resize_status
         if self._execution is None or not status.ready:
             raise ConfigError(status.reason)
@@ -359,7 +359,7 @@ class Session:
         return observe
 
     def _prepare_run(self, feeds: Mapping[str, ArrayLike] | None) -> None:
-        self._check_open()
+        self.check_open()
         if feeds is not None:
             self._feed(feeds)
         execution = self.execution
@@ -427,14 +427,14 @@ class Session:
     def value(self, name: str) -> Value:
         """A readable value of the current graph."""
         with self._lock:
-            self._check_open()
+            self.check_open()
             return find("output", name, self._readable)
 
     # ------------------------------------------------------------------ life
     def info(self) -> SessionInfo:
         """Effective options with reasons, placement, work and memory."""
         with self._lock:
-            self._check_open()
+            self.check_open()
             if self._execution is None:
                 raise ConfigError(self.resize_status.reason)
             return describe_session(
@@ -462,7 +462,8 @@ class Session:
                 self._closing.close()
                 heap.trim()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raise ClosedError after `close`, and in a process that was forked since."""
         if self.closed:
             raise ClosedError(f"this {self.noun} is closed")
         if self._process != os.getpid():

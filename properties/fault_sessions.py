@@ -145,7 +145,7 @@ SESSION_FAULTS: tuple[Fault, ...] = tuple(
     for name, plant in {
         "refused-resize-stays-pending": attribute(Session, "resize", _without_restoring),
         "run-without-inputs": attribute(Session, "_prepare_run", _unchecked_run),
-        "closed-session-answers": attribute(Session, "_check_open", _nothing),
+        "closed-session-answers": attribute(Session, "check_open", _nothing),
         "late-read-reads-late": attribute(Session, "read_later", _late),
         "one-plan-too-many": attribute(
             Pipelines, "plans_kept", lambda old: property(lambda self: old.fget(self) + 1)

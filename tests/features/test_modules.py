@@ -171,6 +171,47 @@ def test_forward_is_for_one_output(runtime: Runtime):
 
 
 @row(39)
+@on_every_device
+def test_a_module_is_called_like_a_function(device: str, runtime: Runtime):
+    x, ones = rows_of(2), np.ones((1, 3), np.float32)
+    with (
+        Module.load(CHAIN, config=config(device), runtime=runtime) as one,
+        Module.load(TWO, config=config(device), runtime=runtime) as two,
+    ):
+        assert isinstance(one(x), Var)
+        np.testing.assert_array_equal(one(x), one.forward(x))
+        second, first = two(ones, -ones)
+        np.testing.assert_array_equal(first, 2 * ones)
+        np.testing.assert_array_equal(second, two.on_forward([ones, -ones])[0])
+        with pytest.raises(InputError, match=r"got 1 inputs, expected \['zebra', 'ant'\]"):
+            two(ones)
+
+
+@row(39)
+def test_a_module_speaks_of_itself_in_errors_and_in_print(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    module = Module.load(CHAIN, runtime=runtime)
+    assert repr(module) == "<Module 'test': x -> y>"
+    with pytest.raises(ConfigError, match="<Module 'test': x -> y> has no plan yet: call it once"):
+        module.info()
+    with monkeypatch.context() as patch:
+        patch.setattr("os.getpid", lambda: -1)
+        with pytest.raises(ClosedError, match="this Module was made before this process was"):
+            module(rows_of(2))
+    unread = module(rows_of(2))
+    assert repr(unread) == "<Var float32[2,4], of a module>"
+    assert "3 on cpu" in str(module.info())
+    module.close()
+    assert repr(module) == "<Module 'test': x -> y, closed>"
+    for call in (module.info, module.clone, lambda: module(rows_of(2))):
+        with pytest.raises(ClosedError, match="this Module is closed"):
+            call()
+    with pytest.raises(ClosedError, match="this result was not read before its Module was closed"):
+        unread.read_map()
+
+
+@row(39)
 def test_a_cache_file_is_written_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path, x = tmp_path / "kernels", rows_of(2)
     results, built = [], []
@@ -192,6 +233,48 @@ def test_a_cache_file_is_written_and_used(tmp_path: Path, monkeypatch: pytest.Mo
     np.testing.assert_array_equal(*results)
     assert built[0] > 0
     assert built[1] == 0
+
+
+@row(39)
+def test_a_cache_file_is_written_with_free_dimensions_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path, x = tmp_path / "kernels", rows_of(2)
+    written, results = [], []
+    for _ in range(2):
+        monkeypatch.setattr(program_cache, "BUILT", program_cache.Binaries(1 << 20))
+        with (
+            Runtime() as fresh,
+            Module.load(CHAIN, config=config(OPENCL), runtime=fresh, cache_file=path) as module,
+        ):
+            assert path.exists() == bool(results), "nothing is compiled before the first call"
+            results.append(module(x).read_map())
+            written.append(path.stat().st_mtime_ns)
+            built = sum({id(c): c.builds for c in contexts(fresh)}.values())
+            for count in (3, 4, 2):
+                np.testing.assert_allclose(
+                    module(rows_of(count)), chain_of(rows_of(count)), rtol=1e-5
+                )
+            assert path.stat().st_mtime_ns == written[-1], "another shape brings no new kernel"
+    np.testing.assert_array_equal(*results)
+    assert written[0] == written[1]
+    assert built == 0
+
+
+@row(39)
+@on_every_device
+def test_a_cache_file_that_cannot_be_written_costs_no_result(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Runtime
+):
+    def fail(*_: object) -> None:
+        raise ConfigError("the disk is full")
+
+    monkeypatch.setattr("engine.cache.CacheFile.save", fail)
+    options = {"config": config(device), "runtime": runtime, "cache_file": tmp_path / "kernels"}
+    with Module.load(CHAIN, **options) as module:
+        for count in (2, 2, 3):
+            x = rows_of(count)
+            np.testing.assert_allclose(module(x), chain_of(x), rtol=1e-5)
 
 
 def contexts(runtime: Runtime) -> list:

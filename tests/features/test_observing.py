@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
@@ -9,12 +10,18 @@ import numpy as np
 import pytest
 
 from engine import (
+    GraphPath,
     InputError,
+    ModelReleased,
+    Module,
     RunStopped,
     Runtime,
     Session,
 )
+from engine.ir.types import TensorType
+from engine.passes import bind_passes, bind_shapes, run_passes
 from tests.features.subjects import (
+    CHAIN,
     CONVOLUTIONS,
     DEVICES,
     OPENCL,
@@ -29,6 +36,7 @@ from tests.features.subjects import (
     row,
     rows_of,
 )
+from tests.model_writing import model_bytes, node
 
 
 # ------------------------------------------------------------------------- callbacks (row 26)
@@ -124,6 +132,33 @@ def test_a_stopped_run_raises_and_leaves_no_result(chain: Session):
 
 
 @row(26)
+@pytest.mark.parametrize("no", [False, np.False_])
+@pytest.mark.parametrize("yes", [True, np.True_, None])
+def test_booleans_of_numpy_answer_as_those_of_python(chain: Session, no: object, yes: object):
+    x = rows_of(2)
+    chain.run_with_callbacks(lambda *_: yes, lambda *_: yes, feeds={"x": x})
+    np.testing.assert_allclose(chain.read("y"), chain_of(x), rtol=1e-5)
+    with pytest.raises(RunStopped, match="Relu 'the_r'"):
+        chain.run_with_callbacks(after=lambda *_: no, feeds={"x": x})
+    chain({"x": np.zeros_like(x)})
+    chain.run_with_callbacks(before=lambda *_: no, feeds={"x": x})
+    np.testing.assert_allclose(chain.read("y"), chain_of(np.zeros_like(x)), rtol=1e-5)
+
+
+@row(26)
+@pytest.mark.parametrize("answer", [0, 1, "no", [], np.zeros(2)], ids=repr)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_answer_that_says_neither_yes_nor_no_is_refused(
+    chain: Session, when: str, answer: object
+):
+    words = f"{when} Relu 'the_r': the callback answered .*, expected True, False or None"
+    with pytest.raises(InputError, match=words):
+        chain.run_with_callbacks(**{when: lambda *_: answer}, feeds={"x": rows_of(2)})
+    x = rows_of(2)
+    np.testing.assert_allclose(chain({"x": x})["y"], chain_of(x), rtol=1e-5)
+
+
+@row(26)
 def test_sync_waits_for_each_operator_and_without_it_nothing_waits(runtime: Runtime):
     with interpreter().create_session(config(OPENCL), runtime, {"x": (2, 4)}) as session:
         context, idle = context_of(session), []
@@ -192,6 +227,86 @@ def test_saving_costs_exactly_the_bytes_of_what_is_saved(device: str, fresh: Run
     saving = interpreter().create_session(config(device, save_tensors=("r",)), fresh, shapes)
     assert saving.info().memory[name].kept_nbytes - plain.kept_nbytes == 64 * 4 * 4
     assert saving.info().saved == ("r",)
+
+
+@row(29)
+@on_every_device
+@pytest.mark.parametrize("model", [CHAIN, CONVOLUTIONS])
+def test_a_star_keeps_exactly_what_the_operators_of_the_optimised_graph_compute(
+    device: str, model: bytes, runtime: Runtime
+):
+    """No inputs, no constants, and nothing that a device adds: copies, other layouts."""
+    shapes = {"x": (3, 4) if model is CHAIN else (1, 3, 6, 6)}
+    settings = config(device, save_tensors="*")
+    read = interpreter(model)
+    with read.create_session(settings, runtime, shapes) as session:
+        optimised = bind_shapes(read.graph, shapes)
+        run_passes(optimised, bind_passes())
+        computed = {v.name for node in optimised.nodes for v in node.outputs}
+        assert {*session.saved, *session.outputs} == computed
+        assert not computed & {"x", "c", "w", "v"}
+        session.run({"x": np.zeros(shapes["x"], np.float32)})
+        assert all(np.isfinite(session.read(name)).all() for name in session.saved)
+        assert session.info().saved == tuple(session.saved)
+
+
+@row(29)
+@pytest.mark.parametrize("shapes", [None, {"x": (1, 4)}])
+@pytest.mark.parametrize("defer", [True, False])
+def test_names_to_save_are_checked_when_the_session_is_made(
+    defer: bool, shapes: dict[str, tuple[int, ...]] | None, runtime: Runtime
+):
+    read = interpreter()
+
+    def make(name: str, **options: object) -> None:
+        settings = config(save_tensors=("r", name), defer_resize=defer, **options)
+        read.create_session(settings, runtime, shapes).close()
+
+    make("s")
+    make("c")
+    with pytest.raises(InputError, match="save_tensors: no tensor named 'rr'; did you mean 'r'"):
+        make("rr")
+    with pytest.raises(InputError, match=r"'s' has no part in the path"):
+        make("s", path=GraphPath(("x",), ("r",), "tensor"))
+    with pytest.raises(InputError, match="path in mode op: no operator named 'zzz'"):
+        make("s", path=GraphPath(("zzz",)))
+
+
+@row(28, 29)
+def test_names_in_errors_are_those_of_the_file_and_said_to_be_cut(runtime: Runtime):
+    nodes = [node("ReduceMean", f"t{i}", f"t{i + 1}", axes=[1], keepdims=1) for i in range(30)]
+    read = interpreter(model_bytes(nodes, {"t0": (2, 3)}, ["t30"], opset=13))
+    assert any(v.name.endswith("_axes") for v in read.imported.values()), "what opset 13 needs"
+    names = [f"t{i}" for i in range(31)]
+    assert list(read.tensors) == names
+    assert read.tensors["t1"] == TensorType(np.dtype(np.float32), (2, 1))
+    assert read.operators == {f"the_t{i}": "ReduceMean" for i in range(1, 31)}
+    listed = ", ".join(map(repr, names[:20]))
+    told = re.escape(f"there are {listed} and 11 more (Interpreter.tensors lists them)")
+    with pytest.raises(InputError, match=told):
+        read.create_session(config(save_tensors=("zzz",)), runtime)
+    path = GraphPath(("zzz",), ("t3",), "tensor")
+    with pytest.raises(InputError, match=told):
+        read.create_session(config(path=path), runtime)
+    with pytest.raises(InputError, match=r"'the_t20' and 10 more \(Interpreter.operators lists"):
+        read.create_session(config(path=GraphPath(("zzz",))), runtime)
+    with pytest.raises(InputError, match=told):
+        Module.load(model_bytes(nodes, {"t0": (2, 3)}, ["t30"], opset=13), outputs=["zzz"])
+
+
+@row(29)
+def test_the_types_of_tensors_are_told_as_far_as_they_are_known(runtime: Runtime):
+    free = interpreter().tensors
+    assert (str(free["x"]), free["r"], str(free["c"])) == ("float32[n,4]", None, "float32[4]")
+    fixed = interpreter(model_bytes([node("Relu", "x", "y")], {"x": (2, 4)}, ["y"]))
+    assert {n: str(t) for n, t in fixed.tensors.items()} == {
+        "x": "float32[2,4]",
+        "y": "float32[2,4]",
+    }
+    fixed.release_model()
+    for attribute in ("tensors", "operators"):
+        with pytest.raises(ModelReleased):
+            getattr(fixed, attribute)
 
 
 @row(29)
