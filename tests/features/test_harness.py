@@ -149,7 +149,7 @@ def test_printing_a_report_prints_the_table_as_wide_as_columns_says(
         text = str(report)
         assert "high: verified, 3 node outputs on the device" in text
         for title in ("Relu 'the_r'", "Softmax 'the_s'", "Add 'the_y'"):
-            (line,) = [line for line in text.splitlines() if line.startswith(f" {title}")]
+            (line,) = [line for line in text.splitlines() if line.startswith(title)]
             assert "float32[2,4]" in line
         assert max(map(len, text.splitlines())) <= int(width)
         assert all(line == line.rstrip() for line in text.splitlines())
