@@ -57,7 +57,7 @@ def check(
 
 
 CHECKS = (
-    check(0, sigmas=1.25e-7, bounds=1.5e-3),
+    check(0, sigmas=1.25e-7, bounds=0.5),
     check(1, Verdict.FAIL, sigmas=7.25, bounds=1.75),
     check(2, exact=True, rounded=True, sigmas=0.0, bounds=0.0),
     check(3, sigmas=5.5, bounds=0.25),
@@ -71,7 +71,7 @@ NUMBERS = {
     1: ("7.25", "1.75", "FAIL"),
     4: ("6.50", "0.125", "cleared"),
     3: ("5.50", "0.250"),
-    0: ("1.25e-07", "0.00150"),
+    0: ("1.25e-07", "0.500"),
     5: ("correctly", "rounded"),
     2: ("exact",),
 }

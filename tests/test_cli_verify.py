@@ -6,14 +6,17 @@ import hashlib
 import json
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from engine.session import Session
+from parallax import verify_command
 from parallax.cli import main
 from parallax.latency_table import latency_json, print_latencies
-from perf.latency import Latency
+from perf.latency import Latency, measure
 from perf.test_measure import CONSISTENT, fabricated
 from tests.command_line import DEVICES, MLP, OPENCL, Captured, refused, save_relu
 
@@ -53,6 +56,23 @@ def test_given_inputs_are_verified_and_named_in_the_document(
     (report,) = data["models"]
     assert (report["given"], report["shapes"]) == (True, {"x": [3, 4]})
     assert report["precisions"][0]["stored"][0]["verdict"] == "agree"
+
+
+def test_the_latency_is_that_of_the_given_inputs(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[np.ndarray] = []
+
+    def spy(session: Session, **options: Any) -> Latency:
+        latency = measure(session, **options)
+        timed.append(session.read("y"))
+        return latency
+
+    monkeypatch.setattr(verify_command, "measure", spy)
+    assert main(["verify", str(files[0]), "--device", "cpu", "--inputs", str(files[1])]) == 0
+    assert len(timed) == 2
+    for y in timed:
+        np.testing.assert_array_equal(y, Y)
 
 
 @pytest.mark.parametrize("device", DEVICES)
