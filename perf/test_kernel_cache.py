@@ -2,7 +2,6 @@
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -64,18 +63,19 @@ def seconds(cache: Path | None, drivers_own: Path) -> tuple[float, float]:
 
 @pytest.mark.slow
 def test_a_cached_session_of_resnet50_is_ready_five_times_sooner(tmp_path):
-    """Made, and ready with its first result. Imports and the search for devices are not counted."""
+    """Made, and ready with its first result. Imports and the search for devices are not counted.
+
+    The shortest of several counts: what other programs do to a process only makes it slower.
+    """
     cache = tmp_path / "kernels.cache"
     seconds(cache, tmp_path / "filling")
     runs = [
         (seconds(None, tmp_path / f"cold {i}"), seconds(cache, tmp_path / f"warm {i}"))
         for i in range(REPEATS)
     ]
-    medians = [
-        [statistics.median(run[state][what] for run in runs) for what in (0, 1)] for state in (0, 1)
-    ]
-    (cold_created, cold_ready), (warm_created, warm_ready) = medians
+    least = [[min(run[state][what] for run in runs) for what in (0, 1)] for state in (0, 1)]
+    (cold_created, cold_ready), (warm_created, warm_ready) = least
     print(f"creation {cold_created:.3f} s cold, {warm_created:.3f} s warm")
     print(f"first inference {cold_ready:.3f} s cold, {warm_ready:.3f} s warm")
-    assert cold_created > 5 * warm_created, medians
-    assert cold_ready > 5 * warm_ready, medians
+    assert cold_created > 5 * warm_created, least
+    assert cold_ready > 5 * warm_ready, least

@@ -70,9 +70,11 @@ def test_all_passes_together_keep_what_a_model_computes(name: str, which: int) -
 
 @pytest.mark.parametrize("name", LIGHT_MODELS)
 def test_light_models_bind_quickly_and_keep_their_output_shape(name: str) -> None:
-    start = time.perf_counter()
-    bound = optimised(load_model(model_path(name)), {})
-    assert time.perf_counter() - start < 5.0
+    start = time.process_time()
+    graph = load_model(model_path(name))
+    loaded = time.process_time()
+    bound = optimised(graph, {})
+    assert time.process_time() - loaded < 50 * (loaded - start), "loading is the yardstick"
     declared = onnx.load(model_path(name)).graph.output[0].type.tensor_type.shape.dim
     assert bound.outputs[0].known_type.dims == tuple(d.dim_value for d in declared)
 

@@ -243,6 +243,7 @@ def test_close_is_bounded_while_the_device_is_stuck(
 ):
     session = interpreter().create_session(config(OPENCL), fresh, {"x": (2, 4)})
     session({"x": rows_of(2)})
+    patience_s = executing.CLOSE_TIMEOUT_S
     for module in (executing, opencl_backend):
         monkeypatch.setattr(module, "CLOSE_TIMEOUT_S", 0.1)
     with blocked(context_of(session)):
@@ -250,7 +251,7 @@ def test_close_is_bounded_while_the_device_is_stuck(
         started = time.monotonic()
         session.close()
         fresh.close()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < patience_s
     assert "0.1 s" in caplog.text
 
 
