@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 from conformance.files import check_files
@@ -43,8 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_.code if isinstance(exit_.code, int) else BAD_INPUT
     _log(args)
     try:
-        check_files(args)
-        code = int(args.func(args))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show  # type: ignore[assignment]
+            check_files(args)
+            code = int(args.func(args))
         sys.stdout.flush()
         return code
     except ParallaxError as error:
@@ -91,6 +94,11 @@ def _log(args: argparse.Namespace) -> None:
         level = logging.ERROR
     logging.basicConfig(format="parallax: %(message)s")
     logging.getLogger("parallax").setLevel(level)
+
+
+def _show(message: Warning | str, *_: object) -> None:
+    """A warning as a message in the log, without the line of ours that it came from."""
+    logging.getLogger("parallax").warning("%s", message)
 
 
 def _complain(debug: bool, message: str) -> None:

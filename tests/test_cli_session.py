@@ -294,3 +294,16 @@ def test_every_option_of_a_session_reaches_its_configuration() -> None:
     assert (plain.type, plain.num_threads, plain.strict) == (ForwardType.CPU, 1, True)
     assert plain.backend_config.precision is Precision.HIGH
     assert schedule(parser.parse_args([])).type is ForwardType.AUTO
+
+
+@pytest.mark.filterwarnings("default::engine.errors.ParallaxWarning")
+def test_more_threads_than_cores_are_one_line_of_warning(
+    chain: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cores = registry.cpu_threads()
+    argv = ["run", str(chain), "--device", "cpu", "--threads", str(cores + 1)]
+    assert main(argv) == 0
+    told = f"num_threads={cores + 1}: {cores} are used, as many as there are cores"
+    assert caplog.messages == [told]
+    assert main([*argv, "-q"]) == 0
+    assert caplog.messages == [told]

@@ -287,6 +287,7 @@ def test_use_after_close_raises(kind, method, device):
     arguments = {
         **ARGUMENTS,
         **(TENSOR_ARGUMENTS if kind is Tensor else {}),
+        **({"__call__": (X,)} if kind is Module else {}),
         "take": ("x", tensor),
         "copy_from": (tensor,),
         "backend": (config(device).type, config(device)),
