@@ -53,9 +53,9 @@ def random_inputs(
     """
     graph = model if isinstance(model, Graph) else model.graph
     inputs = {v.name: v for v in graph.inputs}
-    unknown = sorted(set(shapes or {}) - set(inputs))
-    if unknown:
-        raise InputError(f"no input named {unknown[0]!r}; there are {sorted(inputs)}")
+    for name in shapes or ():
+        if name not in inputs:
+            raise arguments.unknown("no input", name, inputs)
     chosen = default_shapes(graph, shapes)
     _check_memory({n: TensorType(v.known_type.dtype, chosen[n]) for n, v in inputs.items()})
     return {name: _draw(value, chosen[name], seed) for name, value in inputs.items()}

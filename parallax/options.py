@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 
 from conformance.document import add_document
 from conformance.shapes import Shapes
+from engine.arguments import unknown
 from engine.errors import ConfigError, InputError, ModelError
 from engine.interpreter import Interpreter
 
@@ -114,10 +114,7 @@ def check_names(interpreter: Interpreter, shapes: Shapes) -> None:
     """Raise InputError for a `--shape` of no input, with near matches."""
     for name in shapes:
         if name not in interpreter.inputs:
-            near = difflib.get_close_matches(name, interpreter.inputs, 3)
-            hint = f"did you mean {', '.join(map(repr, near))}?" if near else None
-            listed = f"there are {list(interpreter.inputs)[:20]}"
-            raise InputError(f"--shape: no input named {name!r}; {hint or listed}")
+            raise unknown("--shape: no input", name, interpreter.inputs)
 
 
 def model_file(given: str, command: str) -> Path:
