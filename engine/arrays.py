@@ -45,7 +45,9 @@ def array_of(where: str, value: Any, wanted: TensorType | None = None) -> np.nda
     Raises:
         InputError: no numbers, or of another dtype.
     """
-    array = _seen(where, value)
+    array = value if type(value) is np.ndarray else _seen(where, value)
+    if array.dtype.kind not in KINDS:
+        raise InputError(f"{where}: got {shown(value)}, expected an array of numbers")
     if wanted is None or array.dtype == wanted.dtype:
         return array
     if _has_no_dtype(value):
@@ -69,8 +71,6 @@ def _seen(where: str, value: Any) -> np.ndarray:
         raise
     except Exception as error:
         raise InputError(f"{where}: {shown(value)} cannot be read as an array: {error}") from error
-    if array.dtype.kind not in KINDS:
-        raise InputError(f"{where}: got {shown(value)}, expected an array of numbers")
     return array
 
 
