@@ -71,6 +71,7 @@ class Execution:
 
     Attributes:
         written: graph inputs that hold data. complete: the last run computed every output.
+        launched: there was a complete run, whatever became of its outputs.
         computed: names of what the operators of the optimised graph compute.
     """
 
@@ -89,7 +90,7 @@ class Execution:
         self.graph = graph
         self.backends = dict(backends)
         self.written: set[Value] = set()
-        self.complete = False
+        self.complete = self.launched = False
         self._ends: dict[str, Any] = {}
         self._shown: set[Value] | None = None
         self.mapped: set[Value] = set()
@@ -290,7 +291,7 @@ class Execution:
                 raise _at(self._steps[done], error) from error
             finally:
                 self.complete = False  # whatever a run in the listener left
-        self.complete = True
+        self.complete = self.launched = True
 
     def limit_runs(self) -> None:
         """Wait while too many runs are in flight on a device; called without locks after a run."""
@@ -336,7 +337,7 @@ class Execution:
                 self.check_open()
                 if not goes_on:
                     return node
-        self.complete = True
+        self.complete = self.launched = True
         return None
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -32,8 +31,6 @@ from engine.pipelines import Pipelines
 from engine.plans import Shapes, find
 from engine.runtime import Runtime
 from engine.session import Session
-
-logger = logging.getLogger("parallax.interpreter")
 
 
 class Interpreter:
@@ -215,28 +212,8 @@ class Interpreter:
             cache=self._cache,
         )
         self._sessions.add(session)
-        try:
-            self.save_new_kernels(session)
-        except BaseException:
-            session.close()
-            raise
         heap.trim()
         return session
-
-    @staticmethod
-    def save_new_kernels(session: Session) -> None:
-        """Write the cache file where a session's plan left new kernels in it.
-
-        Inputs of the session are lost. A file that cannot be written costs time, not the session.
-        """
-        cache = session.cache
-        if cache is None or not cache.dirty or not session.resize_status.ready:
-            return
-        try:
-            session.warm_up()
-            cache.save()
-        except ConfigError as error:
-            logger.warning("%s", error)
 
     def _pipelines(self, where: str, configs: Sequence[ScheduleConfig]) -> Pipelines:
         """What is to run where, with every name in it checked."""
@@ -310,10 +287,10 @@ class Interpreter:
     def set_cache_file(self, path: str | Path) -> CacheReport:
         """Keep compiled kernels in a file; call it before the sessions that shall profit.
 
-        The file is written when a session was created, after a run on zeros that makes drivers
-        compile what they leave for the first launch, and by `update_cache_file`. One that cannot
-        be trusted or used is ignored, with the reason in the report, and replaced if it is a cache
-        file of this user.
+        The file is written when a session that ran is closed, by `update_cache_file`, and at the
+        end of the process: never before a first result, because some drivers take longer to give
+        a compiled kernel away than to compile it. One that cannot be trusted or used is ignored,
+        with the reason in the report, and replaced if it is a cache file of this user.
         """
         file = arguments.path("set_cache_file", path, "the path of a file", ConfigError)
         if "\0" in str(file):
@@ -322,15 +299,27 @@ class Interpreter:
         return self._cache.explain()
 
     def update_cache_file(self, session: Session | None = None) -> CacheReport:
-        """Write the cache file again, after a resize or after the first run.
+        """Write what is not in the cache file yet, after the first run or after a resize.
+
+        A session that never ran runs on zeros first, unless its inputs were written: some drivers
+        compile at the first launch.
+
+        Args:
+            session: whose file to write; None: the file of the sessions made last.
 
         Raises:
             ConfigError: no cache file was set, or it cannot be written.
+            InputError: a session of another interpreter.
         """
         arguments.optional("update_cache_file", session, Session, "a Session")
+        if session is not None and session not in self._sessions:
+            raise InputError("update_cache_file: this session was not made by this interpreter")
         cache = self._cache if session is None else session.cache
         if cache is None:
             raise ConfigError("update_cache_file: call set_cache_file before the session is made")
+        for each in self._sessions if session is None else [session]:
+            if each.cache is cache and cache.dirty:
+                each.launch_once()
         cache.save()
         return cache.explain()
 

@@ -118,8 +118,7 @@ class Module:
             self._results.clear()
             session = self._session
             shapes = {n: v.shape for n, v in zip(self.inputs, given, strict=True)}
-            if not session.resize(shapes).reused:
-                self._interpreter.save_new_kernels(session)
+            session.resize(shapes)
             for name, var in zip(self.inputs, given, strict=True):
                 var.feed(session.input(name))
             session.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +27,8 @@ from engine.pipelines import Pipelines
 from engine.plans import Plans, Shapes, find
 from engine.runtime import Runtime
 from engine.tensor import Tensor
+
+logger = logging.getLogger("parallax.session")
 
 Callback = Callable[[Sequence[Tensor], OperatorInfo], "bool | np.bool_ | None"]
 """Called with an operator's inputs (before it) or outputs (after it); False is an answer."""
@@ -78,6 +81,7 @@ class Session:
         self.config: ScheduleConfig = pipelines.configs[0]
         self.runtime = runtime
         self.closed = False
+        self._has_run = False
         self._process = os.getpid()
         self.cache = cache
         self._interface, self._pipelines = graph.interface(), pipelines
@@ -298,6 +302,7 @@ class Session:
             self._prepare_run(feeds)
             execution = self.execution
             execution.enqueue(arguments.function("listener", listener))
+            self._note_run()
         execution.limit_runs()
         if waits:
             self._wait()
@@ -334,6 +339,7 @@ class Session:
                 self._observer("after", after, lambda node: node.outputs),
                 sync=arguments.switch("sync", sync),
             )
+            self._note_run()
         execution.limit_runs()
         if stopped is not None:
             raise RunStopped(stopped.title)
@@ -342,6 +348,20 @@ class Session:
         """Run once on zeros: some drivers compile at the first launch. Inputs are lost."""
         with self._lock:
             self.execution.warm_up()
+            self._note_run()
+
+    def launch_once(self) -> None:
+        """Run on zeros, if nothing ran since the resize and no inputs would be lost."""
+        with self._lock:
+            if self.closed or not self.resize_status.ready:
+                return
+            if not self.execution.launched and not self.execution.written:
+                self.warm_up()
+
+    def _note_run(self) -> None:
+        if not self._has_run and self.cache is not None:
+            self.cache.save_at_exit()
+        self._has_run = True
 
     def _observer(
         self, when: str, callback: Callback | None, values: Callable[[Node], Iterable[Value]]
@@ -450,6 +470,8 @@ class Session:
     def close(self) -> None:
         """Free what is the session's own, after a bounded wait; harmless the second time.
 
+        One that ran writes its compiled kernels into the cache file, if there is one.
+
         Use after close raises ClosedError.
         """
         with self._lock:
@@ -459,8 +481,19 @@ class Session:
             self._execution = None
             self._inputs, self._readable = {}, {}
             if self._process == os.getpid():
-                self._closing.close()
-                heap.trim()
+                try:
+                    self._save_cache()
+                finally:
+                    self._closing.close()
+                    heap.trim()
+
+    def _save_cache(self) -> None:
+        """A cache that cannot be written costs time, and nothing else."""
+        if self.cache is not None and self._has_run:
+            try:
+                self.cache.save()
+            except ConfigError as error:
+                logger.warning("%s", error)
 
     def check_open(self) -> None:
         """Raise ClosedError after `close`, and in a process that was forked since."""

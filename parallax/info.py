@@ -121,8 +121,8 @@ def _add_session(
     use_cache(interpreter, args.cache)
     with interpreter.create_session(config, runtime, shapes) as session:
         data["session"] = session_facts(session, config, args)
-    if args.cache is not None:
-        data["cache"] = cache_facts(interpreter.explain_cache())
+        if args.cache is not None:
+            data["cache"] = cache_facts(interpreter.update_cache_file(session))
 
 
 # ---------------------------------------------------------------------- facts

@@ -15,8 +15,9 @@ from engine.backends import registry
 from engine.backends.opencl import program_cache
 from engine.cache import fingerprint, private_file
 from engine.cache import format as cache_format
-from engine.cache.file import MISSING, MOST_ENTRIES, MOST_SECTIONS, CacheFile
+from engine.cache.file import MOST_ENTRIES, MOST_SECTIONS, CacheFile
 from engine.cache.format import MAGIC, SCHEMA, DamagedError, Section, decode, encode
+from engine.cache.report import MISSING
 from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
 from engine.errors import ConfigError
 from engine.interpreter import Interpreter
@@ -65,6 +66,43 @@ def test_what_was_saved_is_found_by_the_next_process(path):
     assert (report.loaded, report.hits, report.misses) == (True, (KEY,), ())
     assert "1 kernels were found in it, 0 were not" in str(report)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_report_says_what_is_true_before_and_after_writing(path):
+    cache = CacheFile(path, "model")
+    assert str(cache.explain()).startswith(f"The kernel cache '{path}' does not exist yet.")
+    cache.find(KEY)
+    cache.leave(KEY, lambda: b"binary")
+    before = str(cache.explain())
+    assert "does not exist yet.\n0 kernels were found in it, 1 were not." in before
+    assert "1 entries are not written yet" in before
+    cache.save()
+    after = str(cache.explain())
+    assert "was written and holds 1 kernels of this model, 1 of them new.\n" in after
+    assert "not written" not in after
+    assert "not exist" not in after
+    again = CacheFile(path, "model")
+    again.find(KEY)
+    assert "was loaded and holds 1 kernels of this model.\n1 kernels were" in str(again.explain())
+
+
+def test_the_report_says_what_became_of_a_damaged_file(path):
+    path.write_bytes(MAGIC + b"no more than that")
+    path.chmod(0o600)
+    cache = CacheFile(path, "model")
+    assert "was not used: it is truncated" in str(cache.explain())
+    cache.leave(KEY, lambda: b"binary")
+    cache.save()
+    said = str(cache.explain())
+    assert "was written and holds 1 kernels of this model, 1 of them new; before, it is" in said
+
+
+def test_the_report_says_that_a_strangers_file_is_not_written(path):
+    path.write_bytes(b"somebody's thesis" * 10)
+    path.chmod(0o600)
+    cache = CacheFile(path, "model")
+    cache.leave(KEY, lambda: b"binary")
+    assert "Nothing is written: the file there is not a kernel cache." in str(cache.explain())
 
 
 def test_nothing_is_written_when_nothing_is_new(path):

@@ -218,7 +218,6 @@ NOT_THE_USERS = {
     "Runtime.arena": "called by Session",
     "Session": "made by Interpreter.create_session",
     "Module": "made by Module.load",
-    "Interpreter.save_new_kernels": "called by Module",
     "Tensor": "made by Session.input and Session.output",
     "Var.of": "called by Module",
     "Var.feed": "called by Module",

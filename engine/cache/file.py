@@ -7,62 +7,26 @@ kernels are compiled as if it were not there.
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 from engine.cache import private_file
 from engine.cache.format import Contents, DamagedError, Section, decode, encode, is_ours
+from engine.cache.report import MISSING, CacheReport
 from engine.errors import ConfigError
 
 MOST_SECTIONS = 16
 MOST_ENTRIES = 256
 """Models in a file, and kernels of a model; the least recently saved or used are dropped."""
 
-MISSING = "it does not exist yet, as before a first run"
-
 log = logging.getLogger("parallax.cache")
-
-
-@dataclass(frozen=True)
-class CacheReport:
-    """What a cache file did for a model since it was opened; prints as sentences.
-
-    Attributes:
-        loaded: whether anything in the file could be used; `reason` says why not.
-        refusal: why the file there must not be replaced, so that nothing is saved; else "".
-        hits, misses: keys of kernels found, and of kernels that had to be compiled.
-        rejected: keys of entries that could not be used, each with the reason.
-        other_models: entries of other models in the file, which are kept apart.
-        unsaved: kernels and tuned parameters that the file does not hold yet.
-    """
-
-    path: Path
-    loaded: bool
-    reason: str
-    refusal: str
-    hits: tuple[str, ...]
-    misses: tuple[str, ...]
-    rejected: Mapping[str, str]
-    other_models: int
-    unsaved: int
-
-    def __str__(self) -> str:
-        state = "was loaded" if self.loaded else f"was not used: {self.reason}"
-        lines = [
-            f"The kernel cache {str(self.path)!r} {state}.",
-            f"{len(self.hits)} kernels were found in it, {len(self.misses)} were not; "
-            f"{self.unsaved} entries are not saved yet.",
-            *(f"Not used: {key}: {reason}." for key, reason in self.rejected.items()),
-        ]
-        if self.other_models:
-            lines.append(f"It also keeps {self.other_models} entries of other models.")
-        return "\n".join(lines)
 
 
 class CacheFile:
@@ -85,6 +49,8 @@ class CacheFile:
         self._hits: dict[str, None] = {}
         self._misses: dict[str, None] = {}
         self._new: set[str] = set()
+        self._written: set[str] = set()
+        self._saves_at_exit = False
         self._gone: set[str] = set()
         contents, self.reason, self._refusal = _load(self.path)
         self._section = contents.sections.pop(model, Section())
@@ -176,8 +142,16 @@ class CacheFile:
                     f"cannot save the kernel cache {str(self.path)!r}: {why}; choose a path in a "
                     "folder of your own that you can write, or set no cache file"
                 ) from error
+            self._written |= self._new & self._section.entries.keys()
             self._new, self._tuned, self._gone, self._damaged = set(), {}, set(), False
             return True
+
+    def save_at_exit(self) -> None:
+        """Save when the process ends, if this is still there and there is anything to write."""
+        with self._lock:
+            if not self._saves_at_exit:
+                self._saves_at_exit = True
+                atexit.register(_save, ref(self), os.getpid())
 
     def _there(self) -> Contents:
         """What the file holds now; raises RefusedError where it must not be replaced."""
@@ -226,7 +200,18 @@ class CacheFile:
                 rejected=dict(self._rejected),
                 other_models=self._others,
                 unsaved=len(self._left) + len(self._new) + len(self._tuned),
+                entries=len(self._section.entries.keys() - self._new),
+                written=len(self._written),
             )
+
+
+def _save(cache: ref[CacheFile], process: int) -> None:
+    """At the end of the process that asked for it; a forked child leaves the file alone."""
+    if (alive := cache()) is not None and os.getpid() == process:
+        try:
+            alive.save()
+        except ConfigError as error:
+            log.warning("%s", error)
 
 
 def _load(path: Path) -> tuple[Contents, str, str]:

@@ -6,6 +6,8 @@ import dataclasses
 import logging
 import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from engine import (
     ForwardType,
     GpuMode,
     GraphPath,
+    InputError,
     MemoryMode,
     ParallaxWarning,
     PathMode,
@@ -443,13 +446,14 @@ def cached_session(path: Path, data: bytes = ONE_KERNEL):
 def test_the_cache_file_is_written_once_found_again_and_explained(tmp_path: Path):
     path = tmp_path / "kernels"
     read, session, runtime = cached_session(path)
-    cold = read.explain_cache()
+    expected = session({"x": rows_of(2)})["y"]
+    assert not path.exists(), "no first result waits for the file"
+    cold = read.update_cache_file()
     assert cold.misses
     assert not cold.hits
     assert cold.unsaved == 0
     written = path.read_bytes()
     changed = path.stat().st_mtime_ns
-    expected = session({"x": rows_of(2)})["y"]
     read.update_cache_file()
     assert path.stat().st_mtime_ns == changed, "nothing is new, so nothing is written"
     session.close()
@@ -465,11 +469,74 @@ def test_the_cache_file_is_written_once_found_again_and_explained(tmp_path: Path
 
 
 @row(14)
+def test_a_session_that_ran_writes_the_cache_file_when_it_is_closed(tmp_path: Path):
+    path = tmp_path / "kernels"
+    read, session, runtime = cached_session(path)
+    session.close()
+    assert not path.exists(), "what was never launched is not compiled to the end"
+    session = read.create_session(config(OPENCL), runtime)
+    session({"x": rows_of(2)})
+    assert not path.exists()
+    session.close()
+    assert "was written and holds" in str(read.explain_cache())
+    assert cached_session(path)[0].explain_cache().misses == ()
+    runtime.close()
+
+
+@row(14)
+def test_updating_the_cache_of_a_session_that_never_ran_launches_its_kernels(tmp_path: Path):
+    read, session, runtime = cached_session(tmp_path / "kernels")
+    assert read.update_cache_file(session).unsaved == 0
+    assert session.execution.launched
+    with pytest.raises(InputError, match="not written"):
+        session.run()
+    runtime.close()
+
+
+@row(14)
+def test_updating_a_cache_leaves_inputs_and_results_alone(tmp_path: Path):
+    read, session, runtime = cached_session(tmp_path / "kernels")
+    session.write("x", rows_of(2))
+    read.update_cache_file(session)
+    session.run()
+    expected = session.read("y")
+    read.update_cache_file(session)
+    np.testing.assert_array_equal(session.read("y"), expected)
+    runtime.close()
+
+
+@row(14)
+def test_the_cache_of_another_interpreters_session_is_not_updated(tmp_path: Path):
+    read, _, runtime = cached_session(tmp_path / "kernels")
+    other = interpreter(ONE_KERNEL).create_session(config(OPENCL), runtime)
+    with pytest.raises(InputError, match="not made by this interpreter"):
+        read.update_cache_file(other)
+    assert not (tmp_path / "kernels").exists()
+    runtime.close()
+
+
+AT_EXIT = """
+import sys
+import numpy as np
+from tests.features.test_options import ONE_KERNEL, cached_session
+read, session, runtime = cached_session(sys.argv[1])
+session({"x": np.zeros((2, 4), np.float32)})
+"""
+
+
+@row(14)
+def test_a_process_that_ends_without_closing_anything_writes_the_cache_file(tmp_path: Path):
+    path = tmp_path / "kernels"
+    subprocess.run([sys.executable, "-c", AT_EXIT, str(path)], check=True)
+    assert cached_session(path)[0].explain_cache().misses == ()
+
+
+@row(14)
 def test_a_cache_file_is_replaced_as_a_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = tmp_path / "kernels"
-    cached_session(path)[2].close()
+    cached_session(path)[0].update_cache_file()
     before = path.read_bytes()
 
     def fail(*_: object, **__: object) -> None:
@@ -495,6 +562,7 @@ def test_a_damaged_cache_is_ignored_with_a_reason_and_rebuilt(
     path = tmp_path / "kernels"
     _, session, runtime = cached_session(path)
     expected = session({"x": rows_of(2)})["y"]
+    session.close()
     runtime.close()
     good = path.read_bytes()
     at = {"magic": 0, "index": 90, "binary": len(good) // 2}.get(damage)
@@ -510,6 +578,7 @@ def test_a_damaged_cache_is_ignored_with_a_reason_and_rebuilt(
     assert re.search("checksum|truncated|schema version|first bytes|the file has not", reasons)
     assert caplog.records
     np.testing.assert_array_equal(session({"x": rows_of(2)})["y"], expected)
+    session.close()
     runtime.close()
     again, _, runtime = cached_session(path)
     assert again.explain_cache().misses == ()
