@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
+import stat
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,8 +19,11 @@ import shtab
 from engine.errors import ConfigError
 from engine.files import write_atomically
 
-HEAD_NBYTES = 256
-"""How much of a file is looked at to see what it is."""
+LOOKED_AT_NBYTES = 256
+"""How much of the two ends of a file is looked at to see what it is."""
+
+MARK = b"arrays of parallax"
+"""The comment of our .npz archives, which lies at their end."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +31,12 @@ class Form:
     """What a command writes into a file, and how a file that was written before is known."""
 
     name: str
-    is_ours: Callable[[bytes], bool]
+    is_ours: Callable[[bytes, bytes], bool]
 
 
-REPORT = Form("a JSON report", lambda head: b'"schema": "parallax.' in head)
-ARRAYS = Form("an .npz archive", lambda head: head.startswith(b"PK"))
-KERNELS = Form("a kernel cache", lambda head: True)  # the cache looks at its file itself
+REPORT = Form("a JSON report of parallax", lambda head, end: b'"schema": "parallax.' in head)
+ARRAYS = Form("an .npz archive of parallax", lambda head, end: end.endswith(MARK))
+KERNELS = Form("a kernel cache", lambda head, end: True)  # the cache looks at its file itself
 
 WRITTEN = {
     "output": ("--output", REPORT),
@@ -79,10 +85,17 @@ def _read(args: argparse.Namespace) -> Iterator[Path]:
 
 def _refusal(path: Path, form: Form, taken: Mapping[Path, str]) -> str:
     """Why a file must not be written, or ""."""
-    if str(path) == "-":
-        return "a file is expected; --json prints to standard output"
+    if str(path) in ("-", "."):
+        return "the name of a file is expected; --json prints to standard output"
     if "\0" in str(path):
         return "a path cannot hold a NUL character"
+    try:
+        return _refusal_there(path, form, taken)
+    except (OSError, RuntimeError) as error:  # the latter for links in a circle
+        return getattr(error, "strerror", None) or str(error)
+
+
+def _refusal_there(path: Path, form: Form, taken: Mapping[Path, str]) -> str:
     if path.is_dir():
         return "it is a folder"
     if not path.parent.is_dir():
@@ -92,10 +105,7 @@ def _refusal(path: Path, form: Form, taken: Mapping[Path, str]) -> str:
             return f"it is {what}; choose another file"
     if ".onnx" in (path.suffix.lower(), path.resolve().suffix.lower()):
         return f"the name is that of a model, and this would be {form.name}; choose another"
-    try:
-        return _refusal_of_existing(path, form) if path.exists() else _try(path)
-    except OSError as error:
-        return error.strerror or str(error)
+    return _refusal_of_existing(path, form) if path.exists() else _try(path)
 
 
 def _is_same(path: Path, other: Path) -> bool:
@@ -107,9 +117,11 @@ def _is_same(path: Path, other: Path) -> bool:
 def _refusal_of_existing(path: Path, form: Form) -> str:
     if not path.is_file():
         return ""  # such as /dev/null
-    with path.open("rb") as file:
-        head = file.read(HEAD_NBYTES)
-    if head and not form.is_ours(head):
+    with path.open("r+b") as file:  # raises for what this user may not write
+        head = file.read(LOOKED_AT_NBYTES)
+        file.seek(-min(LOOKED_AT_NBYTES, path.stat().st_size), os.SEEK_END)
+        end = file.read()
+    if head and not form.is_ours(head, end):
         return f"it exists and is not {form.name}; choose another file, or remove it"
     return _try(path)
 
@@ -121,9 +133,15 @@ def _try(path: Path) -> str:
 
 # ---------------------------------------------------------------------- writing
 def write(name: str, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file whole or not at all, following links; raises ConfigError when it fails."""
+    """Write a file whole or not at all, following links and keeping permissions.
+
+    Raises:
+        ConfigError: it cannot be written; what was there is there still.
+    """
+    path = Path(name).resolve()
     try:
-        write_atomically(Path(name).resolve(), write)
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666
+        write_atomically(path, write, mode=mode)
     except OSError as error:
         raise ConfigError(f"cannot write {name}: {error.strerror or error}") from error
 
@@ -133,8 +151,15 @@ def write_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> None:
 
     def archive(file: BinaryIO) -> None:
         with zipfile.ZipFile(file, "w") as members:
+            members.comment = MARK
             for key, array in arrays.items():
                 with members.open(f"{key}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
-    write(name, archive)
+    def sequential(file: BinaryIO) -> None:
+        whole = io.BytesIO()
+        archive(whole)
+        file.write(whole.getbuffer())
+
+    can_seek = Path(name).is_file() or not Path(name).exists()  # a device or a pipe cannot
+    write(name, archive if can_seek else sequential)

@@ -15,18 +15,23 @@ CLASSES_MIN_PER_STEP = 32
 
 
 def output_error(name: str, got: np.ndarray, truth: np.ndarray) -> OutputError:
-    """How far `got` lies from `truth`; integers and booleans are compared as numbers."""
+    """How far `got` lies from `truth`; integers and booleans are compared as numbers.
+
+    The distances are NaN where no element is finite on both sides.
+    """
     g, t = got.astype(np.float64), truth.astype(np.float64)
     both = np.isfinite(g) & np.isfinite(t)
     a, b = g[both], t[both]
     unit_a, unit_b = a / scale_of(a), b / scale_of(b)
     norms = float(np.linalg.norm(unit_a)) * float(np.linalg.norm(unit_b))
+    cosine = float(unit_a @ unit_b) / norms if norms else float(np.array_equal(a, b))
+    compared = bool(both.any())
     return OutputError(
         name=name,
         type=str(type_of(got)),
-        max_abs=float(np.abs(a - b).max(initial=0.0)),
-        relative_l2=relative_l2(a, b),
-        cosine=float(unit_a @ unit_b) / norms if norms else float(np.array_equal(a, b)),
+        max_abs=float(np.abs(a - b).max()) if compared else float("nan"),
+        relative_l2=relative_l2(a, b) if compared else float("nan"),
+        cosine=cosine if compared else float("nan"),
         top1=_top1(g, t) if got.dtype in FLOATS else None,
         overflows=int((np.isinf(g) & np.isfinite(t)).sum()),
         nans=int((np.isnan(g) & ~np.isnan(t)).sum()),

@@ -180,8 +180,9 @@ class PrecisionReport:
 
     @property
     def verified(self) -> int:
-        """How many outputs of nodes were verified on the device."""
-        return sum(c.on_device and c.kind != "copy" for c in self.checks)
+        """How many outputs of nodes were verified on the device; empty ones prove nothing."""
+        judged = (c for c in self.checks if c.judgement.count)
+        return sum(c.on_device and c.kind != "copy" for c in judged)
 
     @property
     def failures(self) -> list[NodeCheck]:

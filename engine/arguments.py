@@ -103,6 +103,7 @@ def names(
 ) -> tuple[str, ...]:
     """A sequence of names, which a single string is not."""
     is_sequence = isinstance(value, Collection) and not isinstance(value, (str, bytes, Mapping))
+    is_sequence = is_sequence and getattr(value, "shape", None) != ()
     if not is_sequence or not all(isinstance(name, str) for name in value):
         raise error(f"{where}: got {shown(value)}, expected a sequence of names, such as {example}")
     return tuple(value)

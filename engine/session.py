@@ -224,6 +224,8 @@ class Session:
     @property
     def resize_status(self) -> ResizeStatus:
         """Whether the session can run, and what it waits for."""
+        if self.closed:
+            return ResizeStatus(False, "this Session is closed")
         if self._pending:
             asked = ", ".join(f"{n!r} to {list(s)}" for n, s in self._pending.items())
             return ResizeStatus(False, f"resize_tensor asked for {asked}; call resize_session")

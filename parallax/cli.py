@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
 
+from conformance.document import deliver
 from conformance.files import check_files
 from conformance.report import BAD_INPUT, INTERRUPTED
 from engine.errors import ParallaxError
-from parallax import __version__, bench, completion, devices, info, run, verify_command
+from parallax import __version__, bench, completion, devices, info, packages, run, verify_command
 from parallax.options import HelpFormatter
 
 INTERNAL_ERROR = 70
 READER_GONE = 141
 """What a shell says of a program that SIGPIPE ended."""
+OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""Errors of writing to standard output; those of files are ParallaxErrors by then."""
 
 EPILOG = """\
 examples:
@@ -38,6 +43,35 @@ exit codes: 0 success or verified, 1 out of bounds, 2 bad input or usage, 3 noth
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
+    is_process = signal.getsignal(signal.SIGINT) is packages.interrupted
+    if is_process:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this process
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    try:
+        return _answer(argv)
+    finally:
+        if is_process:
+            signal.signal(signal.SIGINT, packages.interrupted)
+
+
+def _answer(argv: Sequence[str] | None) -> int:
+    """The exit code, whatever happens to the output."""
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _give_up_output()
+        return READER_GONE
+    except OSError as error:
+        _give_up_output()
+        _complain(False, f"parallax: standard output cannot be written: {error.strerror}")
+        return BAD_INPUT
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         args = parser().parse_args(argv)
     except SystemExit as exit_:
@@ -47,26 +81,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _show  # type: ignore[assignment]
             check_files(args)
-            code = int(args.func(args))
-        sys.stdout.flush()
-        return code
+            return int(args.func(args))
     except ParallaxError as error:
         _complain(args.debug, f"parallax: {error}")
+        if args.command is not None and args.json:
+            args.output = None
+            deliver(args, {"error": str(error), "exit_code": BAD_INPUT})
         return BAD_INPUT
     except KeyboardInterrupt:
         _complain(False, "parallax: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # What is still buffered must not fail again when the interpreter flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return READER_GONE
+        raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in OUTPUT_LOST:
+            raise
         again = "" if args.debug else "; --debug shows where it happened"
         _complain(
             args.debug,
             f"parallax: internal error, please report: {type(error).__name__}: {error}{again}",
         )
         return INTERNAL_ERROR
+
+
+def _give_up_output() -> None:
+    """What is still buffered must not fail again when the interpreter flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:

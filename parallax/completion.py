@@ -27,7 +27,9 @@ def add_parser(subparsers: Any, top: Callable[[], argparse.ArgumentParser]) -> N
         formatter_class=HelpFormatter,
     )
     parser.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="the shell")
-    parser.set_defaults(func=lambda args: _print(args.shell, top()), debug=False)
+    parser.set_defaults(
+        func=lambda args: _print(args.shell, top()), debug=False, command=None, json=False
+    )
 
 
 def _print(shell: str, parser: argparse.ArgumentParser) -> int:

@@ -19,9 +19,11 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
 
 
 def check_exclusive(args: argparse.Namespace) -> None:
-    """Raise ConfigError for `--inputs` beside `--shape`: arrays have their shapes."""
+    """Raise ConfigError for `--inputs` beside what is said of random ones."""
     if args.inputs is not None and args.shape:
         raise ConfigError("--shape and --inputs exclude each other: the arrays have their shapes")
+    if args.inputs is not None and args.seed:
+        raise ConfigError("--seed and --inputs exclude each other: nothing is drawn at random")
 
 
 def inputs_of(interpreter: Interpreter, file: str) -> Feeds:
@@ -34,11 +36,11 @@ def inputs_of(interpreter: Interpreter, file: str) -> Feeds:
 def read_arrays(option: str, name: str) -> Feeds:
     """The arrays of the .npz file of an option; raises InputError for anything else."""
     try:
-        archive = np.load(name, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(f"{option} {name}: expected an .npz file with arrays by name")
-        with archive:
+        with open(name, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise InputError(f"{option} {name}: expected an .npz file with arrays by name")
+        with np.load(name, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(f"{option} {name}: {reason}") from error

@@ -20,6 +20,7 @@ def claim() -> None:
     """Make sure that every package is ours; raises ImportError."""
     if is_command():
         leave_working_directory()
+        catch_interrupts()
     for name in NAMES:
         found, ours = place_of(name), os.path.join(HOME, name)
         if found is None or os.path.realpath(found) in (ours, os.path.join(ours, "__init__.py")):
@@ -47,6 +48,19 @@ def leave_working_directory() -> None:
         return  # nothing can be found there
     if here != HOME:
         sys.path[:] = [p for p in sys.path if p and os.path.realpath(p) != here]
+
+
+def catch_interrupts() -> None:
+    """Let Ctrl-C end this process with a word, also while Python still imports or ends."""
+    import signal
+
+    signal.signal(signal.SIGINT, interrupted)
+
+
+def interrupted(*_: object) -> None:
+    """Say so, and end at once with 130."""
+    os.write(2, b"parallax: interrupted\n")
+    os._exit(130)
 
 
 def place_of(name: str) -> str | None:

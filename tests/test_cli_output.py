@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import json
 import os
 import re
 import shutil
+import signal
+import stat
 import subprocess
 import sys
+import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +110,38 @@ def test_arrays_never_replace_the_arrays_that_were_read(capsys: Captured, model:
     np.savez(x, x=np.ones((1, 4), np.float32))
     message = refused(capsys, "run", model, *ON_CPU, "--inputs", x, "--outputs", x)
     assert "an input of this command" in message
+
+
+def test_arrays_of_the_users_are_kept_and_permissions_too(capsys: Captured, model: Path) -> None:
+    mine, ours = model.with_name("weights.npz"), model.with_name("y.npz")
+    np.savez(mine, w=np.ones(3))
+    assert "is not an .npz archive of parallax" in refused(
+        capsys, "run", model, *ON_CPU, "--outputs", mine
+    )
+    for _ in range(2):
+        assert main(["run", str(model), *ON_CPU, "--outputs", str(ours)]) == 0
+        ours.chmod(0o600)
+    assert stat.S_IMODE(ours.stat().st_mode) == 0o600
+    assert main(["run", str(model), *ON_CPU, "--outputs", "/dev/null"]) == 0
+
+
+@pytest.mark.parametrize("name", ["loop.npz", "n" * 300, "日" * 84, "", "."], ids=range(5))
+def test_impossible_names_are_explained(capsys: Captured, model: Path, name: str) -> None:
+    model.with_name("loop.npz").symlink_to("loop.npz")
+    target = f"{model.parent}/{name}" if len(name) > 1 else name
+    assert "cannot write" in refused(capsys, "run", model, *ON_CPU, "--outputs", target)
+
+
+def test_arrays_that_lie_about_their_size_are_refused(capsys: Captured, model: Path) -> None:
+    header = io.BytesIO()
+    shape = {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    lie, text = model.with_name("lie.npz"), model.with_name("text.npz")
+    with zipfile.ZipFile(lie, "w") as archive:
+        archive.writestr("x.npy", header.getvalue() + bytes(24))
+    text.write_text("no archive")
+    assert "lie.npz" in refused(capsys, "run", model, *ON_CPU, "--inputs", lie)
+    assert "expected an .npz file" in refused(capsys, "run", model, *ON_CPU, "--inputs", text)
 
 
 def test_two_options_never_write_one_file(capsys: Captured, model: Path) -> None:
@@ -216,6 +253,48 @@ def test_ctrl_c_keeps_the_models_that_are_finished(
     data = json.loads(target.read_text())
     assert [m["interrupted"] for m in data["models"]] == [False, True]
     assert "relu.onnx" in capsys.readouterr().out
+
+
+def parallax(*argv: object, redirect: str = "", after: str = "") -> subprocess.CompletedProcess:
+    words = " ".join(map(str, argv))
+    code = f"{sys.executable} -m parallax {words} {redirect} {after}"
+    return subprocess.run(
+        ["bash", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@pytest.mark.parametrize("argv", ["--help", "devices", "devices --json", "completion bash"])
+def test_a_full_disk_is_no_verdict(argv: str) -> None:
+    done = parallax(argv, redirect=">/dev/full")
+    assert done.returncode == 2
+    assert done.stderr == "parallax: standard output cannot be written: No space left on device\n"
+
+
+def test_a_closed_output_does_no_harm_to_the_file(model: Path) -> None:
+    target = model.with_name("report.json")
+    done = parallax("verify", model, *ON_CPU, "--output", target, redirect=">&-")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(target.read_text())["exit_code"] == 0
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.2, 0.5])
+def test_ctrl_c_is_never_a_traceback(model: Path, seconds: float) -> None:
+    command = [sys.executable, "-X", "faulthandler", "-m", "parallax", "verify", str(model)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=120)[1]
+    assert process.returncode in (0, 130, -signal.SIGINT), error
+    if process.returncode != -signal.SIGINT:  # before the first line of ours ran
+        assert "Traceback" not in error
+
+
+def test_a_failure_is_a_document_too(capsys: Captured, tmp_path: Path) -> None:
+    for command in ("info", "run", "verify", "bench"):
+        assert main([command, str(tmp_path / "absent.onnx"), "--json"]) == 2
+        found = json.loads(capsys.readouterr().out)
+        assert found["schema"] == f"parallax.{command}/1"
+        assert "absent.onnx" in found["error"]
 
 
 def test_a_reader_that_goes_away_is_no_verdict(model: Path) -> None:
