@@ -34,6 +34,7 @@ from engine.errors import (
 from engine.info import (
     Choice,
     CopyInfo,
+    Loss,
     MemoryInfo,
     ModelInfo,
     ModelSurvey,
@@ -72,6 +73,7 @@ __all__ = [
     "InputError",
     "Interpreter",
     "LiveMemory",
+    "Loss",
     "MemoryInfo",
     "MemoryMode",
     "ModelError",

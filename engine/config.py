@@ -25,9 +25,11 @@ class ForwardType(enum.Enum):
 class Precision(enum.Enum):
     """How floating-point tensors are stored and computed on OpenCL.
 
-    HIGH: float storage, float compute. NORMAL: half storage, float compute. LOW: half storage and
-    half compute; needs cl_khr_fp16, otherwise NORMAL is the effective precision and reported so.
-    The CPU backend always computes in float.
+    NORMAL, the default, stores them in half: inputs and weights beyond 65504 are clipped to it,
+    results beyond it become infinite, and what is smaller than half's least number, 6e-8, is
+    rounded to it or to 0; `debug=True` counts such values. It computes in float. LOW stores and
+    computes in half; it needs cl_khr_fp16, otherwise NORMAL is the effective precision and reported
+    so. HIGH stores and computes in float, as the CPU backend always does.
     """
 
     HIGH = "high"
@@ -246,6 +248,9 @@ class ScheduleConfig:
             () keeps none, "*" every value that an operator of the optimised graph computes.
         path: the part of the model to run; None means all of it.
         defer_resize: plan nothing before the first `resize`, `resize_session` or `run(feeds)`.
+        debug: count the values that storage in half loses (`SessionInfo.losses`) and warn of the
+            first ones: of inputs that are written, of constants, and of the outputs and saved
+            tensors of every run, which is waited for.
         backend_config: precision and the other preferences.
     """
 
@@ -258,6 +263,7 @@ class ScheduleConfig:
     save_tensors: _Names = Option((), _saved)
     path: Option[GraphPath | None, GraphPath | None] = Option(None, _path)
     defer_resize: _Switch = Option(False, arguments.switch)
+    debug: _Switch = Option(False, arguments.switch)
     backend_config: Option[BackendConfig, BackendConfig] = Option(BackendConfig(), _preferences)
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from engine.backends.protocol import LOW_IS_SLOW, Backend
@@ -11,6 +11,7 @@ from engine.execution import Execution, HostCopy
 from engine.info import (
     Choice,
     CopyInfo,
+    Loss,
     MemoryInfo,
     OperatorInfo,
     PipelineInfo,
@@ -47,6 +48,7 @@ def describe_session(
     resize_status: ResizeStatus,
     saved: Collection[str],
     choices: tuple[str, ...],
+    losses: Iterable[Loss],
 ) -> SessionInfo:
     """Everything about a session whose shapes are known.
 
@@ -79,6 +81,7 @@ def describe_session(
         resize_status=resize_status,
         saved=tuple(saved),
         choices=choices,
+        losses=tuple(losses),
     )
 
 

@@ -18,6 +18,7 @@ from engine.errors import ClosedError, DeviceError, ParallaxError
 from engine.ir.graph import Graph, Node, Value
 from engine.locks import together
 from engine.planner.lifetimes import root_of
+from engine.watch import Watch
 
 logger = logging.getLogger("parallax.session")
 
@@ -68,6 +69,7 @@ class Execution:
         shared: the arena to lease the memory of intermediate values from; None: one of its own.
         cache: where compiled kernels are looked up.
         guard_nbytes: free bytes after each window, for tests that look for overruns.
+        watch: told of the values that are stored, and waits for every run to see its results.
 
     Attributes:
         written: graph inputs that hold data. complete: the last run computed every output.
@@ -86,8 +88,9 @@ class Execution:
         shared: Callable[[Backend], SharedArena] | None = None,
         cache: KernelCache | None = None,
         guard_nbytes: int = 0,
+        watch: Watch | None = None,
     ) -> None:
-        self.graph = graph
+        self.graph, self._watch = graph, watch
         self.backends = dict(backends)
         self.written: set[Value] = set()
         self.complete = self.launched = False
@@ -114,6 +117,7 @@ class Execution:
                 self._kernels = {n: self._prepare(n) for n in graph.nodes}
                 self._allocate(shared or _private)
                 self._bind_all()
+            self._watch_constants()
         except BaseException:
             self.close()
             raise
@@ -243,6 +247,8 @@ class Execution:
         self.check_open()
         self.backend_of(value).write(self.slot(value), array)
         self.written.add(value)
+        if self._watch is not None:
+            self._watch.note_stored("input", value.name, array, self.slot(value).storage)
 
     def take(self, value: Value, slot: Slot, backend: Backend) -> None:
         """Fill a graph input from another slot: on the device where both lie in one memory."""
@@ -292,6 +298,25 @@ class Execution:
             finally:
                 self.complete = False  # whatever a run in the listener left
         self.complete = self.launched = True
+        self._watch_results()
+
+    def _watch_constants(self) -> None:
+        if self._watch is None:
+            return
+        seen = set()
+        for node in self.graph.nodes:
+            backend = self.backends[self._where[node]]
+            for value in node.inputs:
+                if value is None or value.constant is None or (value, backend) in seen:
+                    continue
+                seen.add((value, backend))
+                storage = backend.storage(value.constant.dtype)
+                self._watch.note_stored("constant", value.name, value.constant, storage)
+
+    def _watch_results(self) -> None:
+        if self._watch is not None:
+            for value in dict.fromkeys((*self.graph.outputs, *self.kept)):
+                self._watch.note_result(value.name, self.read(value))
 
     def limit_runs(self) -> None:
         """Wait while too many runs are in flight on a device; called without locks after a run."""
@@ -338,6 +363,7 @@ class Execution:
                 if not goes_on:
                     return node
         self.complete = self.launched = True
+        self._watch_results()
         return None
 
     @contextmanager

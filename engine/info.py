@@ -177,6 +177,45 @@ class ResizeReport:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """Values of one tensor that storage in half could not hold, counted with `debug=True`.
+
+    Attributes:
+        kind: "input", "constant" or "output" (a saved tensor too).
+        elements: values of the writes or runs that lost some; of a constant, its size.
+        clipped: finite values that became the largest half, 65504, or its negative.
+        flushed: values other than 0 that became 0.
+        not_finite: results that are infinite or not a number, whatever the reason.
+    """
+
+    tensor: str
+    kind: str
+    elements: int
+    clipped: int = 0
+    flushed: int = 0
+    not_finite: int = 0
+
+    def __add__(self, other: Loss) -> Loss:
+        return Loss(
+            self.tensor,
+            self.kind,
+            self.elements + other.elements,
+            self.clipped + other.clipped,
+            self.flushed + other.flushed,
+            self.not_finite + other.not_finite,
+        )
+
+    def __str__(self) -> str:
+        said = {
+            "clipped to 65504, the largest half": self.clipped,
+            "flushed to 0, too small for a half": self.flushed,
+            "infinite or not a number": self.not_finite,
+        }
+        counts = ", ".join(f"{count} {what}" for what, count in said.items() if count)
+        return f"{self.kind} {self.tensor!r}: of {self.elements} values {counts}"
+
+
+@dataclass(frozen=True)
 class SessionInfo:
     """What a session effectively is.
 
@@ -186,6 +225,7 @@ class SessionInfo:
             interpreter; those that a device holds and a file gives again take none.
         saved: names of tensors that stay readable beside the outputs.
         choices: one sentence for every choice that was made for the user.
+        losses: with `debug=True`, the tensors of which values were lost; else empty.
     """
 
     pipelines: tuple[PipelineInfo, ...]
@@ -196,6 +236,7 @@ class SessionInfo:
     resize_status: ResizeStatus
     saved: tuple[str, ...]
     choices: tuple[str, ...]
+    losses: tuple[Loss, ...] = ()
 
     @property
     def device(self) -> DeviceInfo:

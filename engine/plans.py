@@ -15,6 +15,7 @@ from engine.ir.graph import Graph
 from engine.passes import bind_passes, bind_shapes, run_passes
 from engine.pipelines import Pipelines
 from engine.runtime import Runtime
+from engine.watch import Watch
 
 Shapes = Mapping[str, tuple[int, ...]]
 Named = TypeVar("Named")
@@ -36,6 +37,7 @@ class Plans:
         self._runtime, self._cache = runtime, cache
         self._made: OrderedDict[Hashable, Execution] = OrderedDict()
         self._warned = False
+        self.watch = Watch() if any(c.debug for c in pipelines.configs) else None
 
     def get(self, shapes: Shapes, *, afresh: bool = False) -> tuple[Execution, ResizeReport]:
         """The execution for some input shapes; those used least recently are closed.
@@ -74,6 +76,7 @@ class Plans:
             order=pipelines.order(graph),
             shared=lambda backend: arenas[backend.memory],
             cache=self._cache,
+            watch=self.watch,
         )
         execution.graph.rest()
         self._warn_of_fallbacks(execution)

@@ -467,6 +467,7 @@ class Session:
                 resize_status=self.resize_status,
                 saved=self.saved,
                 choices=tuple(self.runtime.explanations),
+                losses=self._plans.watch or (),
             )
 
     def close(self) -> None:
