@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fixtures.models.corpus import by_name
-from perf import peers
+from perf import memory, peers
 from perf.agreement import relative_l2
 from perf.arrays import load_arrays, save_arrays
 from perf.candidates import PEER, Candidate
@@ -197,3 +197,31 @@ def test_results_are_not_written_over_a_model(
     assert peers.main(["--models", str(copy), *short, "--output", str(copy)]) == 2
     assert "cannot write there" in capsys.readouterr().err
     assert copy.read_bytes() == MODEL.path.read_bytes()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_memory_is_measured_by_stage_in_fresh_processes(
+    device: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert memory.main(["--model", str(MODEL.path), "--devices", device, "--json"]) == 0
+    engines = json.loads(capsys.readouterr().out)["engines"]
+    assert list(engines) == [PEER, device]
+    assert list(engines[device]) == list(memory.STAGES)
+    assert 0 < engines[PEER]["run"] <= engines[PEER]["peak"]
+    assert engines[device]["driver"] <= engines[device]["session"] <= engines[device]["peak"]
+
+
+def test_memory_is_shown_as_a_table_with_the_ratio_to_the_peer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {PEER: {"run": 200_000_000, "peak": 3}, "cpu": {"run": 100_000_000, "peak": 4}}
+    monkeypatch.setattr(memory, "measure", lambda engine, *_: found[engine])
+    assert memory.main(["--model", str(MODEL.path), "--devices", "cpu"]) == 0
+    shown = capsys.readouterr().out
+    assert "0.50" in shown
+    assert "run: after two runs" in shown
+
+
+def test_memory_that_cannot_be_measured_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert memory.main(["--model", str(MODEL.path), "--devices", "nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err

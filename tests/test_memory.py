@@ -11,12 +11,14 @@ import sys
 import threading
 import time
 
+import numpy as np
 import psutil
 import pytest
 
-from engine import Interpreter, MemoryMode, Runtime
+from engine import GraphPath, Interpreter, MemoryMode, PathMode, Runtime
 from engine.backends.opencl.transfers import RUNS_MAX
 from tests.features.subjects import blocked, context_of
+from tests.model_writing import model_bytes, node
 from tests.sharing_models import DEVICES, MODELS, OPENCL, SHAPES, config, feeds, session
 
 on_every_device = pytest.mark.parametrize("device", DEVICES)
@@ -169,6 +171,51 @@ found['kept'] = sum(m.kept_nbytes for m in made[1].info().memory.values())
     assert found["two live"] == found["kept"], found
     if device != "cpu":
         assert found["one live"] >= found["weights"] * 0.9, found
+
+
+NORMALISED = model_bytes(
+    [
+        node("Conv", "x w1", "c1", pads=[1, 1, 1, 1]),
+        node("BatchNormalization", "c1 g g g v", "n1"),
+        node("Relu", "n1", "r1"),
+        node("Conv", "r1 w2", "c2", pads=[1, 1, 1, 1]),
+        node("BatchNormalization", "c2 g g g v", "n2"),
+        node("Relu", "n2", "y"),
+    ],
+    {"x": (1, 64, "h", "w")},
+    ["y"],
+    {
+        "w1": np.ones((64, 64, 3, 3), np.float32),
+        "w2": np.full((64, 64, 3, 3), 2, np.float32),
+        "g": np.ones(64, np.float32),
+        "v": np.full(64, 3, np.float32),
+    },
+)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"save_tensors": ["r1"]},
+        {"save_tensors": "*"},
+        {"path": GraphPath(["x"], ["r1"], PathMode.TENSOR)},
+        {"path": GraphPath(["r1"], ["y"], PathMode.TENSOR)},
+    ],
+    ids=["the same", "saving", "saving all", "the front", "the back"],
+)
+def test_sessions_of_one_precision_share_weights_whatever_they_save_or_cut(options):
+    """Also those into which a batch normalisation was folded, for each session anew."""
+    model, shapes = Interpreter.from_buffer(NORMALISED), {"x": (1, 64, 6, 6)}
+    with Runtime() as runtime, model.create_session(config(OPENCL), runtime, shapes) as first:
+        before = runtime.live().nbytes
+        assert before > model.info.weights_nbytes
+        chosen = config(OPENCL, **options)
+        with model.create_session(chosen, runtime, shapes) as second:
+            kept = sum(memory.kept_nbytes for memory in second.info().memory.values())
+            assert runtime.live().nbytes - before <= kept + 0.02 * model.info.weights_nbytes
+        first.resize({"x": (1, 64, 9, 9)})
+        assert runtime.live().nbytes <= before + 200_000
 
 
 RUNNING = """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from weakref import ref
+from collections.abc import Callable, Hashable
+from weakref import WeakValueDictionary, ref
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Constant:
         self._array, self._make = array, make
         self._lent = (lambda: None) if array is None else ref(array)
         self.type = type_of(self.array) if type is None else type
+        self._derived: WeakValueDictionary[Hashable, Constant] = WeakValueDictionary()
 
     @property
     def array(self) -> np.ndarray:
@@ -46,6 +47,19 @@ class Constant:
             self._lent = ref(array)
         self._array = array
         return array
+
+    def derived(self, how: Hashable, make: Callable[[], Constant]) -> Constant:
+        """What `make` computes of this, or what it gave before, if somebody still has that.
+
+        So graphs that are optimised in different ways share what is computed in the same way.
+
+        Args:
+            how: names all that the result depends on, beside this array.
+        """
+        known = self._derived.get(how)
+        if known is None:
+            known = self._derived[how] = make()
+        return known
 
     @property
     def can_rest(self) -> bool:

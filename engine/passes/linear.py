@@ -39,18 +39,22 @@ class Linear:
         None where the result does not fit their dtype. It can rest if the weights themselves can.
         """
         assert self.weight.contents is not None
-        source, dtype = self.weight.contents, self.dtype
-
-        def make() -> np.ndarray:
-            with np.errstate(all="ignore"):
-                array = self._product(source.array.astype(np.float64), factor).astype(dtype)
-            source.rest()
-            return array
-
-        scaled = Constant(make(), make if source.can_rest else None)
+        source, node = self.weight.contents, self.node
+        layout = [node.attributes.get(name) for name in ("transB", "group")]
+        how = (node.op_type, *layout, factor.tobytes())
+        scaled = source.derived(how, lambda: self._scaled(source, factor))
         fits = bool(np.isfinite(scaled.array).all())
         scaled.rest()
         return scaled if fits else None
+
+    def _scaled(self, source: Constant, factor: np.ndarray) -> Constant:
+        def make() -> np.ndarray:
+            with np.errstate(all="ignore"):
+                array = self._product(source.array.astype(np.float64), factor).astype(self.dtype)
+            source.rest()
+            return array
+
+        return Constant(make(), make if source.can_rest else None)
 
     def _product(self, w: np.ndarray, factor: np.ndarray) -> np.ndarray:
         if self.node.op_type == "Conv":
