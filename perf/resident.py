@@ -50,18 +50,18 @@ class Stages:
         return {**self.found, "peak": peak - self._before if peak else max(self.found.values())}
 
 
-def parallax(device: str, model: str, precision: str, feeds: str) -> dict[str, int]:
+def ours(device: str, model: str, precision: str, feeds: str) -> dict[str, int]:
     """One session, two runs, and what is left after each way to let go."""
-    import parallax as px
+    import engine
 
     stages, arrays = Stages(), load_arrays(feeds)
     kind: dict[str, Any] = {"type": "cpu"}
     if device != "cpu":
         kind = {"type": "opencl", "device": device}
-    config = px.ScheduleConfig(backend_config=px.BackendConfig(precision=precision), **kind)
-    runtime = px.create_runtime([config])
+    config = engine.ScheduleConfig(backend_config=engine.BackendConfig(precision=precision), **kind)
+    runtime = engine.create_runtime([config])
     stages.note("driver")
-    interpreter = px.Interpreter.from_file(model)
+    interpreter = engine.Interpreter.from_file(model)
     shapes = {name: array.shape for name, array in arrays.items()}
     session = interpreter.create_session(config, runtime, shapes)
     stages.note("session")
@@ -93,7 +93,7 @@ def onnxruntime(model: str, feeds: str) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    engine, *rest = sys.argv[1:]
+    subject, *rest = sys.argv[1:]
     model, precision, feeds = rest
-    found = onnxruntime(model, feeds) if engine == PEER else parallax(engine, *rest)
+    found = onnxruntime(model, feeds) if subject == PEER else ours(subject, *rest)
     print(json.dumps(found))
