@@ -70,7 +70,7 @@ def test_every_sub_command_of_the_readme_has_help():
     commands = set(
         re.findall(r"^\| `parallax (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
     )
-    assert commands == {"devices", "info", "run", "verify", "bench"}
+    assert commands == {"devices", "info", "run", "verify", "bench", "completion"}
     for command in commands:
         done = subprocess.run(
             [sys.executable, "-m", "parallax", command, "--help"],
