@@ -112,10 +112,7 @@ def verify(
 
 def _precisions(given: Iterable[str | Precision]) -> list[Precision]:
     expected = "a list of precisions, such as ['high']"
-    if isinstance(given, (str, bytes)):
-        raise ConfigError(f"precisions: got {given!r}, expected {expected}")
-    arguments.of_kind("precisions", given, Iterable, expected, ConfigError)
-    return [precision_of(p) for p in given]
+    return [precision_of(p) for p in arguments.items("precisions", given, expected, ConfigError)]
 
 
 def load(model: str | Path | bytes | Interpreter) -> Interpreter:

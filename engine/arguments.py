@@ -42,6 +42,16 @@ def of_kind(
     return value
 
 
+def items(where: str, value: Any, expected: str, error: type[ParallaxError]) -> list[Any]:
+    """What is in a sequence or another iterable, which a text is not."""
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
+        return list(value)
+    except TypeError:
+        raise error(f"{where}: got {shown(value)}, expected {expected}") from None
+
+
 def optional(where: str, value: object, kind: type[Kind], expected: str) -> Kind | None:
     """The same for an option that may be None; raises ConfigError."""
     if value is None:
@@ -103,10 +113,11 @@ def names(
 ) -> tuple[str, ...]:
     """A sequence of names, which a single string is not."""
     is_sequence = isinstance(value, Collection) and not isinstance(value, (str, bytes, Mapping))
-    is_sequence = is_sequence and getattr(value, "shape", None) != ()
-    if not is_sequence or not all(isinstance(name, str) for name in value):
-        raise error(f"{where}: got {shown(value)}, expected a sequence of names, such as {example}")
-    return tuple(value)
+    expected = f"a sequence of names, such as {example}"
+    found = items(where, value, expected, error) if is_sequence else [None]
+    if not all(isinstance(name, str) for name in found):
+        raise error(f"{where}: got {shown(value)}, expected {expected}")
+    return tuple(found)
 
 
 # ---------------------------------------------------------------------- members of enumerations
@@ -190,6 +201,10 @@ def feeds(where: str, value: Any) -> Mapping[str, Any]:
 def path(where: str, value: Any, expected: str, error: type[ParallaxError] = InputError) -> Path:
     """A path in the file system."""
     if isinstance(value, (str, os.PathLike)) and isinstance(name := os.fspath(value), str):
+        try:
+            os.fsencode(name)
+        except UnicodeEncodeError:
+            raise error(f"{where}: {name!r} is no name that a file here can have") from None
         return Path(name)
     raise error(f"{where}: got {shown(value)}, expected {expected}{_model_remedy(value)}")
 

@@ -231,10 +231,10 @@ def create_runtime(configs: Iterable[ScheduleConfig]) -> Runtime:
             OpenCL context of one device). DeviceError: a device is absent.
     """
     expected = "a list of ScheduleConfig, as in create_runtime([config])"
-    arguments.of_kind("create_runtime", configs, Iterable, expected, ConfigError)
+    listed = arguments.items("create_runtime", configs, expected, ConfigError)
     runtime = Runtime()
     try:
-        for config in configs:
+        for config in listed:
             arguments.of_kind("create_runtime", config, ScheduleConfig, expected, ConfigError)
             for forward in config.forwards:
                 runtime.backend(forward, config)

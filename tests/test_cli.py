@@ -248,6 +248,22 @@ def test_a_compiler_that_fails_shows_its_build_log(
         assert "this driver is broken" in message
 
 
+def test_an_empty_batch_verifies_nothing(capsys: Captured, relu_model: Path) -> None:
+    options = "--device", "cpu", "--no-latency", "--shape", "x=0,4"
+    assert main(["verify", str(relu_model), *options]) == 3
+    assert "NOTHING VERIFIED" in capsys.readouterr().out
+
+
+def test_where_nothing_is_finite_no_distance_is_claimed(
+    capsys: Captured, relu_model: Path, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "x.npz", x=np.full((1, 4), np.nan, np.float32))
+    options = "--device", "cpu", "--no-latency", "--inputs", str(tmp_path / "x.npz")
+    main(["verify", str(relu_model), *options])
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("y float32")]
+    assert line.split()[2:5] == ["nan", "nan", "nan"]
+
+
 def test_nothing_verified_exits_with_3(
     capsys: Captured, relu_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,8 @@ WRONG: dict[str, Any] = {
     "float": 1.5,
     "NaN": float("nan"),
     "text": "zzz",
+    "surrogate": "\ud800",
+    "array of rank 0": np.array("s"),
     "bytes": b"",
     "object": object(),
     "type": Anything,
