@@ -318,7 +318,7 @@ class Interpreter:
         if cache is None:
             raise ConfigError("update_cache_file: call set_cache_file before the session is made")
         for each in self._sessions if session is None else [session]:
-            if each.cache is cache and cache.dirty:
+            if each.cache is cache and cache.dirty and not each.closed:
                 each.launch_once()
         cache.save()
         return cache.explain()

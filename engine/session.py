@@ -355,9 +355,9 @@ class Session:
     def launch_once(self) -> None:
         """Run on zeros, if nothing ran since the resize and no inputs would be lost."""
         with self._lock:
-            if self.closed or not self.resize_status.ready:
-                return
-            if not self.execution.launched and not self.execution.written:
+            self.check_open()
+            ready = self.resize_status.ready
+            if ready and not self.execution.launched and not self.execution.written:
                 self.warm_up()
 
     def _note_run(self) -> None:
