@@ -101,7 +101,7 @@ class Truth:
     """The float64 outputs, and those of runs with honest rounding errors (made when needed)."""
 
     def __init__(self, execution: Execution, feeds: Arrays) -> None:
-        self._graph, self._feeds = execution.graph, feeds
+        self._graph, self._feeds = execution.graph.copy(), feeds  # outlives the session
         (self._cpu,) = execution.backends.values()
         self.outputs = float64_run(self._graph, feeds)
         self._noisy: list[Arrays] | None = None

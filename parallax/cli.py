@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     is_process = signal.getsignal(signal.SIGINT) is packages.interrupted
     if is_process:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.unraisablehook = _note
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started this process
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
@@ -139,6 +140,11 @@ def _log(args: argparse.Namespace) -> None:
 def _show(message: Warning | str, *_: object) -> None:
     """A warning as a message in the log, without the line of ours that it came from."""
     logging.getLogger("parallax").warning("%s", message)
+
+
+def _note(ignored: sys.UnraisableHookArgs) -> None:
+    """An exception in a finaliser, such as of what an interrupt left half made."""
+    logging.getLogger("parallax").debug("ignored: %r in %r", ignored.exc_value, ignored.object)
 
 
 def _complain(debug: bool, message: str) -> None:

@@ -31,8 +31,9 @@ class Constant:
         make: Callable[[], np.ndarray] | None = None,
         type: TensorType | None = None,
     ) -> None:
-        self._array, self._make = array, make
-        self._lent = (lambda: None) if array is None else ref(array)
+        self._array = None if array is None else np.asarray(array)
+        self._make = make
+        self._lent = (lambda: None) if self._array is None else ref(self._array)
         self.type = type_of(self.array) if type is None else type
         self._derived: WeakValueDictionary[Hashable, Constant] = WeakValueDictionary()
 

@@ -521,14 +521,15 @@ import numpy as np
 from tests.features.test_options import ONE_KERNEL, cached_session
 read, session, runtime = cached_session(sys.argv[1])
 session({"x": np.zeros((2, 4), np.float32)})
+print(len(read.explain_cache().misses))
 """
 
 
 @row(14)
 def test_a_process_that_ends_without_closing_anything_writes_the_cache_file(tmp_path: Path):
-    path = tmp_path / "kernels"
-    subprocess.run([sys.executable, "-c", AT_EXIT, str(path)], check=True)
-    assert cached_session(path)[0].explain_cache().misses == ()
+    command = [sys.executable, "-c", AT_EXIT, str(tmp_path / "kernels")]
+    first, second = (subprocess.check_output(command, text=True) for _ in range(2))
+    assert (int(first) > 0, int(second)) == (True, 0)
 
 
 @row(14)
