@@ -35,8 +35,7 @@ COMMANDS = (
     "parallax run fixtures/models/tiny_resnet.onnx --device pocl --precision high --trace",
     "parallax verify fixtures/models/tiny_resnet.onnx --device pocl",
     "parallax verify fixtures/models --device pocl",
-    "parallax bench fixtures/models/tiny_resnet.onnx --device pocl",
-    "parallax bench fixtures/models/tiny_resnet.onnx --device all",
+    "parallax bench fixtures/models/tiny_mlp_opset7.onnx --device pocl,cpu --launches 2",
     "parallax info no-such-model.onnx",
 )
 HEAD = """\
