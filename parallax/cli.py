@@ -17,7 +17,7 @@ from conformance.files import check_files
 from conformance.report import BAD_INPUT, INTERRUPTED
 from engine.errors import ParallaxError
 from parallax import __version__, bench, completion, devices, info, packages, run, verify_command
-from parallax.options import HelpFormatter
+from parallax.options import HelpFormatter, fitted
 
 INTERNAL_ERROR = 70
 READER_GONE = 141
@@ -115,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="parallax",
         description="ONNX inference on NumPy and OpenCL, and the harness that verifies it.",
-        epilog=EPILOG,
+        epilog=fitted(EPILOG),
         formatter_class=HelpFormatter,
         allow_abbrev=False,
     )

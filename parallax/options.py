@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,23 @@ class HelpFormatter(RawDescriptionRichHelpFormatter):
     group_name_formatter = str
 
 
+def fitted(text: str) -> str:
+    """Paragraphs and, line by line, lists, for the width of the terminal."""
+    width = max(40, min(100, shutil.get_terminal_size().columns - 2))
+    parts = []
+    for part in text.split("\n\n"):
+        lines = part.splitlines()
+        is_list = any(line.startswith("  ") for line in lines)
+        indent = "      " if is_list else ""
+        parts += [
+            "\n".join(
+                textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False)
+                for line in (lines if is_list else [" ".join(lines)])
+            )
+        ]
+    return "\n\n".join(parts)
+
+
 def add_command(
     subparsers: Any,
     name: str,
@@ -41,8 +60,8 @@ def add_command(
     parser: argparse.ArgumentParser = subparsers.add_parser(
         name,
         help=help,
-        description=description,
-        epilog=epilog,
+        description=fitted(description or ""),
+        epilog=fitted(epilog),
         formatter_class=HelpFormatter,
         allow_abbrev=False,
     )

@@ -349,7 +349,14 @@ def test_bash_completes_an_option(tmp_path: Path) -> None:
     assert "parallax" in done.stdout, done.stderr
 
 
-def test_every_help_ends_with_examples(capsys: Captured) -> None:
+@pytest.mark.parametrize("columns", [60, 80, 160])
+def test_every_help_fits_and_ends_with_examples(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
     for command in sub_parsers():
         assert main([command, "--help"]) == 0
-        assert f"  parallax {command}" in capsys.readouterr().out.partition("examples:")[2]
+        shown = capsys.readouterr().out
+        tail = shown.partition("\n\n")[2]
+        assert max(map(len, tail.splitlines())) <= columns
+        assert f"  parallax {command}" in tail.partition("examples:")[2]
