@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -153,6 +154,7 @@ class Interpreter:
         From then on `create_session` raises ModelReleased.
         """
         self._imported = self._default = None
+        gc.collect()  # nodes and values refer to one another
         heap.trim()
 
     # ------------------------------------------------------------------ sessions
