@@ -10,7 +10,8 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from conformance.document import deliver
 from conformance.files import check_files
@@ -43,18 +44,12 @@ exit codes: 0 success or verified, 1 out of bounds, 2 bad input or usage, 3 noth
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
-    is_process = signal.getsignal(signal.SIGINT) is packages.interrupted
-    if is_process:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) is packages.interrupted:  # a process of our own
         sys.unraisablehook = _note
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started this process
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
-    try:
-        return _answer(argv)
-    finally:
-        if is_process:
-            signal.signal(signal.SIGINT, packages.interrupted)
+    return _answer(argv)
 
 
 def _answer(argv: Sequence[str] | None) -> int:
@@ -82,7 +77,8 @@ def _run(argv: Sequence[str] | None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _show  # type: ignore[assignment]
             check_files(args)
-            return int(args.func(args))
+            with _interruptible():
+                return int(args.func(args))
     except ParallaxError as error:
         _complain(args.debug, f"parallax: {error}")
         if args.command is not None and args.json:
@@ -103,6 +99,24 @@ def _run(argv: Sequence[str] | None) -> int:
             f"parallax: internal error, please report: {type(error).__name__}: {error}{again}",
         )
         return INTERNAL_ERROR
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C is a KeyboardInterrupt in here, where something may be finished that is to be kept.
+
+    Before and after it ends a process of our own at once (`packages.interrupted`); enter this only
+    where KeyboardInterrupt is caught, since one can come as soon as the handler is in place.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not packages.interrupted:
+        yield
+        return
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _give_up_output() -> None:
