@@ -43,7 +43,7 @@ class Judgement:
         got, expected, sigma, bound: values there.
         overflows: results that are infinite where the reference is finite, and may be.
         undecided: elements whose bound is infinite. nans: NaN in the device's result.
-        count: elements judged.
+        count: elements judged. numbers: those that are not NaN as expected, which proves little.
         exact: every element equals the reference. rounded: every element is the reference,
             correctly rounded to the format in which the device stores it.
     """
@@ -62,6 +62,7 @@ class Judgement:
     undecided: int
     nans: int
     count: int
+    numbers: int
     exact: bool
     rounded: bool
 
@@ -127,6 +128,7 @@ def judge(got: np.ndarray, reference: np.ndarray, error: Error, units: Units) ->
         undecided=int(undecided.sum()),
         nans=int(np.isnan(g).sum()),
         count=int(g.size),
+        numbers=int((~(np.isnan(g) & np.isnan(r))).sum()),
         exact=bool(same.all()),
         rounded=bool(equal(g, stored).all()),
     )

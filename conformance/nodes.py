@@ -116,6 +116,7 @@ def judge_value(got: np.ndarray, reference: np.ndarray, error: Error, units: Uni
         undecided=0,
         nans=0,
         count=got.size,
+        numbers=got.size,
         exact=False,
         rounded=False,
     )

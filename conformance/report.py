@@ -46,6 +46,11 @@ class NodeCheck:
     verdict: Verdict
     note: str = ""
 
+    @property
+    def proves_nothing(self) -> bool:
+        """There was no number to compare: no element, or only NaN where NaN is expected."""
+        return not self.judgement.numbers
+
 
 @dataclass(frozen=True)
 class Excerpt:
@@ -180,9 +185,8 @@ class PrecisionReport:
 
     @property
     def verified(self) -> int:
-        """How many outputs of nodes were verified on the device; empty ones prove nothing."""
-        judged = (c for c in self.checks if c.judgement.count)
-        return sum(c.on_device and c.kind != "copy" for c in judged)
+        """How many outputs of nodes were verified on the device; none or only NaN proves nothing."""
+        return sum(c.on_device and c.kind != "copy" for c in self.checks if not c.proves_nothing)
 
     @property
     def failures(self) -> list[NodeCheck]:

@@ -80,7 +80,7 @@ def _print_precision(report: PrecisionReport, out: Console, show_all: bool) -> N
 
 
 def _counts(report: PrecisionReport) -> str:
-    mine = [c for c in report.checks if c.on_device and c.kind != "copy"]
+    mine = [c for c in report.checks if c.on_device and c.kind != "copy" and not c.proves_nothing]
     kinds = Counter(_equality(c) for c in mine)
     views = sum(c.kind == "view" for c in mine)
     kinds["view" if views == 1 else "views"] = views
@@ -88,7 +88,10 @@ def _counts(report: PrecisionReport) -> str:
         f"{kinds[kind]} {kind}" for kind in ("view", "views", *EQUALITIES) if kinds[kind]
     )
     parts = [f"{report.verified} node outputs on the device" + (f" ({of_them})" if of_them else "")]
-    other = len(report.checks) - report.verified
+    void = sum(c.proves_nothing for c in report.checks)
+    if void:
+        parts.append(f"{void} of no element or only NaN, which proves nothing")
+    other = len(report.checks) - report.verified - void
     if other:
         parts.append(f"{other} copied or on the CPU")
     return ", ".join(parts)

@@ -112,7 +112,10 @@ def verify(
 
 def _precisions(given: Iterable[str | Precision]) -> list[Precision]:
     expected = "a list of precisions, such as ['high']"
-    return [precision_of(p) for p in arguments.items("precisions", given, expected, ConfigError)]
+    found = [precision_of(p) for p in arguments.items("precisions", given, expected, ConfigError)]
+    if not found:
+        raise ConfigError(f"precisions: the list is empty, expected {expected}")
+    return found
 
 
 def load(model: str | Path | bytes | Interpreter) -> Interpreter:

@@ -12,7 +12,7 @@ import operator
 import os
 import re
 import reprlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -152,9 +152,13 @@ def _one_of(where: str, value: str, choices: Collection[str]) -> str:
 
 # ---------------------------------------------------------------------- shapes and dtypes
 def shape(where: str, value: Any) -> tuple[int, ...]:
-    """Extents."""
+    """Extents; neither a text nor a mapping nor a truth value is one."""
     try:
+        if isinstance(value, (str, bytes, bytearray, memoryview, Mapping, Set)):
+            raise TypeError
         extents = tuple(operator.index(d) for d in value)
+        if any(isinstance(d, (bool, np.bool_)) for d in value):
+            raise TypeError
     except TypeError:
         raise InputError(
             f"{where}: shape {shown(value)} is not a sequence of integers, such as (1, 3, 32, 32)"
@@ -200,13 +204,22 @@ def feeds(where: str, value: Any) -> Mapping[str, Any]:
 # ---------------------------------------------------------------------- models and files
 def path(where: str, value: Any, expected: str, error: type[ParallaxError] = InputError) -> Path:
     """A path in the file system."""
-    if isinstance(value, (str, os.PathLike)) and isinstance(name := os.fspath(value), str):
+    name = _name_of_file(value)
+    if name is not None:
         try:
             os.fsencode(name)
         except UnicodeEncodeError:
             raise error(f"{where}: {name!r} is no name that a file here can have") from None
         return Path(name)
     raise error(f"{where}: got {shown(value)}, expected {expected}{_model_remedy(value)}")
+
+
+def _name_of_file(value: Any) -> str | None:
+    try:
+        name = os.fspath(value)
+    except TypeError:  # also of a __fspath__ that answers something else
+        return None
+    return name if isinstance(name, str) else None
 
 
 def model_bytes(where: str, value: Any) -> bytes:

@@ -82,13 +82,17 @@ def _has_no_dtype(value: Any) -> bool:
 
 def _as_numbers(where: str, array: np.ndarray, wanted: TensorType) -> np.ndarray:
     kinds = NARROWER.get(wanted.dtype.kind, "") if array.size else KINDS
-    with np.errstate(over="ignore"):
+    if array.dtype.kind not in kinds:
+        raise InputError(
+            f"{where}: its numbers make {array.dtype}, expected {wanted}; give an array"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
         converted = array.astype(wanted.dtype)
     if wanted.dtype.kind == "f":
         fits = np.isfinite(converted) == np.isfinite(array)
     else:
         fits = converted == array
-    if array.dtype.kind not in kinds or not fits.all():
+    if not fits.all():
         raise InputError(f"{where}: its numbers do not fit into {wanted}; give an array")
     return converted
 

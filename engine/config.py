@@ -143,13 +143,15 @@ def _check_mode(mode: GpuMode) -> None:
         raise ConfigError(f"mode={int(mode)}: bits {int(mode) & ~known:#x} mean nothing")
     tuning = [m for m in TUNING_LEVELS if m in mode]
     if len(tuning) != 1:
-        raise ConfigError(f"mode={mode!r}: choose exactly one TUNING level")
+        raise ConfigError(
+            f"mode={str(mode)!r}: choose exactly one TUNING level: TUNING_NONE in this version"
+        )
     if GpuMode.MEMORY_BUFFER in mode and GpuMode.MEMORY_IMAGE in mode:
-        raise ConfigError(f"mode={mode!r}: choose MEMORY_BUFFER or MEMORY_IMAGE, not both")
+        raise ConfigError(f"mode={str(mode)!r}: choose MEMORY_BUFFER or MEMORY_IMAGE, not both")
     if tuning != [GpuMode.TUNING_NONE]:
-        raise ConfigError(f"mode={mode!r}: only TUNING_NONE exists in this version")
+        raise ConfigError(f"mode={str(mode)!r}: only TUNING_NONE exists in this version")
     if GpuMode.MEMORY_IMAGE in mode:
-        raise ConfigError(f"mode={mode!r}: only MEMORY_BUFFER exists in this version")
+        raise ConfigError(f"mode={str(mode)!r}: only MEMORY_BUFFER exists in this version")
 
 
 def _path(where: str, value: GraphPath | None) -> GraphPath | None:

@@ -65,8 +65,11 @@ class RunStopped(ParallaxError):
     """
 
     def __init__(self, operator: str) -> None:
-        super().__init__(f"the run was stopped by a callback after {operator}")
+        super().__init__(operator)
         self.operator = operator
+
+    def __str__(self) -> str:
+        return f"the run was stopped by a callback after {self.operator}"
 
 
 class DeviceError(ParallaxError):

@@ -297,6 +297,9 @@ class Interpreter:
         file = arguments.path("set_cache_file", path, "the path of a file", ConfigError)
         if "\0" in str(file):
             raise ConfigError(f"cache file {str(path)!r}: a path cannot hold a NUL character")
+        if file.is_dir() or file.suffix.lower() == ".onnx":
+            what = "a folder" if file.is_dir() else "the name of a model"
+            raise ConfigError(f"cache file {str(path)!r}: this is {what}; choose another file")
         self._cache = CacheFile(file, fingerprint(self.imported))
         return self._cache.explain()
 

@@ -154,9 +154,10 @@ def _refused_by(support: Iterable[Support]) -> Iterator[Unsupported]:
 
 
 def _reason(subject: str, error: ParallaxError) -> str:
-    """The error's sentence without the name it begins with."""
-    text = str(error)
-    return text.removeprefix(subject).removeprefix(":").strip()
+    """The error's sentence without the names that are the node's own, so that alike is alike."""
+    text = str(error).removeprefix(subject).removeprefix(":").strip()
+    name = subject.partition("'")[2].removesuffix("'")
+    return text.replace(f"'{name}/", "'") if name else text
 
 
 def _grouped(rows: Iterable[Unsupported]) -> Iterator[Unsupported]:

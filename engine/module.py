@@ -186,6 +186,7 @@ class Module:
         return f"<Module {self._interpreter.info.name!r}: {inputs} -> {outputs}{state}>"
 
     def __enter__(self) -> Module:
+        self._session.check_open()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -88,10 +88,11 @@ class Runtime:
         asked = config.num_threads
         if config.backend_config.power is PowerMode.LOW:
             asked = registry.cpu_threads(power=PowerMode.LOW)
-        if asked is not None and self._threads is None:
-            self._cpu.use_threads(_capped(asked))
-            self._threads = asked
-        if asked not in (None, self._threads):
+        used = None if asked is None else _capped(asked)
+        if used is not None and self._threads is None:
+            self._cpu.use_threads(used)
+            self._threads = used
+        if used not in (None, self._threads):
             raise ConfigError(
                 f"this runtime's CPU backend has {self._threads} threads, which its sessions "
                 f"share; {asked} were asked for: use the same number, or another Runtime"
@@ -217,6 +218,7 @@ class Runtime:
         return f"<Runtime: {state}; {sessions} session{'s' * (sessions != 1)}>"
 
     def __enter__(self) -> Runtime:
+        self._check_open()
         return self
 
     def __exit__(self, *_: object) -> None:

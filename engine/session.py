@@ -518,6 +518,7 @@ class Session:
         )
 
     def __enter__(self) -> Session:
+        self.check_open()
         return self
 
     def __exit__(self, *_: object) -> None:

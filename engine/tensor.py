@@ -55,6 +55,9 @@ class Tensor(AsArray):
     """
 
     def __init__(self, execution: Execution, value: Value) -> None:
+        remedy = "Session.input, output and saved give Tensors"
+        of_kind("Tensor", execution, Execution, f"an Execution; {remedy}")
+        of_kind("Tensor", value, Value, f"a Value; {remedy}")
         self._execution, self._value = execution, value
 
     # ------------------------------------------------------------------ what it is

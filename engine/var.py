@@ -100,6 +100,7 @@ class Var(AsArray):
 
     def feed(self, target: Tensor) -> None:
         """Write the value to an input; the caller holds the lock."""
+        arguments.of_kind("feed", target, Tensor, "an input Tensor of a session")
         if self._place is not None:
             target.copy_from(self._place)
         else:

@@ -48,7 +48,7 @@ def print_comparison(
     Args:
         details: what each start and each run was spent on.
     """
-    out.print(f"[bold]{_plain(found.model)}[/]  {_plain(_subject(found))}", soft_wrap=True)
+    out.print(f"[bold]{_plain(found.model)}[/]  {_plain(_subject(found))}")
     print_grid(out, HEADS, [_cells(row, found.reference) for row in found.rows], names=WORDS)
     lines = [f"not measured: {what}: {_first_line(why)}" for what, why in found.left_out.items()]
     lines += [f"{_head(row)}: {line}" for row in found.rows for line in _problems(row)]

@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         of_model = {v.name: choice.shapes[v.name] for v in file.graph.inputs}
         survey = file.survey(config, runtime, of_model)
         data |= survey_facts(survey)
-        data["explanations"] = list(runtime.explanations)
+        data["explanations"] = list(runtime.explanations) if file.interpreter is not None else []
         if session_is_asked_for(args):
             try:
                 _add_session(data, file.opened(), choice.accepted(), config, runtime, args)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from conformance.figures import count
 from engine.info import size
 
 LISTED = 10
@@ -25,7 +26,7 @@ def print_info(
         _print_session(data["session"], out, show_all)
     sentences = *data["explanations"], *(data["cache"] or {"sentences": ()})["sentences"]
     for sentence in sentences if notes else ():
-        out.print(escape(sentence), style="dim", soft_wrap=True)
+        out.print(escape(sentence), style="dim")
 
 
 def _print_model(data: dict[str, Any], out: Console) -> None:
@@ -76,9 +77,17 @@ def _operator_name(operator: dict[str, Any]) -> str:
 # ---------------------------------------------------------------------- support
 def _print_support(data: dict[str, Any], out: Console, show_all: bool) -> None:
     out.print("\n[bold]support[/], before any session exists")
-    if data["support_problem"]:
-        out.print(escape(f"  not of every operator: {data['support_problem']}"))
+    refused = [u for u in data["unsupported"] if u["lacking"] == "importer"]
     which = "operators" if data["support_problem"] else "operators after optimisation"
+    if any(not u["type"] for u in refused):
+        out.print("  none: the model as a whole cannot be imported")
+        data = {**data, "support": []}
+    elif refused:
+        of = sum(o["count"] for o in data["model"]["operators"])
+        out.print(f"  not of every operator: {sum(u['count'] for u in refused)} of {of} cannot run")
+        which = "of those that can be imported"
+    elif data["support_problem"]:
+        out.print(escape(f"  not of every operator: {data['support_problem']}"))
     for entry in data["support"]:
         where = f"{entry['backend']}: {entry['device'].platform} / {entry['device'].name}"
         open_ = f", {entry['undecided']} not decided" if entry["undecided"] else ""
@@ -133,8 +142,14 @@ def _print_session(session: dict[str, Any], out: Console, show_all: bool) -> Non
 def _placement(session: dict[str, Any]) -> Iterator[str]:
     for backend, mine in session["placement"].items():
         views = f" ({mine['views']} of them views)" if mine["views"] else ""
-        work = f"{mine['flops'] / 1e6:.4g} MFLOP, {size(mine['nbytes'])} read and written"
+        work = f"{_flop(mine['flops'])}, {size(mine['nbytes'])} read and written"
         yield f"{mine['operators']} operators on {backend}{views}, {work}"
+
+
+def _flop(number: int) -> str:
+    """40 FLOP, 13.2 MFLOP."""
+    text = count(number)
+    return f"{text}{'' if text[-1].isalpha() else ' '}FLOP"
 
 
 def _print_memory(session: dict[str, Any], out: Console) -> None:
@@ -163,7 +178,7 @@ def _print_operators(session: dict[str, Any], out: Console, show_all: bool) -> N
         (
             o["title"],
             f"{o['backend']}, a view" if o["is_view"] else o["backend"],
-            f"{o['flops'] / 1e6:.4g}",
+            count(o["flops"]),
             f"{o['flops'] / max(session['flops'], 1):.1%}",
             size(o["nbytes"]),
         )
@@ -171,7 +186,7 @@ def _print_operators(session: dict[str, Any], out: Console, show_all: bool) -> N
     ]
     what = f"all {len(every)}" if show_all else f"{len(shown)} of {len(every)} by work"
     out.print()
-    heads = [f"operators, {what}", "on", "MFLOP", "share", "read, written"]
+    heads = [f"operators, {what}", "on", "FLOP", "share", "read, written"]
     out.print(_table(heads, rows, right=range(2, 5)))
 
 
@@ -193,6 +208,6 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
 
 def _print_some(lines: Sequence[str], out: Console, show_all: bool) -> None:
     for line in lines if show_all else lines[:LISTED]:
-        out.print(escape(line), soft_wrap=True)
+        out.print(escape(line))
     if not show_all and len(lines) > LISTED:
         out.print(f"    and {len(lines) - LISTED} more; --all lists them", style="dim")

@@ -71,4 +71,4 @@ def _notes(latency: Latency) -> Iterator[str]:
     few = [p for p in (50, 90) if not is_stateable(p, latency.synced.n)]
     if few:
         named = ", ".join(f"p{p} ({RUNS_NEEDED[p]} are needed)" for p in few)
-        yield f"too few runs to state {named}"
+        yield f"too few runs to be sure of {named}"

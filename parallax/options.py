@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import textwrap
 from collections.abc import Callable, Sequence
@@ -148,17 +149,26 @@ def model_files(given: Sequence[str]) -> list[Path]:
     """The files, and the .onnx files of the folders, sorted; raises ModelError for neither."""
     found: list[Path] = []
     for name in given:
-        path = Path(name)
-        if path.is_dir():
-            inside = sorted(path.glob("*.onnx"))
-            if not inside:
-                raise ModelError(f"{path}: the folder holds no .onnx file")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise ModelError(f"{path}: no such file or folder")
+        if not name:
+            raise ModelError("the name of a model or folder is empty; . is the working directory")
+        try:
+            found += _models_at(Path(name))
+        except OSError as error:
+            raise ModelError(f"{name}: {error.strerror}") from None
     return list(dict.fromkeys(found))
+
+
+def _models_at(path: Path) -> list[Path]:
+    if path.is_dir():
+        names = (n for n in os.listdir(path) if n.endswith(".onnx"))
+        inside = sorted(file for n in names if (file := path / n).is_file())
+        if not inside:
+            raise ModelError(f"{path}: the folder holds no .onnx file")
+        return inside
+    if path.is_file():
+        return [path]
+    what = "neither a file nor a folder" if path.exists() else "no such file or folder"
+    raise ModelError(f"{path}: {what}")
 
 
 def check_seed(seed: int) -> None:

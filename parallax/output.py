@@ -35,10 +35,18 @@ class _Console(Console):
 def console(*, silent: bool = False) -> Console:
     """Standard output: in colour and at the terminal's width where it is one.
 
-    Elsewhere lines have COLUMNS columns, or 100, and no trailing blanks.
+    Elsewhere lines have COLUMNS columns, or 100, and no trailing blanks. Names are printed as they
+    are: `:star:` is no picture.
     """
     if sys.stdout.isatty():
-        return _Console(highlight=False, quiet=silent)
+        return _Console(highlight=False, emoji=False, quiet=silent)
     width = None if "COLUMNS" in os.environ else WIDTH
     file = cast(IO[str], _WithoutTrailingBlanks(sys.stdout))
-    return _Console(file=file, highlight=False, width=width, quiet=silent)
+    return _Console(file=file, highlight=False, emoji=False, width=width, quiet=silent)
+
+
+def forget_impossible_width() -> None:
+    """Unset a COLUMNS that is no width: in 0 columns, as some shells export, nothing is printed."""
+    columns = os.environ.get("COLUMNS", "")
+    if not (columns.isdecimal() and int(columns)):
+        os.environ.pop("COLUMNS", None)

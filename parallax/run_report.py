@@ -89,7 +89,7 @@ def print_facts(data: dict[str, Any], out: Console, *, notes: bool = True) -> No
         out.print(f"ran on {fallback['backend']}: {reason}")
     sentences = *data["explanations"], *(data["cache"] or {"sentences": ()})["sentences"]
     for sentence in sentences if notes else ():
-        out.print(escape(sentence), style="dim", soft_wrap=True)
+        out.print(escape(sentence), style="dim")
     if data["written"]:
         out.print(f"outputs written to {escape(data['written'])}")
 

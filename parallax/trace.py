@@ -42,7 +42,7 @@ class Trace:
             }
             self.rows.append(row)
             if self._out is not None:
-                self._out.print(escape(_line(row)), soft_wrap=True)
+                self._out.print(escape(_line(row)))
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -271,7 +271,7 @@ def _print(verified: Verified, out: Console, args: argparse.Namespace) -> None:
             "[bold yellow]interrupted[/]: what stands above is finished; the rest was not run"
         )
     if verified.cache:
-        out.print(verified.cache, style="dim", markup=False, soft_wrap=True)
+        out.print(verified.cache, style="dim", markup=False)
     out.print()
 
 

@@ -49,5 +49,5 @@ class Summary:
             quantile_ns(samples_ns, 50),
             quantile_ns(samples_ns, 90),
             None if 99 in small else quantile_ns(samples_ns, 99),
-            tuple(f"n too small for p{p}: {n} < {RUNS_NEEDED[p]}" for p in small),
+            tuple(f"too few runs to be sure of p{p}: {n} < {RUNS_NEEDED[p]}" for p in small),
         )

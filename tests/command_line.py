@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,15 @@ DEVICES = ("cpu", OPENCL)
 Captured = pytest.CaptureFixture[str]
 
 
-def save(path: Path, nodes: list, inputs: dict, outputs: list[str], constants: dict) -> Path:
-    """A model of float tensors; `inputs` gives shapes by name."""
+def save(
+    path: Path,
+    nodes: list,
+    inputs: dict,
+    outputs: list[str],
+    constants: dict,
+    opsets: Mapping[str, int] | None = None,
+) -> Path:
+    """A model of float tensors; `inputs` gives shapes by name, `opsets` versions by domain."""
     graph = helper.make_graph(
         nodes,
         path.stem,
@@ -32,7 +39,8 @@ def save(path: Path, nodes: list, inputs: dict, outputs: list[str], constants: d
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in outputs],
         [numpy_helper.from_array(a, n) for n, a in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    imports = [helper.make_opsetid(d, v) for d, v in (opsets or {"": 18}).items()]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=9)
     onnx.save(model, path)
     return path
 

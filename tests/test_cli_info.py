@@ -213,3 +213,28 @@ def test_any_option_of_a_session_describes_one_on_whichever_device_works(
     data = info(capsys, save_chain(tmp_path), "--precision", "high")
     assert data["session"]["choices"][0].startswith("AUTO chose ")
     assert data["explanations"] == data["session"]["choices"]
+
+
+# ---------------------------------------------------------------------- what cannot run
+def test_what_cannot_be_imported_is_counted_among_all(capsys: Captured, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Alien", ["r"], ["y"], domain="com.acme"),
+    ]
+    x, two = {"x": [4]}, {"": 17, "com.acme": 1}
+    path = save(tmp_path / "alien.onnx", nodes, x, ["y"], {}, two)
+    shown = text(capsys, path)
+    assert "1 of 2 cannot run" in shown
+    assert "1 of 1 of those that can be imported" in shown
+    assert "AUTO chose" not in shown
+    path = save(tmp_path / "late.onnx", nodes[:1], x, ["r"], {}, {"": 999})
+    assert "none: the model as a whole cannot be imported" in text(capsys, path)
+
+
+def test_one_reason_of_many_nodes_is_one_row(capsys: Captured, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], [f"q{i}", f"s{i}", f"z{i}"], name=f"d{i}")
+        for i in range(3)
+    ]
+    data = info(capsys, save(tmp_path / "q.onnx", nodes, {"x": [4]}, ["q0"], {}))
+    assert [(u["type"], u["count"]) for u in data["unsupported"]] == [("DynamicQuantizeLinear", 3)]

@@ -139,7 +139,7 @@ def test_latencies_have_their_spread_their_notes_and_a_mark(width: int) -> None:
     sentences = " ".join(said)
     assert "* low: device busy 41.8 ms exceeds synced 25.1 ms" in sentences
     assert "high, low: a note" in sentences
-    assert "high: too few runs to state p50 (11 are needed), p90 (64 are needed)" in sentences
+    assert "high: too few runs to be sure of p50 (11 are needed), p90 (64 are needed)" in sentences
     assert max(map(len, [heads, high, low, *said])) <= width
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import inspect
+import pickle
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -424,3 +425,83 @@ def test_a_common_mistake_is_answered_with_its_remedy(case: str, tmp_path: Path)
     call, words = REMEDIES[case]
     with ExitStack() as stack, pytest.raises(px.ParallaxError, match=re.escape(words)):
         call(Place(stack, tmp_path))
+
+
+# ---------------------------------------------------------------------- found by strangers
+class NamesNothing:
+    def __fspath__(self) -> str:
+        return 5  # type: ignore[return-value]
+
+
+NO_SHAPES = ["", "ab", b"\x01\x03", bytearray(b"ab"), {1: 2}, {3}, (True, 3), np.array([True])]
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("shape", NO_SHAPES, ids=repr)
+def test_texts_mappings_and_truth_values_are_no_shapes(shape):
+    with pytest.raises(px.InputError, match="is not a sequence of integers"):
+        px.Var.empty(shape)
+    with px.Interpreter.from_buffer(CHAIN).create_session(shapes={"x": (2, 4)}) as session:
+        with pytest.raises(px.InputError, match="is not a sequence of integers"):
+            session.resize_tensor("x", shape)
+        with pytest.raises(px.InputError, match="is not a sequence of integers"):
+            session.resize({"x": shape})
+
+
+@pytest.mark.device_free
+def test_a_path_that_names_no_text_is_refused():
+    with pytest.raises(px.InputError, match="expected the path"):
+        px.Interpreter.from_file(NamesNothing())
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("name", [".", "", "model.onnx", "MODEL.ONNX"])
+def test_no_folder_and_no_model_is_a_cache_file(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = px.Interpreter.from_buffer(CHAIN)
+    with pytest.raises(px.ConfigError, match="choose another file"):
+        model.set_cache_file(name)
+
+
+@pytest.mark.device_free
+def test_a_stopped_run_is_the_same_error_in_another_process():
+    error = px.RunStopped("Relu 'r'")
+    copy = pickle.loads(pickle.dumps(error))
+    assert str(copy) == str(error) == "the run was stopped by a callback after Relu 'r'"
+    assert copy.operator == "Relu 'r'"
+
+
+@pytest.mark.device_free
+def test_what_is_closed_is_not_entered_again():
+    session = px.Interpreter.from_buffer(CHAIN).create_session(shapes={"x": (2, 4)})
+    module, runtime = px.Module.load(CHAIN), px.Runtime()
+    for closed in (session, module, runtime):
+        closed.close()
+        with pytest.raises(px.ClosedError), closed:
+            pytest.fail("it was entered")
+
+
+@pytest.mark.device_free
+def test_threads_are_compared_as_they_are_used(monkeypatch):
+    monkeypatch.setattr("engine.backends.cpu.backend.cores", lambda: 2)
+    model = px.Interpreter.from_buffer(CHAIN)
+    with px.Runtime() as runtime:
+        with pytest.warns(px.ParallaxWarning, match="2 are used"):
+            model.create_session(px.ScheduleConfig(num_threads=4096), runtime)
+        model.create_session(px.ScheduleConfig(num_threads=2), runtime)
+        with pytest.raises(px.ConfigError, match="has 2 threads"):
+            model.create_session(px.ScheduleConfig(num_threads=1), runtime)
+
+
+@pytest.mark.device_free
+def test_an_empty_list_of_precisions_is_refused():
+    with pytest.raises(px.ConfigError, match="the list is empty"):
+        px.verify(CHAIN, device="cpu", precisions=[])
+
+
+@pytest.mark.device_free
+def test_nothing_but_nan_proves_nothing():
+    feeds = {"x": np.full((2, 4), np.nan, np.float32)}
+    report = px.verify(CHAIN, device="cpu", inputs=feeds)
+    assert (report.exit_code, report.verdict) == (3, "NOTHING VERIFIED")
+    assert "only NaN, which proves nothing" in " ".join(str(report).split())

@@ -173,7 +173,7 @@ def test_the_benchmark_splits_first_tuned_cached_and_steady(
     synced = summary["synced"]
     assert synced["n"] == 12
     assert 0 < synced["min_ns"] <= synced["p50_ns"] <= synced["p90_ns"]
-    assert "n too small for p90: 12 < 64" in synced["remarks"]
+    assert "too few runs to be sure of p90: 12 < 64" in synced["remarks"]
     printed = capsys.readouterr().out
     for column in ("first", "cached", "min", "p50", "p90", "enqueue", "busy"):
         assert column in printed

@@ -52,7 +52,7 @@
                      const dims_t shape, const dims_t strides, const long outputs,               \
                      const long rows, const long inner, const long block, const long part_rows,  \
                      const long part_inner, const long count, const int split) {                 \
-    const long slices = (inner + part_inner - 1) / part_inner, piece = get_global_id(1);         \
+    const long slices = max(1L, (inner + part_inner - 1) / part_inner), piece = get_global_id(1); \
     const long r0 = piece / slices * part_rows, i0 = piece % slices * part_inner;                \
     const long r1 = min(rows, r0 + part_rows), n = min(part_inner, inner - i0);                  \
     const long first = get_global_id(0) * block, end = min(outputs, first + block);              \
