@@ -185,7 +185,7 @@ class PrecisionReport:
 
     @property
     def verified(self) -> int:
-        """How many outputs of nodes were verified on the device; none or only NaN proves nothing."""
+        """How many outputs of nodes were verified on the device."""
         return sum(c.on_device and c.kind != "copy" for c in self.checks if not c.proves_nothing)
 
     @property
