@@ -10,11 +10,12 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,6 @@ def test_arrays_of_the_users_are_kept_and_permissions_too(capsys: Captured, mode
         assert main(["run", str(model), *ON_CPU, "--outputs", str(ours)]) == 0
         ours.chmod(0o600)
     assert stat.S_IMODE(ours.stat().st_mode) == 0o600
-    assert main(["run", str(model), *ON_CPU, "--outputs", "/dev/null"]) == 0
 
 
 @pytest.mark.parametrize("name", ["loop.npz", "n" * 300, "日" * 84, "", "."], ids=range(5))
@@ -158,17 +158,52 @@ def test_a_report_of_before_is_replaced_and_a_link_to_it_followed(model: Path) -
     assert link.is_symlink()
 
 
-def test_what_is_no_regular_file_stays_one(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
-    assert main(["devices", "--output", str(pipe)]) == 0
-    assert json.loads(reader.communicate()[0])["schema"] == "parallax.devices/1"
-    assert pipe.is_fifo()
+def a_device(path: Path) -> None:
+    """One of our own that swallows what is written, as /dev/null does."""
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root makes devices")
 
 
-def test_a_dash_is_explained(capsys: Captured, model: Path) -> None:
-    assert "--json prints to standard output" in refused(capsys, "info", model, "--output", "-")
+def a_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(path))  # a long path does not fit
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, a_device, a_socket], ids=["pipe", "device", "socket"])
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize(("command", "option"), list(writing_options()))
+def test_what_is_no_regular_file_is_left_alone(
+    capsys: Captured,
+    model: Path,
+    command: str,
+    option: str,
+    linked: bool,
+    make: Callable[[Path], None],
+) -> None:
+    target, link = model.with_name("target"), model.with_name("link")
+    make(target)
+    link.symlink_to(target)
+    before = target.lstat()
+    subject = [] if command == "devices" else [model, "--device", OPENCL]
+    subject = subject[:1] if command == "info" and option == "--output" else subject
+    message = refused(capsys, command, *subject, option, link if linked else target)
+    assert "it is not a regular file" in message
+    assert target.lstat() == before
+    assert link.is_symlink()
+    assert {p.name for p in model.parent.iterdir()} == {"relu.onnx", "target", "link"}
+
+
+@pytest.mark.parametrize(("command", "option"), list(writing_options()))
+def test_a_dash_is_explained(
+    capsys: Captured, model: Path, monkeypatch: pytest.MonkeyPatch, command: str, option: str
+) -> None:
+    monkeypatch.chdir(model.parent)
+    subject = [] if command == "devices" else [model]
+    message = refused(capsys, command, *subject, option, "-")
+    assert "--json prints to standard output" in message
+    assert not Path("-").exists()
 
 
 # ---------------------------------------------------------------------- one JSON
