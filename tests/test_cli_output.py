@@ -307,8 +307,42 @@ def test_a_full_disk_is_no_verdict(argv: str) -> None:
 def test_a_closed_output_does_no_harm_to_the_file(model: Path) -> None:
     target = model.with_name("report.json")
     done = parallax("verify", model, *ON_CPU, "--output", target, redirect=">&-")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2
+    assert done.stderr == "parallax: standard output cannot be written: it is closed\n"
     assert json.loads(target.read_text())["exit_code"] == 0
+
+
+@pytest.mark.parametrize("redirect", [">&-", "2>&-", ">&- 2>&- <&-", "2>/dev/full"])
+@pytest.mark.parametrize(
+    ("argv", "code"), [("--help", 2), ("run nothing.onnx", 2), ("bench --nothing", 2)]
+)
+def test_streams_that_take_nothing_change_no_code(redirect: str, argv: str, code: int) -> None:
+    done = parallax(argv, redirect=redirect)
+    helped = argv == "--help" and not redirect.startswith(">")
+    assert done.returncode == (0 if helped else code)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:surrogateescape", "utf-8:strict"])
+@pytest.mark.parametrize("command", ["info", "run", "verify"])
+def test_a_path_that_the_output_cannot_write_is_escaped(
+    model: Path, command: str, encoding: str
+) -> None:
+    folder = model.parent / "日本\udcff"
+    folder.mkdir()
+    strange = model.rename(folder / "é.onnx")
+    done = subprocess.run(
+        [sys.executable, "-m", "parallax", command, strange, *ON_CPU],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"internal error" not in done.stderr
+    written = "日本\\udcff".encode() if "utf" in encoding else b"\\u65e5\\u672c\\udcff"
+    assert written in done.stdout
 
 
 STAGES = ("engine.backends", "numpy", "onnx", "parallax.verify_command", "parallax.cli", "pyopencl")
