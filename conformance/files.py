@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import stat
 import tempfile
@@ -116,7 +115,7 @@ def _is_same(path: Path, other: Path) -> bool:
 
 def _refusal_of_existing(path: Path, form: Form) -> str:
     if not path.is_file():
-        return ""  # such as /dev/null
+        return "it is not a regular file; choose another, or a name that is new"
     with path.open("r+b") as file:  # raises for what this user may not write
         head = file.read(LOOKED_AT_NBYTES)
         file.seek(-min(LOOKED_AT_NBYTES, path.stat().st_size), os.SEEK_END)
@@ -133,7 +132,7 @@ def _try(path: Path) -> str:
 
 # ---------------------------------------------------------------------- writing
 def write(name: str, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file whole or not at all, following links and keeping permissions.
+    """Write a regular file whole or not at all, following links and keeping permissions.
 
     Raises:
         ConfigError: it cannot be written; what was there is there still.
@@ -156,10 +155,4 @@ def write_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> None:
                 with members.open(f"{key}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
-    def sequential(file: BinaryIO) -> None:
-        whole = io.BytesIO()
-        archive(whole)
-        file.write(whole.getbuffer())
-
-    can_seek = Path(name).is_file() or not Path(name).exists()  # a device or a pipe cannot
-    write(name, archive if can_seek else sequential)
+    write(name, archive)

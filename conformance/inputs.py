@@ -77,13 +77,25 @@ def check_arrays(
     *,
     complete: bool = True,
 ) -> None:
+    """`check_types` of arrays."""
+    check_types(where, {n: type_of(a) for n, a in arrays.items()}, types, complete=complete)
+
+
+def check_types(
+    where: str,
+    given: Mapping[str, TensorType],
+    types: Mapping[str, TensorType],
+    *,
+    complete: bool = True,
+) -> None:
     """Raise one InputError for all that does not fit: names, dtypes, shapes.
 
     Args:
         where: begins the message.
+        given: of the arrays. types: what is expected.
         complete: whether there must be an array for each of the types.
     """
-    wrong = list(_misfits(arrays, types, complete))
+    wrong = list(_misfits(given, types, complete))
     if len(wrong) == 1:
         raise InputError(f"{where}: {wrong[0]}")
     if wrong:
@@ -92,15 +104,14 @@ def check_arrays(
 
 
 def _misfits(
-    arrays: Mapping[str, np.ndarray], types: Mapping[str, TensorType], complete: bool
+    given: Mapping[str, TensorType], types: Mapping[str, TensorType], complete: bool
 ) -> Iterator[str]:
-    strange = (name for name in arrays if name not in types)
+    strange = (name for name in given if name not in types)
     yield from (str(arguments.unknown("no tensor", name, types)) for name in strange)
     for name, type_ in types.items():
-        if name in arrays:
-            given = type_of(arrays[name])
-            if given.dtype != type_.dtype or not _fits(given, type_):
-                yield f"{name!r} is {given}, expected {type_}"
+        if name in given:
+            if given[name].dtype != type_.dtype or not _fits(given[name], type_):
+                yield f"{name!r} is {given[name]}, expected {type_}"
         elif complete:
             yield f"no array named {name!r}, which the model needs: {type_}"
 

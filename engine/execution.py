@@ -15,6 +15,7 @@ from engine.arenas import Lease, SharedArena
 from engine.backends.protocol import Arena, Backend, Command, Kernel, KernelCache, PendingRead, Slot
 from engine.blueprint import KEPT, Blueprint
 from engine.errors import ClosedError, DeviceError, ParallaxError
+from engine.forks import ProcessBound, check_process
 from engine.ir.graph import Graph, Node, Value
 from engine.locks import together
 from engine.planner.lifetimes import root_of
@@ -54,7 +55,7 @@ class Step:
     command: Command
 
 
-class Execution:
+class Execution(ProcessBound):
     """Slots in arenas and commands in order, for one set of shapes.
 
     Each backend has two arenas: graph inputs, outputs and kept values lie in one that is this
@@ -77,6 +78,8 @@ class Execution:
         computed: names of what the operators of the optimised graph compute.
     """
 
+    noun = "Tensor"  # through which a user meets it
+
     def __init__(
         self,
         graph: Graph,
@@ -98,6 +101,7 @@ class Execution:
         self._shown: set[Value] | None = None
         self.mapped: set[Value] = set()
         self.closed = False
+        self._bind_to_process()
         self._arenas: dict[str, Arena] = {}
         self._leases: dict[str, Lease] = {}
         self._constants: dict[tuple[str, Value], Slot] = {}
@@ -270,6 +274,7 @@ class Execution:
 
     def read_later(self, value: Value) -> PendingRead:
         """Enqueue the read of a value that is not constant."""
+        check_process(self)
         with self._lock:
             self.check_open()
             return self.backend_of(value).read_later(self.slot(value))
@@ -420,9 +425,10 @@ class Execution:
         return sum(arena.nbytes for arena in self._weights[name].values())
 
     def check_open(self) -> None:
-        """Raises ClosedError after `close`."""
+        """Raises ClosedError after `close`, and in a forked process."""
         if self.closed:
             raise ClosedError("these shapes were resized away or their session was closed")
+        check_process(self)
 
     def close(self, deadline_s: float | None = None) -> None:
         """Free arenas and constants after a bounded wait; harmless the second time.

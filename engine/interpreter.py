@@ -314,7 +314,7 @@ class Interpreter:
 
         Raises:
             ConfigError: no cache file was set, or it cannot be written.
-            InputError: a session of another interpreter.
+            InputError: a session of another interpreter. ClosedError: one of another process.
         """
         arguments.optional("update_cache_file", session, Session, "a Session")
         if session is not None and session not in self._sessions:
@@ -323,8 +323,10 @@ class Interpreter:
         if cache is None:
             raise ConfigError("update_cache_file: call set_cache_file before the session is made")
         for each in self._sessions if session is None else [session]:
-            if each.cache is cache and cache.dirty and not each.closed:
-                each.launch_once()
+            if each.cache is cache and not each.closed:
+                each.check_open()
+                if cache.dirty:
+                    each.launch_once()
         cache.save()
         return cache.explain()
 

@@ -12,6 +12,7 @@ from engine import arguments
 from engine.arrays import ArrayLike, array_of
 from engine.config import GraphPath, PathMode, ScheduleConfig
 from engine.errors import ConfigError, InputError
+from engine.forks import ProcessBound, check_process
 from engine.info import SessionInfo
 from engine.interpreter import Interpreter, read_model
 from engine.ir.graph import Graph, Value
@@ -22,7 +23,7 @@ from engine.session import Session
 from engine.var import Var
 
 
-class Module:
+class Module(ProcessBound):
     """A model, or a part of it, as a function of Vars.
 
     Not closed explicitly, it lives as long as itself or a result that was not read is referred to.
@@ -34,6 +35,8 @@ class Module:
         (result,) = module.on_forward([array])
         print(result.read_map())
     """
+
+    noun = "Module"
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class Module:
         self._interpreter, self._config, self._shapes = interpreter, config, shapes
         self._owns_runtime = owns_runtime
         self._lock = threading.RLock()
+        self._bind_to_process()
         self._results: WeakSet[Var] = WeakSet()
         self._session = interpreter.create_session(config, runtime, shapes)
         self._session.noun = "Module"
@@ -110,6 +114,7 @@ class Module:
         Raises:
             InputError: a wrong number, dtype or shape.
         """
+        check_process(self)
         given = self._vars(inputs)
         with Locks([self._lock, *(var.lock for var in given)]):
             self._session.check_open()
@@ -179,6 +184,10 @@ class Module:
             self._session.close()
             if self._owns_runtime:
                 self.runtime.close()
+
+    def _after_fork(self) -> None:
+        """What a thread of the parent was doing does not end here."""
+        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         inputs, outputs = ", ".join(self.inputs), ", ".join(self.outputs)

@@ -16,6 +16,7 @@ from engine.backends import registry
 from engine.backends.protocol import Backend, DeviceInfo, LiveMemory
 from engine.config import ForwardType, PowerMode, Precision, ScheduleConfig
 from engine.errors import ClosedError, ConfigError, ParallaxWarning
+from engine.forks import ProcessBound, check_process
 
 if TYPE_CHECKING:
     from engine.backends.cpu.backend import CpuBackend
@@ -36,7 +37,7 @@ class BackendInfo:
     precision: Precision
 
 
-class Runtime:
+class Runtime(ProcessBound):
     """Backends made on demand and shared by every session that is given this runtime.
 
     Sessions on the same OpenCL device share one context, one in-order queue, its programs, packed
@@ -47,6 +48,8 @@ class Runtime:
     Attributes:
         explanations: one sentence for every choice the runtime made for the user (AUTO).
     """
+
+    noun = "Runtime"
 
     def __init__(self) -> None:
         self.explanations: list[str] = []
@@ -60,6 +63,7 @@ class Runtime:
         self._auto: dict[Hashable, auto.Decision] = {}
         self._lock = threading.RLock()
         self._closed = False
+        self._bind_to_process()
 
     # ------------------------------------------------------------------ what is shared
     def backend(self, forward: ForwardType, config: ScheduleConfig) -> Backend:
@@ -136,6 +140,7 @@ class Runtime:
         Raises:
             ClosedError: the runtime and all of its sessions are closed.
         """
+        check_process(self)
         with self._lock:
             if self._closed and backend not in self._made():
                 raise ClosedError("this Runtime is closed")
@@ -195,7 +200,7 @@ class Runtime:
             self._free()
 
     def _free(self) -> None:
-        if any(not user.closed for user in self._users):
+        if self._is_inherited or any(not user.closed for user in self._users):
             return
         with ExitStack() as stack:
             for backend in self._made():
@@ -210,6 +215,11 @@ class Runtime:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("this Runtime is closed")
+        check_process(self)
+
+    def _after_fork(self) -> None:
+        """What a thread of the parent was doing does not end here."""
+        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         made = ", ".join(f"{b.name} {b.precision.value} on {b.info.name}" for b in self._made())

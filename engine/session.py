@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from engine.config import ScheduleConfig
 from engine.describe import describe_operator, describe_session
 from engine.errors import ClosedError, ConfigError, InputError, RunStopped
 from engine.execution import Execution, Listener
+from engine.forks import ProcessBound, check_process
 from engine.info import OperatorInfo, ResizeReport, ResizeStatus, SessionInfo
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import TensorType
@@ -34,7 +34,7 @@ Callback = Callable[[Sequence[Tensor], OperatorInfo], "bool | np.bool_ | None"]
 """Called with an operator's inputs (before it) or outputs (after it); False is an answer."""
 
 
-class Session:
+class Session(ProcessBound):
     """Runs a model: write inputs, run, read outputs.
 
     `run` on OpenCL returns once everything is enqueued; `read` and `synchronize` wait. A session
@@ -82,10 +82,10 @@ class Session:
         self.runtime = runtime
         self.closed = False
         self._has_run = False
-        self._process = os.getpid()
         self.cache = cache
         self._interface, self._pipelines = graph.interface(), pipelines
         self._lock = threading.RLock()
+        self._bind_to_process()
         self._execution: Execution | None = None
         self._inputs: dict[str, Value] = {}
         self._readable: dict[str, Value] = {}
@@ -483,7 +483,7 @@ class Session:
             self.closed = True
             self._execution = None
             self._inputs, self._readable = {}, {}
-            if self._process == os.getpid():
+            if not self._is_inherited:
                 try:
                     self._save_cache()
                 finally:
@@ -502,11 +502,11 @@ class Session:
         """Raise ClosedError after `close`, and in a process that was forked since."""
         if self.closed:
             raise ClosedError(f"this {self.noun} is closed")
-        if self._process != os.getpid():
-            raise ClosedError(
-                f"this {self.noun} was made before this process was forked, and its threads and "
-                "device did not come along; make it in this process, or start processes by 'spawn'"
-            )
+        check_process(self)
+
+    def _after_fork(self) -> None:
+        """What a thread of the parent was doing does not end here."""
+        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{name} {type_}" for name, type_ in self.inputs.items())

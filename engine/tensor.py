@@ -13,6 +13,7 @@ from engine.arrays import ArrayLike, AsArray, array_of
 from engine.backends.protocol import Backend, PendingRead, Slot
 from engine.errors import InputError
 from engine.execution import Execution
+from engine.forks import ProcessBound, check_process
 from engine.ir.graph import Value
 from engine.ir.types import TensorType
 
@@ -28,10 +29,13 @@ class Constant:
         return self._array
 
 
-class Snapshot:
+class Snapshot(ProcessBound):
     """A copy of a tensor in memory of its own, on the device where the tensor lies."""
 
+    noun = "result"
+
     def __init__(self, backend: Backend, source: Slot) -> None:
+        self._bind_to_process()
         arena = backend.allocate(source.nbytes)
         self.backend = backend
         self.slot = Slot(arena, 0, source.type, source.storage, source.layout)
@@ -44,6 +48,7 @@ class Snapshot:
 
     def read_later(self) -> PendingRead:
         """Enqueue the read."""
+        check_process(self)
         return self.backend.read_later(self.slot)
 
 
@@ -158,6 +163,7 @@ class Tensor(AsArray):
             InputError: another dtype or shape, or `other` holds no data yet.
         """
         of_kind("copy_from", other, (Tensor, Snapshot), "a Tensor, as session.output() gives it")
+        self._execution.check_open()
         if other.type != self.type:
             raise InputError(f"input {self.name!r}: got {other.type}, expected {self.type}")
         if isinstance(other, Tensor):

@@ -11,11 +11,12 @@ import numpy as np
 from engine import arguments
 from engine.arrays import ArrayLike, AsArray, array_of
 from engine.errors import ClosedError
+from engine.forks import ProcessBound, check_process
 from engine.ir.types import TensorType, type_of
 from engine.tensor import Snapshot, Tensor
 
 
-class Var(AsArray):
+class Var(AsArray, ProcessBound):
     """A tensor that may not be computed yet: an array of the user's, or a result of a Module.
 
     `np.asarray(var)` and `torch.from_dlpack(var)` wait for it, as `read_map` does. A result keeps
@@ -23,11 +24,14 @@ class Var(AsArray):
     it aside first.
     """
 
+    noun = "result"
+
     def __init__(self, array: ArrayLike) -> None:
         self._array: np.ndarray | None = np.array(array_of("Var", array), order="C")
         self._place: Tensor | Snapshot | None = None
         self._type = type_of(self._array)
         self.lock = threading.RLock()
+        self._bind_to_process()
 
     @classmethod
     def empty(cls, shape: Sequence[int], dtype: Any = np.float32) -> Var:
@@ -40,6 +44,7 @@ class Var(AsArray):
         """A result of a module whose lock this is."""
         var = cls.__new__(cls)
         var._array, var._place, var._type, var.lock = None, tensor, tensor.type, lock
+        var._bind_to_process()
         return var
 
     @property
@@ -72,6 +77,7 @@ class Var(AsArray):
             if self._array is not None:
                 return _read_only(self._array)
             assert self._place is not None
+            check_process(self)
             try:
                 pending = self._place.read_later()
             except ClosedError:
@@ -113,6 +119,10 @@ class Var(AsArray):
             self._place = self._place.snapshot()
         elif isinstance(self._place, Tensor):
             self._place = None
+
+    def _after_fork(self) -> None:
+        """What a thread of the parent was doing does not end here."""
+        self.lock = threading.RLock()
 
     def __repr__(self) -> str:
         return f"<Var {self._type}, {'of a module' if self.is_on_device else 'of the user'}>"

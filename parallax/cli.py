@@ -11,13 +11,23 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from conformance.document import deliver
 from conformance.files import check_files
 from conformance.report import BAD_INPUT, INTERRUPTED
 from engine.errors import ParallaxError
-from parallax import __version__, bench, completion, devices, info, packages, run, verify_command
+from parallax import (
+    __version__,
+    bench,
+    completion,
+    devices,
+    info,
+    packages,
+    run,
+    streams,
+    verify_command,
+)
 from parallax.options import HelpFormatter, fitted
 
 INTERNAL_ERROR = 70
@@ -46,9 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     if signal.getsignal(signal.SIGINT) is packages.interrupted:  # a process of our own
         sys.unraisablehook = _note
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started this process
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+        streams.prepare()
     return _answer(argv)
 
 
@@ -57,6 +65,7 @@ def _answer(argv: Sequence[str] | None) -> int:
     try:
         code = _run(argv)
         sys.stdout.flush()
+        streams.check_nothing_was_lost()
         return code
     except BrokenPipeError:
         _give_up_output()
@@ -121,7 +130,8 @@ def _interruptible() -> Iterator[None]:
 
 def _give_up_output() -> None:
     """What is still buffered must not fail again when the interpreter flushes at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError):  # it has no descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -162,6 +172,7 @@ def _note(ignored: sys.UnraisableHookArgs) -> None:
 
 
 def _complain(debug: bool, message: str) -> None:
-    if debug:
-        traceback.print_exc()
-    print(message, file=sys.stderr)
+    with suppress(OSError):  # nobody can be told
+        if debug:
+            traceback.print_exc()
+        print(message, file=sys.stderr)

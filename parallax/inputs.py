@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import zipfile
-
-import numpy as np
+from collections.abc import Mapping
 
 from conformance.files import add_file
-from conformance.inputs import Feeds, check_arrays
-from engine.errors import ConfigError, InputError
+from conformance.inputs import Feeds, check_types
+from engine.errors import ConfigError
 from engine.interpreter import Interpreter
+from engine.ir.types import TensorType
+from parallax.arrays_file import ArraysFile
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:
@@ -28,19 +28,31 @@ def check_exclusive(args: argparse.Namespace) -> None:
 
 def inputs_of(interpreter: Interpreter, file: str) -> Feeds:
     """Every input of a model from an .npz file; raises InputError for what does not fit."""
-    arrays = read_arrays("--inputs", file)
-    check_arrays(f"--inputs {file}", arrays, interpreter.inputs)
-    return arrays
+    with ArraysFile("--inputs", file) as arrays:
+        return fitting(arrays, interpreter.inputs)
 
 
-def read_arrays(option: str, name: str) -> Feeds:
-    """The arrays of the .npz file of an option; raises InputError for anything else."""
-    try:
-        with open(name, "rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise InputError(f"{option} {name}: expected an .npz file with arrays by name")
-        with np.load(name, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(f"{option} {name}: {reason}") from error
+def outputs_of(interpreter: Interpreter, file: str) -> Feeds:
+    """Some outputs of a model from the file of `--expect`; raises InputError."""
+    types = {value.name: value.type for value in interpreter.graph.outputs}
+    with ArraysFile("--expect", file) as arrays:
+        return fitting(arrays, types, complete=False)
+
+
+def fitting(
+    arrays: ArraysFile, types: Mapping[str, TensorType | None], *, complete: bool = True
+) -> Feeds:
+    """The arrays, after their names, dtypes and shapes were found to be those of a model.
+
+    Args:
+        types: by name; None is not known before the model runs.
+        complete: whether there must be an array for each of them.
+    """
+    known = {n: arrays.types.get(n, t) if t is None else t for n, t in types.items()}
+    check_types(
+        arrays.where,
+        arrays.types,
+        {n: t for n, t in known.items() if t is not None},
+        complete=complete,
+    )
+    return arrays.read(arrays.types)

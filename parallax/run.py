@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from conformance.document import deliver
@@ -10,9 +13,11 @@ from conformance.files import add_file, write_arrays
 from conformance.inputs import Feeds, Shapes, default_shapes, random_inputs
 from engine.config import ScheduleConfig
 from engine.interpreter import Interpreter
+from engine.ir.types import TensorType
 from engine.runtime import Runtime
 from engine.session import Session
-from parallax.inputs import add_inputs, check_exclusive, read_arrays
+from parallax.arrays_file import ArraysFile
+from parallax.inputs import add_inputs, check_exclusive, fitting
 from parallax.options import (
     add_command,
     add_models,
@@ -65,11 +70,14 @@ def run(args: argparse.Namespace) -> int:
     shapes, config = parse_shapes(args.shape), schedule(args)
     check_exclusive(args)
     path = model_file(args.model, "run")
-    given = None if args.inputs is None else read_arrays("--inputs", args.inputs)
-    interpreter = Interpreter.from_file(path)
-    use_cache(interpreter, args.cache)
-    trace = Trace(None if args.json else console()) if args.trace else None
-    with Runtime() as runtime:
+    with ExitStack() as stack:
+        given = None
+        if args.inputs is not None:
+            given = stack.enter_context(ArraysFile("--inputs", args.inputs))
+        interpreter = Interpreter.from_file(path)
+        use_cache(interpreter, args.cache)
+        trace = Trace(None if args.json else console()) if args.trace else None
+        runtime = stack.enter_context(Runtime())
         session, feeds = _start(interpreter, config, runtime, shapes, given, args.seed)
         with session:
             _run_once(session, feeds, trace)
@@ -90,25 +98,33 @@ def _start(
     config: ScheduleConfig,
     runtime: Runtime,
     shapes: Shapes,
-    given: Feeds | None,
+    given: ArraysFile | None,
     seed: int,
 ) -> tuple[Session, Feeds]:
     """A session, and inputs for it: those given, or random ones."""
     if config.path is None:
         if given is not None:
-            return interpreter.create_session(config, runtime), given
+            feeds = fitting(given, interpreter.inputs)
+            return interpreter.create_session(config, runtime), feeds
         check_names(interpreter, shapes)
         feeds = random_inputs(interpreter, shapes, seed)
         sizes = {name: array.shape for name, array in feeds.items()}
         return interpreter.create_session(config, runtime, sizes), feeds
     known = shapes
     if given is not None:
-        known = {n: a.shape for n, a in given.items() if n in interpreter.inputs}
+        known = {n: t.dims for n, t in given.types.items() if n in interpreter.inputs}
     every = default_shapes(interpreter.graph, known)
     session = interpreter.create_session(config, runtime, every)
     if given is not None:
-        return session, given
+        return session, fitting(given, _of_any_shape(session.inputs, given.types))
     return session, random_inputs(session.execution.graph, None, seed)
+
+
+def _of_any_shape(
+    types: Mapping[str, TensorType], given: Mapping[str, TensorType]
+) -> dict[str, TensorType]:
+    """Types of inputs, in whose shapes the session can still be resized."""
+    return {n: replace(t, shape=given.get(n, t).shape) for n, t in types.items()}
 
 
 def _run_once(session: Session, feeds: Feeds, trace: Trace | None) -> None:

@@ -30,7 +30,7 @@ from engine.config import ForwardType, Precision
 from engine.errors import ConfigError, ParallaxError
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
-from parallax.inputs import add_inputs, check_exclusive, inputs_of, read_arrays
+from parallax.inputs import add_inputs, check_exclusive, inputs_of, outputs_of
 from parallax.latency_table import latency_json, print_latencies
 from parallax.options import (
     DEVICE_HELP,
@@ -203,7 +203,7 @@ def _verify(
     several = len(args.models) > 1 or Path(args.models[0]).is_dir()
     mine = _shapes_of(interpreter, shapes, several=several)
     given = None if args.inputs is None else inputs_of(interpreter, args.inputs)
-    expected = None if args.expect is None else read_arrays("--expect", args.expect)
+    expected = None if args.expect is None else outputs_of(interpreter, args.expect)
     use_cache(interpreter, args.cache)
     latency: dict[str, Latency] = {}
     with progress(path.name, silent=args.quiet) as tell:

@@ -58,7 +58,7 @@ def test_wrong_inputs_are_explained(capsys: Captured, relu_model: Path, tmp_path
     good = np.ones((2, 4), np.float32)
     for wrong, words in (
         ({"z": good}, "no tensor named 'z'"),
-        ({}, "missing input 'x'"),
+        ({}, "no array named 'x'"),
         ({"x": good.astype(np.float64)}, "float64"),
         ({"x": np.ones((2, 5), np.float32)}, "'x'"),
         ({"x": np.ones(4, np.float32)}, "'x'"),

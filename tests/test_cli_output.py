@@ -10,11 +10,12 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,6 @@ def test_arrays_of_the_users_are_kept_and_permissions_too(capsys: Captured, mode
         assert main(["run", str(model), *ON_CPU, "--outputs", str(ours)]) == 0
         ours.chmod(0o600)
     assert stat.S_IMODE(ours.stat().st_mode) == 0o600
-    assert main(["run", str(model), *ON_CPU, "--outputs", "/dev/null"]) == 0
 
 
 @pytest.mark.parametrize("name", ["loop.npz", "n" * 300, "日" * 84, "", "."], ids=range(5))
@@ -158,17 +158,52 @@ def test_a_report_of_before_is_replaced_and_a_link_to_it_followed(model: Path) -
     assert link.is_symlink()
 
 
-def test_what_is_no_regular_file_stays_one(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
-    assert main(["devices", "--output", str(pipe)]) == 0
-    assert json.loads(reader.communicate()[0])["schema"] == "parallax.devices/1"
-    assert pipe.is_fifo()
+def a_device(path: Path) -> None:
+    """One of our own that swallows what is written, as /dev/null does."""
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root makes devices")
 
 
-def test_a_dash_is_explained(capsys: Captured, model: Path) -> None:
-    assert "--json prints to standard output" in refused(capsys, "info", model, "--output", "-")
+def a_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(path))  # a long path does not fit
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, a_device, a_socket], ids=["pipe", "device", "socket"])
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize(("command", "option"), list(writing_options()))
+def test_what_is_no_regular_file_is_left_alone(
+    capsys: Captured,
+    model: Path,
+    command: str,
+    option: str,
+    linked: bool,
+    make: Callable[[Path], None],
+) -> None:
+    target, link = model.with_name("target"), model.with_name("link")
+    make(target)
+    link.symlink_to(target)
+    before = target.lstat()
+    subject = [] if command == "devices" else [model, "--device", OPENCL]
+    subject = subject[:1] if command == "info" and option == "--output" else subject
+    message = refused(capsys, command, *subject, option, link if linked else target)
+    assert "it is not a regular file" in message
+    assert target.lstat() == before
+    assert link.is_symlink()
+    assert {p.name for p in model.parent.iterdir()} == {"relu.onnx", "target", "link"}
+
+
+@pytest.mark.parametrize(("command", "option"), list(writing_options()))
+def test_a_dash_is_explained(
+    capsys: Captured, model: Path, monkeypatch: pytest.MonkeyPatch, command: str, option: str
+) -> None:
+    monkeypatch.chdir(model.parent)
+    subject = [] if command == "devices" else [model]
+    message = refused(capsys, command, *subject, option, "-")
+    assert "--json prints to standard output" in message
+    assert not Path("-").exists()
 
 
 # ---------------------------------------------------------------------- one JSON
@@ -272,8 +307,42 @@ def test_a_full_disk_is_no_verdict(argv: str) -> None:
 def test_a_closed_output_does_no_harm_to_the_file(model: Path) -> None:
     target = model.with_name("report.json")
     done = parallax("verify", model, *ON_CPU, "--output", target, redirect=">&-")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2
+    assert done.stderr == "parallax: standard output cannot be written: it is closed\n"
     assert json.loads(target.read_text())["exit_code"] == 0
+
+
+@pytest.mark.parametrize("redirect", [">&-", "2>&-", ">&- 2>&- <&-", "2>/dev/full"])
+@pytest.mark.parametrize(
+    ("argv", "code"), [("--help", 2), ("run nothing.onnx", 2), ("bench --nothing", 2)]
+)
+def test_streams_that_take_nothing_change_no_code(redirect: str, argv: str, code: int) -> None:
+    done = parallax(argv, redirect=redirect)
+    helped = argv == "--help" and not redirect.startswith(">")
+    assert done.returncode == (0 if helped else code)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:surrogateescape", "utf-8:strict"])
+@pytest.mark.parametrize("command", ["info", "run", "verify"])
+def test_a_path_that_the_output_cannot_write_is_escaped(
+    model: Path, command: str, encoding: str
+) -> None:
+    folder = model.parent / "日本\udcff"
+    folder.mkdir()
+    strange = model.rename(folder / "é.onnx")
+    done = subprocess.run(
+        [sys.executable, "-m", "parallax", command, strange, *ON_CPU],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"internal error" not in done.stderr
+    written = "日本\\udcff".encode() if "utf" in encoding else b"\\u65e5\\u672c\\udcff"
+    assert written in done.stdout
 
 
 STAGES = ("engine.backends", "numpy", "onnx", "parallax.verify_command", "parallax.cli", "pyopencl")

@@ -21,6 +21,7 @@ from engine.cache import private_file
 from engine.cache.format import Contents, DamagedError, Section, decode, encode, is_ours
 from engine.cache.report import MISSING, CacheReport
 from engine.errors import ConfigError
+from engine.forks import ProcessBound
 
 MOST_SECTIONS = 16
 MOST_ENTRIES = 256
@@ -29,7 +30,7 @@ MOST_ENTRIES = 256
 log = logging.getLogger("parallax.cache")
 
 
-class CacheFile:
+class CacheFile(ProcessBound):
     """One model's part of a cache file; implements `KernelCache`.
 
     A key reads `what @ where`: `what` stands for source, options and modes, `where` for the device
@@ -44,6 +45,7 @@ class CacheFile:
         self.path = Path(os.path.abspath(path))
         self.model = model
         self._lock = threading.RLock()
+        self._bind_to_process()
         self._left: dict[str, Callable[[], bytes]] = {}
         self._tuned: dict[str, dict[str, Any]] = {}
         self._hits: dict[str, None] = {}
@@ -152,6 +154,11 @@ class CacheFile:
             if not self._saves_at_exit:
                 self._saves_at_exit = True
                 atexit.register(_save, ref(self), os.getpid())
+
+    def _after_fork(self) -> None:
+        """Programs of the parent are for the parent to save."""
+        self._lock = threading.RLock()
+        self._left, self._saves_at_exit = {}, False
 
     def _there(self) -> Contents:
         """What the file holds now; raises RefusedError where it must not be replaced."""

@@ -67,14 +67,35 @@ def _text(data: bytes, owner: str) -> str:
         raise ModelError(f"{owner} is not UTF-8 text") from None
 
 
+READ_ALTHOUGH_DEPRECATED = frozenset(("GroupNormalization",))
+"""Deprecated because another meaning was wanted; files hold it, and it is well defined."""
+
+
 @lru_cache(maxsize=4096)
 def schema_of(op_type: str, opset: int) -> defs.OpSchema | None:
     """ONNX's own schema of an operator of the default domain at an opset; None: no such one."""
+    schema = _schema(op_type, opset)
+    if schema is None or (schema.deprecated and op_type not in READ_ALTHOUGH_DEPRECATED):
+        return None
+    return schema
+
+
+def _schema(op_type: str, opset: int) -> defs.OpSchema | None:
     try:
-        schema = defs.get_schema(op_type, opset, "")
+        return defs.get_schema(op_type, opset, "")
     except defs.SchemaError:
         return None
-    return None if schema.deprecated else schema
+
+
+def why_no_schema(op_type: str, opset: int) -> str:
+    """One sentence for an operator of which `schema_of` has none."""
+    schema = _schema(op_type, opset)
+    if schema is None:
+        return f"ONNX opset {opset} has no operator '{op_type}'"
+    return (
+        f"ONNX opset {opset} has no operator '{op_type}' any more: it is deprecated since opset "
+        f"{schema.since_version}; export the model with another opset"
+    )
 
 
 def check_against_schema(
@@ -91,7 +112,7 @@ def check_against_schema(
     """
     facts = _facts(op_type, opset)
     if facts is None:
-        raise UnsupportedError(f"{title}: ONNX opset {opset} has no operator '{op_type}'")
+        raise UnsupportedError(f"{title}: {why_no_schema(op_type, opset)}")
     limits, known, required = facts
     for count, (least, most), what in zip(counts, limits, ("inputs", "outputs"), strict=True):
         if not least <= count <= most:

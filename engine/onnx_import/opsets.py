@@ -34,7 +34,7 @@ RULES: dict[str, Rules] = {
     "Dropout": ((7, inference.is_test), (ANY, inference.dropout)),
     "Gemm": ((7, broadcasting.gemm),),
     "GridSample": ((20, meaning.grid_sample),),
-    "GroupNormalization": ((21, inference.group_normalization),),
+    "GroupNormalization": ((21, meaning.group_normalization),),
     "Hardmax": ((13, meaning.softmax),),
     "LogSoftmax": ((13, meaning.softmax),),
     "PRelu": ((7, broadcasting.prelu),),

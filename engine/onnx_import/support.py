@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from engine.errors import ModelError, UnsupportedError
-from engine.onnx_import.attributes import schema_of
+from engine.onnx_import.attributes import schema_of, why_no_schema
 from engine.onnx_import.opsets import REWRITTEN_AWAY
 from engine.onnx_import.raw_node import RawNode
 from engine.ops import OPERATORS
@@ -56,7 +56,5 @@ def check_known(node: RawNode) -> None:
     if node.op_type in CONTROL_FLOW:
         raise UnsupportedError(f"{node.title}: control flow is not supported")
     if schema_of(node.op_type, node.opset) is None:
-        raise UnsupportedError(
-            f"{node.title}: ONNX opset {node.opset} has no operator '{node.op_type}'"
-        )
+        raise UnsupportedError(f"{node.title}: {why_no_schema(node.op_type, node.opset)}")
     raise UnsupportedError(f"{node.title}: there is no kernel for this operator")

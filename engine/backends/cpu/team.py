@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from engine.forks import ProcessBound
 
-class SingleThreadedBlas:
+
+class SingleThreadedBlas(ProcessBound):
     """While anyone is inside, BLAS runs on one thread; the last to leave restores its limit.
 
     The limit belongs to the process, so entries are counted: two backends that compute at once
@@ -25,6 +27,7 @@ class SingleThreadedBlas:
         self._inside = 0
         self._controller: ThreadpoolController | None = None
         self._limits: Any = None
+        self._bind_to_process()
 
     def __enter__(self) -> None:
         with self._lock:
@@ -39,6 +42,12 @@ class SingleThreadedBlas:
             self._inside -= 1
             if self._inside == 0:
                 self._limits.restore_original_limits()
+
+    def _after_fork(self) -> None:
+        """Threads of the parent that were inside do not leave here."""
+        if self._inside:
+            self._limits.restore_original_limits()
+        self.__init__()  # type: ignore[misc]
 
 
 SINGLE_THREADED_BLAS = SingleThreadedBlas()

@@ -20,6 +20,7 @@ from engine.backends.opencl.transfers import InFlight, RunsInFlight
 from engine.backends.protocol import KernelCache
 from engine.config import PowerMode
 from engine.errors import CompileError, ConfigError, DeviceError
+from engine.forks import ProcessBound, check_process
 
 
 @cache
@@ -30,7 +31,7 @@ def source(family: str) -> str:
     return re.sub(r'^#include "(\w+)\.cl"$', lambda m: source(m[1]), text, flags=re.MULTILINE)
 
 
-class OpenCLContext:
+class OpenCLContext(ProcessBound):
     """A context, an in-order queue, and the programs built so far.
 
     Attributes:
@@ -42,6 +43,8 @@ class OpenCLContext:
         in_flight: transfers with the host that are not finished. runs: runs that are not.
         builds: how many programs were compiled from source.
     """
+
+    noun = "device"
 
     def __init__(self, place: Place, power: PowerMode = PowerMode.NORMAL) -> None:
         cl = discovery.opencl()
@@ -67,6 +70,7 @@ class OpenCLContext:
         self.builds = 0
         self._programs: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self._bind_to_process()
 
     def program(self, family: str, options: tuple[str, ...]) -> Any:
         """The built program of kernels/<family>.cl; raises CompileError with the build log."""
@@ -129,6 +133,7 @@ class OpenCLContext:
 
     def finish(self) -> None:
         """Return when the queue is idle; raises DeviceError when its work failed."""
+        check_process(self)
         with self.lock:
             queue = self.queue
         with checked(self, "waiting for the queue"):
@@ -137,6 +142,7 @@ class OpenCLContext:
 
     def wait(self, timeout_s: float) -> bool:
         """Like `finish`, but give up after a time; whether the queue is idle."""
+        check_process(self)
         idle = queues.wait(self, timeout_s)
         self._prune()
         return idle

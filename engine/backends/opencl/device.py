@@ -15,6 +15,7 @@ from engine.errors import DeviceError
 @cache
 def opencl() -> Any:
     """The pyopencl module; raises DeviceError without it."""
+    _process()
     intel_target.set_target()
     try:
         import pyopencl
@@ -32,6 +33,15 @@ def _process() -> int:
     return os.getpid()
 
 
+def check_process() -> None:
+    """Raise DeviceError where drivers do not work: in a child of a process that used them."""
+    if _process() != os.getpid():
+        raise DeviceError(
+            "OpenCL was used before this process was forked, and drivers do not survive that; "
+            "start processes by multiprocessing's 'spawn' method, or fork before the first use"
+        )
+
+
 def devices() -> list[tuple[str, Any]]:
     """Every OpenCL device as ("platform.device" numbers, pyopencl.Device), at least one.
 
@@ -39,11 +49,7 @@ def devices() -> list[tuple[str, Any]]:
         DeviceError: there is none, or OpenCL cannot be used in this process.
     """
     cl = opencl()
-    if _process() != os.getpid():
-        raise DeviceError(
-            "OpenCL was used before this process was forked, and drivers do not survive that; "
-            "start processes by multiprocessing's 'spawn' method, or fork before the first use"
-        )
+    check_process()
     found = []
     for p, platform in enumerate(drivers.platforms(cl)):
         try:

@@ -29,11 +29,13 @@ def place_of(selector: str | None, shared: Any) -> Place:
 
     Raises:
         ConfigError: `shared` is something else, an out-of-order queue, or not what `selector`
-            names. DeviceError: the selector or the numbers name no device.
+            names. DeviceError: the selector or the numbers name no device, or this process was
+            forked from one that used OpenCL.
     """
     if shared is None:
         return Place(discovery.select(selector))
     cl = discovery.opencl()
+    discovery.check_process()
     try:
         return _lent(cl, selector, shared)
     except cl.Error as error:

@@ -12,6 +12,7 @@ import numpy as np
 from engine.backends.opencl.status import checked, code_name
 from engine.backends.protocol import Slot
 from engine.errors import DeviceError
+from engine.forks import ProcessBound, check_process
 from engine.ops.numerics import HALF_MAX
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ RUNS_MAX = 32
 """Unfinished runs beyond which a run waits for the older half of them: drivers keep them all."""
 
 
-class InFlight:
+class InFlight(ProcessBound):
     """Transfers that the device has not finished, oldest first, on an in-order queue.
 
     The event of a non-blocking transfer keeps the host array alive, and waits in its destructor;
@@ -38,6 +39,7 @@ class InFlight:
         self._context = context
         self._held: deque[tuple[Any, int]] = deque()
         self._lock = threading.Lock()
+        self._bind_to_process()
 
     def hold(self, event: Any, nbytes: int) -> None:
         """Keep a transfer until it is complete."""
@@ -80,6 +82,11 @@ class InFlight:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(event))
             self._held.clear()
 
+    def _after_fork(self) -> None:
+        """The queue does not work on in the child."""
+        self._lock = threading.Lock()
+        self.abandon()
+
     def __len__(self) -> int:
         return len(self._held)
 
@@ -103,6 +110,9 @@ class OpenCLRead:
 
     def result(self) -> np.ndarray:
         """Wait, convert; the same array at every call."""
+        if self._result is not None:
+            return self._result
+        check_process(self._context)
         with self._lock:
             if self._result is None:
                 if self._event is not None:
@@ -117,6 +127,7 @@ def write(context: OpenCLContext, slot: Slot, host: np.ndarray) -> None:
     """Enqueue a copy of a contiguous host array that nobody changes any more."""
     if not host.size:
         return
+    check_process(context)
     with context.lock, checked(context, f"writing {slot.type}"):
         event = context.cl.enqueue_copy(
             context.queue,
@@ -131,6 +142,7 @@ def write(context: OpenCLContext, slot: Slot, host: np.ndarray) -> None:
 
 def read_later(context: OpenCLContext, slot: Slot) -> OpenCLRead:
     """Enqueue a copy to the host."""
+    check_process(context)
     host = np.empty(_stored_shape(slot), slot.storage)
     event = None
     if host.size:

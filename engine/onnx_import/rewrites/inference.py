@@ -36,11 +36,3 @@ def batch_normalization(form: Form, emitter: Emitter) -> None:
     if form.attributes.pop("spatial", 1) != 1:
         raise UnsupportedError(f"{form.title}: spatial=0 (statistics per element) is not supported")
     form.attributes.pop("momentum", None)
-
-
-def group_normalization(form: Form, emitter: Emitter) -> None:
-    """Its first form is not what opset 21 has."""
-    raise UnsupportedError(
-        f"{form.title}: GroupNormalization of opset {form.opset} has its scale per group; "
-        "export with opset 21 or newer"
-    )

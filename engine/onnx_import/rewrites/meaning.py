@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from engine.errors import ModelError
+from engine.ir.graph import Value
 from engine.onnx_import.form import Emitter, Form
 
 
@@ -19,6 +22,31 @@ def softmax(form: Form, emitter: Emitter) -> None:
     result = emitter.emit(form.op_type, [flat], {"axis": -1})
     shape = emitter.emit("Shape", [x], {})
     form.op_type, form.inputs, form.attributes = "Reshape", [result, shape], {"allowzero": 1}
+
+
+def group_normalization(form: Form, emitter: Emitter) -> None:
+    """Scale and bias had one number for each group; each is repeated for the group's channels.
+
+    Where the groups do not divide the channels, what comes out does not fit them and is refused.
+    """
+    groups = int(form.attributes["num_groups"])
+    if groups < 1:
+        raise ModelError(f"{form.title}: num_groups={groups}, expected at least 1")
+
+    def constant(name: str, *numbers: int) -> Value:
+        return emitter.constant(f"{form.outputs[0]}_{name}", np.array(numbers, np.int64))
+
+    count, column = constant("groups", groups), constant("column", groups, 1)
+    channels = emitter.emit("Shape", [form.inputs[0]], {"start": 1, "end": 2})
+    each = emitter.emit("Div", [channels, count], {})
+    wanted, flat = emitter.emit("Concat", [count, each], {"axis": 0}), constant("flat", -1)
+    for index in (1, 2):
+        parameter = form.inputs[index]
+        if emitter.rank(parameter) not in (None, 1):
+            raise ModelError(f"{form.title}: scale and bias are vectors of {groups} numbers")
+        upright = emitter.emit("Reshape", [parameter, column], {})
+        repeated = emitter.emit("Expand", [upright, wanted], {})
+        form.inputs[index] = emitter.emit("Reshape", [repeated, flat], {})
 
 
 def scatter(form: Form, emitter: Emitter) -> None:
