@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.backends.live import LiveCounter
 from engine.backends.opencl import device as discovery
-from engine.backends.opencl import program_cache, queues
+from engine.backends.opencl import program_cache, queues, quirks
 from engine.backends.opencl.pocl_target import name_target
 from engine.backends.opencl.sharing import Place
 from engine.backends.opencl.status import checked
@@ -71,6 +71,7 @@ class OpenCLContext:
     def program(self, family: str, options: tuple[str, ...]) -> Any:
         """The built program of kernels/<family>.cl; raises CompileError with the build log."""
         text = source("common") + source(family)
+        options = (*options, *quirks.macros(self.info))
         key = program_cache.key(family, text, options, self.info)
         with self._lock:
             if key not in self._programs:
