@@ -18,6 +18,8 @@ T = TypeVar("T")
 Array = np.ndarray
 Distribution = Callable[[np.random.Generator, Sequence[int], float, float], Array]
 LARGEST_SEED = 2**32 - 1
+EVERY = 16
+"""`mixed` puts one hard element into so many: the width of the kernels' vectors."""
 
 
 def _constant(value: float) -> Distribution:
@@ -149,6 +151,19 @@ class TapedChoose:
         if self.exact:
             return build_exact(self._seed(), shape, dtype, low, high)
         return build_tensor(self._seed(), tag, shape, dtype, low, high)
+
+    def mixed(self, x: Array, hard: Sequence[float]) -> Array:
+        """x, or x with one of `hard` in every sixteenth place; always x where `exact`.
+
+        So every vector of a kernel has ordinary elements beside a hard one.
+        """
+        if self.exact or x.dtype not in FLOATS or (place := self.integer(0, EVERY)) == 0:
+            return x
+        y = x.copy()
+        places = y.reshape(-1)[place - 1 :: EVERY]
+        with np.errstate(over="ignore"):
+            places[:] = np.resize(np.asarray(hard, np.float64), places.shape).astype(x.dtype)
+        return y
 
     def _tag(self) -> int:
         return self.integer(0, len(DISTRIBUTIONS) - 1)

@@ -215,7 +215,11 @@ def _edges(op_type: str, target: Target, where: Bench) -> None:
         where.step()
         call = edge()
         present = frozenset(i for i, x in enumerate(call.inputs) if x is not None)
-        check_case(target.backend, Case(op_type, call, known & present))
+        case = Case(op_type, call, known & present)
+        check_case(target.backend, case)
+        for law in OPERATORS[op_type].laws:
+            if law.bitwise:
+                check_law(target.backend, case, law)
 
 
 def _examples(op_type: str, target: Target, seed: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 import engine.blueprint as blueprint
 from conformance import judge as judging
+from engine.backends.cpu import binary as cpu_binary
 from engine.backends.cpu import unary as cpu_unary
 from engine.backends.protocol import Slot
 from engine.passes import fold_batch_norm, fold_bias, fuse_epilogue
@@ -361,6 +362,16 @@ CPU_FAULTS: tuple[Fault, ...] = (
             lambda old: lambda x, out: np.copyto(out, np.negative(x, out=x)),
         ),
         operators("Neg", on="cpu"),
+    ),
+    Fault(
+        "cpu-power-by-the-shortcuts-of-numpy",
+        "cpu",
+        attribute(
+            cpu_binary,
+            "_real_power",
+            lambda old: lambda a, b, out: np.copyto(out, np.power(a, b), casting="same_kind"),
+        ),
+        operators("Pow", on="cpu"),
     ),
     Fault(
         "reference-sigmoid-scaled",

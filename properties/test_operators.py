@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.config import ForwardType, ScheduleConfig
 from engine.errors import ShapeError
 from engine.ir.types import FLOAT, FLOAT16
 from engine.ops import OPERATORS, unary
 from engine.ops.spec import Call, OpSpec
 from properties.choose import HypothesisChoose
 from properties.claims import check_every_half, check_exact, check_law, check_reject, every_half
-from properties.devices import backends
+from properties.devices import Target, backends, runtime
 from properties.single import Case, check_case, draw_case
 
 
@@ -23,6 +24,7 @@ def accepts(spec: OpSpec, x: np.ndarray) -> bool:
 
 
 TARGETS = backends()
+CPU = Target("cpu", runtime().backend(ForwardType.CPU, ScheduleConfig()))
 IDS = [t.id for t in TARGETS]
 on_every_backend = pytest.mark.parametrize("target", TARGETS, ids=IDS)
 EXACT = [op for op, spec in OPERATORS.items() if spec.is_exact]
@@ -70,6 +72,14 @@ def test_results_on_small_whole_numbers_are_exact(op_type, target):
     run_on_examples(check_exact, target, op_type, exact=True)
 
 
+@pytest.mark.device_free
+@pytest.mark.parametrize("op_type", ["ReduceL1", "ReduceSumSquare"])
+def test_sums_beyond_half_are_not_claimed_to_be_exact(op_type):
+    """Neither an error nor a warning: the claim ends at 2048, half itself at 65504."""
+    call = Call((np.full((33, 33, 33), 2, np.float16),))
+    assert check_exact(CPU.backend, Case(op_type, call)) is False
+
+
 @on_every_backend
 @pytest.mark.parametrize(("op_type", "edge"), EDGES)
 def test_edges_are_right(op_type, edge, target):
@@ -88,6 +98,20 @@ def test_edges_are_right(op_type, edge, target):
 @pytest.mark.parametrize(("op_type", "law"), LAWFUL, ids=lambda p: getattr(p, "name", p))
 def test_laws_hold(op_type, law, target):
     run_on_examples(lambda backend, case: check_law(backend, case, law), target, op_type)
+
+
+@on_every_backend
+@pytest.mark.parametrize(("op_type", "edge"), EDGES)
+def test_bitwise_laws_hold_at_the_edges(op_type, edge, target):
+    laws = [law for law in OPERATORS[op_type].laws if law.bitwise]
+    if not laws:
+        pytest.skip(f"{op_type} has no bitwise law")
+    call = edge()
+    present = frozenset(i for i, x in enumerate(call.inputs) if x is not None)
+    case = Case(op_type, call, OPERATORS[op_type].constant_inputs & present)
+    applied = [check_law(target.backend, case, law) for law in laws]
+    if not any(applied):
+        pytest.skip(f"{target.id} refuses this call, or no law applies")
 
 
 @pytest.mark.parametrize(("op_type", "reject"), REJECTS)
@@ -114,6 +138,18 @@ ONCE_WRONG = {
     "float statistics of doubles": (
         "LayerNormalization",
         Call((np.full(4, 1000 / 3), np.ones(4)), {"epsilon": 1e-6}),
+    ),
+    "sines beside an infinity": ("Sin", Call((np.array([1e-5] * 15 + [np.inf], "f4"),))),
+    "tangents beside a large number": ("Tan", Call((np.array([1e10] + [1e-5] * 15, "f4"),))),
+    "powers beside a subnormal number": (
+        "Pow",
+        Call((np.array([1.5] * 3 + [5e-324] + [1.5] * 12), np.full(16, 2.5))),
+    ),
+    "root of minus infinity": ("Pow", Call((np.array([-np.inf, -0.0], "f4"), np.array(0.5, "f4")))),
+    "squares below the smallest number": ("Pow", Call((np.array([1e-112]), np.array([2.0])))),
+    "mean of nothing": (
+        "LayerNormalization",
+        Call((np.zeros((2, 0), "f4"), np.ones(0, "f4")), {"axis": -1}),
     ),
     "scales that half rounds": (
         "Resize",

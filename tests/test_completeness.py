@@ -10,7 +10,8 @@ import engine.backends.cpu as cpu
 import engine.backends.opencl as opencl
 from conformance.judge import float64_inputs
 from engine.ir.types import FLOAT, FLOATS, TensorType
-from engine.ops import OPERATORS
+from engine.ops import OPERATORS, binary, cast, unary
+from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Units
 from engine.ops.spec import HERE, PEER, Operand, no_growth
 from properties.choose import SeededChoose
@@ -25,6 +26,8 @@ CPU_KERNELS = {op for family in cpu.FAMILIES for op in family.KERNELS}
 OPENCL_KERNELS = {op for family in opencl.FAMILIES for op in family.KERNELS}
 INTERNAL = {"Copy"}
 """Operators that execution itself performs."""
+
+ELEMENTWISE = (*unary.SPECS, *binary.SPECS, *cast.SPECS)
 
 every_operator = pytest.mark.parametrize("op_type", OPERATORS)
 
@@ -49,6 +52,11 @@ def test_an_operator_has_an_opencl_kernel_or_a_sentence(op_type):
     has_kernel, sentence = op_type in OPENCL_KERNELS, opencl.NOT_YET.get(op_type, "")
     assert has_kernel != bool(sentence)
     assert has_kernel or len(sentence.split()) > 3
+
+
+@pytest.mark.parametrize("spec", ELEMENTWISE, ids=lambda s: s.op_type)
+def test_an_elementwise_operator_has_the_law_of_neighbours(spec):
+    assert NEIGHBOURS in spec.laws
 
 
 def test_every_kernel_has_a_spec():

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import ALL_DTYPES, BOOL, FLOAT, FLOATS, INT64, NUMERIC, TensorType
+from engine.ir.types import ALL_DTYPES, BOOL, DOUBLE, FLOAT, FLOATS, INT64, NUMERIC, TensorType
 from engine.ops.broadcasting import (
+    HARD,
     Array,
     Elementwise,
     ErrorOf,
@@ -27,6 +28,7 @@ from engine.ops.broadcasting import (
     same_dtype,
     spec_of,
 )
+from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Error, Units, exact, finite, rounded
 from engine.ops.spec import (
     HERE,
@@ -63,11 +65,18 @@ def integer_power(a: Array, b: Array) -> Array:
 
 def _pow(a: Array, b: Array) -> Array:
     if a.dtype.kind == "f":
-        y: Array = np.power(a, b.astype(np.float64))
+        y: Array = _real_power(a, b.astype(np.float64))
     elif b.dtype.kind == "f":
-        y = np.power(a.astype(np.float64), b).astype(a.dtype)
+        y = _real_power(a.astype(np.float64), b).astype(a.dtype)
     else:
         y = integer_power(a, b)
+    return y
+
+
+def _real_power(a: Array, b: Array) -> Array:
+    """C's pow. A repeated exponent of stride 0 sends NumPy to sqrt, which differs at -inf, -0."""
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    y: Array = np.power(a, np.array(np.broadcast_to(b, shape)))
     return y
 
 
@@ -132,11 +141,13 @@ def _pow_example(choose: Choose) -> Call:
     """Any sign with whole exponents, positive bases with any exponent, integers."""
     shape = choose.shape((0, 4))
     other = broadcastable(choose, shape)
-    kind = choose.one_of(("square", "whole", "real", "int64"))
+    kind = choose.one_of(("square", "whole", "real", "int64", "double"))
     if kind == "square":
         return Call((choose.tensor(shape), np.array(2, choose.one_of((np.float32, np.int64)))))
-    if kind == "real":
-        return Call((choose.tensor(shape, FLOAT, 0.0, 8.0), choose.tensor(other)))
+    if kind in ("real", "double"):
+        dtype = FLOAT if kind == "real" else DOUBLE
+        base, exponent = choose.tensor(shape, dtype, 0.0, 8.0), choose.tensor(other, dtype)
+        return Call((choose.mixed(base, HARD), choose.mixed(exponent, HARD)))
     dtype = INT64 if kind == "int64" else FLOAT
     exponent = np.rint(choose.tensor(other, FLOAT, 0.0, 4.0)).astype(dtype)
     return Call((choose.tensor(shape, dtype, -4.0, 4.0), exponent))
@@ -154,15 +165,31 @@ def _pow_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Er
     return (rounded(y, units, roundings=0, ulps=units.ulps("pow")),)
 
 
+_bases = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1, -1, -2.5, 3, 1e-5, 1.1, 5e-324])
+_exponents = np.array([2, 0.5, -1, 0, 1, 3, -2, -0.5, np.inf, -np.inf, np.nan])
+_EXPONENTS = ((slice(None), "every pair"), *((slice(i, i + 1), "one exponent") for i in range(3)))
+
 POW = replace(
     spec_of(Elementwise("Pow", _pow, _built_in("pow"))),
     infer_types=_infer_pow,
     error_model=_pow_error,
     example=_pow_example,
     grow=_pow_grow,
-    laws=(),
 )
-POW = replace(POW, rejects=POW.rejects[:1])
+POW = replace(
+    POW,
+    rejects=POW.rejects[:1],
+    edges=(
+        *POW.edges,
+        *(
+            lambda dtype=dtype, some=some, note=note: Call(
+                (_bases.astype(dtype)[:, None], _exponents[some].astype(dtype)), note=note
+            )
+            for dtype in (FLOAT, DOUBLE)
+            for some, note in _EXPONENTS
+        ),
+    ),
+)
 
 
 def _infer_prelu(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
@@ -237,6 +264,7 @@ MOD = OpSpec(
         _mod_edge,
         lambda: Call((np.array([5.5, -5.5, np.inf], "f4"), np.array(2.0, "f4")), {"fmod": 1}),
     ),
+    laws=(NEIGHBOURS,),
     rejects=(Reject("float without fmod", lambda: Call((np.ones(3, "f4"),) * 2), "integers only"),),
     flops=lambda inputs, outputs, _: outputs[0].size,
 )
@@ -299,6 +327,7 @@ WHERE = OpSpec(
             "condition is float32",
         ),
     ),
+    laws=(NEIGHBOURS,),
 )
 
 

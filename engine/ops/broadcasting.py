@@ -22,6 +22,7 @@ from engine.ir.types import (
     NUMERIC,
     TensorType,
 )
+from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Error, Units, exact
 from engine.ops.spec import (
     HERE,
@@ -41,6 +42,8 @@ Array = np.ndarray
 ErrorOf = Callable[[Sequence[Array], Array, Units], Error]
 """`error(values, y, units)` of a float result."""
 DRAWN = (FLOAT, INT64, DOUBLE, INT32, FLOAT16)
+HARD = (0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -3.0, 6e4, 1e-310)
+"""The last is subnormal in double, and 0 in all others."""
 
 
 def broadcast_shape(op_type: str, types: Sequence[TensorType]) -> tuple[int, ...]:
@@ -158,8 +161,8 @@ class Elementwise:
         shape = choose.shape((0, 4))
         count = choose.integer(self.arity[0], min(self.arity[1], 4))
         others = (broadcastable(choose, shape) for _ in range(count - 1))
-        tensors = [draw(choose, shape, dtype, -4.0, 4.0)]
-        tensors += [draw(choose, other, dtype, *self.second) for other in others]
+        tensors = [choose.mixed(draw(choose, shape, dtype, -4.0, 4.0), HARD)]
+        tensors += [choose.mixed(draw(choose, o, dtype, *self.second), HARD) for o in others]
         if self.second[0] >= 0 and count == 2 and dtype not in FLOATS:
             tensors[1] = _without_zeros(tensors[1])
         if self.commutes and count == 2 and choose.integer(0, 1):
@@ -197,14 +200,14 @@ def spec_of(elementwise: Elementwise) -> OpSpec:
         slope=elementwise.slope,
         edges=edges_of(elementwise.dtypes),
         rejects=rejects_of(elementwise.dtypes),
-        laws=(_commutes(),) if elementwise.commutes else (),
+        laws=(NEIGHBOURS, _commutes()) if elementwise.commutes else (NEIGHBOURS,),
         flops=lambda inputs, outputs, _: outputs[0].size * (len(inputs) - 1),
     )
 
 
 def edges_of(dtypes: frozenset[np.dtype]) -> tuple[Callable[[], Call], ...]:
     """Every pair of hard numbers (or of booleans), empty tensors, scalars, large integers."""
-    hard = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -3.0, 6e4])
+    hard = np.array(HARD)
     if FLOAT not in dtypes:
         table = np.array([False, True])
         return (lambda: Call((table[:, None], table)), lambda: Call((table[:0], table[:1])))

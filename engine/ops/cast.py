@@ -23,6 +23,7 @@ from engine.ir.types import (
     INT64,
     TensorType,
 )
+from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Error, Units, exact, finite
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec, Reject
 
@@ -122,6 +123,7 @@ CAST = OpSpec(
     rejects=(
         Reject("strings", lambda: Call((np.zeros(3, "f4"),), {"to": 8}), "to=8 is not supported"),
     ),
+    laws=(NEIGHBOURS,),
 )
 
 

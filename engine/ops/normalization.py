@@ -62,11 +62,17 @@ def normalized(rows: Rows, epsilon: float) -> tuple[Array, Array, Array]:
     """(y, mean, 1 / sqrt(variance + epsilon)) in float64; the mean in two steps."""
     x, scale, bias = rows
     with np.errstate(all="ignore"):
-        mean = np.mean(x, axis=1, keepdims=True)
-        rest = np.mean(x - mean, axis=1, keepdims=True)
+        mean = _mean(x)
+        rest = _mean(x - mean)
         d, mean = (x - mean) - rest, mean + rest
-        inverse = 1 / np.sqrt(np.mean(d * d, axis=1, keepdims=True) + epsilon)
+        inverse = 1 / np.sqrt(_mean(d * d) + epsilon)
         return d * inverse * scale + bias, mean, inverse
+
+
+def _mean(rows: Array) -> Array:
+    """Of every row, (rows, 1); NaN of empty ones, in silence (np.mean warns)."""
+    mean: Array = np.sum(rows, axis=1, keepdims=True) / rows.shape[1]
+    return mean
 
 
 def normalized_error(rows: Rows, epsilon: float, units: Units) -> tuple[Error, Error, Error]:
@@ -228,6 +234,7 @@ LAYER = OpSpec(
         lambda: Call((np.zeros((0, 4), "f4"), np.ones(4, "f4"))),
         lambda: Call((np.array([[1, np.nan, 2], [1, 2, np.inf]], "f4"), np.ones(3, "f4"))),
         lambda: Call((np.full((2, 768), 1000.0, "f4"), np.ones(768, "f4")), note="no variance"),
+        lambda: Call((np.zeros((2, 0), "f4"), np.ones(0, "f4"), np.ones(0, "f4")), note="no terms"),
     ),
     rejects=(
         Reject(
@@ -327,6 +334,7 @@ def spec_of(by: ByChannel) -> OpSpec:
         edges=(
             lambda: _with_parameters(np.full((1, 2, 5), 7.0, "f4"), 1),
             lambda: _with_parameters(np.zeros((0, 2, 5), "f4"), 2),
+            lambda: _with_parameters(np.zeros((3, 2, 0), "f4"), 1),
         ),
         rejects=(
             Reject(
@@ -409,6 +417,7 @@ BATCH = OpSpec(
     edges=(
         lambda: Call((np.array([[np.nan, np.inf]], "f4"), *[np.ones(2, "f4")] * 4)),
         lambda: Call((np.zeros((0, 2, 5), "f4"), *[np.ones(2, "f4")] * 4)),
+        lambda: Call((np.zeros((3, 2, 0), "f4"), *[np.ones(2, "f4")] * 4)),
         lambda: Call((np.ones((1, 2, 5), "f4"), *[np.zeros(2, "f4")] * 4), note="no variance"),
     ),
     rejects=(

@@ -129,7 +129,7 @@ def rounded(y: np.ndarray, units: Units, *, roundings: float = 1, ulps: float = 
     a = finite(y)
     uc, us = units.u_compute, units.u_storage
     per_call = (roundings + (2 * ulps) ** 2) * uc * uc + us * us
-    sigma = np.sqrt(a * a * per_call / 3 + units.floor**2)
+    sigma = np.hypot(a * np.sqrt(per_call / 3), units.floor)  # no square leaves the range
     bound = a * ((roundings + 2 * ulps) * uc + us) * (1 + 4 * uc) + (1 + roundings) * units.floor
     return Error(sigma, bound)
 
@@ -143,7 +143,7 @@ def magnified(y: np.ndarray, magnitude: np.ndarray, units: Units) -> Error:
     """
     a, m = finite(y), finite(magnitude)
     uc, us = units.u_compute, units.u_storage
-    sigma = np.sqrt(((uc * m) ** 2 + (us * a) ** 2) / 3 + units.floor**2)
+    sigma = np.hypot(np.hypot(uc * m, us * a) / np.sqrt(3), units.floor)
     bound = (uc * m + us * a) * (1 + 8 * uc) + 4 * units.floor
     return Error(sigma, bound)
 

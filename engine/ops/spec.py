@@ -89,6 +89,10 @@ class Choose(Protocol):
         """Values in [low, high]: smooth, integer-valued, constant or sparse, as drawn."""
         ...
 
+    def mixed(self, x: np.ndarray, hard: Sequence[float]) -> np.ndarray:
+        """x as it is, or with one of `hard` in every sixteenth place (where whole, as it is)."""
+        ...
+
 
 @dataclass(frozen=True)
 class Law:
@@ -96,12 +100,14 @@ class Law:
 
     `transform` returns None where the law does not apply. `relate` moves or repeats elements (it
     is applied to results and to error bounds alike), so the difference must lie within
-    bound(transform(call)) + relate(bound(call)).
+    bound(transform(call)) + relate(bound(call)); where the law is `bitwise` there may be none (any
+    NaN equals any other).
     """
 
     name: str
     transform: Callable[[Call], Call | None]
     relate: Callable[[Call, np.ndarray], np.ndarray]
+    bitwise: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import BOOL, FLOAT, FLOATS, INTEGERS, TensorType
+from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOAT16, FLOATS, INTEGERS, TensorType
+from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Error, Units, exact, magnified
 from engine.ops.spec import (
     HERE,
@@ -70,7 +71,8 @@ class Unary:
         attributes: values of each attribute that examples draw; the first is its default.
         domain: range of the examples.
         slope: greatest |dy/dx|; None where there is none.
-        edge: elements that must work, with the default attributes and with the last ones.
+        edge: elements that must work, alone and in vectors with others, with the default
+            attributes and with the last ones.
     """
 
     op_type: str
@@ -83,7 +85,7 @@ class Unary:
     domain: tuple[float, float] = (-8.0, 8.0)
     slope: float | Callable[[Attributes], float] | None = None
     is_exact: bool = False
-    edge: tuple[float, ...] = (0.0, -0.0, np.inf, -np.inf, np.nan, 88.8, -104.0)
+    edge: tuple[float, ...] = (0.0, -0.0, np.inf, -np.inf, np.nan, 88.8, -104.0, 0.3, 1e10)
 
     def parameters(self, attributes: Attributes) -> dict[str, float]:
         """All attributes as ONNX holds them: floats, also for double tensors."""
@@ -124,7 +126,9 @@ class Unary:
 
     def example(self, choose: Choose) -> Call:
         """Floats in the domain, or booleans."""
-        x = choose.tensor(choose.shape((0, 4)), FLOAT, *self.domain)
+        dtype = choose.one_of((FLOAT, FLOAT, DOUBLE, FLOAT16))
+        x = choose.tensor(choose.shape((0, 4)), dtype, *self.domain)
+        x = choose.mixed(x, self.edge)
         if FLOAT not in self.dtypes:
             x = x > 0
         return Call((x,), self.draw_attributes(choose))
@@ -157,6 +161,7 @@ def spec_of(unary: Unary) -> OpSpec:
         rejects=(
             () if BOOL in unary.dtypes else (Reject("boolean input", _wrong_dtype, "dtype bool"),)
         ),
+        laws=(NEIGHBOURS,),
         flops=lambda inputs, outputs, _: outputs[0].size,
     )
 
@@ -210,6 +215,7 @@ CLIP = OpSpec(
             "limit is int32",
         ),
     ),
+    laws=(NEIGHBOURS,),
     flops=lambda inputs, outputs, _: outputs[0].size,
 )
 

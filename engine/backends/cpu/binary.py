@@ -37,14 +37,30 @@ def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """In the base's dtype; half in float. Integer powers wrap, 1 / a ** |b| truncates."""
     if a.dtype.kind == "f":
         wide = np.float32 if a.dtype == np.float16 else a.dtype
-        out[...] = np.power(a.astype(wide, copy=False), b.astype(wide))
+        _real_power(a.astype(wide, copy=False), b.astype(wide), out)
     elif b.dtype.kind == "f":
-        out[...] = np.power(a.astype(np.float64), b)
+        real = np.empty(out.shape)
+        _real_power(a.astype(np.float64), b.astype(np.float64), real)
+        out[...] = real
     else:
         whole = np.power(a, np.maximum(b, 0).astype(a.dtype))
         unit = np.where(b % 2 == 0, 1, a)
         below = np.where((a == 1) | (a + 1 == 0), unit, 0)
         out[...] = np.where(b < 0, below, whole)
+
+
+def _real_power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """C's pow, but a square is a product.
+
+    The exponent is spread out first: where a stride of 0 repeats it, NumPy takes shortcuts, of
+    which sqrt makes (-inf) ** 0.5 NaN and (-0) ** 0.5 -0.
+    """
+    if b.size == 1 and b.flat[0] == 2:
+        out[...] = a * a
+        return
+    exponent = np.array(np.broadcast_to(b, out.shape))
+    result = np.power(a, exponent, out=np.empty_like(exponent))
+    out[...] = np.multiply(a, a, out=result, where=exponent == 2)
 
 
 def _prelu(x: np.ndarray, slope: np.ndarray, out: np.ndarray) -> None:

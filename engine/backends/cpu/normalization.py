@@ -23,16 +23,23 @@ def _wide(array: Array) -> Array:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
+def _mean(rows: Array) -> Array:
+    """(rows, 1) in the dtype of the rows; np.mean would warn of empty ones."""
+    mean: Array = np.add.reduce(rows, axis=1, keepdims=True)
+    mean /= rows.dtype.type(rows.shape[1])
+    return mean
+
+
 def normalize_rows(x: Array, out: Array, epsilon: float) -> tuple[Array, Array]:
     """(x - mean) / sqrt(variance + epsilon) of every row of x (rows, n) into `out`.
 
     Returns (mean, 1 / sqrt(...)), each (rows, 1).
     """
-    first = np.mean(x, axis=1, keepdims=True, dtype=x.dtype)
+    first = _mean(x)
     np.subtract(x, first, out=out)
-    rest = np.mean(out, axis=1, keepdims=True, dtype=x.dtype)
+    rest = _mean(out)
     out -= rest
-    variance = np.mean(np.square(out), axis=1, keepdims=True, dtype=x.dtype)
+    variance = _mean(np.square(out))
     inverse = 1 / np.sqrt(variance + x.dtype.type(epsilon))
     out *= inverse
     return first + rest, inverse

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.backends.live import LiveCounter
 from engine.backends.opencl import device as discovery
-from engine.backends.opencl import program_cache, queues
+from engine.backends.opencl import program_cache, queues, quirks
 from engine.backends.opencl.pocl_target import name_target
 from engine.backends.opencl.sharing import Place
 from engine.backends.opencl.status import checked
@@ -26,9 +26,14 @@ from engine.forks import ProcessBound, check_process
 @cache
 def source(family: str) -> str:
     """The text of kernels/<family>.cl, its `#include "other.cl"` lines replaced by that text."""
+    return _expanded(family)
+
+
+def _expanded(family: str) -> str:
+    """Not through `source`: its cache would keep what a test puts in the place of `source`."""
     folder = resources.files("engine.backends.opencl") / "kernels"
     text = (folder / f"{family}.cl").read_text()
-    return re.sub(r'^#include "(\w+)\.cl"$', lambda m: source(m[1]), text, flags=re.MULTILINE)
+    return re.sub(r'^#include "(\w+)\.cl"$', lambda m: _expanded(m[1]), text, flags=re.MULTILINE)
 
 
 class OpenCLContext(ProcessBound):
@@ -75,6 +80,7 @@ class OpenCLContext(ProcessBound):
     def program(self, family: str, options: tuple[str, ...]) -> Any:
         """The built program of kernels/<family>.cl; raises CompileError with the build log."""
         text = source("common") + source(family)
+        options = (*options, *quirks.macros(self.info))
         key = program_cache.key(family, text, options, self.info)
         with self._lock:
             if key not in self._programs:

@@ -139,7 +139,8 @@ BINARY(Min, min(p, q))
 #else
 BINARY(Div, p / q)
 BINARY(Fmod, fmod(p, q))
-BINARY(Pow, pow(p, q))
+// A square is a product, whatever else is in the vector: `_kernel_name` does so for constants.
+BINARY(Pow, q == (T)2 ? p * p : POW(p, q))
 // NaN in either operand is the result.
 BINARY(Max, ((p > q) | isnan(p)) ? p : q)
 BINARY(Min, ((p < q) | isnan(p)) ? p : q)

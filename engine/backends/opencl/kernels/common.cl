@@ -28,6 +28,20 @@
 #define CAT(a, b) CAT_(a, b)
 #define COMPUTE16 CAT(COMPUTE, 16)
 
+#if defined(QUIRK_POW_OF_WIDE_DOUBLES) && defined(USE_FP64)
+// See quirks.py: pow of vectors of eight and more is taken four by four.
+__attribute__((overloadable)) inline double pow_by_fours(const double a, const double b) {
+  return pow(a, b);
+}
+__attribute__((overloadable)) inline double16 pow_by_fours(const double16 a, const double16 b) {
+  return (double16)(pow(a.s0123, b.s0123), pow(a.s4567, b.s4567), pow(a.s89ab, b.s89ab),
+                    pow(a.scdef, b.scdef));
+}
+#define POW(a, b) pow_by_fours(a, b)
+#else
+#define POW(a, b) pow(a, b)
+#endif
+
 typedef union { long8 v; long a[8]; } dims_t;
 
 // Offset of row `row` of a tensor whose outer axes have extents `shape` and strides `strides`;

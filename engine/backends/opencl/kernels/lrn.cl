@@ -25,7 +25,7 @@ __kernel void LRN(__global const STORAGE *x, const long x_start, __global STORAG
       sum += v * v;
     }
     const COMPUTE16 base = (COMPUTE)bias + (COMPUTE)scale * sum;
-    STORE16(y + done, LOAD16(x + c * pixels + done) * pow(base, (COMPUTE16)(-(COMPUTE)beta)));
+    STORE16(y + done, LOAD16(x + c * pixels + done) * POW(base, (COMPUTE16)(-(COMPUTE)beta)));
   }
   for (int j = done; j < w; ++j) {
     COMPUTE sum = ZERO;
@@ -34,7 +34,7 @@ __kernel void LRN(__global const STORAGE *x, const long x_start, __global STORAG
       sum += v * v;
     }
     const COMPUTE base = (COMPUTE)bias + (COMPUTE)scale * sum;
-    STORE(y, j, LOAD(x + c * pixels, j) * pow(base, -(COMPUTE)beta));
+    STORE(y, j, LOAD(x + c * pixels, j) * POW(base, -(COMPUTE)beta));
   }
 }
 
@@ -54,7 +54,7 @@ __kernel void LRN_last(__global const STORAGE *x, const long x_start, __global S
           sums += v * v;
         }
         const COMPUTE16 base = (COMPUTE)bias + (COMPUTE)scale * sums;
-        STORE16(q + c, LOAD16(p + c) * pow(base, (COMPUTE16)(-(COMPUTE)beta)));
+        STORE16(q + c, LOAD16(p + c) * POW(base, (COMPUTE16)(-(COMPUTE)beta)));
         c += 15;
         continue;
       }
@@ -64,7 +64,7 @@ __kernel void LRN_last(__global const STORAGE *x, const long x_start, __global S
         const COMPUTE v = LOAD(p, k);
         sum += v * v;
       }
-      STORE(q, c, LOAD(p, c) * pow((COMPUTE)bias + (COMPUTE)scale * sum, -(COMPUTE)beta));
+      STORE(q, c, LOAD(p, c) * POW((COMPUTE)bias + (COMPUTE)scale * sum, -(COMPUTE)beta));
     }
   }
 }

@@ -1,15 +1,19 @@
 // y_i = f(x_i). x and y have the same layout, so both are flat.
 //
-// One work-item owns CHUNK consecutive elements: [g * CHUNK, min(count, (g + 1) * CHUNK)).
-// Sixteen
-// elements at a time (half loads vectorise only when written so), then one at a time.
+// One work-item owns CHUNK consecutive elements: [g * CHUNK, min(count, (g + 1) * CHUNK)), sixteen
+// at a time (half loads vectorise only when written so); the last ones are padded to sixteen, so
+// that every element goes through the same instructions wherever it lies: scalar and vector
+// built-ins of one driver differ in the last place.
 // No local memory, no barrier. alpha, beta: see each function; unused otherwise.
+
+#include "vector16.cl"
 
 #define CHUNK 1024
 
-// Expressions hold for scalars and vectors: T is the type of v, and `?:` selects by element.
-#define ZERO ((T)0)
-#define ONE ((T)1)
+// T is the type of v, a vector; `?:` selects by element.
+typedef COMPUTE16 T;
+#define ZERO ((T)(COMPUTE)0)
+#define ONE ((T)(COMPUTE)1)
 #ifdef USE_FP64
 #define C(x) ((T)(x))
 #else
@@ -17,27 +21,18 @@
 #endif
 
 #define UNARY(NAME, EXPRESSION)                                                            \
-  inline COMPUTE NAME##_1(const COMPUTE v, const COMPUTE alpha, const COMPUTE beta) {      \
-    typedef COMPUTE T;                                                                     \
-    return EXPRESSION;                                                                     \
-  }                                                                                        \
-  inline COMPUTE16 NAME##_16(const COMPUTE16 v, const COMPUTE16 alpha,                     \
-                             const COMPUTE16 beta) {                                       \
-    typedef COMPUTE16 T;                                                                   \
-    return EXPRESSION;                                                                     \
-  }                                                                                        \
+  inline T NAME##_16(const T v, const T alpha, const T beta) { return EXPRESSION; }        \
   __kernel void NAME(__global const STORAGE *x, const long x_start, __global STORAGE *y,   \
                      const long y_start, const long count, const float alpha_,             \
                      const float beta_) {                                                  \
     const long first = (long)get_global_id(0) * CHUNK;                                     \
     const int n = (int)min((long)CHUNK, count - first);                                    \
-    const COMPUTE alpha = (COMPUTE)alpha_, beta = (COMPUTE)beta_;                          \
+    const T alpha = (T)(COMPUTE)alpha_, beta = (T)(COMPUTE)beta_;                          \
     x += x_start + first;                                                                  \
     y += y_start + first;                                                                  \
     int i = 0;                                                                             \
-    for (; i + 16 <= n; i += 16)                                                           \
-      STORE16(y + i, NAME##_16(LOAD16(x + i), (COMPUTE16)alpha, (COMPUTE16)beta));         \
-    for (; i < n; ++i) STORE(y, i, NAME##_1(LOAD(x, i), alpha, beta));                     \
+    for (; i + 16 <= n; i += 16) STORE16(y + i, NAME##_16(LOAD16(x + i), alpha, beta));    \
+    if (i < n) store_some(y + i, NAME##_16(load_some(x + i, n - i), alpha, beta), n - i);  \
   }
 
 #define PREDICATE(NAME, EXPRESSION)                                                        \
@@ -66,6 +61,40 @@ UNARY(Sign, v > ZERO ? ONE : (v < ZERO ? -ONE : ZERO))
 // NaN goes through Relu and the clamps: `v < 0 ? 0 : v` keeps it, fmax would drop it.
 #define UNIT(v) ((v) < ZERO ? ZERO : ((v) > ONE ? ONE : (v)))
 #define SOFTPLUS(v) (((v) < ZERO ? ZERO : (v)) + log1p(exp(-fabs(v))))
+// Beyond these erf rounds to +-1. A driver's own erf(infinity) may be a little less (by the ULP row
+// for half), and then Gelu(-infinity) would be -infinity.
+#ifdef USE_FP64
+#define ERF(v) (fabs(v) > C(6.0) ? sign(v) : erf(v))
+#else
+#define ERF(v) (fabs(v) > C(4.0) ? sign(v) : erf(v))
+#endif
+
+#if defined(QUIRK_TRIGONOMETRY_BY_VECTOR) && !defined(USE_FP64) && !defined(USE_FP16)
+// See quirks.py: lanes of 2^23 and beyond are taken one by one, and 0 takes their place.
+#define LANES_APART(FUNCTION)                                                              \
+  inline T FUNCTION##_of_lanes(const T v) {                                                \
+    const int16 far = fabs(v) >= 0x1p23f;                                                  \
+    const T near = FUNCTION(far ? ZERO : v);                                               \
+    if (!any(far)) return near;                                                            \
+    COMPUTE x[16], y[16];                                                                  \
+    vstore16(v, 0, x);                                                                     \
+    vstore16(near, 0, y);                                                                  \
+    for (int i = 0; i < 16; ++i)                                                           \
+      if (fabs(x[i]) >= 0x1p23f) y[i] = FUNCTION(x[i]);                                    \
+    return vload16(0, y);                                                                  \
+  }
+LANES_APART(sin)
+LANES_APART(cos)
+LANES_APART(tan)
+#define SIN(v) sin_of_lanes(v)
+#define COS(v) cos_of_lanes(v)
+#define TAN(v) tan_of_lanes(v)
+#else
+#define SIN(v) sin(v)
+#define COS(v) cos(v)
+#define TAN(v) tan(v)
+#endif
+
 UNARY(Relu, v < ZERO ? ZERO : v)
 UNARY(Abs, fabs(v))
 UNARY(Neg, -v)
@@ -77,15 +106,15 @@ UNARY(Sqrt, sqrt(v))
 UNARY(Reciprocal, ONE / v)
 UNARY(Exp, exp(v))
 UNARY(Log, log(v))
-UNARY(Sin, sin(v))
-UNARY(Cos, cos(v))
+UNARY(Sin, SIN(v))
+UNARY(Cos, COS(v))
 UNARY(Tanh, tanh(v))
-UNARY(Erf, erf(v))
+UNARY(Erf, ERF(v))
 UNARY(Sigmoid, ONE / (ONE + exp(-v)))
 UNARY(LeakyRelu, v < ZERO ? alpha * v : v)
 UNARY(HardSigmoid, UNIT(alpha * v + beta))
 UNARY(HardSwish, v *UNIT(v *C(0.16666666666666666) + C(0.5)))
-UNARY(Tan, tan(v))
+UNARY(Tan, TAN(v))
 UNARY(Asin, asin(v))
 UNARY(Acos, acos(v))
 UNARY(Atan, atan(v))
@@ -103,7 +132,7 @@ UNARY(ThresholdedRelu, v > alpha ? v : ZERO)
 UNARY(Shrink, v < -alpha ? v + beta : (v > alpha ? v - beta : ZERO))
 UNARY(Mish, v *tanh(SOFTPLUS(v)))
 UNARY(Swish, v / (ONE + exp(-alpha * v)))
-UNARY(Gelu, v *C(0.5) * (ONE + erf(v *C(0.70710678118654752))))
+UNARY(Gelu, v *C(0.5) * (ONE + ERF(v *C(0.70710678118654752))))
 #endif
 
 #ifndef IS_PREDICATE
