@@ -27,7 +27,7 @@ from engine.ops.broadcasting import (
     same_dtype,
     spec_of,
 )
-from engine.ops.numerics import Error, Units, exact, finite, rounded
+from engine.ops.numerics import Error, Units, exact, finite, rounded, saturated
 from engine.ops.spec import (
     HERE,
     PEER,
@@ -65,7 +65,7 @@ def _pow(a: Array, b: Array) -> Array:
     if a.dtype.kind == "f":
         y: Array = np.power(a, b.astype(np.float64))
     elif b.dtype.kind == "f":
-        y = np.power(a.astype(np.float64), b).astype(a.dtype)
+        y = saturated(np.power(a.astype(np.float64), b), a.dtype)
     else:
         y = integer_power(a, b)
     return y

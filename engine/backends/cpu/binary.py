@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.backends.cpu.cast import to_integers
 from engine.ir.graph import Node
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         wide = np.float32 if a.dtype == np.float16 else a.dtype
         out[...] = np.power(a.astype(wide, copy=False), b.astype(wide))
     elif b.dtype.kind == "f":
-        out[...] = np.power(a.astype(np.float64), b)
+        to_integers(np.power(a.astype(np.float64), b), out)
     else:
         whole = np.power(a, np.maximum(b, 0).astype(a.dtype))
         unit = np.where(b % 2 == 0, 1, a)
