@@ -27,7 +27,8 @@ from properties.graph_runs import (
 )
 from properties.graphs import decode, seeded_program
 from properties.memory import Violation
-from properties.pass_claims import check_template, template
+from properties.pass_claims import check_template
+from properties.pass_templates import template
 from properties.single import Case, check_case, draw_case
 
 CAUGHT = (Violation, PlanError, GraphError)

@@ -19,6 +19,7 @@ from engine.ir.types import (
     FLOATS,
     INT32,
     INT64,
+    INTEGERS,
     NUMERIC,
     TensorType,
 )
@@ -35,12 +36,13 @@ from engine.ops.spec import (
     Operand,
     OpSpec,
     Reject,
+    domain_of,
 )
 
 Array = np.ndarray
 ErrorOf = Callable[[Sequence[Array], Array, Units], Error]
 """`error(values, y, units)` of a float result."""
-DRAWN = (FLOAT, INT64, DOUBLE, INT32, FLOAT16)
+DRAWN = (FLOAT, INT64, DOUBLE, INT32, FLOAT16, *sorted(INTEGERS - {INT32, INT64}, key=str))
 
 
 def broadcast_shape(op_type: str, types: Sequence[TensorType]) -> tuple[int, ...]:
@@ -85,12 +87,10 @@ def broadcastable(choose: Choose, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def draw(choose: Choose, shape: Sequence[int], dtype: np.dtype, low: float, high: float) -> Array:
-    """A tensor of any dtype; unsigned ones from 0, booleans fair."""
+    """A tensor of any dtype; integers up to their ends, unsigned ones from 0, booleans fair."""
     if dtype == BOOL:
         return choose.tensor(shape, FLOAT, -1.0, 1.0) > 0
-    if dtype.kind == "u":
-        low = max(low, 0.0)
-    return choose.tensor(shape, dtype, low, high)
+    return choose.tensor(shape, dtype, *domain_of(choose, dtype, low, high))
 
 
 def _constant_shape(choose: Choose, shape: tuple[int, ...]) -> tuple[int, ...]:
