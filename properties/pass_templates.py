@@ -12,7 +12,7 @@ from engine.ops.spec import Operand
 from properties.graphs import Model, Program
 
 CORES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-DTYPES = (FLOAT, FLOAT, FLOAT16, DOUBLE, *sorted(matmul.DTYPES - FLOATS, key=str))
+DTYPES = (*[FLOAT] * 3, FLOAT16, *[DOUBLE] * 3, *sorted(matmul.DTYPES - FLOATS, key=str))
 EVEN = 5
 """The distribution of all inputs (`choose.DISTRIBUTIONS`)."""
 

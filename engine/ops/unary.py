@@ -140,8 +140,8 @@ class Unary:
 
 
 def parameters_of(op_type: str, attributes: Attributes) -> dict[str, float]:
-    """The attributes of a function of one number, defaults filled in, as ONNX holds them."""
-    return next(u for u in FUNCTIONS if u.op_type == op_type).parameters(attributes)
+    """The attributes of a function of one number, defaults filled in; none of other operators."""
+    return next((u.parameters(attributes) for u in FUNCTIONS if u.op_type == op_type), {})
 
 
 def spec_of(unary: Unary) -> OpSpec:
