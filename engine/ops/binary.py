@@ -154,6 +154,12 @@ def _pow_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Er
     return (rounded(y, units, roundings=0, ulps=units.ulps("pow")),)
 
 
+def _integer_to_a_float_power() -> Call:
+    """Roots are cut, powers beyond the range its end, roots of negative numbers 0."""
+    base, exponent = np.array([2, -3, 0, 7, 100, -100], "i4"), [0.5, 31, -1, 40.5, np.nan, 0]
+    return Call((base[:, None], np.array(exponent, "f4")))
+
+
 POW = replace(
     spec_of(Elementwise("Pow", _pow, _built_in("pow"))),
     infer_types=_infer_pow,
@@ -162,7 +168,7 @@ POW = replace(
     grow=_pow_grow,
     laws=(),
 )
-POW = replace(POW, rejects=POW.rejects[:1])
+POW = replace(POW, edges=(*POW.edges, _integer_to_a_float_power), rejects=POW.rejects[:1])
 
 
 def _infer_prelu(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:

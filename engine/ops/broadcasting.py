@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 
 import numpy as np
 
@@ -210,6 +211,8 @@ def edges_of(dtypes: frozenset[np.dtype]) -> tuple[Callable[[], Call], ...]:
         return (lambda: Call((table[:, None], table)), lambda: Call((table[:0], table[:1])))
     edges: list[Callable[[], Call]] = [
         lambda: Call((hard.astype("f4")[:, None], hard.astype("f4")), note="every pair"),
+        *(partial(_pairs_in_lanes, hard, dtype) for dtype in (FLOAT, FLOAT16, DOUBLE)),
+        lambda: Call((np.tile(hard.astype("f4"), 5), np.array(np.nan, "f4")), note="NaN beside"),
         lambda: Call((np.zeros((0, 3), "f4"), np.ones((1, 3), "f4")), note="empty"),
         lambda: Call((np.array(2.5, "f4"), np.array(-2.0, "f4")), note="rank 0"),
     ]
@@ -217,6 +220,12 @@ def edges_of(dtypes: frozenset[np.dtype]) -> tuple[Callable[[], Call], ...]:
         big = np.array([2**53 + 1, -(2**53) - 1, 7, -7], "i8")
         edges.append(lambda: Call((big[:, None], np.array([3, -3, 1], "i8")), note="beyond 2^53"))
     return tuple(edges)
+
+
+def _pairs_in_lanes(hard: Array, dtype: np.dtype) -> Call:
+    """Every pair once, along one axis that is longer than a vector."""
+    a, b = np.repeat(hard, len(hard)), np.tile(hard, len(hard))
+    return Call((a.astype(dtype), b.astype(dtype)), note="every pair, in lanes")
 
 
 def rejects_of(dtypes: frozenset[np.dtype]) -> tuple[Reject, ...]:

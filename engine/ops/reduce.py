@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -327,8 +328,19 @@ class Reduction:
 
 
 _hard = np.array([[np.nan, 1.0, -np.inf], [np.inf, 2.0, 3.0], [-0.0, 0.0, 6e4]], np.float32)
+
+
+def _nan_in_lanes(axis: int, dtype: np.dtype) -> Call:
+    """NaN and infinities at every place of rows and columns longer than a vector."""
+    x = np.arange(40 * 37).reshape(40, 37) % 23 - 11.0
+    x[np.arange(37), np.arange(37)] = np.nan
+    x[3, 20:], x[38, ::2], x[39, 5] = -np.inf, np.inf, -np.inf
+    return Call((x.astype(dtype), np.array([axis])), note="NaN in lanes")
+
+
 EDGES: tuple[Callable[[], Call], ...] = (
     lambda: Call((_hard, np.array([1])), note="NaN and infinities"),
+    *(partial(_nan_in_lanes, axis, dtype) for axis in (0, 1) for dtype in (FLOAT, FLOAT16)),
     lambda: Call((np.zeros((2, 0, 3), "f4"), np.array([1])), note="no terms"),
     lambda: Call((np.zeros((0, 3), "f4"), np.array([1])), note="no rows"),
     lambda: Call((np.array(2.5, "f4"),), note="rank 0"),
