@@ -111,7 +111,8 @@ def outcome(run: Callable[[], np.ndarray]) -> np.ndarray | None:
     try:
         return np.asarray(run())
     except Exception as error:  # classes of onnxruntime have no base of their own
-        assert "padding values must" in str(error) or "would pad" in str(error)  # noqa: PT017
+        if not ("padding values must" in str(error) or "would pad" in str(error)):
+            raise
         return None
 
 
