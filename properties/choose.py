@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from engine.ir.types import BOOL, FLOAT, FLOATS
+from engine.ops.numerics import saturated
 from engine.ops.spec import SIDES
 
 T = TypeVar("T")
@@ -101,8 +102,7 @@ def _as_dtype(values: Array, dtype: np.dtype, low: float, high: float) -> Array:
         rounded = np.asarray(values).astype(dtype)
         least, most = np.asarray([low, high]).astype(dtype)
         return np.asarray(np.clip(rounded, least, most))
-    limits = np.iinfo(dtype)
-    return np.asarray(np.clip(np.rint(values), limits.min, limits.max)).astype(dtype)
+    return saturated(np.rint(values), dtype)
 
 
 class TapedChoose:

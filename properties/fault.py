@@ -27,7 +27,9 @@ from properties.graph_runs import (
 )
 from properties.graphs import decode, seeded_program
 from properties.memory import Violation
-from properties.pass_claims import check_template, template
+from properties.old_forms import check_old_form
+from properties.pass_claims import check_template
+from properties.pass_templates import template
 from properties.single import Case, check_case, draw_case
 
 CAUGHT = (Violation, PlanError, GraphError)
@@ -72,7 +74,7 @@ class Fault:
     """One wrong change, and the properties that must fail under it.
 
     Attributes:
-        level: kernel, host, planner, pass, comparator, cpu or reference.
+        level: kernel, host, planner, pass, importer, comparator, cpu or reference.
         plant: a context manager in which the fault is active.
         hunt: raises one of CAUGHT when the properties notice.
     """
@@ -272,7 +274,7 @@ def one_graph(checks: tuple[str, ...], model: Any, target: Target, where: Bench)
         check_exact_graph(model, (target,), where.cpu)
 
 
-def passes(count: int = 60, on: str = "cpu") -> Hunt:
+def passes(count: int = 240, on: str = "cpu") -> Hunt:
     """Templates of foldable and fusable graphs, run on the CPU or on OpenCL."""
 
     def hunt(where: Bench) -> None:
@@ -280,6 +282,17 @@ def passes(count: int = 60, on: str = "cpu") -> Hunt:
         for seed in range(count):
             where.step()
             check_template(template(seed), where.cpu.backend, targets)
+
+    return hunt
+
+
+def old_forms(count: int = 400) -> Hunt:
+    """Nodes of older opsets, imported and evaluated by references."""
+
+    def hunt(where: Bench) -> None:
+        for seed in range(count):
+            where.step()
+            check_old_form(seed)
 
     return hunt
 

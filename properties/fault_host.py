@@ -10,9 +10,20 @@ import numpy as np
 import engine.blueprint as blueprint
 from conformance import judge as judging
 from engine.backends.cpu import binary as cpu_binary
+from engine.backends.cpu import cast as cpu_cast
+from engine.backends.cpu import matmul as cpu_matmul
 from engine.backends.cpu import unary as cpu_unary
 from engine.backends.protocol import Slot
-from engine.passes import fold_batch_norm, fold_bias, fuse_epilogue
+from engine.ir.types import NUMERIC
+from engine.onnx_import.opsets import RULES
+from engine.passes import (
+    fold_batch_norm,
+    fold_bias,
+    fuse_epilogue,
+    fuse_hard_swish,
+    fuse_layer_norm,
+    linear,
+)
 from engine.planner import plan
 from properties import memory
 from properties.comparator import check_guards, check_judge
@@ -22,6 +33,7 @@ from properties.fault import (
     attribute,
     graphs,
     in_order,
+    old_forms,
     operators,
     passes,
     several,
@@ -253,6 +265,92 @@ PASS_FAULTS: tuple[Fault, ...] = (
 )
 
 
+def _close_to_a_sixth(old: Any) -> Any:
+    """A double that is a float's 1/6 counts as 1/6."""
+
+    def is_sixth(node: Any, value: Any) -> bool:
+        factors = [v.constant for v in node.inputs if v is not None and v.is_constant]
+        close = [abs(float(f.reshape(-1)[0]) * 6 - 1) <= 1e-6 for f in factors if f.size == 1]
+        return bool(old(node, value) or (node.op_type == "Mul" and any(close)))
+
+    return is_sixth
+
+
+PASS_FAULTS += (
+    Fault(
+        "integers-are-folded-as-floats",
+        "pass",
+        attribute(linear, "FLOATS", lambda old: NUMERIC),
+        passes(),
+    ),
+    Fault(
+        "batch-norm-of-doubles-folded-with-another-epsilon",
+        "pass",
+        attribute(fold_batch_norm, "epsilon_of", lambda old: lambda a: a.get("epsilon", 1e-5)),
+        passes(),
+    ),
+    Fault(
+        "hard-swish-of-doubles-by-a-float-sixth",
+        "pass",
+        attribute(fuse_hard_swish, "_is_sixth", _close_to_a_sixth),
+        passes(count=600),
+    ),
+    Fault(
+        "layer-norm-of-doubles-with-a-float-epsilon",
+        "pass",
+        attribute(fuse_layer_norm, "epsilon_of", lambda old: lambda a: a["epsilon"]),
+        passes(count=600),
+    ),
+    Fault(
+        "clip-of-doubles-fused-with-float-limits",
+        "host",
+        attribute(fuse_epilogue, "_is_float_scalar", lambda old: lambda limit: limit.is_constant),
+        passes(count=600, on="opencl"),
+    ),
+)
+
+
+# ------------------------------------------------------------------------- importer
+def _rules_with(change: Any) -> Any:
+    """The rules of one operator, each rewrite changed."""
+    return lambda old: tuple((below, change(rewrite)) for below, rewrite in old)
+
+
+def _without_defaults(rewrite: Any) -> Any:
+    def changed(form: Any, emitter: Any) -> None:
+        given = [form.value(name) if name in form.attributes else None for name in ("min", "max")]
+        rewrite(form, emitter)
+        for index, value in enumerate(given, start=1):
+            if value is None:
+                form.set_input(index, None)
+
+    return changed
+
+
+def _copying_extents(rewrite: Any) -> Any:
+    def changed(form: Any, emitter: Any) -> None:
+        rewrite(form, emitter)
+        form.attributes.pop("allowzero", None)
+
+    return changed
+
+
+IMPORTER_FAULTS: tuple[Fault, ...] = (
+    Fault(
+        "clip-forgets-the-default-limits-of-opset-6",
+        "importer",
+        attribute(RULES, "Clip", _rules_with(_without_defaults)),
+        old_forms(),
+    ),
+    Fault(
+        "softmax-of-old-opsets-loses-empty-axes",
+        "importer",
+        attribute(RULES, "Softmax", _rules_with(_copying_extents)),
+        old_forms(),
+    ),
+)
+
+
 # ------------------------------------------------------------------------- comparator
 def _judge_with(change: Any) -> Any:
     """`judge` on changed arguments."""
@@ -336,6 +434,12 @@ def _scaled(factor: float) -> Any:
     return lambda old: lambda inputs, attributes: tuple(y * factor for y in old(inputs, attributes))
 
 
+def _through_double(out: Any, c: Any, alpha: float, beta: float) -> None:
+    c = 0 if c is None else c
+    with np.errstate(all="ignore"):
+        np.copyto(out, alpha * out.astype(float) + beta * c, casting="unsafe")
+
+
 CPU_FAULTS: tuple[Fault, ...] = (
     Fault(
         "cpu-relu-is-abs",
@@ -374,6 +478,26 @@ CPU_FAULTS: tuple[Fault, ...] = (
         operators("Pow", on="cpu"),
     ),
     Fault(
+        "cpu-casts-beyond-the-range-wrap",
+        "cpu",
+        attribute(
+            cpu_cast, "to_integers", lambda old: lambda x, out: np.copyto(out, x, casting="unsafe")
+        ),
+        operators("Cast", on="cpu"),
+    ),
+    Fault(
+        "cpu-gemm-of-integers-through-double",
+        "cpu",
+        attribute(cpu_matmul, "_combine_integers", lambda old: _through_double),
+        operators("Gemm", on="cpu"),
+    ),
+    Fault(
+        "cpu-clip-takes-nan-for-a-limit",
+        "cpu",
+        attribute(cpu_unary, "_is_none", lambda old: lambda limit: limit is None),
+        operators("Clip", on="cpu"),
+    ),
+    Fault(
         "reference-sigmoid-scaled",
         "reference",
         spec("Sigmoid", reference=_scaled(1.0 + 1e-5)),
@@ -391,6 +515,7 @@ HOST_AND_OTHER_FAULTS: tuple[Fault, ...] = (
     *HOST_FAULTS,
     *PLANNER_FAULTS,
     *PASS_FAULTS,
+    *IMPORTER_FAULTS,
     *COMPARATOR_FAULTS,
     *CPU_FAULTS,
 )

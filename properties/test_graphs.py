@@ -31,6 +31,8 @@ from properties.graphs import (
     operator_table,
     seeded_program,
 )
+from properties.pass_claims import check_template
+from properties.pass_templates import template
 
 CPU = Target("cpu", runtime().backend(ForwardType.CPU, ScheduleConfig()))
 TARGETS = backends()
@@ -68,6 +70,15 @@ def test_every_node_is_right_on_its_own_inputs(target):
 
     property_holds()
     assert sum(judged) > len(judged), f"{sum(judged)} nodes judged in {len(judged)} graphs"
+
+
+@on_every_backend
+def test_passes_keep_what_the_shapes_they_look_for_compute(target):
+    @given(st.integers(0, 2**32 - 1))
+    def property_holds(seed):
+        check_template(template(seed), CPU.backend, (target,))
+
+    property_holds()
 
 
 @on_every_backend

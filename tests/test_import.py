@@ -169,6 +169,14 @@ def test_an_old_clip_takes_the_dtype_of_what_it_clips() -> None:
     assert [a.dtype for a in limits if a is not None] == [np.float16, np.float16]
 
 
+def test_an_old_clip_behind_one_hot_takes_the_dtype_of_its_values() -> None:
+    nodes = [node("OneHot", "x depth values", "h"), node("Clip", "h", "y", max=0.5)]
+    constants = {"depth": np.array(3), "values": np.array([0, 1], np.float64)}
+    data = model(nodes, {"x": (2,)}, ["y"], constants, opset=9, dtype=TensorProto.INT64)
+    limits = [v.constant for v in imported(data).nodes[-1].inputs[1:] if v is not None]
+    assert [a.dtype for a in limits if a is not None] == [np.float64, np.float64]
+
+
 def test_initialisers_that_are_inputs_too_are_constants() -> None:
     data = model([node("Add", "x w", "y")], {"x": (2,), "w": (2,)}, ["y"], {"w": np.ones(2, "f4")})
     graph = imported(data)

@@ -44,6 +44,7 @@ def booleans(*shape: int) -> np.ndarray:
 
 X = floats(2, 3, 4, 5)
 POSITIVE = np.abs(X) + 0.5
+ENDS = np.array([-np.inf, np.inf, np.nan, 3e38, -3e38, 0.25], np.float32)
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,24 @@ CASES: dict[str, Case] = {
         {"a": floats(2, 3), "b": floats(3, 4), "c": floats(1)},
         lambda a, b, c: a @ b + c,
     ),
+    "Gemm-6 of nothing": Case(
+        6,
+        [node("Gemm", "a b c", "y", broadcast=1)],
+        {"a": floats(0, 3), "b": floats(3, 4), "c": floats(4)},
+        lambda a, b, c: a @ b + c,
+    ),
+    "PRelu-6 of nothing": Case(
+        6,
+        [node("PRelu", "x s", "y")],
+        {"x": floats(0, 3, 4), "s": floats(3)},
+        lambda x, s: np.where(x < 0, s[:, None] * x, x),
+    ),
+    "PRelu-6 of rank 6": Case(
+        6,
+        [node("PRelu", "x s", "y")],
+        {"x": floats(1, 3, 2, 1, 2, 2), "s": floats(3)},
+        lambda x, s: np.where(x < 0, s.reshape(-1, 1, 1, 1, 1) * x, x),
+    ),
     "PRelu-6 a slope per channel": Case(
         6,
         [node("PRelu", "x s", "y")],
@@ -230,6 +249,14 @@ CASES: dict[str, Case] = {
     "Clip-1 above": unary("Clip", 1, lambda x: np.minimum(x, 0.5), max=0.5),
     "Clip-6": unary("Clip", 6, lambda x: np.clip(x, -1, 0.5), min=-1.0, max=0.5),
     "Clip-6 below": unary("Clip", 6, lambda x: np.maximum(x, -0.5), min=-0.5),
+    "Clip-1 of infinities": unary("Clip", 1, lambda x: np.minimum(x, 0.5), ENDS, max=0.5),
+    "Clip-6 of infinities": unary(
+        "Clip", 6, lambda x: np.clip(x, np.float32(-3.4028234663852886e38), 0.5), ENDS, max=0.5
+    ),
+    "Clip-6 of infinities, below": unary(
+        "Clip", 6, lambda x: np.clip(x, -0.5, np.float32(3.4028234663852886e38)), ENDS, min=-0.5
+    ),
+    "Clip-6 of a scalar": unary("Clip", 6, lambda x: np.maximum(x, 0.5), floats(), min=0.5),
     "Cast-1": Case(
         1,
         [node("Cast", "x", "i", to="INT32"), node("Cast", "i", "y", to="FLOAT")],
@@ -262,8 +289,26 @@ CASES: dict[str, Case] = {
         pads=[0, 0, 0, 0, 0, 0, 0, 1],
         value=1.5,
     ),
+    "Pad-1 of nothing": unary(
+        "Pad", 1, lambda x: np.pad(x, ((1, 0), (0, 0))), floats(0, 3), paddings=[1, 0, 0, 0]
+    ),
+    "Concat-1 of nothing": Case(
+        1,
+        [node("Concat", "x z", "y")],
+        {"x": floats(2, 0), "z": floats(2, 3)},
+        lambda *parts: np.concatenate(parts, 1),
+    ),
     "Slice-1": unary(
         "Slice", 1, lambda x: x[:, 1:, :, -2:-1], starts=[1, -2], ends=[1000, -1], axes=[1, 3]
+    ),
+    "Split-2 of nothing": Case(
+        2, [node("Split", "x", "z y", axis=1)], {"x": floats(2, 0, 3)}, lambda x: x
+    ),
+    "Split-1 of rank 6": Case(
+        1,
+        [node("Split", "x", "z y", axis=5, split=[1, 2])],
+        {"x": floats(1, 2, 1, 2, 1, 3)},
+        lambda x: x[..., 1:],
     ),
     "Split-1 by attribute": Case(
         1,
@@ -296,6 +341,13 @@ CASES: dict[str, Case] = {
         {"x": X},
         lambda x, *_: np.tile(x, (1, 1, 3, 1)),
         {"t": np.array(3, np.float32), "a": np.array(2, np.float32)},
+    ),
+    "Tile-1 of nothing": Case(
+        1,
+        [node("Tile", "x t a", "y")],
+        {"x": floats(2, 0)},
+        lambda x, *_: np.tile(x, (3, 1)),
+        {"t": np.array(3, np.float32), "a": np.array(0, np.float32)},
     ),
     "Tile-6": Case(
         6,
@@ -369,9 +421,16 @@ WITNESS_FAILS = {
     "Add-6 one element, whatever axis": "the converter makes a model that does not load",
     **{f"{op}-1 at axis 0": NO_ADAPTER for op in ("Greater", "And", "Or", "Xor")},
     **dict.fromkeys(("Less-1 at the end", "Equal-1 at axis 2"), NO_ADAPTER),
-    **{f"Split-1 {how}": NO_ADAPTER for how in ("by attribute", "by input", "equally")},
+    **{
+        f"Split-1 {how}": NO_ADAPTER for how in ("by attribute", "by input", "equally", "of rank 6")
+    },
     **dict.fromkeys(("Cast-1", "Pad-1", "Tile-1"), NO_ADAPTER),
-    "PRelu-6 a slope per channel": "the converter leaves the slope at the last axis",
+    **dict.fromkeys(("Pad-1 of nothing", "Tile-1 of nothing"), NO_ADAPTER),
+    **{
+        f"PRelu-6 {which}": "the converter leaves the slope at the last axis"
+        for which in ("a slope per channel", "of nothing", "of rank 6")
+    },
+    "Clip-1 of infinities": "the converter takes the limits of opset 6, which opset 1 has not",
     "Selu-1": "the converter takes the constants of opset 6",
     "Softmax-1 of nothing": "the converter's Reshape copies an extent that is not there",
     "Upsample-1 bilinear": "the converter keeps the name of the mode, which opset 7 does not know",

@@ -132,6 +132,23 @@ def test_batch_norm_stays_where_the_convolution_is_read_twice() -> None:
     assert_same_results(before, after, {"x": values(1, 3, 2, 2)}, FOLDED_TOLERANCE)
 
 
+@pytest.mark.parametrize(("dtype", "left"), [("f2", 2), ("f4", 1)])
+def test_batch_norm_stays_where_halves_would_lose_their_digits(dtype: str, left: int) -> None:
+    constants = {
+        "w": np.array([1, 1.5, 1.75], dtype).reshape(1, 3, 1, 1),
+        "scale": np.array([2.0**-20], dtype),
+        **{n: np.zeros(1, dtype) for n in ("shift", "mean")},
+        "var": np.ones(1, dtype),
+    }
+    nodes = [node("Conv", "x w", "c"), node("BatchNormalization", "c scale shift mean var", "y")]
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    before = imported(model(nodes, {"x": (1, 3, 1, 1)}, ["y"], constants, dtype=kind))
+    after = optimised(before, {})
+    assert len(after.nodes) == left
+    x = np.array([1, -2, 4], dtype).reshape(1, 3, 1, 1)
+    assert_same_results(before, after, {"x": x}, FOLDED_TOLERANCE)
+
+
 def test_add_and_mul_of_channel_constants_fold_around_a_convolution() -> None:
     constants = {
         "w": values(3, 2, 1, 1),

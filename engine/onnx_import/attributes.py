@@ -98,6 +98,15 @@ def why_no_schema(op_type: str, opset: int) -> str:
     )
 
 
+def default_of(op_type: str, opset: int, name: str) -> Any:
+    """The default that ONNX's schema gives an attribute at an opset; None where it gives none."""
+    schema = schema_of(op_type, opset)
+    default = (
+        schema.attributes[name].default_value if schema and name in schema.attributes else None
+    )
+    return decode_attribute(default, op_type) if default is not None and default.name else None
+
+
 def check_against_schema(
     title: str,
     op_type: str,

@@ -23,10 +23,14 @@ WIDEST = frozenset(spec.op_type for spec in binary.SPECS)
 """Operators whose inputs are broadcast together."""
 
 
+TYPED_BY = {"Where": 1, "CastLike": 1, "OneHot": 2}
+"""The input whose dtype the output has, where that is not the first."""
+
+
 def dtype_before_run(value: Value | None) -> np.dtype:
     """The dtype, followed back through producers to an input, a constant or a Cast.
 
-    For operators whose output has the dtype of their first input (Where: the second), which all
+    For operators whose output has the dtype of their first input (others: TYPED_BY), which all
     floating-point ones are; float32 where the walk ends without an answer.
     """
     while value is not None:
@@ -40,7 +44,7 @@ def dtype_before_run(value: Value | None) -> np.dtype:
         if node.op_type == "ConstantOfShape":
             fill: np.ndarray = np.asarray(node.attributes.get("value", np.float32(0)))
             return np.dtype(fill.dtype)
-        value = node.inputs[1 if node.op_type in ("Where", "CastLike") else 0]
+        value = node.inputs[TYPED_BY.get(node.op_type, 0)]
     return np.dtype(np.float32)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.ir.graph import Value
+from engine.onnx_import.attributes import default_of
 
 
 @dataclass
@@ -21,6 +22,16 @@ class Form:
     inputs: list[Value | None]
     outputs: list[str]
     attributes: dict[str, Any]
+
+    def value(self, name: str) -> Any:
+        """An attribute; where it is left out, its default at the node's opset, None for none."""
+        return self.attributes.get(name, default_of(self.op_type, self.opset, name))
+
+    def take(self, name: str) -> Any:
+        """The same, and the attribute is gone."""
+        value = self.value(name)
+        self.attributes.pop(name, None)
+        return value
 
     def input(self, index: int) -> Value | None:
         """An input, None when omitted."""

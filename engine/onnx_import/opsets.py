@@ -11,9 +11,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from onnx import defs, helper
+from onnx import defs
 
-from engine.onnx_import.attributes import schema_of
+from engine.onnx_import.attributes import default_of, schema_of
 from engine.onnx_import.form import Emitter, Form, Rewrite
 from engine.onnx_import.rewrites import attributes, broadcasting, inference, meaning, resize
 from engine.onnx_import.rewrites.attributes import ints_to_input
@@ -91,7 +91,7 @@ def changed_defaults(op_type: str, opset: int) -> dict[str, Any]:
         return {}
     now = newest.attributes
     return {
-        name: helper.get_attribute_value(attribute.default_value)
+        name: default_of(op_type, opset, name)
         for name, attribute in old.attributes.items()
         if attribute.default_value.name
         and name in now

@@ -7,6 +7,7 @@ in NumPy. Indices are exact on any device, because device and reference read the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -25,6 +26,14 @@ def position(x: Array, axis: int, function: Callable[..., Array], last: bool) ->
         return np.expand_dims(function(x, axis=axis), axis).astype(np.int64)
     flipped = function(np.flip(x, axis), axis=axis)
     return np.expand_dims(x.shape[axis] - 1 - flipped, axis).astype(np.int64)
+
+
+def _nan_in_lanes(axis: int, last: int) -> Call:
+    """One, two or no NaN, in rows and columns longer than a vector."""
+    x = np.arange(40 * 37, dtype=np.float32).reshape(40, 37) % 23
+    i = np.arange(36)
+    x[i, i] = x[i[::2], 36 - i[::2] // 2] = np.nan
+    return Call((x,), {"axis": axis, "select_last_index": last}, "NaN in lanes")
 
 
 def arg_extreme(op_type: str, function: Callable[..., Array]) -> OpSpec:
@@ -69,6 +78,7 @@ def arg_extreme(op_type: str, function: Callable[..., Array]) -> OpSpec:
         edges=(
             lambda: Call((table,), {"axis": 1}, "NaN and ties"),
             lambda: Call((table,), {"axis": 1, "select_last_index": 1}, "NaN and ties, last"),
+            *(partial(_nan_in_lanes, axis, last) for axis in (0, 1) for last in (0, 1)),
             lambda: Call((np.zeros((0, 3), "f4"),), {"axis": 1}, "no rows"),
             lambda: Call((np.array(2.5, "f4"),), {}, "rank 0"),
         ),

@@ -29,7 +29,7 @@ from engine.ops.broadcasting import (
     spec_of,
 )
 from engine.ops.neighbours import NEIGHBOURS
-from engine.ops.numerics import Error, Units, exact, finite, rounded
+from engine.ops.numerics import Error, Units, exact, finite, rounded, saturated
 from engine.ops.spec import (
     HERE,
     PEER,
@@ -67,7 +67,7 @@ def _pow(a: Array, b: Array) -> Array:
     if a.dtype.kind == "f":
         y: Array = _real_power(a, b.astype(np.float64))
     elif b.dtype.kind == "f":
-        y = _real_power(a.astype(np.float64), b).astype(a.dtype)
+        y = saturated(_real_power(a.astype(np.float64), b), a.dtype)
     else:
         y = integer_power(a, b)
     return y
@@ -169,6 +169,13 @@ _bases = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1, -1, -2.5, 3, 1e-5, 1.1, 
 _exponents = np.array([2, 0.5, -1, 0, 1, 3, -2, -0.5, np.inf, -np.inf, np.nan])
 _EXPONENTS = ((slice(None), "every pair"), *((slice(i, i + 1), "one exponent") for i in range(3)))
 
+
+def _integer_to_a_float_power() -> Call:
+    """Roots are cut, powers beyond the range its end, roots of negative numbers 0."""
+    base, exponent = np.array([2, -3, 0, 7, 100, -100], "i4"), [0.5, 31, -1, 40.5, np.nan, 0]
+    return Call((base[:, None], np.array(exponent, "f4")))
+
+
 POW = replace(
     spec_of(Elementwise("Pow", _pow, _built_in("pow"))),
     infer_types=_infer_pow,
@@ -181,6 +188,7 @@ POW = replace(
     rejects=POW.rejects[:1],
     edges=(
         *POW.edges,
+        _integer_to_a_float_power,
         *(
             lambda dtype=dtype, some=some, note=note: Call(
                 (_bases.astype(dtype)[:, None], _exponents[some].astype(dtype)), note=note

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from engine.ir.types import (
     FLOATS,
     INT32,
     INT64,
+    INTEGERS,
     NUMERIC,
     TensorType,
 )
@@ -36,12 +38,13 @@ from engine.ops.spec import (
     Operand,
     OpSpec,
     Reject,
+    domain_of,
 )
 
 Array = np.ndarray
 ErrorOf = Callable[[Sequence[Array], Array, Units], Error]
 """`error(values, y, units)` of a float result."""
-DRAWN = (FLOAT, INT64, DOUBLE, INT32, FLOAT16)
+DRAWN = (FLOAT, INT64, DOUBLE, INT32, FLOAT16, *sorted(INTEGERS - {INT32, INT64}, key=str))
 HARD = (0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -3.0, 6e4, 1e-310)
 """The last is subnormal in double, and 0 in all others."""
 
@@ -88,12 +91,10 @@ def broadcastable(choose: Choose, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def draw(choose: Choose, shape: Sequence[int], dtype: np.dtype, low: float, high: float) -> Array:
-    """A tensor of any dtype; unsigned ones from 0, booleans fair."""
+    """A tensor of any dtype; integers up to their ends, unsigned ones from 0, booleans fair."""
     if dtype == BOOL:
         return choose.tensor(shape, FLOAT, -1.0, 1.0) > 0
-    if dtype.kind == "u":
-        low = max(low, 0.0)
-    return choose.tensor(shape, dtype, low, high)
+    return choose.tensor(shape, dtype, *domain_of(choose, dtype, low, high))
 
 
 def _constant_shape(choose: Choose, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -213,6 +214,8 @@ def edges_of(dtypes: frozenset[np.dtype]) -> tuple[Callable[[], Call], ...]:
         return (lambda: Call((table[:, None], table)), lambda: Call((table[:0], table[:1])))
     edges: list[Callable[[], Call]] = [
         lambda: Call((hard.astype("f4")[:, None], hard.astype("f4")), note="every pair"),
+        *(partial(_pairs_in_lanes, hard, dtype) for dtype in (FLOAT, FLOAT16, DOUBLE)),
+        lambda: Call((np.tile(hard.astype("f4"), 5), np.array(np.nan, "f4")), note="NaN beside"),
         lambda: Call((np.zeros((0, 3), "f4"), np.ones((1, 3), "f4")), note="empty"),
         lambda: Call((np.array(2.5, "f4"), np.array(-2.0, "f4")), note="rank 0"),
     ]
@@ -220,6 +223,12 @@ def edges_of(dtypes: frozenset[np.dtype]) -> tuple[Callable[[], Call], ...]:
         big = np.array([2**53 + 1, -(2**53) - 1, 7, -7], "i8")
         edges.append(lambda: Call((big[:, None], np.array([3, -3, 1], "i8")), note="beyond 2^53"))
     return tuple(edges)
+
+
+def _pairs_in_lanes(hard: Array, dtype: np.dtype) -> Call:
+    """Every pair once, along one axis that is longer than a vector."""
+    a, b = np.repeat(hard, len(hard)), np.tile(hard, len(hard))
+    return Call((a.astype(dtype), b.astype(dtype)), note="every pair, in lanes")
 
 
 def rejects_of(dtypes: frozenset[np.dtype]) -> tuple[Reject, ...]:

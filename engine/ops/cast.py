@@ -1,13 +1,14 @@
 """Cast between floats, integers and booleans.
 
 Source: https://onnx.ai/onnx/operators/onnx__Cast.html: floats are rounded to nearest even, integers
-are cut to their low bits, float to integer truncates (NaN and out of range: undefined), and
-everything but 0 is true. Integers never pass through half. (The importer turns CastLike into Cast.)
+are cut to their low bits, float to integer truncates, and everything but 0 is true. What the
+integer cannot hold ONNX leaves open; here it is `numerics.saturated`: the nearest end of the range,
+0 for NaN. Integers never pass through half. (The importer turns CastLike into Cast.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from engine.ir.types import (
     TensorType,
 )
 from engine.ops.neighbours import NEIGHBOURS
-from engine.ops.numerics import Error, Units, exact, finite
+from engine.ops.numerics import Error, Units, exact, finite, saturated
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec, Reject
 
 DTYPES = {
@@ -49,6 +50,8 @@ def target(attributes: Attributes) -> np.dtype:
 
 
 def _convert(x: np.ndarray, to: np.dtype) -> np.ndarray:
+    if x.dtype.kind == "f" and to.kind in "iu":
+        return saturated(x, to)
     with np.errstate(all="ignore"):
         y = x.astype(to)
     return y.astype(np.float64) if to in FLOATS else y
@@ -63,24 +66,35 @@ def _error(y: np.ndarray, to: np.dtype, units: Units) -> tuple[Error, ...]:
     return (Error(sigma, a * u * (1 + 2.0**-10) + units.floor),)
 
 
-def _whole(choose: Choose, dtype: np.dtype) -> np.ndarray:
-    """Values that every dtype holds: floats with fractions, small numbers elsewhere."""
-    shape = choose.shape((0, 4))
-    if dtype == BOOL:
-        return choose.tensor(shape, FLOAT, -1.0, 1.0) > 0
-    low = 0.0 if dtype.kind == "u" else -100.0
-    return choose.tensor(shape, dtype, low, 100.0)
-
-
-_DRAWN = (FLOAT, INT64, INT32, BOOL, FLOAT16, DOUBLE, np.dtype("u1"), np.dtype("i1"))
+_DRAWN = (FLOAT, *(d for d in DTYPES.values() if d != FLOAT))
 
 
 def _example(choose: Choose) -> Call:
-    x = _whole(choose, choose.one_of(_DRAWN))
+    """Small numbers, floats with fractions; or any, far beyond the range of every integer."""
+    shape, dtype = choose.shape((0, 4)), choose.one_of(_DRAWN)
     to = choose.one_of(_DRAWN)
-    if to.kind == "u":
-        x = abs(x)
-    return Call((x,), {"to": NUMBERS[to]})
+    if dtype == BOOL:
+        return Call((choose.tensor(shape, FLOAT, -1.0, 1.0) > 0,), {"to": NUMBERS[to]})
+    size = choose.one_of((100.0, 2.0**65))
+    return Call((choose.tensor(shape, dtype, -size, size),), {"to": NUMBERS[to]})
+
+
+def _ends(source: np.dtype, to: np.dtype) -> Callable[[], Call]:
+    """Both ends of an integer's range, one step outside and inside, halfway, and what is no number.
+
+    More than sixteen, so that vectors see them.
+    """
+
+    def call() -> Call:
+        limits = np.iinfo(to)
+        with np.errstate(all="ignore"):  # half overflows
+            ends = np.array([limits.min, limits.max, float(limits.max) + 1]).astype(source)
+            near = [np.nextafter(ends, source.type(0)), np.nextafter(ends, source.type(np.inf))]
+            steps = [ends - 1, ends - source.type(0.5), ends + source.type(0.5), ends + 1, 2 * ends]
+            odd = np.array([np.nan, np.inf, -np.inf, -0.0, -0.5, 0.5, 1e30, -1e30]).astype(source)
+        return Call((np.concatenate([ends, *near, *steps, odd]),), {"to": NUMBERS[to]})
+
+    return call
 
 
 def _infer(inputs: Sequence[Operand | None], attributes: Attributes) -> tuple[TensorType, ...]:
@@ -119,6 +133,12 @@ CAST = OpSpec(
         lambda: _edge([2**31 + 5, -1, 300], "i8", INT32),
         lambda: _edge([1 + 2.0**-11 + 2.0**-40, 1e300], "f8", FLOAT16),
         lambda: Call((np.zeros((0, 3), "f4"),), {"to": NUMBERS[INT64]}),
+        *(
+            _ends(source, to)
+            for source in (FLOAT, FLOAT16, DOUBLE)
+            for to in DTYPES.values()
+            if to.kind in "iu"
+        ),
     ),
     rejects=(
         Reject("strings", lambda: Call((np.zeros(3, "f4"),), {"to": 8}), "to=8 is not supported"),

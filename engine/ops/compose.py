@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.errors import UnsupportedError
 from engine.ir.graph import Node
-from engine.ops import OPERATORS
+from engine.ops import OPERATORS, unary
 from engine.ops.numerics import Error, Units, propagate, rounded
 from engine.ops.spec import Arrays, Attributes, OpSpec
 
@@ -35,8 +35,8 @@ class Epilogue:
     Attributes:
         residual: index into `node.inputs` of a tensor of the output's shape to add, or None.
         activation: "" or one of ACTIVATIONS.
-        alpha, beta: LeakyRelu: slope, 0. Clip: low, high (infinite where absent). HardSigmoid:
-            alpha, beta. Others: 0, 0.
+        alpha, beta: LeakyRelu: slope, 0. Clip: low, high (infinite where absent or NaN).
+            HardSigmoid: alpha, beta. Others: 0, 0.
     """
 
     residual: int | None = None
@@ -60,18 +60,16 @@ def epilogue_of(node: Node) -> Epilogue:
 def _activation_parameters(
     node: Node, op_type: str, attributes: dict[str, Any], inputs: tuple[int | None, ...]
 ) -> tuple[float, float]:
-    if op_type == "LeakyRelu":
-        return float(attributes.get("alpha", 0.01)), 0.0
-    if op_type == "HardSigmoid":
-        return float(attributes.get("alpha", 0.2)), float(attributes.get("beta", 0.5))
-    if op_type == "Clip":
-        limits = [-np.inf, np.inf]
-        for k, i in enumerate(inputs[1:3]):
-            value = node.inputs[i] if i is not None else None
-            if value is not None and value.constant is not None:
-                limits[k] = float(value.constant)
-        return limits[0], limits[1]
-    return 0.0, 0.0
+    if op_type != "Clip":
+        values = unary.parameters_of(op_type, attributes)
+        return values.get("alpha", 0.0), values.get("beta", 0.0)
+    limits = [-np.inf, np.inf]
+    for k, i in enumerate(inputs[1:3]):
+        value = node.inputs[i] if i is not None else None
+        if value is not None and value.constant is not None:
+            number = float(value.constant.reshape(()))
+            limits[k] = limits[k] if np.isnan(number) else number
+    return limits[0], limits[1]
 
 
 def reference_of(node: Node, inputs: Arrays) -> tuple[np.ndarray, ...]:

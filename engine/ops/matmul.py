@@ -3,18 +3,23 @@
 Source: https://onnx.ai/onnx/operators/onnx__MatMul.html and onnx__Gemm.html. MatMul follows
 numpy.matmul: (..., M, K) x (..., K, N) with broadcast batch axes; a rank-1 operand gains an axis
 that the result lacks. Gemm: y = alpha op(A) op(B) + beta C, with C broadcast to (M, N).
+
+Integers wrap. Of integers, ONNX leaves open how Gemm's float factors meet them: here whole factors
+are integers too, and with any other the sum of both terms is taken in float64 and then made an
+integer by `numerics.saturated`, once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import FLOATS, TensorType
-from engine.ops.numerics import Error, Units, exact, sum_of_products
+from engine.ir.types import FLOAT, FLOATS, TensorType
+from engine.ops.numerics import Error, Units, exact, saturated, sum_of_products
 from engine.ops.spec import (
     HERE,
     Arrays,
@@ -26,10 +31,12 @@ from engine.ops.spec import (
     Operand,
     OpSpec,
     Reject,
+    domain_of,
     example_by_growing,
 )
 
 Array: TypeAlias = np.ndarray
+Grow = Callable[[Choose, TensorType], Growth | None]
 Flops = Callable[[Sequence[TensorType | None], Sequence[TensorType], Attributes], int]
 DTYPES: frozenset[np.dtype[Any]] = frozenset(
     {*FLOATS, *(np.dtype(t) for t in (np.int32, np.int64, np.uint32, np.uint64))}
@@ -94,8 +101,9 @@ def _matmul_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple
 
 
 def gemm_factors(attributes: Attributes) -> tuple[float, float]:
-    """The attributes alpha and beta."""
-    return float(attributes.get("alpha", 1.0)), float(attributes.get("beta", 1.0))
+    """The attributes alpha and beta as ONNX holds them: floats, also for double tensors."""
+    alpha, beta = (float(np.float32(attributes.get(k, 1.0))) for k in ("alpha", "beta"))
+    return alpha, beta
 
 
 def _infer_gemm(inputs: Sequence[Operand | None], attributes: Attributes) -> tuple[TensorType, ...]:
@@ -127,8 +135,19 @@ def _gemm(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
     a, b, c = _gemm_parts(inputs, attributes)
     alpha, beta = gemm_factors(attributes)
     with np.errstate(all="ignore"):
-        y = np.asarray(alpha * (a @ b))
-        return ((y if c is None else y + beta * c).astype(a.dtype, copy=False),)
+        product = a @ b
+        c = np.zeros((), a.dtype) if c is None else c
+        if a.dtype.kind != "f" and alpha.is_integer() and beta.is_integer():
+            whole = int(alpha) * product.astype(object) + int(beta) * c.astype(object)
+            return (_wrapped(whole, a.dtype),)
+        y = np.asarray(alpha * product + beta * c)
+        return (y if a.dtype.kind == "f" else saturated(y, a.dtype),)
+
+
+def _wrapped(exact: Array, dtype: np.dtype) -> Array:
+    """Python's integers modulo 2^bits, as the integers of a dtype."""
+    low: Array = (exact % 2 ** (8 * dtype.itemsize)).astype(np.uint64).astype(dtype)
+    return low
 
 
 def _gemm_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
@@ -153,31 +172,48 @@ def _gemm_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[E
     return (sum_of_products(y, squares, sizes, n, units),)
 
 
+def _example(grow: Grow, rank: tuple[int, int]) -> Callable[[Choose], Call]:
+    """Of any dtype; integers up to their ends."""
+
+    def draw(choose: Choose) -> Array:
+        shape, dtype = (
+            choose.shape(rank),
+            choose.one_of((FLOAT, *sorted(DTYPES - {FLOAT}, key=str))),
+        )
+        return choose.tensor(shape, dtype, *domain_of(choose, dtype, -4.0, 4.0))
+
+    return example_by_growing(grow, draw)
+
+
+def _weights(choose: Choose, shape: Sequence[int], dtype: np.dtype) -> Array:
+    return choose.tensor(shape, dtype, *domain_of(choose, dtype, -1.0, 1.0))
+
+
 def _grow_matmul(choose: Choose, x: TensorType) -> Growth | None:
-    if x.dtype not in FLOATS or len(x.shape) < 2 or 0 in x.shape:
+    if x.dtype not in DTYPES or len(x.shape) < 2 or 0 in x.shape:
         return None
     n = choose.one_of((1, 2, 3, 16, 17, 33))
     batch = choose.one_of(((), (1,), x.dims[:-2]))
     if choose.integer(0, 3) == 0:
-        a = choose.tensor((*batch, n, x.dims[-2]), x.dtype, -1.0, 1.0)
-        return Growth((a, HERE))
-    return Growth((HERE, choose.tensor((*batch, x.dims[-1], n), x.dtype, -1.0, 1.0)))
+        return Growth((_weights(choose, (*batch, n, x.dims[-2]), x.dtype), HERE))
+    return Growth((HERE, _weights(choose, (*batch, x.dims[-1], n), x.dtype)))
 
 
 def _grow_gemm(choose: Choose, x: TensorType) -> Growth | None:
-    if x.dtype not in FLOATS or len(x.shape) != 2 or 0 in x.shape:
+    if x.dtype not in DTYPES or len(x.shape) != 2 or 0 in x.shape:
         return None
     attributes = {k: 1 for k in ("transA", "transB") if choose.integer(0, 1)}
     m, k = x.dims[::-1] if "transA" in attributes else x.dims
     n = choose.one_of((1, 2, 3, 16, 17, 33))
-    b = choose.tensor((n, k) if "transB" in attributes else (k, n), x.dtype, -1.0, 1.0)
+    b = _weights(choose, (n, k) if "transB" in attributes else (k, n), x.dtype)
     factors: dict[str, float] = {}
     for name in ("alpha", "beta"):
         if choose.integer(0, 1):
             factors[name] = choose.one_of((2.0, 0.5, -0.3))
     if choose.integer(0, 1):
         return Growth((HERE, b), {**attributes, **factors})
-    c = choose.tensor(choose.one_of(((n,), (1, n), (m, 1), (m, n), (), (1,))), x.dtype)
+    shape = choose.one_of(((n,), (1, n), (m, 1), (m, n), (), (1,)))
+    c = choose.tensor(shape, x.dtype, *domain_of(choose, x.dtype, -4.0, 4.0))
     return Growth((HERE, b, c), {**attributes, **factors})
 
 
@@ -202,6 +238,16 @@ def _call(*shapes: tuple[int, ...], dtype: str = "f4", **attributes: object) -> 
     return Call(tuple((rng.standard_normal(s) * 3).astype(dtype) for s in shapes), attributes)
 
 
+def _at_the_ends(dtype: np.dtype, **attributes: float) -> Call:
+    """Sums and products that wrap, and an addend that float64 does not hold."""
+    limits = np.iinfo(dtype)
+    a = np.array([[limits.min, limits.max], [1, 1], [0, 0]], dtype)
+    b = np.array([[limits.max, 1, 0], [limits.max, 3, 2]], dtype)
+    return Call(
+        (a, b, np.array([limits.max - 1, limits.max // 2 + 2, limits.min], dtype)), attributes
+    )
+
+
 def _depth_flops(axis: str) -> Flops:
     def flops(
         inputs: Sequence[TensorType | None], outputs: Sequence[TensorType], attributes: Attributes
@@ -219,7 +265,7 @@ MATMUL = OpSpec(
     _infer_matmul,
     _matmul,
     _matmul_error,
-    example_by_growing(_grow_matmul, lambda c: c.tensor(c.shape((2, 4)))),
+    _example(_grow_matmul, (2, 4)),
     grow=_grow_matmul,
     is_exact=True,
     edges=(
@@ -247,13 +293,16 @@ GEMM = OpSpec(
     _infer_gemm,
     _gemm,
     _gemm_error,
-    example_by_growing(_grow_gemm, lambda c: c.tensor(c.shape((2, 2)))),
+    _example(_grow_gemm, (2, 2)),
     grow=_grow_gemm,
     is_exact=True,
     edges=(
         lambda: _call((1, 2048), (1000, 2048), (1000,), transB=1),
         lambda: _call((8, 5), (8, 33), (5, 1), transA=1, alpha=0.5, beta=-2.0),
         lambda: _call((7, 0), (0, 3), (3,)),
+        *(partial(_at_the_ends, np.dtype(t)) for t in ("i4", "i8", "u4", "u8")),
+        *(partial(_at_the_ends, np.dtype(t), alpha=0.5, beta=-1.5) for t in ("i4", "u8")),
+        partial(_at_the_ends, np.dtype("i8"), alpha=3.0, beta=2.0**40),
     ),
     rejects=(
         Reject("rank", lambda: _call((2, 3, 4), (4, 2)), "rank 2"),

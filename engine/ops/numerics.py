@@ -175,6 +175,18 @@ def sum_of_products(
     return Error(sigma, bound)
 
 
+def saturated(x: np.ndarray, to: np.dtype) -> np.ndarray:
+    """Floats as integers: truncated towards zero, beyond the range its nearest end, NaN 0.
+
+    ONNX leaves the latter two open, and processors differ. Rust's `as`, LLVM's fptosi.sat and
+    OpenCL C's convert_T_sat follow this rule.
+    """
+    limits, x = np.iinfo(to), x.astype(np.float64)
+    above, below = x >= float(limits.max) + 1, x < float(limits.min)
+    inside = np.where(above | below | np.isnan(x), 0.0, x).astype(to)
+    return np.where(above, limits.max, np.where(below, limits.min, inside)).astype(to)
+
+
 def propagate(local: Error, *terms: tuple[np.ndarray | float, Error]) -> Error:
     """Compose errors: local error plus each input error times |dy/dx_i| (sigma: in quadrature)."""
     variance = local.sigma**2

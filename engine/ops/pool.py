@@ -3,7 +3,8 @@
 Source: https://onnx.ai/onnx/operators/ (MaxPool-22, AveragePool-22).
 x (N, C, *spatial), y (N, C, *outputs).
 With ceil_mode the last window starts inside the input or its begin padding (PyTorch's rule, ONNX
-issue 5711). An average with count_include_pad counts padding, not what lies beyond it.
+issue 5711). An average with count_include_pad counts padding, not what lies beyond it. NaN in a
+window is its maximum, which ONNX leaves open.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import TypeAlias
 
@@ -67,7 +69,14 @@ def pool_window(op: str, x: Ints, attributes: Attributes) -> Window:
         span = (kernel[axis] - 1) * dilations[axis] + 1
         begin, end = (pads[axis], pads[rank + axis]) if auto == "NOTSET" else (0, 0)
         if auto.startswith("SAME"):
-            total = max(0, (-(-size // step) - 1) * step + span - size)
+            total = (-(-size // step) - 1) * step + span - size
+            if total < 0 < size:
+                raise ShapeError(
+                    f"{op}: auto_pad={auto} would pad spatial axis {axis} of extent {size} by "
+                    f"{total}, as windows span {span} at a stride of {step}; engines differ about "
+                    "that: export with explicit pads"
+                )
+            total = max(0, total)
             begin = total // 2 if auto == "SAME_UPPER" else total - total // 2
             end = total - begin
         if max(begin, end) >= span or size + begin + end < span:
@@ -189,6 +198,8 @@ def _draw_attributes(choose: Choose, op: str, spatial: Ints) -> dict[str, object
         fits = [n >= 2 * (k - 1) + 1 for n, k in zip(spatial, kernel, strict=True)]
         attributes["dilations"] = tuple(2 if f and choose.integer(0, 1) else 1 for f in fits)
     padding = choose.one_of(("none", "pads", "pads", "SAME_UPPER", "SAME_LOWER", "VALID"))
+    if padding.startswith("SAME"):
+        attributes["strides"] = _within_spans(attributes, kernel)
     if padding == "pads":
         attributes["pads"] = tuple(choose.integer(0, k - 1) for k in (*kernel, *kernel))
     elif padding != "none":
@@ -198,6 +209,13 @@ def _draw_attributes(choose: Choose, op: str, spatial: Ints) -> dict[str, object
     if op == "AveragePool" and choose.integer(0, 1):
         attributes["count_include_pad"] = 1
     return attributes
+
+
+def _within_spans(attributes: Attributes, kernel: Sequence[int]) -> Ints:
+    """The drawn strides, none beyond what a window spans: padding is never negative."""
+    ones = (1,) * len(kernel)
+    steps, holes = attributes.get("strides", ones), attributes.get("dilations", ones)
+    return tuple(min(s, (k - 1) * d + 1) for s, k, d in zip(steps, kernel, holes, strict=True))
 
 
 def _grow(op: str) -> Callable[[Choose, TensorType], Growth | None]:
@@ -212,15 +230,13 @@ def _grow(op: str) -> Callable[[Choose, TensorType], Growth | None]:
     return grow
 
 
-def _draw(op: str) -> Callable[[Choose], Call]:
+def _draw(op: str, dtypes: Dtypes) -> Callable[[Choose], Call]:
     def example(choose: Choose) -> Call:
         rank = choose.one_of((2, 1, 3))
         sides = (1, 2, 5, 8, 17) if rank < 3 else (1, 2, 5, 7)
         spatial = tuple(choose.one_of(sides) for _ in range(rank))
         channels = choose.one_of((1, 3, 16, 17, 33, 64))
-        dtype: np.dtype = FLOAT
-        if op == "MaxPool":
-            dtype = choose.one_of((FLOAT, np.dtype(np.int8), np.dtype(np.uint8)))
+        dtype = choose.one_of((FLOAT, *sorted(dtypes - {FLOAT}, key=str)))
         x = payload_of(choose, (choose.integer(1, 2), channels, *spatial), dtype)
         return Call((x,), {} if op.startswith("Global") else _draw_attributes(choose, op, spatial))
 
@@ -247,6 +263,19 @@ _two = {"kernel_shape": (2, 2)}
 _ceil = {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (0, 1, 1, 0), "ceil_mode": 1}
 
 
+def _nan_somewhere(channels: int, dtype: np.dtype, attributes: Attributes) -> Call:
+    """NaN at each position of a window and in every lane, beside infinities and numbers."""
+    n = 7
+    x = np.arange(channels * n * n).reshape(1, channels, n, n) % 50 - 25.0
+    x.flat[3::11], x.flat[7::13], x.flat[9::17] = np.nan, np.inf, -np.inf
+    return Call((x.astype(dtype),), attributes, "NaN")
+
+
+def _negative_padding(auto: str) -> Call:
+    """Two elements of every three are in no window, so that the last window ends too early."""
+    return Call((zeros(1, 1, 5),), {"kernel_shape": (1,), "strides": (3,), "auto_pad": auto})
+
+
 def _spec(op: str, reference: Reference, error_model: ErrorModel, dtypes: Dtypes) -> OpSpec:
     windows = not op.startswith("Global")
     counting = {"count_include_pad": 1} if op == "AveragePool" else {}
@@ -256,23 +285,31 @@ def _spec(op: str, reference: Reference, error_model: ErrorModel, dtypes: Dtypes
         Reject(
             "pads", lambda: Call((zeros(1, 1, 4, 4),), {**_two, "pads": (2, 0, 0, 0)}), "not fit"
         ),
+        *(
+            Reject(f"negative {auto}", partial(_negative_padding, auto), "would pad .* by -1, as")
+            for auto in ("SAME_UPPER", "SAME_LOWER")
+        ),
     )
     edges: tuple[Callable[[], Call], ...] = (
         lambda: Call((np.arange(49, dtype="f4").reshape(1, 1, 7, 7),), _ceil),
         lambda: Call((np.arange(36, dtype="f4").reshape(1, 1, 6, 6),), {**_ceil, **counting}),
         lambda: Call((zeros(0, 3, 4, 4),), _two),
-        lambda: Call((np.array([[[[np.nan, 1], [-np.inf, 2]]]], "f4"),), _two),
+        *(partial(_nan_somewhere, c, dtype, _two) for c in (1, 17) for dtype in dtypes & FLOATS),
     )
     if not windows:
         rejects = (Reject("empty", lambda: Call((zeros(1, 2, 0),)), "none empty"),)
-        edges = (lambda: Call((zeros(0, 3, 4, 4),)), lambda: Call((zeros(1, 1, 1),)))
+        edges = (
+            lambda: Call((zeros(0, 3, 4, 4),)),
+            lambda: Call((zeros(1, 1, 1),)),
+            *(partial(_nan_somewhere, c, dtype, {}) for c in (1, 17) for dtype in dtypes & FLOATS),
+        )
     return OpSpec(
         op,
         (1, 1),
         _infer_pool(op, dtypes),
         reference,
         error_model,
-        _draw(op),
+        _draw(op, dtypes),
         grow=_grow(op),
         is_exact="Max" in op,
         edges=edges,

@@ -3,13 +3,15 @@
 Sources: https://onnx.ai/onnx/operators/ (ReduceSum and its siblings, ArgMax); sums by
 `numerics.sum_of_products`. Kernels sum in any fixed order. *No kernel accumulates in half*: at LOW
 the arithmetic of these operators is float (`accumulated`), as sixty-six terms of 1,000 would
-already overflow; storage stays half. NaN wins every extreme, as in NumPy.
+already overflow; storage stays half. NaN wins every extreme, as in NumPy. Integers wrap, and a mean
+of them is their wrapped sum, divided towards zero.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,15 +25,30 @@ from engine.ir.types import (
     FLOATS,
     INT32,
     INT64,
-    NUMERIC,
+    INTEGERS,
     TensorType,
 )
 from engine.ops.numerics import Error, Units, exact, finite, magnified, sum_of_products
-from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec, Reject
+from engine.ops.spec import (
+    HERE,
+    Arrays,
+    Attributes,
+    Call,
+    Choose,
+    Growth,
+    Operand,
+    OpSpec,
+    Reject,
+    domain_of,
+)
 
 Array = np.ndarray
 Axes = tuple[int, ...]
 AXES_INPUT = 1
+SUMMED: frozenset[np.dtype] = FLOATS | {np.dtype(t) for t in ("i4", "i8", "u4", "u8")}
+"""What ONNX lets reductions add up: no 8-bit and 16-bit integers."""
+ORDERED: frozenset[np.dtype] = SUMMED | {np.dtype(t) for t in ("i1", "u1")} | {BOOL}
+"""What ReduceMax and ReduceMin take."""
 
 
 def accumulated(units: Units) -> Units:
@@ -242,7 +259,7 @@ class Reduction:
     function: Callable[[Array, Axes], Array]
     error: ErrorOver = _exact_error
     _: KW_ONLY
-    dtypes: frozenset[np.dtype] = NUMERIC
+    dtypes: frozenset[np.dtype] = SUMMED
     domain: tuple[float, float] = (-4.0, 4.0)
     largest: int = 33
     is_exact: bool = False
@@ -293,9 +310,10 @@ class Reduction:
 
     def example(self, choose: Choose) -> Call:
         """Any rank, dtype and subset of axes."""
-        drawn = [d for d in (FLOAT, INT64, DOUBLE, INT32, FLOAT16) if d in self.dtypes]
-        dtype = choose.one_of(drawn)
-        x = choose.tensor(choose.shape((0, 4), self.largest), dtype, *self.domain)
+        first = [d for d in (FLOAT, INT64, DOUBLE, INT32, FLOAT16) if d in self.dtypes]
+        dtype = choose.one_of([*first, *sorted((self.dtypes & INTEGERS) - {*first}, key=str)])
+        domain = domain_of(choose, dtype, *self.domain)
+        x = choose.tensor(choose.shape((0, 4), self.largest), dtype, *domain)
         keep = {"keepdims": choose.integer(0, 1)} if choose.integer(0, 1) else {}
         noop = {"noop_with_empty_axes": 1} if choose.integer(0, 4) == 0 else {}
         axes = _draw_axes(choose, x.ndim)
@@ -310,8 +328,19 @@ class Reduction:
 
 
 _hard = np.array([[np.nan, 1.0, -np.inf], [np.inf, 2.0, 3.0], [-0.0, 0.0, 6e4]], np.float32)
+
+
+def _nan_in_lanes(axis: int, dtype: np.dtype) -> Call:
+    """NaN and infinities at every place of rows and columns longer than a vector."""
+    x = np.arange(40 * 37).reshape(40, 37) % 23 - 11.0
+    x[np.arange(37), np.arange(37)] = np.nan
+    x[3, 20:], x[38, ::2], x[39, 5] = -np.inf, np.inf, -np.inf
+    return Call((x.astype(dtype), np.array([axis])), note="NaN in lanes")
+
+
 EDGES: tuple[Callable[[], Call], ...] = (
     lambda: Call((_hard, np.array([1])), note="NaN and infinities"),
+    *(partial(_nan_in_lanes, axis, dtype) for axis in (0, 1) for dtype in (FLOAT, FLOAT16)),
     lambda: Call((np.zeros((2, 0, 3), "f4"), np.array([1])), note="no terms"),
     lambda: Call((np.zeros((0, 3), "f4"), np.array([1])), note="no rows"),
     lambda: Call((np.array(2.5, "f4"),), note="rank 0"),
@@ -347,13 +376,11 @@ def spec_of(reduction: Reduction) -> OpSpec:
 
 _offset: Any = {"domain": (-1000.0, 1000.0)}
 _positive: Any = {"domain": (0.0, 16.0), "dtypes": FLOATS}
-_with_bool = NUMERIC | {BOOL}
-
 REDUCTIONS = (
     Reduction("ReduceSum", _sum, _sum_error, is_exact=True),
     Reduction("ReduceMean", _mean, _mean_error, **_offset),
-    Reduction("ReduceMax", _extreme(np.maximum, -np.inf), dtypes=_with_bool, is_exact=True),
-    Reduction("ReduceMin", _extreme(np.minimum, np.inf), dtypes=_with_bool, is_exact=True),
+    Reduction("ReduceMax", _extreme(np.maximum, -np.inf), dtypes=ORDERED, is_exact=True),
+    Reduction("ReduceMin", _extreme(np.minimum, np.inf), dtypes=ORDERED, is_exact=True),
     Reduction(
         "ReduceProd",
         lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype, keepdims=True),

@@ -85,7 +85,9 @@ def _infer_range(inputs: Operands, _: Attributes) -> tuple[TensorType, ...]:
     if any(v is None or v.size != 1 or v.dtype != first.dtype for v in values):
         raise ShapeError("Range: start, limit and delta must be scalars of one dtype")
     start, limit, delta = (np.asarray(v).reshape(()) for v in values)
-    if delta == 0 or not all(np.isfinite(v) for v in (start, limit, delta)):
+    with np.errstate(all="ignore"):
+        count = (limit - start) / delta if delta.dtype in FLOATS else delta
+    if delta == 0 or not all(np.isfinite(v) for v in (start, limit, delta, count)):
         raise ShapeError(
             f"Range: start={start}, limit={limit}, delta={delta}; expected a step != 0"
         )

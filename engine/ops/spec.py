@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from engine.ir.constant import Constant
-from engine.ir.types import FLOAT, TensorType, type_of
+from engine.ir.types import FLOAT, INTEGERS, TensorType, type_of
 from engine.ops.numerics import Error, Units
 
 T = TypeVar("T")
@@ -177,6 +177,14 @@ class OpSpec:
     ) -> int:
         """Bytes read and written once, at the logical dtypes."""
         return sum(t.nbytes for t in (*inputs, *outputs) if t is not None)
+
+
+def domain_of(choose: Choose, dtype: np.dtype, low: float, high: float) -> tuple[float, float]:
+    """[low, high]; of integers also all that they hold, so that results wrap."""
+    if dtype in INTEGERS:
+        limits = np.iinfo(dtype)
+        return choose.one_of(((max(low, float(limits.min)), high), (limits.min, limits.max)))
+    return low, high
 
 
 def example_by_growing(

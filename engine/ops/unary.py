@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOAT16, FLOATS, INTEGERS, TensorType
+from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOATS, INTEGERS, TensorType
 from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Error, Units, exact, magnified
 from engine.ops.spec import (
@@ -27,6 +28,7 @@ from engine.ops.spec import (
     Operand,
     OpSpec,
     Reject,
+    domain_of,
     example_by_growing,
 )
 
@@ -125,18 +127,23 @@ class Unary:
         return Growth((HERE,), self.draw_attributes(choose))
 
     def example(self, choose: Choose) -> Call:
-        """Floats in the domain, or booleans."""
-        dtype = choose.one_of((FLOAT, FLOAT, DOUBLE, FLOAT16))
-        x = choose.tensor(choose.shape((0, 4)), dtype, *self.domain)
-        x = choose.mixed(x, self.edge)
+        """Floats in the domain, integers, or booleans."""
+        shape = choose.shape((0, 4))
         if FLOAT not in self.dtypes:
-            x = x > 0
-        return Call((x,), self.draw_attributes(choose))
+            return Call((choose.tensor(shape, FLOAT, -1.0, 1.0) > 0,))
+        dtype = choose.one_of((FLOAT, *sorted(self.dtypes - {FLOAT}, key=str)))
+        x = choose.tensor(shape, dtype, *domain_of(choose, dtype, *self.domain))
+        return Call((choose.mixed(x, self.edge),), self.draw_attributes(choose))
 
     def slopes(self, _: Arrays, attributes: Attributes) -> tuple[float, ...]:
         """`slope` as an OpSpec gives it."""
         assert self.slope is not None
         return (self.slope(attributes) if callable(self.slope) else self.slope,)
+
+
+def parameters_of(op_type: str, attributes: Attributes) -> dict[str, float]:
+    """The attributes of a function of one number, defaults filled in; none of other operators."""
+    return next((u.parameters(attributes) for u in FUNCTIONS if u.op_type == op_type), {})
 
 
 def spec_of(unary: Unary) -> OpSpec:
@@ -175,22 +182,34 @@ def _clip_infer(inputs: Sequence[Operand | None], _: Attributes) -> tuple[Tensor
 
 
 def _clip(inputs: Arrays, _: Attributes) -> tuple[Array, ...]:
+    """ONNX's own function body: NaN elements stay, and a limit that is NaN limits nothing."""
     y = np.asarray(inputs[0])
     low = inputs[1] if len(inputs) > 1 else None
     high = inputs[2] if len(inputs) > 2 else None
     if low is not None:
-        y = np.maximum(y, low.reshape(()))
+        y = np.where(y < low, low, y).reshape(y.shape)
     if high is not None:
-        y = np.minimum(y, high.reshape(()))
+        y = np.where(high < y, high, y).reshape(y.shape)
     return (y,)
 
 
 def _clip_grow(choose: Choose, x: TensorType) -> Growth | None:
     if x.dtype not in FLOATS | INTEGERS:
         return None
-    low = np.array(choose.one_of((-1, 0, -2)), x.dtype)
+    low = np.array(choose.one_of((0,) if x.dtype.kind == "u" else (-1, 0, -2)), x.dtype)
     high = np.array(choose.one_of((1, 2, 6)), x.dtype)
     return Growth(choose.one_of(((HERE, low, high), (HERE, low, None), (HERE, None, high))))
+
+
+def _clip_edge(low: float, high: float) -> Call:
+    """NaN in every lane of a vector, and limits that are NaN or cross."""
+    x = np.array([1, np.nan, -np.inf, -5, 7, np.inf, -0.0] * 5, "f4")
+    return Call((x, np.array(low, "f4"), np.array(high, "f4")))
+
+
+def _clip_draw(choose: Choose) -> Array:
+    shape, dtype = choose.shape((0, 4)), choose.one_of((FLOAT, DOUBLE, *sorted(INTEGERS, key=str)))
+    return choose.tensor(shape, dtype, *domain_of(choose, dtype, -8.0, 8.0))
 
 
 CLIP = OpSpec(
@@ -199,7 +218,7 @@ CLIP = OpSpec(
     _clip_infer,
     _clip,
     lambda inputs, attributes, units: exact(*_clip(inputs, attributes)),
-    example_by_growing(_clip_grow, lambda c: c.tensor(c.shape((0, 4)), FLOAT, -8, 8)),
+    example_by_growing(_clip_grow, _clip_draw),
     grow=_clip_grow,
     is_exact=True,
     slope=lambda inputs, _: (1.0, 0.0, 0.0),
@@ -207,6 +226,7 @@ CLIP = OpSpec(
         lambda: Call((np.array([np.inf, -np.inf, np.nan, 1], "f4"), None, np.array(0.5, "f4"))),
         lambda: Call((np.array([7, -7, 2], "i8"), np.array(-3, "i8"), np.array(3, "i8"))),
         lambda: Call((np.array([1.5], "f4"), np.array(3.0, "f4"), np.array(np.inf, "f4"))),
+        *(partial(_clip_edge, low, high) for low, high in ((np.nan, 2), (0, np.nan), (3, -3))),
     ),
     rejects=(
         Reject(

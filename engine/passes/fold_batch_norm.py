@@ -8,6 +8,7 @@ import numpy as np
 
 from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node
+from engine.ops.normalization import epsilon_of
 from engine.passes.base import Pass, only_reader, replace_node
 from engine.passes.linear import Linear, linear_of
 
@@ -49,7 +50,7 @@ def _folded(linear: Linear, norm: Node) -> tuple[Constant, np.ndarray] | None:
         return None
     scale, shift, mean, variance = arrays
     with np.errstate(all="ignore"):
-        factor = scale / np.sqrt(variance + float(norm.attributes.get("epsilon", 1e-5)))
+        factor = scale / np.sqrt(variance + epsilon_of(norm.attributes))
         bias = 0.0 if linear.bias is None else linear.bias
         weight = linear.scaled(factor)
         bias = np.asarray(((bias - mean) * factor + shift).astype(linear.dtype))

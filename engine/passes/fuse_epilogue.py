@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
+
 from engine.ir.graph import BodyOp, Graph, Node, Value
 from engine.ir.types import FLOATS
 from engine.ops.compose import ACTIVATIONS
@@ -55,8 +57,16 @@ def _is_residual(node: Node, value: Value) -> bool:
 def _is_activation(node: Node, value: Value) -> bool:
     if node.op_type not in ACTIVATIONS or node.body or node.inputs[0] is not value:
         return False
-    limits = [v for v in node.inputs[1:] if v is not None]
-    return all(v.contents is not None and v.contents.type.size == 1 for v in limits)
+    return all(_is_float_scalar(v) for v in node.inputs[1:] if v is not None)
+
+
+def _is_float_scalar(limit: Value) -> bool:
+    """One number, known, that survives float: kernels take the parameters of an epilogue so."""
+    if limit.contents is None or limit.contents.type.size != 1:
+        return False
+    with np.errstate(over="ignore"):
+        number = limit.contents.array.reshape(())
+        return bool(number == np.float32(number) or np.isnan(number))
 
 
 def _fuse(graph: Graph, core: Node, chain: list[Node]) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
+
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import FLOATS
 from engine.passes.base import Pass, only_reader, replace_node, require_types
 
-SIXTH_TOLERANCE = 1e-6
-"""How far a factor written as 1/6 may be off: float32 rounding, and no more."""
-
 
 def fuse_hard_swish(graph: Graph, keep: Collection[str] = ()) -> None:
     """Replace the four nodes Add, Clip, Mul, Div (or Mul by 1/6) of scalars by one HardSwish.
+
+    1/6 may be off by what rounding to its own dtype costs, and no more.
 
     The intermediates must have no other reader and not be in `keep`.
     """
@@ -71,8 +72,11 @@ def _is_sixth(node: Node, value: Value) -> bool:
         return node.inputs[0] is value and _scalar(node.inputs[1]) == 6.0
     if node.op_type != "Mul" or node.body:
         return False
-    factor = _scalar(node.inputs[1] if node.inputs[0] is value else node.inputs[0])
-    return factor is not None and abs(factor * 6.0 - 1.0) <= SIXTH_TOLERANCE
+    other = node.inputs[1] if node.inputs[0] is value else node.inputs[0]
+    factor = _scalar(other)
+    if factor is None or other is None:
+        return False
+    return abs(factor * 6.0 - 1.0) <= float(np.finfo(other.known_type.dtype).eps)
 
 
 def pass_keeping(keep: Collection[str]) -> Pass:

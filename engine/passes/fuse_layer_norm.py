@@ -8,6 +8,7 @@ import numpy as np
 
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import FLOATS
+from engine.ops.normalization import epsilon_of
 from engine.passes.base import Pass, only_reader, replace_node, require_types
 
 
@@ -15,7 +16,8 @@ def fuse_layer_norm(graph: Graph, keep: Collection[str] = ()) -> None:
     """D = x - ReduceMean(x); y = d / Sqrt(ReduceMean(d^2) + epsilon) * scale + bias.
 
     Along the last axis; d^2 is Pow(d, 2) or Mul(d, d); scale and bias are constants of that axis'
-    length. The intermediates must have no other reader and not be in `keep`.
+    length, and epsilon is a number that the attribute, a float, can hold. The intermediates must
+    have no other reader and not be in `keep`.
     """
     kept = frozenset(keep)
     for centred in list(graph.nodes):
@@ -90,7 +92,8 @@ def _match(
         return None
     if scale.known_type.shape != width or bias.known_type.shape != width:
         return None
-    return chain, float(np.asarray(epsilon.constant).reshape(())), scale, bias
+    number = float(np.asarray(epsilon.constant).reshape(()))
+    return (chain, number, scale, bias) if number == epsilon_of({"epsilon": number}) else None
 
 
 def _is_square(node: Node, d: Value) -> bool:

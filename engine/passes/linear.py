@@ -8,6 +8,8 @@ import numpy as np
 
 from engine.ir.constant import Constant
 from engine.ir.graph import Node, Value
+from engine.ir.types import FLOAT16, FLOATS
+from engine.ops.matmul import gemm_factors
 
 LINEAR = frozenset(("Conv", "ConvTranspose", "Gemm"))
 
@@ -36,16 +38,37 @@ class Linear:
     def scaled(self, factor: np.ndarray) -> Constant | None:
         """The weights with output channel m multiplied by factor[m], in float64, rounded once.
 
-        None where the result does not fit their dtype. It can rest if the weights themselves can.
+        None where the result does not fit their dtype (`_fits`). It can rest if the weights
+        themselves can.
         """
         assert self.weight.contents is not None
         source, node = self.weight.contents, self.node
         layout = [node.attributes.get(name) for name in ("transB", "group")]
         how = (node.op_type, *layout, factor.tobytes())
         scaled = source.derived(how, lambda: self._scaled(source, factor))
-        fits = bool(np.isfinite(scaled.array).all())
+        fits = self._fits(scaled.array, factor)
         scaled.rest()
         return scaled if fits else None
+
+    def _fits(self, scaled: np.ndarray, factor: np.ndarray) -> bool:
+        """Finite; and of halves the largest of each channel is normal, as below digits get lost."""
+        if not np.isfinite(scaled).all():
+            return False
+        if self.dtype != FLOAT16:
+            return True
+        assert self.weight.contents is not None
+        before, after = self._largest(self.weight.contents.array), self._largest(scaled)
+        return bool(np.all((after >= np.finfo(self.dtype).tiny) | (before * factor == 0)))
+
+    def _largest(self, w: np.ndarray) -> np.ndarray:
+        """float64[channels]: the largest magnitude among the weights of each output channel."""
+        if self.node.op_type == "ConvTranspose":
+            group = int(self.node.attributes.get("group", 1))
+            w = np.swapaxes(w.reshape(group, w.shape[0] // group, *w.shape[1:]), 1, 2)
+        elif self.node.op_type == "Gemm" and not self.node.attributes.get("transB", 0):
+            w = w.T
+        rows = np.abs(w.reshape(self.channels, -1))
+        return np.asarray(np.max(rows, axis=1, initial=0), np.float64)
 
     def _scaled(self, source: Constant, factor: np.ndarray) -> Constant:
         def make() -> np.ndarray:
@@ -70,11 +93,14 @@ class Linear:
 
 
 def linear_of(node: Node) -> Linear | None:
-    """None unless weights are constant and the bias is absent or constant and per channel."""
+    """None unless weights are constant floats and the bias is absent or constant and per channel.
+
+    Integers wrap, and Gemm cuts them off once at its end, so that nothing may move into them.
+    """
     if node.op_type not in LINEAR or node.body or len(node.inputs) < 2:
         return None
     weight = node.inputs[1]
-    if weight is None or weight.contents is None:
+    if weight is None or weight.contents is None or weight.contents.type.dtype not in FLOATS:
         return None
     shape = weight.contents.type.dims
     rank = len(shape)
@@ -92,7 +118,7 @@ def linear_of(node: Node) -> Linear | None:
     row = as_row(given.constant, channels)
     if row is None:
         return None
-    return Linear(node, weight, channels, rank, row * float(node.attributes.get("beta", 1.0)))
+    return Linear(node, weight, channels, rank, row * gemm_factors(node.attributes)[1])
 
 
 def _channels(node: Node, shape: tuple[int, ...]) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.backends.cpu.cast import to_integers
 from engine.ir.graph import Node
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     elif b.dtype.kind == "f":
         real = np.empty(out.shape)
         _real_power(a.astype(np.float64), b.astype(np.float64), real)
-        out[...] = real
+        to_integers(real, out)
     else:
         whole = np.power(a, np.maximum(b, 0).astype(a.dtype))
         unit = np.where(b % 2 == 0, 1, a)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.backends.cpu.cast import to_integers
 from engine.backends.cpu.scratch import scratch
 from engine.backends.cpu.unary import activation
 from engine.ir.graph import Node
@@ -42,6 +43,28 @@ def multiply(team: Team, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     team.split(out.shape[axis], part, PART_FLOPS // max(flops, 1) + 1)
 
 
+def _combine(out: np.ndarray, c: np.ndarray | None, alpha: float, beta: float) -> None:
+    """alpha out + beta c, in place."""
+    if alpha != 1:
+        np.multiply(out, alpha, out=out, casting="unsafe")
+    if c is not None:
+        c = c.astype(out.dtype, copy=False)
+        out += c if beta == 1 else (c * beta).astype(out.dtype, copy=False)
+
+
+def _combine_integers(out: np.ndarray, c: np.ndarray | None, alpha: float, beta: float) -> None:
+    """The same, wrapping where both factors are whole; otherwise by float64, made whole once."""
+    c = np.zeros((), out.dtype) if c is None else c
+    if not (alpha.is_integer() and beta.is_integer()):
+        with np.errstate(all="ignore"):
+            to_integers(alpha * out.astype(np.float64) + beta * c.astype(np.float64), out)
+        return
+    bits = 8 * out.dtype.itemsize
+    left, right = (np.uint64(int(f) % 2**bits).astype(out.dtype) for f in (alpha, beta))
+    out *= left
+    out += c * right
+
+
 def _make(backend: CpuBackend, node: Node) -> Function:
     compute = backend.compute(node.outputs[0].known_type.dtype)
     is_gemm = node.op_type == "Gemm"
@@ -61,12 +84,11 @@ def _make(backend: CpuBackend, node: Node) -> Function:
             if x is not None
         )
         multiply(backend.team, a, b, out)
-        if alpha != 1:
-            np.multiply(out, alpha, out=out, casting="unsafe")
         c = None if addend is None else inputs[addend]
-        if c is not None:
-            c = c.astype(compute, copy=False)
-            out += c if beta == 1 else (c * beta).astype(compute, copy=False)
+        if compute.kind != "f":
+            _combine_integers(out, c, alpha, beta)
+        else:
+            _combine(out, c, alpha, beta)
         if epilogue.residual is not None:
             out += inputs[epilogue.residual]
         if end is not None:

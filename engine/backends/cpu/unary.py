@@ -262,11 +262,16 @@ def _make(backend: CpuBackend, node: Node) -> Function:
     return run
 
 
+def _is_none(limit: np.ndarray | None) -> bool:
+    """Absent, or NaN."""
+    return limit is None or bool(np.isnan(limit).any())
+
+
 def _make_clip(backend: CpuBackend, node: Node) -> Function:
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         x, low, high = (*inputs, None, None)[:3]
-        y = x if low is None else np.maximum(x, low.reshape(()))
-        outputs[0][...] = y if high is None else np.minimum(y, high.reshape(()))
+        y = x if _is_none(low) else np.maximum(x, low.reshape(()))
+        outputs[0][...] = y if _is_none(high) else np.minimum(y, high.reshape(()))
 
     return run
 

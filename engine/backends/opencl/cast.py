@@ -26,7 +26,7 @@ def _options(source: np.dtype, target: np.dtype) -> tuple[str, ...]:
         "OUT_HALF": target == FLOAT16,
         "FROM_DOUBLE": source == DOUBLE,
         "TO_BOOL": target == BOOL,
-        "TRUNCATES": source in FLOATS and target not in FLOATS | {BOOL} and target.itemsize < 8,
+        "TRUNCATES": source in FLOATS and target not in FLOATS | {BOOL},
     }
     types = (f"-DIN={C_TYPES[source]}", f"-DOUT={C_TYPES[target]}")
     return types + tuple(f"-D{name}" for name, on in flags.items() if on)

@@ -9,6 +9,7 @@ from engine.errors import ModelError, UnsupportedError
 from engine.onnx_import.facts import dtype_before_run
 from engine.onnx_import.form import Emitter, Form, Rewrite
 from engine.onnx_import.tensors import dtype_of
+from engine.ops.numerics import saturated
 
 
 def ints_to_input(attribute: str, index: int) -> Rewrite:
@@ -36,21 +37,20 @@ def slice_(form: Form, emitter: Emitter) -> None:
 
 
 def clip(form: Form, emitter: Emitter) -> None:
-    """Its limits; the widest floats stand for none."""
+    """Its limits. Opset 6 has finite ones for those left out, so that infinities are cut."""
     dtype = dtype_before_run(form.inputs[0])
-    widest = float(np.finfo(np.float32).max)
     for index, name in enumerate(("min", "max"), start=1):
-        limit = form.attributes.pop(name, None)
-        if limit is not None and abs(limit) < widest:
-            form.set_input(
-                index, emitter.constant(f"{form.outputs[0]}_{name}", np.array(limit, dtype))
-            )
+        limit = form.take(name)
+        if limit is not None:
+            with np.errstate(over="ignore"):
+                array = np.array(limit, dtype)
+            form.set_input(index, emitter.constant(f"{form.outputs[0]}_{name}", array))
 
 
 def pad(form: Form, emitter: Emitter) -> None:
     """Its widths and its value."""
     ints_to_input("pads", 1)(form, emitter)
-    value = form.attributes.pop("value", 0.0)
+    value = form.take("value")
     if value != 0:
         array = np.array(value, dtype_before_run(form.inputs[0]))
         form.set_input(2, emitter.constant(f"{form.outputs[0]}_value", array))
@@ -95,7 +95,10 @@ def tile(form: Form, emitter: Emitter) -> None:
     rank = emitter.rank(form.inputs[0])
     if rank is None:
         raise UnsupportedError(f"{form.title}: the rank of its input is not known at import")
-    (tiles,), (axis,) = (_constant_integers(form, i, n) for i, n in ((1, "tiles"), (2, "axis")))
+    given = [_constant_integers(form, i, n) for i, n in ((1, "tiles"), (2, "axis"))]
+    if [len(numbers) for numbers in given] != [1, 1]:
+        raise ModelError(f"{form.title}: tiles and axis are {given}, expected one number each")
+    (tiles,), (axis,) = given
     if not -rank <= axis < rank:
         raise ModelError(f"{form.title}: axis={axis} is outside [{-rank}, {rank - 1}]")
     repeats = np.ones(rank, np.int64)
@@ -108,7 +111,10 @@ def _constant_integers(form: Form, index: int, name: str) -> tuple[int, ...]:
     value = form.input(index)
     if value is None or value.constant is None:
         raise UnsupportedError(f"{form.title}: {name} is computed at run time, expected a constant")
-    return tuple(int(v) for v in value.constant.ravel())
+    whole = saturated(value.constant, np.dtype(np.int64))
+    if not np.array_equal(whole.astype(value.constant.dtype), value.constant):
+        raise ModelError(f"{form.title}: {name}={value.constant.tolist()}, expected whole numbers")
+    return tuple(int(v) for v in whole.ravel())
 
 
 def split_equally(form: Form, emitter: Emitter) -> None:

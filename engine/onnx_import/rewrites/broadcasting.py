@@ -13,7 +13,7 @@ def binary(form: Form, emitter: Emitter) -> None:
 
     Ranks are checked. Extents are mostly not known yet: there the rules of opset 7 hold.
     """
-    axis, broadcast = form.attributes.pop("axis", None), form.attributes.pop("broadcast", 0)
+    axis, broadcast = form.take("axis"), form.take("broadcast")
     a, b = (emitter.rank(value) for value in form.inputs)
     if a is not None and b is not None and (b > a or (b < a and not broadcast)):
         raise ModelError(

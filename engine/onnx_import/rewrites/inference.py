@@ -10,7 +10,7 @@ from engine.onnx_import.form import Emitter, Form
 
 def is_test(form: Form, emitter: Emitter) -> None:
     """Below opset 7 an attribute, 0 by default, says that the model is not in training."""
-    if not form.attributes.pop("is_test", 0):
+    if not form.take("is_test"):
         raise UnsupportedError(
             f"{form.title}: is_test=0 means training; export the model in eval mode"
         )
@@ -31,8 +31,8 @@ def dropout(form: Form, emitter: Emitter) -> None:
 
 def batch_normalization(form: Form, emitter: Emitter) -> None:
     """Statistics of training are refused, and those of opset 8 and older for single elements."""
-    if form.attributes.pop("training_mode", 0) or len(form.outputs) > 1:
+    if form.take("training_mode") or len(form.outputs) > 1:
         raise UnsupportedError(f"{form.title}: training mode; export the model in eval mode")
-    if form.attributes.pop("spatial", 1) != 1:
+    if form.take("spatial") == 0:
         raise UnsupportedError(f"{form.title}: spatial=0 (statistics per element) is not supported")
     form.attributes.pop("momentum", None)

@@ -11,7 +11,7 @@ from engine.onnx_import.form import Emitter, Form
 
 def softmax(form: Form, emitter: Emitter) -> None:
     """Flattened to two dimensions at `axis`, then along the second."""
-    axis, x = form.attributes["axis"], form.inputs[0]
+    axis, x = form.value("axis"), form.inputs[0]
     rank = emitter.rank(x)
     if rank is not None and not -rank <= axis < rank:
         raise ModelError(f"{form.title}: axis={axis} is outside [{-rank}, {rank - 1}]")
@@ -57,7 +57,7 @@ def scatter(form: Form, emitter: Emitter) -> None:
 def grid_sample(form: Form, emitter: Emitter) -> None:
     """Two modes have new names."""
     newer = {"bilinear": "linear", "bicubic": "cubic"}
-    mode = form.attributes.get("mode", "bilinear")
+    mode = form.value("mode")
     form.attributes["mode"] = newer.get(mode, mode)
 
 

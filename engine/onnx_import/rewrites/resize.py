@@ -12,7 +12,7 @@ def upsample_images(form: Form, emitter: Emitter) -> None:
     """Two attributes for the two sides of images; "bilinear" is now called linear."""
     sides = (form.attributes.pop(f"{side}_scale") for side in ("height", "width"))
     form.attributes["scales"] = (1.0, 1.0, *sides)
-    if form.attributes.get("mode") == "bilinear":
+    if form.value("mode") == "bilinear":
         form.attributes["mode"] = "linear"
 
 
@@ -33,7 +33,7 @@ def resize_10(form: Form, emitter: Emitter) -> None:
     scales = form.input(1)
     form.inputs = [form.inputs[0], None, scales]
     form.attributes["coordinate_transformation_mode"] = "asymmetric"
-    if form.attributes.get("mode", "nearest") == "nearest":
+    if form.value("mode") == "nearest":
         factors = np.ones(1) if scales is None or scales.constant is None else scales.constant
         shrinks = bool(np.any(factors < 1))
         if shrinks and np.any(factors > 1):
@@ -45,7 +45,7 @@ def resize_10(form: Form, emitter: Emitter) -> None:
 
 def resize(form: Form, emitter: Emitter) -> None:
     """Empty tensors, and a roi that the mode does not use, count as omitted."""
-    if form.attributes.get("coordinate_transformation_mode") != "tf_crop_and_resize":
+    if form.value("coordinate_transformation_mode") != "tf_crop_and_resize":
         form.inputs[1:2] = [None] * len(form.inputs[1:2])
     for i, value in enumerate(form.inputs[1:], start=1):
         if value is not None and value.constant is not None and value.constant.size == 0:

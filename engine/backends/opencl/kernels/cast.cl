@@ -1,8 +1,8 @@
 // y_i = (OUT) x_i. x and y have the same layout, so both are flat.
 //
 // IN, OUT: types in memory; IN_HALF, OUT_HALF: half, read through vload_half and written through
-// vstore_half_rte. TO_BOOL: y is 0 or 1. FROM_FLOAT with an integer OUT truncates; a value that OUT
-// cannot hold is undefined, but float to small integers goes through long, as C does on hosts.
+// vstore_half_rte. TO_BOOL: y is 0 or 1. TRUNCATES: from a float to an integer OUT, towards 0, and
+// the nearest end beyond its range. NaN is 0: PoCL 3.0's convert_..._sat makes it the smallest number.
 // Work-item g owns the elements [g * CHUNK, min(count, (g + 1) * CHUNK)).
 
 #define CHUNK 1024
@@ -19,7 +19,8 @@
 #elif defined(TO_BOOL)
 #define WRITE(p, i, v) ((p)[(i)] = (v) != 0 ? 1 : 0)
 #elif defined(TRUNCATES)
-#define WRITE(p, i, v) ((p)[(i)] = (OUT)(long)(v))
+#define WRITE(p, i, v) \
+  ((p)[(i)] = isnan(v) ? (OUT)0 : CAT(CAT(convert_, OUT), _sat)(v))
 #else
 #define WRITE(p, i, v) ((p)[(i)] = (OUT)(v))
 #endif

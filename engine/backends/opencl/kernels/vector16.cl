@@ -24,7 +24,7 @@ inline VEC activated(const VEC v, const int kind, const COMPUTE alpha, const COM
   if (kind == LEAKY_RELU) return v < zero ? alpha * v : v;
   if (kind == HARD_SIGMOID) return clamped(alpha * v + beta, (COMPUTE)0, (COMPUTE)1);
   if (kind == HARD_SWISH)
-    return v * clamped(v * (COMPUTE)(1.0f / 6) + (COMPUTE)0.5f, (COMPUTE)0, (COMPUTE)1);
+    return v * clamped(v * ((COMPUTE)1 / (COMPUTE)6) + (COMPUTE)0.5f, (COMPUTE)0, (COMPUTE)1);
   return one / (one + exp(-v));
 }
 #endif
