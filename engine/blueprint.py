@@ -94,7 +94,7 @@ class Blueprint:
             if not same_order and not (node.op_type == "Identity" and x.layout == y.layout):
                 continue
             if not x.is_constant and not (root in self.graph.inputs and y in results):
-                aliases[y] = x
+                aliases[y] = root
         return aliases
 
     def _make_plan(self, guard_nbytes: int) -> Plan:

@@ -221,7 +221,7 @@ def _without_epsilon(old: Any) -> Any:
 
 
 def _any_reader(old: Any) -> Any:
-    return lambda graph, value, keep=frozenset(): value.uses[0] if value.uses else None
+    return lambda graph, value, keep=frozenset(): next(iter(value.uses), None)
 
 
 PASS_FAULTS: tuple[Fault, ...] = (

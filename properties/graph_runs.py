@@ -147,7 +147,7 @@ def check_extra_outputs(model: Model, target: Target, cpu: Backend) -> None:
     """Making every tensor an output changes no output."""
     wide = model.graph.copy()
     kept = {v.name for v in wide.outputs}
-    wide.outputs += [v for n in wide.nodes for v in n.outputs if v.name not in kept]
+    wide.outputs.extend([v for n in wide.nodes for v in n.outputs if v.name not in kept])
     with Run(model.graph, target, cpu) as narrow, Run(wide, target, cpu) as full:
         expected, got = narrow(model.feeds()), full(model.feeds())
     require_equal(f"{target.id}: extra outputs", model, model.graph, got[: len(expected)], expected)

@@ -245,8 +245,11 @@ def _holder(value: Value, aliases: Mapping[Value, Value], lasting: Mapping[Value
     if root in lasting or root.producer is None or root.producer.inputs[0] not in lasting:
         return root
     is_view = spec_of(root.producer.op_type).is_view
-    while is_view and aliases.get(value) in lasting:
-        value = aliases[value]
+    while is_view and value in aliases and value.producer is not None:
+        source = value.producer.inputs[0]
+        if source is None or source not in lasting:
+            break
+        value = source
     return value if is_view else root
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from engine.errors import ModelError, ParallaxError, UnsupportedError
-from engine.onnx_import import load_model
+from engine.onnx_import import functions, load_model
+from engine.onnx_import.functions import Inliner
+from engine.onnx_import.raw_node import RawNode
 from engine.passes import load_passes, run_passes
 from tests.graph_reference import model_path
 from tests.model_writing import model, node
@@ -118,29 +121,67 @@ def test_names_that_are_not_text_are_refused() -> None:
         load_model(data.replace(b"Relu", b"Re\xffu"))
 
 
-def test_functions_that_grow_exponentially_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.onnx_import.functions.NODES_MAX", 1000)
+def nested_functions(depth: int, leaf: Sequence[onnx.NodeProto]) -> bytes:
+    """Functions without names that each call the next one twice; the last has the body `leaf`."""
     opsets = [helper.make_opsetid("", 13), helper.make_opsetid("local", 1)]
+    made = []
+    for k in range(depth):
+        steps = [("a", "t"), ("t", "b")]
+        calls = [helper.make_node(f"F{k + 1}", [i], [o], domain="local") for i, o in steps]
+        body, output = (calls, "b") if k < depth - 1 else (leaf, "b" if leaf else "a")
+        made.append(helper.make_function("local", f"F{k}", ["a"], [output], body, opsets))
+    call = [helper.make_node("F0", ["x"], ["y"], domain="local")]
+    data = model(call, {"x": (1,)}, ["y"], functions=made, domains=["local"])
+    return data.SerializeToString()
 
-    def twice(k: int) -> onnx.FunctionProto:
-        inner = (
-            {"op_type": f"F{k - 1}", "domain": "local"} if k else {"op_type": "Abs", "domain": ""}
-        )
-        body = [
-            helper.make_node(inner["op_type"], ["a"], ["t"], domain=inner["domain"]),
-            helper.make_node(inner["op_type"], ["t"], ["b"], domain=inner["domain"]),
-        ]
-        return helper.make_function("local", f"F{k}", ["a"], ["b"], body, opsets)
 
-    data = model(
-        [node("F29", "x", "y", domain="local")],
-        {"x": (1,)},
-        ["y"],
-        functions=[twice(k) for k in range(30)],
-        domains=["local"],
+@pytest.mark.parametrize("leaf", [[], [node("Abs", "a", "b")]], ids=["empty", "one node"])
+def test_functions_that_grow_exponentially_are_refused(leaf: list[onnx.NodeProto]) -> None:
+    """By what their calls cost too: bodies without nodes are calls all the same."""
+    with pytest.raises(ModelError, match=r"expand to more than .* calls and nodes"):
+        load_model(nested_functions(40, leaf))
+
+
+def test_what_functions_expand_to_is_counted_before_it_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = 0
+    expand = Inliner._expand
+
+    def counted(self: Inliner, *args: Any) -> list[RawNode]:
+        nonlocal made
+        copies = expand(self, *args)
+        made += 1 + len(copies)
+        return copies
+
+    monkeypatch.setattr(Inliner, "_expand", counted)
+    with pytest.raises(ModelError, match="expand to more than 53200 calls"):
+        load_model(nested_functions(16, [node("Abs", "a", "b")]))
+    assert 53_000 < made <= 53_200
+    monkeypatch.setattr(functions, "NAMES_NBYTES_MAX", 10_000_000)
+    with pytest.raises(ModelError, match=r"more than .* characters"):
+        load_model(nested_functions(12, [node("Abs", "a", "b" * 200_000)]))
+
+
+def test_a_tensor_in_a_function_is_there_once_however_often_the_function_is_called() -> None:
+    opsets = [helper.make_opsetid("", 13)]
+    value = numpy_helper.from_array(np.ones(1000, np.float32))
+    inner = [node("Constant", "", "c", value=value), node("Add", "a c", "b")]
+    reference = onnx.AttributeProto(
+        name="value", type=onnx.AttributeProto.TENSOR, ref_attr_name="v"
     )
-    with pytest.raises(ModelError, match="expand to more than 1000 nodes"):
-        load_model(data.SerializeToString())
+    outer = [helper.make_node("Constant", [], ["c"]), node("Add", "a c", "b")]
+    outer[0].attribute.append(reference)
+    local = [
+        helper.make_function("local", "Own", ["a"], ["b"], inner, opsets),
+        helper.make_function("local", "Given", ["a"], ["b"], outer, opsets, attributes=["v"]),
+    ]
+    calls = [node("Own", f"t{i}", f"t{i + 1}", domain="local") for i in range(5)]
+    calls += [node("Given", f"t{i}", f"t{i + 1}", domain="local", v=value) for i in range(5, 6)]
+    data = model(calls, {"t0": (1,)}, ["t6"], functions=local, domains=["local"])
+    graph = load_model(data.SerializeToString())
+    arrays = {id(v.constant.base) for v in graph.values() if v.constant is not None}
+    assert len(arrays) == 2
 
 
 def mutations(data: bytes, seed: int, count: int) -> Iterator[bytes]:

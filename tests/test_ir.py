@@ -77,4 +77,4 @@ def test_a_copy_is_independent_but_shares_constants(graph):
     verify(twin)
     assert twin.nodes[0] is not graph.nodes[0]
     assert twin.nodes[0].inputs[1].constant is graph.nodes[0].inputs[1].constant
-    assert twin.nodes[0].inputs[0].uses == [twin.nodes[0]]
+    assert list(twin.nodes[0].inputs[0].uses) == [twin.nodes[0]]

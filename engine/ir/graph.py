@@ -1,108 +1,19 @@
-"""Value, Node, Graph: SSA with use-def edges that only Graph's own methods change."""
+"""Graph: SSA with use-def edges that only its own methods change."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from engine.errors import GraphError, InputError
 from engine.ir.constant import Constant
+from engine.ir.names import Names
+from engine.ir.node import Attributes, BodyOp, Node, Value
 from engine.ir.types import TensorType, type_of
+from engine.ir.value_list import ValueList
 
-Attributes = Mapping[str, Any]
-
-
-@dataclass(eq=False)
-class Value:
-    """One tensor of the graph: an input, a constant, or what one node produces.
-
-    Attributes:
-        name: unique in its graph.
-        type: None until shapes are inferred.
-        contents: of a constant, which is known before any run; shared by all graphs that have it.
-        layout: how a backend stores it, "plain" (row-major) or "channels_last"
-            (axis 1 moved to the end); set by `Backend.lower`, ignored by everything logical.
-    """
-
-    name: str
-    type: TensorType | None = None
-    contents: Constant | None = None
-    producer: Node | None = None
-    uses: list[Node] = field(default_factory=list)
-    layout: str = "plain"
-
-    @property
-    def known_type(self) -> TensorType:
-        """The type; raises GraphError before shape inference."""
-        if self.type is None:
-            raise GraphError(f"value {self.name!r} has no type yet: run infer_shapes first")
-        return self.type
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether the value is known before any run; unlike `constant` it brings no array back."""
-        return self.contents is not None
-
-    @property
-    def constant(self) -> np.ndarray | None:
-        """The array of a constant, which is brought back into memory if it rests."""
-        return None if self.contents is None else self.contents.array
-
-    @constant.setter
-    def constant(self, array: np.ndarray) -> None:
-        self.contents = Constant(array)
-
-    def __repr__(self) -> str:
-        kind = "constant " if self.is_constant else ""
-        return f"<{kind}{self.name}: {self.type}>"
-
-
-@dataclass(frozen=True)
-class BodyOp:
-    """One of the operators that a fused node replaces.
-
-    Attributes:
-        inputs: where each input comes from: i < len(node.inputs) is the fused node's own input i,
-            len(node.inputs) + k is the output of the k-th BodyOp, None an omitted input.
-        type: of its (single) output.
-    """
-
-    op_type: str
-    attributes: Attributes
-    inputs: tuple[int | None, ...]
-    type: TensorType
-
-
-@dataclass(eq=False)
-class Node:
-    """One application of an operator.
-
-    Attributes:
-        inputs: in ONNX order; None for an omitted optional input.
-        body: empty, or for a fused node the operators it replaces: first the core, whose op_type
-            and attributes are the node's own, then each epilogue operator in order. The inputs
-            of a fused node are those of the core followed by what the epilogue reads besides.
-    """
-
-    name: str
-    op_type: str
-    inputs: tuple[Value | None, ...]
-    outputs: tuple[Value, ...]
-    attributes: dict[str, Any] = field(default_factory=dict)
-    domain: str = ""
-    body: tuple[BodyOp, ...] = ()
-
-    @property
-    def title(self) -> str:
-        """`Conv+Add+Relu 'name'`: what the user sees in tables and errors."""
-        ops = "+".join(n.op_type for n in self.body) if self.body else self.op_type
-        return f"{ops} {self.name!r}"
-
-    def __repr__(self) -> str:
-        return f"<{self.title}>"
+__all__ = ["Attributes", "BodyOp", "Graph", "Node", "Value"]
 
 
 class Graph:
@@ -118,13 +29,57 @@ class Graph:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.inputs: list[Value] = []
-        self.outputs: list[Value] = []
-        self.nodes: list[Node] = []
+        self._inputs, self._outputs = ValueList(), ValueList()
+        self._nodes: list[Node] = []
+        self._before: dict[Node, list[Node]] = {}
+        self._gone: set[Node] = set()
         self.kept: list[Value] = []
         self.internal: set[str] = set()
-        self._names: set[str] = set()
+        self._names = Names()
         self.opset: int = 0
+
+    # ----------------------------------------------------------------- its parts
+    @property
+    def inputs(self) -> ValueList:
+        """What a run is fed."""
+        return self._inputs
+
+    @inputs.setter
+    def inputs(self, values: Iterable[Value]) -> None:
+        self._inputs = ValueList(values)
+
+    @property
+    def outputs(self) -> ValueList:
+        """What a run gives."""
+        return self._outputs
+
+    @outputs.setter
+    def outputs(self, values: Iterable[Value]) -> None:
+        self._outputs = ValueList(values)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """In topological order.
+
+        Insertions and removals are gathered, and take effect when the nodes are read again: so a
+        pass that changes every node costs one sweep.
+        """
+        if self._before or self._gone:
+            self._nodes, self._gone = list(self._edited()), set()
+            if self._before:
+                lost = next(iter(self._before))
+                raise GraphError(f"a node was put before {lost}, which is not in the graph")
+        return self._nodes
+
+    def _edited(self) -> Iterator[Node]:
+        for root in self._nodes:
+            stack = [root]
+            while stack:
+                node = stack.pop()
+                if (new := self._before.pop(node, None)) is not None:
+                    stack += [node, *reversed(new)]
+                elif node not in self._gone:
+                    yield node
 
     # ----------------------------------------------------------------- building
     def add_input(self, name: str, type_: TensorType) -> Value:
@@ -164,22 +119,18 @@ class Graph:
             dict(attributes or {}),
             body=body,
         )
-        for value in node.inputs:
-            if value is not None:
-                value.uses.append(node)
+        self._connect(node)
         for out in outs:
             out.producer = node
-        self.nodes.insert(self.nodes.index(before) if before else len(self.nodes), node)
+        if before is None:
+            self._nodes.append(node)
+        else:
+            self._before.setdefault(before, []).append(node)
         return node
 
     def unique(self, name: str) -> str:
         """`name`, or `name_1`, `name_2`... whichever no value has yet."""
-        if name not in self._names:
-            return name
-        i = 1
-        while f"{name}_{i}" in self._names:
-            i += 1
-        return f"{name}_{i}"
+        return self._names.fresh(name)
 
     def _new_value(self, name: str, type_: TensorType | None) -> Value:
         if name in self._names:
@@ -196,19 +147,28 @@ class Graph:
         """
         if old in self.outputs and new not in self.outputs and new not in self.inputs:
             old.name, new.name = new.name, old.name
-        for node in list(dict.fromkeys(old.uses)):
-            self.set_inputs(node, [new if v is old else v for v in node.inputs])
-        self.outputs = [new if v is old else v for v in self.outputs]
+        uses, old.uses = old.uses, {}
+        for node, positions in uses.items():
+            for position in positions:
+                node.read(position, new)
+            new.uses.setdefault(node, []).extend(positions)
+        self.outputs.replace(old, new)
 
     def set_inputs(self, node: Node, inputs: Sequence[Value | None]) -> None:
         """Change what `node` reads."""
+        self._disconnect(node)
+        node.read_all(inputs)
+        self._connect(node)
+
+    def _connect(self, node: Node) -> None:
+        for position, value in enumerate(node.inputs):
+            if value is not None:
+                value.uses.setdefault(node, []).append(position)
+
+    def _disconnect(self, node: Node) -> None:
         for value in node.inputs:
             if value is not None:
-                value.uses.remove(node)
-        node.inputs = tuple(inputs)
-        for value in node.inputs:
-            if value is not None:
-                value.uses.append(node)
+                value.uses.pop(node, None)
 
     def make_constant(self, value: Value, array: np.ndarray) -> None:
         """Turn a produced value into a constant; its producer must then be removed."""
@@ -220,10 +180,8 @@ class Graph:
         for out in node.outputs:
             if not out.is_constant and (out.uses or out in self.outputs):
                 raise GraphError(f"cannot remove {node}: {out.name!r} is still read")
-        for value in node.inputs:
-            if value is not None:
-                value.uses.remove(node)
-        self.nodes.remove(node)
+        self._disconnect(node)
+        self._gone.add(node)
         for out in node.outputs:
             out.producer = None
             if not out.is_constant:
@@ -234,7 +192,7 @@ class Graph:
         nodes = list(nodes)
         if {id(n) for n in nodes} != {id(n) for n in self.nodes}:
             raise GraphError("set_nodes only reorders")
-        self.nodes = nodes
+        self._nodes = nodes
 
     # ----------------------------------------------------------------- reading
     def values(self) -> list[Value]:
@@ -307,12 +265,10 @@ class Graph:
                 node.domain,
                 node.body,
             )
-            for v in twin.inputs:
-                if v is not None:
-                    v.uses.append(twin)
+            new._connect(twin)
             for v in twin.outputs:
                 v.producer = twin
-            new.nodes.append(twin)
+            new._nodes.append(twin)
         new.outputs = [v for v in map(clone, self.outputs) if v is not None]
         new.kept = [v for v in map(clone, self.kept) if v is not None]
         return new

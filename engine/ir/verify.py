@@ -55,11 +55,25 @@ def _verify_node(node: Node, known: set[int]) -> None:
 
 
 def _verify_uses(graph: Graph) -> None:
-    uses: dict[int, list[int]] = {}
+    """Every input of a node is one recorded use, and nothing else is recorded."""
+    nodes, edges, uses = set(graph.nodes), 0, 0
     for node in graph.nodes:
-        for value in node.inputs:
-            if value is not None:
-                uses.setdefault(id(value), []).append(id(node))
+        read = [v for v in node.inputs if v is not None]
+        edges += len(read)
+        for value in read:
+            if node not in value.uses:
+                raise _wrong_uses(value)
     for value in graph.values():
-        if sorted(map(id, value.uses)) != sorted(uses.get(id(value), [])):
-            raise GraphError(f"the use list of {value.name!r} does not match what the nodes read")
+        for node, positions in value.uses.items():
+            inputs = node.inputs
+            if node not in nodes or any(inputs[p] is not value for p in positions):
+                raise _wrong_uses(value)
+            uses += len(positions)
+            if len(positions) > 1 and len(set(positions)) != len(positions):
+                raise _wrong_uses(value)
+    if uses != edges:
+        raise GraphError(f"nodes read {edges} inputs, the use lists have {uses}")
+
+
+def _wrong_uses(value: Value) -> GraphError:
+    return GraphError(f"the use list of {value.name!r} does not match what the nodes read")

@@ -31,9 +31,9 @@ _FIELD_OF_TYPE = {
 }
 
 
-def decode_attribute(attribute: AttributeProto, title: str) -> Any:
-    """An int, float, str, tuple of these, or np.ndarray; `title` names the node in errors."""
-    kind, owner = attribute.type, f"{title}: attribute '{attribute.name}'"
+def decode_attribute(attribute: AttributeProto, owner: str) -> Any:
+    """An int, float, str, tuple of these, or np.ndarray; `owner` names it in errors."""
+    kind = attribute.type
     field = _FIELD_OF_TYPE.get(kind)
     if field is None:
         raise ModelError(f"{owner} has no valid type ({kind})")

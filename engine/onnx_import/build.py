@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, ValueInfoProto
+from onnx import AttributeProto, TensorProto, ValueInfoProto
 
 from engine.errors import GraphError, ModelError, UnsupportedError
 from engine.ir.graph import Graph, Node, Value
+from engine.ir.names import Names
 from engine.ir.types import Dim, TensorType
 from engine.onnx_import.attributes import check_against_schema, decode_attribute
 from engine.onnx_import.facts import output_rank
@@ -38,9 +39,10 @@ class Builder:
         self._values: dict[str, Value] = {}
         self._inputs: set[str] = set()
         self._reads: set[str] = set()
-        self._defined: set[str] = set()
+        self._taken = Names()
         self._node_names: Counter[str] = Counter()
         self._ranks: dict[Value | None, int | None] = {}
+        self._attributes: dict[int, tuple[AttributeProto, Any]] = {}
         self._rewritten = ""
 
     # ----------------------------------------------------------------- inputs, constants
@@ -88,20 +90,18 @@ class Builder:
 
     def constant(self, name: str, array: np.ndarray) -> Value:
         """A new constant; the name is made unique."""
-        value = self.graph.add_constant(name, array)
-        self.graph.internal.add(value.name)
-        return value
+        return self.graph.add_constant(self._fresh(name), array)
 
     # ----------------------------------------------------------------- nodes
     def reserve(self, nodes: Sequence[RawNode], outputs: Iterable[str]) -> None:
         """Announce all nodes, so that names made on the way cannot meet later ones."""
         self._reads = {name for node in nodes for name in node.inputs} | set(outputs)
-        self._defined = set(self._values)
+        self._taken = Names(self._values)
         for node in nodes:
             for name in filter(None, node.outputs):
-                if name in self._defined:
+                if name in self._taken:
                     raise GraphError(f"{node.title}: value '{name}' is defined a second time")
-                self._defined.add(name)
+                self._taken.add(name)
 
     def rank(self, value: Value | None) -> int | None:
         """The rank of a value, None where it cannot be told before shapes are known."""
@@ -126,7 +126,7 @@ class Builder:
         inputs, outputs = _stripped(raw.inputs), self._used_outputs(raw)
         counts = len(inputs), len(_stripped(raw.outputs))
         check_against_schema(raw.title, raw.op_type, raw.opset, counts, raw.attributes)
-        attributes = {k: decode_attribute(a, raw.title) for k, a in raw.attributes.items()}
+        attributes = {k: self._decoded(a, raw, k) for k, a in raw.attributes.items()}
         values = [self._values[name] if name else None for name in inputs]
         if raw.op_type == "Constant":
             self._define(outputs[0], _constant_value(raw.title, attributes))
@@ -143,6 +143,14 @@ class Builder:
         names = [name or self._fresh(f"{form.outputs[0]}_unused") for name in form.outputs]
         node = self._add(form.op_type, form.inputs, names, form.attributes, self._rewritten)
         self._values.update((value.name, value) for value in node.outputs)
+
+    def _decoded(self, attribute: AttributeProto, raw: RawNode, name: str) -> Any:
+        """Its value, which all nodes share that a function makes of one."""
+        known = self._attributes.get(id(attribute))
+        if known is None:
+            value = decode_attribute(attribute, f"{raw.title}: attribute '{name}'")
+            known = self._attributes[id(attribute)] = (attribute, value)
+        return known[1]
 
     def set_outputs(self, infos: Iterable[ValueInfoProto]) -> None:
         """Graph outputs by name."""
@@ -171,12 +179,10 @@ class Builder:
         self._values[name] = self.graph.add_constant(name, array)
 
     def _fresh(self, name: str) -> str:
-        candidate, i = self.graph.unique(name), 0
-        while candidate in self._defined:
-            i += 1
-            candidate = self.graph.unique(f"{name}_{i}")
-        self.graph.internal.add(candidate)
-        return candidate
+        fresh = self._taken.fresh(name)
+        self._taken.add(fresh)
+        self.graph.internal.add(fresh)
+        return fresh
 
     def _add(
         self,

@@ -6,7 +6,8 @@ of the body; local values are renamed to `call name/local name`, made unique.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,7 @@ import onnx
 from onnx import AttributeProto, FunctionProto
 
 from engine.errors import ModelError
+from engine.ir.names import Names
 from engine.onnx_import.attributes import schema_of
 from engine.onnx_import.raw_node import (
     RawNode,
@@ -23,12 +25,25 @@ from engine.onnx_import.raw_node import (
     require_text,
 )
 
-NODES_MAX = 1_000_000
-"""Nested functions can grow exponentially; beyond this many nodes the model is refused."""
+NODES_MAX = 500_000
+"""Nested functions grow exponentially; beyond this many calls and nodes the model is refused."""
+NODES_FREE, NODES_EACH = 50_000, 100
+"""And beyond so many, and so many more for each node that is written in the file."""
+NAMES_NBYTES_MAX = 2**28
+"""Names grow with the depth of calls; beyond this many characters the model is refused."""
 DEPTH_MAX = 64
 """Functions nested deeper are refused."""
 
 Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class _Body:
+    """A function's nodes, read once; `proto` is kept so that its id stays its own."""
+
+    proto: FunctionProto
+    opsets: dict[str, int]
+    nodes: list[RawNode]
 
 
 class Inliner:
@@ -36,20 +51,25 @@ class Inliner:
 
     Args:
         functions: the model's own.
-        taken: every value name of the main graph; grows by the names made here.
+        taken: every value name of the main graph.
         is_known: operators of the default domain that need no inlining.
+        written: how many nodes the main graph has.
     """
 
     def __init__(
         self,
-        functions: Iterable[FunctionProto],
-        taken: set[str],
+        functions: Sequence[FunctionProto],
+        taken: Iterable[str],
         is_known: Callable[[str], bool],
+        written: int = 0,
     ) -> None:
         self._functions: dict[Key, FunctionProto] = {}
-        self._taken = taken
+        self._bodies: dict[int, _Body] = {}
+        self._taken = Names(taken)
         self._is_known = is_known
-        self._count = 0
+        written += sum(len(function.node) for function in functions)
+        self._nodes_left = self._nodes_max = min(NODES_MAX, NODES_FREE + NODES_EACH * written)
+        self._characters_left = NAMES_NBYTES_MAX
         for function in functions:
             require_text(function.domain, function.name, function.overload)
             require_text(*function.input, *function.output, *function.attribute)
@@ -80,12 +100,30 @@ class Inliner:
                     if key in within
                     else f"{node.title}: functions are nested deeper than {DEPTH_MAX}: refused"
                 )
-            copies = self._expand(node, body)
-            self._count += len(copies)
-            if self._count > NODES_MAX:
-                raise ModelError(f"functions expand to more than {NODES_MAX} nodes: refused")
-            for copy in copies:
+            self._spend(1 + len(body.node))
+            for copy in self._expand(node, body):
                 yield from self.inline(copy, (*within, key), definitions=definitions)
+
+    def _spend(self, nodes: int = 0, characters: int = 0) -> None:
+        """Count what is about to be made."""
+        self._nodes_left -= nodes
+        self._characters_left -= characters
+        if self._nodes_left < 0:
+            raise ModelError(
+                f"functions expand to more than {self._nodes_max} calls and nodes: refused"
+            )
+        if self._characters_left < 0:
+            raise ModelError(
+                f"functions expand to names of more than {NAMES_NBYTES_MAX} characters: refused"
+            )
+
+    def _body(self, proto: FunctionProto) -> _Body:
+        """What is the same for all calls is read once."""
+        if id(proto) not in self._bodies:
+            opsets = opset_versions(proto.opset_import, f"function '{proto.name}'")
+            nodes = [raw_node(node, opsets) for node in proto.node]
+            self._bodies[id(proto)] = _Body(proto, opsets, nodes)
+        return self._bodies[id(proto)]
 
     def _schema_body(self, node: RawNode) -> FunctionProto | None:
         if node.domain or self._is_known(node.op_type):
@@ -93,7 +131,7 @@ class Inliner:
         return _schema_function(node.op_type, node.opset)
 
     def _expand(self, call: RawNode, body: FunctionProto) -> list[RawNode]:
-        """One copy of the body under the call's names."""
+        """One copy of the body under the call's names; attributes are shared, not copied."""
         for have, formal, what in (
             (call.inputs, body.input, "inputs"),
             (call.outputs, body.output, "outputs"),
@@ -110,16 +148,28 @@ class Inliner:
                 passed_on.append((formal, actual))
             elif actual:
                 names[formal] = actual
-        opsets = opset_versions(body.opset_import, f"function '{body.name}'") or call.opsets
+        read = self._body(body)
+        opsets, base = read.opsets or call.opsets, _base(call)
         actuals = _actual_attributes(call, body)
         copies = []
-        for proto in body.node:
-            copy = raw_node(proto, opsets)
-            copy.name = f"{_base(call)}/{copy.name or copy.op_type}"
-            copy.inputs = [self._renamed(name, names, call, reading=True) for name in copy.inputs]
-            copy.outputs = [self._renamed(name, names, call) for name in copy.outputs]
-            copy.attributes = _resolved(copy, actuals)
-            copies.append(copy)
+        for node in read.nodes:
+            name = f"{base}/{node.name or node.op_type}"
+            self._spend(characters=len(name))
+            inputs = [self._renamed(name, names, call, reading=True) for name in node.inputs]
+            outputs = [self._renamed(name, names, call) for name in node.outputs]
+            attributes = _resolved(node, actuals)
+            copies.append(
+                RawNode(
+                    name,
+                    node.op_type,
+                    node.domain,
+                    node.overload,
+                    inputs,
+                    outputs,
+                    attributes,
+                    opsets,
+                )
+            )
         for formal, actual in passed_on:
             copies.append(RawNode("", "Identity", "", "", [names[formal]], [actual], {}, opsets))
         return copies
@@ -134,11 +184,8 @@ class Inliner:
                 raise ModelError(
                     f"{call.title}: the function's body reads '{name}' before it is produced"
                 )
-            base = f"{_base(call)}/{name}"
-            fresh, i = base, 0
-            while fresh in self._taken:
-                i += 1
-                fresh = f"{base}_{i}"
+            fresh = self._taken.fresh(f"{_base(call)}/{name}")
+            self._spend(characters=len(fresh))
             self._taken.add(fresh)
             names[name] = fresh
         return names[name]
@@ -170,14 +217,12 @@ def _resolved(node: RawNode, actuals: dict[str, AttributeProto]) -> dict[str, At
         if not attribute.ref_attr_name:
             resolved[name] = attribute
         elif attribute.ref_attr_name in actuals:
-            actual = AttributeProto()
-            actual.CopyFrom(actuals[attribute.ref_attr_name])
+            actual = actuals[attribute.ref_attr_name]
             if actual.type != attribute.type:
                 raise ModelError(
                     f"{node.title}: attribute '{name}' refers to "
                     f"'{attribute.ref_attr_name}', which has another type"
                 )
-            actual.name = name
             resolved[name] = actual
     return resolved
 

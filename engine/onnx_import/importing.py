@@ -98,7 +98,7 @@ class Import:
         self._origin = origin
         proto = model.graph
         self._opsets = opset_versions(model.opset_import, "the model")
-        self._inliner = Inliner(model.functions, graph_names(proto), is_known)
+        self._inliner = Inliner(model.functions, graph_names(proto), is_known, len(proto.node))
         builder = Builder(name or proto.name or "model", self._opsets.get("", 0))
         self.graph: Graph = builder.graph
         with self._noting("the model"):

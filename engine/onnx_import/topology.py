@@ -18,29 +18,27 @@ def sorted_nodes(nodes: Sequence[RawNode], known: Collection[str]) -> list[RawNo
         GraphError: a value that nothing produces, or a cycle; named with its reader.
     """
     producer = {name: node for node in nodes for name in node.outputs if name}
-    ready, done, state = set(known), [], {id(n): 0 for n in nodes}
+    ready, done, begun = set(known), [], set[int]()
     for root in nodes:
-        stack = [root]
+        stack = [(root, iter(root.inputs))] if id(root) not in begun else []
+        begun.add(id(root))
         while stack:
-            node = stack[-1]
-            if state[id(node)] == 2:
-                stack.pop()
-                continue
-            state[id(node)] = 1
-            missing = next((n for n in node.inputs if n and n not in ready), None)
+            node, inputs = stack[-1]
+            missing = next((n for n in inputs if n and n not in ready), None)
             if missing is None:
-                done.append(stack.pop())
-                state[id(node)] = 2
+                stack.pop()
+                done.append(node)
                 ready.update(node.outputs)
             elif missing not in producer:
                 raise GraphError(
                     f"{node.title} reads '{missing}', which nothing produces"
                     f"{near(missing, [*known, *producer])}"
                 )
-            elif state[id(producer[missing])] == 1:
+            elif id(producer[missing]) in begun:
                 raise GraphError(f"{node.title} reads '{missing}' in a cycle of nodes")
             else:
-                stack.append(producer[missing])
+                begun.add(id(producer[missing]))
+                stack.append((producer[missing], iter(producer[missing].inputs)))
     return done
 
 

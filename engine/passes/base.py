@@ -60,7 +60,8 @@ def only_reader(graph: Graph, value: Value, keep: frozenset[str] = frozenset()) 
     """The node that alone reads `value`, once; None where anything else needs it."""
     if len(value.uses) != 1 or value in graph.outputs or value.name in keep:
         return None
-    return value.uses[0]
+    ((reader, positions),) = value.uses.items()
+    return reader if len(positions) == 1 else None
 
 
 def replace_node(

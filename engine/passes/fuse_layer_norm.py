@@ -68,7 +68,7 @@ def _match(
 ) -> tuple[list[Node], float, Value, Value] | None:
     """The nodes after `centred` in order, epsilon, scale and bias."""
     d = centred.outputs[0]
-    readers = list(dict.fromkeys(d.uses))
+    readers = list(d.uses)
     divide = next((n for n in readers if n.op_type == "Div" and n.inputs[0] is d), None)
     square = next((n for n in readers if n.op_type in ("Pow", "Mul") and n is not divide), None)
     if divide is None or square is None or len(readers) != 2 or d in graph.outputs:

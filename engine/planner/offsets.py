@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 GOOD_ENOUGH = 1.02
 """Stop looking for a better packing below this ratio of peak to lower bound."""
 ATTEMPTS = 24
 """Perturbed orders tried when the plain ones are not good enough."""
+PAIRS_EACH = 64
+"""Where a block meets more others than so many on average, they are not looked at pair by pair."""
+STEPS_MAX = 8_000_000
+"""Comparisons of blocks after which no further order is tried."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +54,52 @@ def pack(blocks: Sequence[Block], alignment_nbytes: int) -> Packing:
 
     Each places the blocks in some order, every block into the lowest gap it fits in between those
     already placed and live at the same time (Pisarchyk & Lee, "Efficient memory management for deep
-    neural net inference", 2020, greedy by size and by breadth).
+    neural net inference", 2020, greedy by size and by breadth). Where too many are live at the same
+    time for that, `sweep` packs them.
     """
     sizes = [-(-b.nbytes // alignment_nbytes) * alignment_nbytes for b in blocks]
     rounded = [Block(n, b.first, b.last) for n, b in zip(sizes, blocks, strict=True)]
     floor = lower_bound(rounded)
     if not blocks:
         return Packing((), 0, 0)
-    orders = _orders(rounded)
-    best_offsets, best_peak = _pack_in_order(rounded, next(orders))
-    for order in orders:
-        if best_peak <= floor * GOOD_ENOUGH:
-            break
-        offsets, peak = _pack_in_order(rounded, order)
-        if peak < best_peak:
-            best_offsets, best_peak = offsets, peak
+    packings = _packings(rounded)
+    best_offsets, best_peak = next(packings)
+    while best_peak > floor * GOOD_ENOUGH and (other := next(packings, None)) is not None:
+        if other[1] < best_peak:
+            best_offsets, best_peak = other
     return Packing(best_offsets, best_peak, floor)
+
+
+def _packings(blocks: Sequence[Block]) -> Iterator[tuple[tuple[int, ...], int]]:
+    """Offsets and peaks worth comparing, within `STEPS_MAX`."""
+    near = neighbours(blocks)
+    if near is None:
+        yield sweep(blocks)
+        yield sweep([Block(b.nbytes, -b.last, -b.first) for b in blocks])
+        return
+    steps = len(blocks) + sum(map(len, near))
+    for _, order in zip(range(max(1, STEPS_MAX // steps)), _orders(blocks), strict=False):
+        yield _pack_in_order(blocks, near, order)
+
+
+def neighbours(blocks: Sequence[Block]) -> list[list[int]] | None:
+    """For each block those that are live at the same time; None where `PAIRS_EACH` is exceeded."""
+    near: list[list[int]] = [[] for _ in blocks]
+    live: dict[int, None] = {}
+    ends: list[tuple[int, int]] = []
+    count = 0
+    for i in sorted(range(len(blocks)), key=lambda i: blocks[i].first):
+        while ends and ends[0][0] < blocks[i].first:
+            del live[heappop(ends)[1]]
+        count += len(live)
+        if count > PAIRS_EACH * len(blocks):
+            return None
+        near[i] += live
+        for j in live:
+            near[j].append(i)
+        live[i] = None
+        heappush(ends, (blocks[i].last, i))
+    return near
 
 
 def _orders(blocks: Sequence[Block]) -> Iterator[list[int]]:
@@ -84,21 +119,84 @@ def _orders(blocks: Sequence[Block]) -> Iterator[list[int]]:
         yield sorted(indices, key=weights.__getitem__)
 
 
-def _pack_in_order(blocks: Sequence[Block], order: Sequence[int]) -> tuple[tuple[int, ...], int]:
-    offsets = [0] * len(blocks)
-    placed: list[tuple[int, int]] = []  # (offset, index), ascending offset
+def _pack_in_order(
+    blocks: Sequence[Block], near: Sequence[Sequence[int]], order: Sequence[int]
+) -> tuple[tuple[int, ...], int]:
+    """Every block at the lowest offset that its neighbours leave, in that order."""
+    offsets = [-1] * len(blocks)
     peak = 0
     for i in order:
-        block = blocks[i]
-        offset = 0
-        for start, j in placed:
-            other = blocks[j]
-            if other.last < block.first or block.last < other.first:
-                continue
-            if start - offset >= block.nbytes:
+        nbytes, offset = blocks[i].nbytes, 0
+        for start, j in sorted((offsets[j], j) for j in near[i] if offsets[j] >= 0):
+            if start - offset >= nbytes:
                 break
-            offset = max(offset, start + other.nbytes)
+            offset = max(offset, start + blocks[j].nbytes)
         offsets[i] = offset
-        insort(placed, (offset, i))
-        peak = max(peak, offset + block.nbytes)
+        peak = max(peak, offset + nbytes)
     return tuple(offsets), peak
+
+
+def sweep(blocks: Sequence[Block]) -> tuple[tuple[int, ...], int]:
+    """Offsets and peak of an allocator that goes through time: the smallest gap that fits.
+
+    n blocks cost n log n steps, however many are live at the same time. Larger ones go first.
+    """
+    memory = _Memory()
+    offsets = [0] * len(blocks)
+    ends: list[tuple[int, int]] = []
+    for i in sorted(range(len(blocks)), key=lambda i: (blocks[i].first, -blocks[i].nbytes)):
+        while ends and ends[0][0] < blocks[i].first:
+            j = heappop(ends)[1]
+            memory.free(offsets[j], blocks[j].nbytes)
+        offsets[i] = memory.allocate(blocks[i].nbytes)
+        heappush(ends, (blocks[i].last, i))
+    return tuple(offsets), memory.peak
+
+
+class _Memory:
+    """Gaps of an arena that grows at its end; two that touch become one."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._by_size: list[tuple[int, int]] = []
+        self._ends: dict[int, int] = {}
+        self._starts: dict[int, int] = {}
+
+    def allocate(self, nbytes: int) -> int:
+        at = bisect_left(self._by_size, (nbytes, 0))
+        if not nbytes:
+            return 0
+        if at < len(self._by_size):
+            size, start = self._by_size[at]
+            self._drop(start, size)
+        else:
+            start = self._ends.get(self.peak, self.peak)
+            size = self.peak - start
+            if size:
+                self._drop(start, size)
+            size = nbytes
+            self.peak = start + nbytes
+        if size > nbytes:
+            self._add(start + nbytes, size - nbytes)
+        return start
+
+    def free(self, start: int, nbytes: int) -> None:
+        if not nbytes:
+            return
+        end = start + nbytes
+        before, after = self._ends.get(start), self._starts.get(end)
+        if before is not None:
+            self._drop(before, start - before)
+            start = before
+        if after is not None:
+            self._drop(end, after - end)
+            end = after
+        self._add(start, end - start)
+
+    def _add(self, start: int, nbytes: int) -> None:
+        insort(self._by_size, (nbytes, start))
+        self._starts[start], self._ends[start + nbytes] = start + nbytes, start
+
+    def _drop(self, start: int, nbytes: int) -> None:
+        del self._by_size[bisect_left(self._by_size, (nbytes, start))]
+        del self._starts[start], self._ends[start + nbytes]

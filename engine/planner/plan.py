@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from engine.errors import PlanError
-from engine.ir.graph import Graph, Value
+from engine.ir.graph import Graph, Node, Value
 from engine.planner.lifetimes import lifetimes, root_of
 from engine.planner.offsets import Block, pack
 
@@ -77,40 +79,65 @@ def check_plan(graph: Graph, plan: Plan, keep: Collection[Value] = ()) -> None:
     window's value and its views, counted down step by step.
     """
     pinned = {_root(plan, v) for v in (*graph.inputs, *graph.outputs, *keep) if not v.is_constant}
-    readers: dict[Value, int] = {}
+    readers: Counter[Value] = Counter()
     for node in graph.nodes:
-        for value in node.inputs:
-            if value is not None and not value.is_constant:
-                root = _root(plan, value)
-                readers[root] = readers.get(root, 0) + 1
-    live: list[Value] = []
+        readers.update(_roots_read(plan, node))
+    live = {arena: _LiveWindows() for arena in plan.arenas}
     for value in graph.inputs:
         _claim(plan, live, value, f"graph input {value.name!r}")
     for node in graph.nodes:
         for out in node.outputs:
             if out not in plan.aliases:
                 _claim(plan, live, out, node.title)
-        for value in node.inputs:
-            if value is not None and not value.is_constant:
-                readers[_root(plan, value)] -= 1
-        live = [v for v in live if v in pinned or readers.get(v, 0) > 0]
+        read = _roots_read(plan, node)
+        readers.subtract(read)
+        for root in {*read, *node.outputs} - pinned:
+            if not readers[root] and root not in plan.aliases:
+                live[plan.windows[root].arena].remove(plan.windows[root])
+
+
+def _roots_read(plan: Plan, node: Node) -> list[Value]:
+    return [_root(plan, v) for v in node.inputs if v is not None and not v.is_constant]
 
 
 def _root(plan: Plan, value: Value) -> Value:
-    return _root(plan, plan.aliases[value]) if value in plan.aliases else value
+    while value in plan.aliases:
+        value = plan.aliases[value]
+    return value
 
 
-def _claim(plan: Plan, live: list[Value], value: Value, who: str) -> None:
+class _LiveWindows:
+    """Windows of one arena that hold data, none over another: so a new one meets its neighbours."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._at: dict[int, tuple[Value, Window]] = {}
+
+    def add(self, value: Value, window: Window) -> Value | None:
+        """The value that lies there already; else None, and the window counts from now on."""
+        if window.nbytes <= 0:
+            return None
+        end = window.offset_nbytes + window.nbytes
+        i = bisect_right(self._starts, window.offset_nbytes)
+        for start in self._starts[max(i - 1, 0) : i + 1]:
+            other, old = self._at[start]
+            if start < end and window.offset_nbytes < start + old.nbytes:
+                return other
+        self._starts.insert(i, window.offset_nbytes)
+        self._at[window.offset_nbytes] = value, window
+        return None
+
+    def remove(self, window: Window) -> None:
+        """Its bytes are free again."""
+        if window.nbytes > 0:
+            del self._starts[bisect_left(self._starts, window.offset_nbytes)]
+            del self._at[window.offset_nbytes]
+
+
+def _claim(plan: Plan, live: Mapping[str, _LiveWindows], value: Value, who: str) -> None:
     new = plan.windows[value]
     if new.offset_nbytes < 0 or new.offset_nbytes + new.nbytes > plan.arenas[new.arena].peak_nbytes:
         raise PlanError(f"{who}: {value.name!r} lies outside its arena")
-    for other in live:
-        old = plan.windows[other]
-        if (
-            old.arena == new.arena
-            and old.nbytes > 0 < new.nbytes
-            and old.offset_nbytes < new.offset_nbytes + new.nbytes
-            and new.offset_nbytes < old.offset_nbytes + old.nbytes
-        ):
-            raise PlanError(f"{who} writes {value.name!r} over {other.name!r}, which is still live")
-    live.append(value)
+    other = live[new.arena].add(value, new)
+    if other is not None:
+        raise PlanError(f"{who} writes {value.name!r} over {other.name!r}, which is still live")

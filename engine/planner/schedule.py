@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from engine.errors import UnsupportedError
 from engine.ir.graph import Graph, Node, Value
@@ -71,8 +72,8 @@ def insert_copies(
     """
     home: dict[Value, str] = {}
     for source in graph.inputs:
-        ranks = [rank(source, node) for node in source.uses]
-        home[source] = where[source.uses[ranks.index(max(ranks))]] if ranks else primary
+        reader = max(source.uses, key=partial(rank, source), default=None)
+        home[source] = primary if reader is None else where[reader]
     copies: dict[tuple[Value, str], Value] = {}
     for node in list(graph.nodes):
         here = where[node]

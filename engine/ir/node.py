@@ -1,0 +1,129 @@
+"""Value, BodyOp and Node: what a Graph is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from engine.errors import GraphError
+from engine.ir.constant import Constant
+from engine.ir.types import TensorType
+
+Attributes = Mapping[str, Any]
+
+
+@dataclass(eq=False)
+class Value:
+    """One tensor of the graph: an input, a constant, or what one node produces.
+
+    Attributes:
+        name: unique in its graph.
+        type: None until shapes are inferred.
+        contents: of a constant, which is known before any run; shared by all graphs that have it.
+        uses: the nodes that read it, each with the positions among its inputs.
+        layout: how a backend stores it, "plain" (row-major) or "channels_last"
+            (axis 1 moved to the end); set by `Backend.lower`, ignored by everything logical.
+    """
+
+    name: str
+    type: TensorType | None = None
+    contents: Constant | None = None
+    producer: Node | None = None
+    uses: dict[Node, list[int]] = field(default_factory=dict)
+    layout: str = "plain"
+
+    @property
+    def known_type(self) -> TensorType:
+        """The type; raises GraphError before shape inference."""
+        if self.type is None:
+            raise GraphError(f"value {self.name!r} has no type yet: run infer_shapes first")
+        return self.type
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the value is known before any run; unlike `constant` it brings no array back."""
+        return self.contents is not None
+
+    @property
+    def constant(self) -> np.ndarray | None:
+        """The array of a constant, which is brought back into memory if it rests."""
+        return None if self.contents is None else self.contents.array
+
+    @constant.setter
+    def constant(self, array: np.ndarray) -> None:
+        self.contents = Constant(array)
+
+    def __repr__(self) -> str:
+        kind = "constant " if self.is_constant else ""
+        return f"<{kind}{self.name}: {self.type}>"
+
+
+@dataclass(frozen=True)
+class BodyOp:
+    """One of the operators that a fused node replaces.
+
+    Attributes:
+        inputs: where each input comes from: i < len(node.inputs) is the fused node's own input i,
+            len(node.inputs) + k is the output of the k-th BodyOp, None an omitted input.
+        type: of its (single) output.
+    """
+
+    op_type: str
+    attributes: Attributes
+    inputs: tuple[int | None, ...]
+    type: TensorType
+
+
+class Node:
+    """One application of an operator.
+
+    Attributes:
+        body: empty, or for a fused node the operators it replaces: first the core, whose op_type
+            and attributes are the node's own, then each epilogue operator in order. The inputs
+            of a fused node are those of the core followed by what the epilogue reads besides.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        op_type: str,
+        inputs: Sequence[Value | None],
+        outputs: tuple[Value, ...],
+        attributes: dict[str, Any] | None = None,
+        domain: str = "",
+        body: tuple[BodyOp, ...] = (),
+    ) -> None:
+        self.name, self.op_type, self.domain = name, op_type, domain
+        self._inputs = list(inputs)
+        self._shown: tuple[Value | None, ...] | None = None
+        self.outputs = outputs
+        self.attributes = {} if attributes is None else attributes
+        self.body = body
+
+    @property
+    def inputs(self) -> tuple[Value | None, ...]:
+        """In ONNX order; None for an omitted optional input."""
+        if self._shown is None:
+            self._shown = tuple(self._inputs)
+        return self._shown
+
+    def read(self, position: int, value: Value | None) -> None:
+        """Read another value there; for Graph alone, which keeps the edges."""
+        self._inputs[position] = value
+        self._shown = None
+
+    def read_all(self, values: Sequence[Value | None]) -> None:
+        """Read these values and no others; for Graph alone."""
+        self._inputs, self._shown = list(values), None
+
+    @property
+    def title(self) -> str:
+        """`Conv+Add+Relu 'name'`: what the user sees in tables and errors."""
+        ops = "+".join(n.op_type for n in self.body) if self.body else self.op_type
+        return f"{ops} {self.name!r}"
+
+    def __repr__(self) -> str:
+        return f"<{self.title}>"
