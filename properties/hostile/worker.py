@@ -1,0 +1,156 @@
+"""The child process: tries case after case and says of each what it came to and what it cost."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ParallaxError
+from properties.hostile.cases import EXCESS_NBYTES_MAX, Attack, Case, Outcome, Result
+from properties.hostile.places import place_of
+
+ADDRESSES_NBYTES = 3 * EXCESS_NBYTES_MAX
+"""Address space beyond that of the warm process, so that no case takes the machine's memory."""
+ENGINE, WITNESS = 0, 1
+"""Who works: what an outside engine does to the process is no finding."""
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a child is told at its start.
+
+    Attributes:
+        attacks: makes the attacks, in the child. planted: puts a fault in place, for tests.
+        log: takes standard output and error. dump: takes what faulthandler writes.
+    """
+
+    attacks: Callable[[Callable[[int], None]], Sequence[Attack]]
+    log: Path
+    dump: Path
+    planted: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """A case by number, or a whole one."""
+
+    attack: str
+    seed: int
+    number: int
+    case: Case | None = None
+
+
+def serve(connection: Connection, stage: Any, orders: Orders) -> None:
+    """Answer requests until the connection ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _redirect(orders.log)
+    warnings.simplefilter("ignore")
+    dump = orders.dump.open("w")
+    faulthandler.enable(dump)
+    faulthandler.register(signal.SIGUSR1, dump, all_threads=True)
+
+    def tell(who: int) -> None:
+        stage.value = who
+
+    try:
+        attacks = {attack.name: attack for attack in orders.attacks(tell)}
+        if orders.planted is not None:
+            orders.planted()
+        for attack in attacks.values():
+            _warm(attack)
+        _limit_addresses()
+        connection.send(None)
+        while True:
+            request: Request = connection.recv()
+            tell(ENGINE)
+            connection.send(answer(attacks[request.attack], request))
+    except (EOFError, BrokenPipeError):
+        return
+
+
+def _redirect(log: Path) -> None:
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for descriptor in (1, 2):
+        os.dup2(target, descriptor)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+
+
+def _warm(attack: Attack) -> None:
+    """Imports, contexts and compilers are in place before memory is measured."""
+    for number in range(WARMING):
+        answer(attack, Request(attack.name, 0, number))
+
+
+WARMING = 12
+
+
+def _limit_addresses() -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + ADDRESSES_NBYTES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def answer(attack: Attack, request: Request) -> Result:
+    """Try one case; whatever it raises becomes an outcome."""
+    try:
+        case = request.case or attack.draw(request.seed, request.number)
+    except Exception as error:
+        return _failed(attack.name, request.number, error, "harness error")
+    before, start = _forget_peak(), time.perf_counter()
+    try:
+        outcome, kind = attack.attempt(case), ""
+    except ParallaxError as error:
+        outcome = Outcome("refused", place_of(error), _first_line(error))
+        kind = type(error).__name__
+    except Exception as error:
+        name = "raw exception" if place_of(error) else "harness error"
+        return _failed(attack.name, request.number, error, name)
+    seconds, excess = time.perf_counter() - start, _peak() - before
+    if excess > EXCESS_NBYTES_MAX:
+        detail = f"{excess} bytes more at the peak; {outcome.name}: {outcome.detail}"
+        outcome = Outcome("memory", outcome.place, detail)
+    return Result(
+        attack.name,
+        request.number,
+        outcome.name,
+        kind,
+        outcome.place,
+        outcome.detail,
+        seconds,
+        excess,
+    )
+
+
+def _failed(attack: str, number: int, error: Exception, name: str) -> Result:
+    name = "memory" if isinstance(error, MemoryError) and name == "raw exception" else name
+    place = place_of(error) or place_of(error, everywhere=True)
+    return Result(attack, number, name, type(error).__name__, place, _first_line(error))
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "")[:300]
+
+
+def _forget_peak() -> int:
+    """Start a new peak of resident memory; returns what is resident now, in bytes."""
+    Path("/proc/self/clear_refs").write_text("5")
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def _peak() -> int:
+    """Most bytes resident since `_forget_peak`."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("/proc/self/status has no VmHWM")
