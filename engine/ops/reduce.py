@@ -130,7 +130,8 @@ def _mean_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
     n = max(_count(x, axes), 1)
     t = x / n
     error = sum_of_products(y, _sum(t * t, axes), _sum(abs(t), axes), n, units)
-    return _plus(error, 2 * units.ulps("divide") * units.u_compute * finite(y))
+    error = _plus(error, 2 * units.ulps("divide") * units.u_compute * finite(y))
+    return _where_sums_fit(error, _sum(abs(x), axes), n, units)
 
 
 def _squares_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
@@ -146,7 +147,9 @@ def _l2_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
     inner = _squares_error(x, axes, y * y, units.without_storage())
     slope = 0.5 / np.where(y == 0, np.inf, y)
     lost = np.sqrt((_count(x, axes) + 1) * units.without_storage().floor)
-    return _plus(_through(inner, slope, y, units, 2 * units.ulps("sqrt")), np.full(y.shape, lost))
+    error = _through(inner, slope, y, units, 2 * units.ulps("sqrt"))
+    error = _plus(error, np.full(y.shape, lost))
+    return _where_sums_fit(error, y * y, _count(x, axes), units)
 
 
 def _log_sum_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
@@ -154,7 +157,19 @@ def _log_sum_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
     total = _sum(x, axes)
     inner = _sum_error(x, axes, total, units.without_storage())
     slope = 1 / np.where(total == 0, np.inf, abs(total))
-    return _through(inner, slope, y, units, 2 * units.ulps("log"))
+    error = _through(inner, slope, y, units, 2 * units.ulps("log"))
+    return _where_sums_fit(error, _sum(abs(x), axes), _count(x, axes), units)
+
+
+def _where_sums_fit(error: Error, magnitude: Array, n: int, units: Units) -> Error:
+    """No bound where a sum of n terms, which is not the result, may overflow on the way.
+
+    Args:
+        magnitude: sum of the absolute terms, hence above every partial sum in any order.
+    """
+    inside = units.without_storage()
+    overflows = magnitude * (1 + 4 * (n + 1) * inside.u_compute) > inside.largest
+    return Error(error.sigma, np.where(overflows, np.inf, error.bound))
 
 
 def _log_sum_exp_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
@@ -315,6 +330,7 @@ EDGES: tuple[Callable[[], Call], ...] = (
     lambda: Call((np.zeros((2, 0, 3), "f4"), np.array([1])), note="no terms"),
     lambda: Call((np.zeros((0, 3), "f4"), np.array([1])), note="no rows"),
     lambda: Call((np.array(2.5, "f4"),), note="rank 0"),
+    lambda: Call((np.array([[3e38, 3e38, 1], [2e38, 1, 3e38]], "f4"), np.array([1])), note="huge"),
     lambda: Call((_hard, np.array([], "i8")), {"noop_with_empty_axes": 1}, "no axes"),
 )
 REJECTS = (

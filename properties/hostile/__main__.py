@@ -49,7 +49,6 @@ def main(arguments: list[str] | None = None) -> int:
     campaign = Campaign(
         {a.name: a for a in attacks.make(tuple(options.device), lambda who: None)},
         partial(_orders, tuple(options.device)),
-        seed=options.seed,
         jobs=options.jobs,
         findings=None if options.replay else Path(options.findings),
     )

@@ -15,6 +15,9 @@ from properties.hostile.cases import Attack, Case, Result, keep
 from properties.hostile.children import CASES_MAX, Child, preload, readable
 from properties.hostile.worker import Orders, Request
 
+COMPARED_MAX = 20
+"""So many cases of one finding are compared; the smallest is kept."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -79,12 +82,11 @@ class Campaign:
         attacks: dict[str, Attack],
         orders: Callable[[Path], Orders],
         *,
-        seed: int,
         jobs: int,
         findings: Path | None,
     ) -> None:
         self._attacks, self._orders = attacks, orders
-        self._seed, self._jobs, self._findings = seed, jobs, findings
+        self._jobs, self._findings = jobs, findings
         self._again: deque[Request] = deque()
         self._suspected: set[tuple[str, int]] = set()
         self.tally = Tally()
@@ -152,12 +154,13 @@ class Campaign:
             self._keep(request, result)
 
     def _keep(self, request: Request, result: Result) -> None:
+        known = self.tally.findings.get(result.key)
+        if self.tally.repeats[result.key] > COMPARED_MAX:
+            return
         file = None
         if self._findings is not None:
             file = keep(self._findings, self.case_of(request), result)
-        known = self.tally.findings.get(result.key)
-        first = result if known is None else known.result
-        self.tally.findings[result.key] = Finding(first, file)
+        self.tally.findings[result.key] = Finding(known.result if known else result, file)
 
     def case_of(self, request: Request) -> Case:
         """The whole case of a request."""

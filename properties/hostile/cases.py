@@ -15,11 +15,6 @@ import numpy as np
 FINDINGS = ("crash", "hang", "memory", "raw exception", "wrong answer", "harness error")
 """Outcomes that must not be; all others are expected."""
 
-SECONDS_MAX = 10.0
-"""A case that takes longer hangs."""
-EXCESS_NBYTES_MAX = 1 << 30
-"""How much more a case may hold, at its peak, than the process did before it."""
-
 FORM = "parallax hostile case 1"
 """Of the files in which cases are kept."""
 
@@ -90,6 +85,23 @@ class Result:
     def is_finding(self) -> bool:
         """Whether this must not be."""
         return self.outcome in FINDINGS
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one case may take.
+
+    Attributes:
+        seconds: a case that takes longer hangs.
+        excess_nbytes: of resident memory at the peak, above that before the case.
+    """
+
+    seconds: float = 10.0
+    excess_nbytes: int = 1 << 30
+
+
+USUAL = Limits()
+"""Of a campaign."""
 
 
 class Attack(Protocol):

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from properties.hostile.cases import SECONDS_MAX, Result
+from properties.hostile.cases import Result
 from properties.hostile.places import place_in_dump
 from properties.hostile.worker import ENGINE, Orders, Request, serve
 
@@ -52,6 +52,7 @@ class Child:
         self._stage = _CONTEXT.Value("i", ENGINE, lock=False)
         self.connection, theirs = multiprocessing.Pipe()
         self._orders = orders(self._folder)
+        self._seconds = self._orders.limits.seconds
         self._process = _CONTEXT.Process(
             target=serve, args=(theirs, self._stage, self._orders), daemon=True
         )
@@ -67,9 +68,9 @@ class Child:
         """When whatever it does now must be over."""
         return self.job.deadline if self.job else self._deadline
 
-    def ask(self, request: Request, seconds: float = SECONDS_MAX) -> None:
+    def ask(self, request: Request) -> None:
         """Hand over a request; its result comes by `take`."""
-        self.job = Job(request, time.monotonic() + seconds)
+        self.job = Job(request, time.monotonic() + self._seconds)
         self.connection.send(request)
 
     def take(self) -> Result | None:
@@ -106,7 +107,7 @@ class Child:
         while not self._orders.dump.stat().st_size and time.monotonic() < end:
             time.sleep(0.05)
         time.sleep(0.05)
-        return self._end("hang", f"no answer in {SECONDS_MAX:.0f} s")
+        return self._end("hang", f"no answer in {self._seconds:.0f} s")
 
     def _end(self, outcome: str, how: str) -> Result:
         job, place = self.job, place_in_dump(self._orders.dump.read_text(errors="replace"))
@@ -115,7 +116,7 @@ class Child:
             outcome = f"witness {outcome}"
         self.close()
         request = job.request
-        seconds = SECONDS_MAX if outcome.endswith("hang") else 0.0
+        seconds = self._seconds if outcome.endswith("hang") else 0.0
         return Result(request.attack, request.number, outcome, how, place, "", seconds)
 
     def said(self) -> str:

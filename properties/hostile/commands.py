@@ -77,12 +77,12 @@ class Commands:
         """Run the command in a folder of its own."""
         name = case.options["name"].encode("latin1").decode("utf-8", "surrogateescape")
         with _folder(case, name) as folder:
-            before = seal(folder)
+            before, outside = seal(folder), sorted(folder.parent.iterdir())
             argv = [name if a == "PATH" else a for a in case.options["argv"]]
             code, said = _run(argv, case.options["process"])
             if harm := broken(before, folder):
                 return Outcome("wrong answer", harm, said[-200:])
-            if len(list(folder.parent.iterdir())) != 1:
+            if sorted(folder.parent.iterdir()) != outside:
                 return Outcome("wrong answer", "a file outside the folder", said[-200:])
         return read(argv, code, said)
 

@@ -53,13 +53,8 @@ def expect(graph: Graph, feeds: Arrays, backend: Backend) -> dict[str, Expected]
         units = units_for(backend, node)
         with np.errstate(all="ignore"):
             results = [np.asarray(y) for y in reference_of(node, arrays)]
-            found = _bounds(
-                node,
-                arrays,
-                results,
-                [None if v is None else bounds.get(v) for v in node.inputs],
-                units,
-            )
+            inherited = [None if v is None else bounds.get(v) for v in node.inputs]
+            found = _bounds(node, arrays, results, inherited, units)
         for out, y, bound in zip(node.outputs, results, found, strict=False):
             values[out], makers[out] = y, (node, units)
             if np.any(bound):

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ParallaxError
-from properties.hostile.cases import EXCESS_NBYTES_MAX, Attack, Case, Outcome, Result
+from properties.hostile.cases import USUAL, Attack, Case, Limits, Outcome, Result
 from properties.hostile.places import place_of
 
-ADDRESSES_NBYTES = 3 * EXCESS_NBYTES_MAX
+ADDRESSES_NBYTES = 3 << 30
 """Address space beyond that of the warm process, so that no case takes the machine's memory."""
+WARMING = 6
+"""So many cases of each attack come first: imports, contexts and compilers are in place then."""
 ENGINE, WITNESS = 0, 1
 """Who works: what an outside engine does to the process is no finding."""
 
@@ -38,6 +40,7 @@ class Orders:
     log: Path
     dump: Path
     planted: Callable[[], Any] | None = None
+    limits: Limits = USUAL
 
 
 @dataclass(frozen=True)
@@ -64,16 +67,16 @@ def serve(connection: Connection, stage: Any, orders: Orders) -> None:
 
     try:
         attacks = {attack.name: attack for attack in orders.attacks(tell)}
+        for attack in attacks.values():
+            _warm(attack, orders.limits)
         if orders.planted is not None:
             orders.planted()
-        for attack in attacks.values():
-            _warm(attack)
         _limit_addresses()
         connection.send(None)
         while True:
             request: Request = connection.recv()
             tell(ENGINE)
-            connection.send(answer(attacks[request.attack], request))
+            connection.send(answer(attacks[request.attack], request, orders.limits))
     except (EOFError, BrokenPipeError):
         return
 
@@ -85,13 +88,9 @@ def _redirect(log: Path) -> None:
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
 
 
-def _warm(attack: Attack) -> None:
-    """Imports, contexts and compilers are in place before memory is measured."""
+def _warm(attack: Attack, limits: Limits) -> None:
     for number in range(WARMING):
-        answer(attack, Request(attack.name, 0, number))
-
-
-WARMING = 12
+        answer(attack, Request(attack.name, 0, number), limits)
 
 
 def _limit_addresses() -> None:
@@ -100,7 +99,7 @@ def _limit_addresses() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def answer(attack: Attack, request: Request) -> Result:
+def answer(attack: Attack, request: Request, limits: Limits = USUAL) -> Result:
     """Try one case; whatever it raises becomes an outcome."""
     try:
         case = request.case or attack.draw(request.seed, request.number)
@@ -116,7 +115,7 @@ def answer(attack: Attack, request: Request) -> Result:
         name = "raw exception" if place_of(error) else "harness error"
         return _failed(attack.name, request.number, error, name)
     seconds, excess = time.perf_counter() - start, _peak() - before
-    if excess > EXCESS_NBYTES_MAX:
+    if excess > limits.excess_nbytes:
         detail = f"{excess} bytes more at the peak; {outcome.name}: {outcome.detail}"
         outcome = Outcome("memory", outcome.place, detail)
     return Result(
