@@ -26,7 +26,15 @@ from engine.ir.types import (
     NUMERIC,
     TensorType,
 )
-from engine.ops.numerics import Error, Units, exact, finite, magnified, sum_of_products
+from engine.ops.numerics import (
+    Error,
+    Units,
+    exact,
+    finite,
+    magnified,
+    sum_of_products,
+    where_sums_fit,
+)
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec, Reject
 
 Array = np.ndarray
@@ -131,7 +139,7 @@ def _mean_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
     t = x / n
     error = sum_of_products(y, _sum(t * t, axes), _sum(abs(t), axes), n, units)
     error = _plus(error, 2 * units.ulps("divide") * units.u_compute * finite(y))
-    return _where_sums_fit(error, _sum(abs(x), axes), n, units)
+    return where_sums_fit(error, _sum(abs(x), axes), n, units)
 
 
 def _squares_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
@@ -149,7 +157,7 @@ def _l2_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
     lost = np.sqrt((_count(x, axes) + 1) * units.without_storage().floor)
     error = _through(inner, slope, y, units, 2 * units.ulps("sqrt"))
     error = _plus(error, np.full(y.shape, lost))
-    return _where_sums_fit(error, y * y, _count(x, axes), units)
+    return where_sums_fit(error, y * y, _count(x, axes), units)
 
 
 def _log_sum_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
@@ -158,18 +166,7 @@ def _log_sum_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
     inner = _sum_error(x, axes, total, units.without_storage())
     slope = 1 / np.where(total == 0, np.inf, abs(total))
     error = _through(inner, slope, y, units, 2 * units.ulps("log"))
-    return _where_sums_fit(error, _sum(abs(x), axes), _count(x, axes), units)
-
-
-def _where_sums_fit(error: Error, magnitude: Array, n: int, units: Units) -> Error:
-    """No bound where a sum of n terms, which is not the result, may overflow on the way.
-
-    Args:
-        magnitude: sum of the absolute terms, hence above every partial sum in any order.
-    """
-    inside = units.without_storage()
-    overflows = magnitude * (1 + 4 * (n + 1) * inside.u_compute) > inside.largest
-    return Error(error.sigma, np.where(overflows, np.inf, error.bound))
+    return where_sums_fit(error, _sum(abs(x), axes), _count(x, axes), units)
 
 
 def _log_sum_exp_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:

@@ -189,7 +189,9 @@ def spec_of(unary: Unary) -> OpSpec:
 def _clip_infer(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
     x = typed("Clip", inputs, FLOATS | INTEGERS)
     for limit in inputs[1:]:
-        if limit is not None and (limit.type.dtype != x.dtype or limit.type.size != 1):
+        if limit is None:
+            continue
+        if limit.type.dtype != x.dtype or limit.type.size != 1 or len(limit.type.shape) > 1:
             raise ShapeError(f"Clip: limit is {limit.type}, expected a scalar {x.dtype.name}")
     return (x,)
 
@@ -233,6 +235,11 @@ CLIP = OpSpec(
             "limit of another dtype",
             lambda: Call((np.zeros(3, "f4"), np.array(0, "i4"))),
             "limit is int32",
+        ),
+        Reject(
+            "limit of rank 2",
+            lambda: Call((np.zeros(3, "f4"), np.zeros((1, 1), "f4"))),
+            "expected a scalar",
         ),
     ),
     flops=lambda inputs, outputs, _: outputs[0].size,
