@@ -287,6 +287,7 @@ CASES: dict[str, Case] = {
     ),
     "Squeeze-1": unary("Squeeze", 1, lambda x: x.reshape(3, 2), floats(1, 3, 1, 2), axes=[0, 2]),
     "Squeeze-1 all": unary("Squeeze", 1, lambda x: x.reshape(3), floats(1, 3, 1)),
+    "Squeeze-1 none": unary("Squeeze", 1, lambda x: x.reshape(3), floats(1, 3, 1), axes=[]),
     "Unsqueeze-1": unary(
         "Unsqueeze", 1, lambda x: x.reshape(1, 3, 2, 1), floats(3, 2), axes=[0, 3]
     ),
