@@ -9,15 +9,22 @@ from typing import Any
 
 import pytest
 
+from conformance.devices import config_of
+from engine.interpreter import Interpreter
 from properties.devices import selectors
 from properties.hostile import attacks
 from properties.hostile.__main__ import main
 from properties.hostile.calls import schemas
 from properties.hostile.campaign import Campaign, Tally
 from properties.hostile.cases import USUAL, Limits, load
+from properties.hostile.disagreements import KNOWN, Disagreement
+from properties.hostile.expectation import expect
 from properties.hostile.planted import PLANTED, Planted
 from properties.hostile.report import facts
 from properties.hostile.schedule import Budget, requests
+from properties.hostile.trial import Bench, typed
+from properties.hostile.verdict import differs
+from properties.hostile.witnesses import Court
 from properties.hostile.worker import Orders, Request
 
 SLICE = 1200
@@ -117,3 +124,19 @@ def test_bad_usage_is_one_sentence_and_exit_code_2(
     for wrong in (["--budget", "soon"], ["--cases", "0"], ["--seed", "-1"], ["--attack", "all"]):
         with pytest.raises(SystemExit, match="2"):
             main(wrong)
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("known", KNOWN, ids=lambda k: f"{k.witness}-{min(k.op_types)}")
+def test_a_known_disagreement_still_holds(known: Disagreement) -> None:
+    shown = known.shown()
+    assert known.applies(shown)
+    bench = Bench(("cpu",), Court(lambda who: None))
+    interpreter = Interpreter.from_buffer(shown.data)
+    with interpreter.create_session(config_of(bench.target("cpu")), bench.runtime) as session:
+        session.run(shown.feeds)
+        (backend,) = session.execution.backends.values()
+    graph = typed(interpreter, shown.feeds)
+    assert graph is not None
+    outputs = bench.court.ask(known.witness, shown.data, shown.feeds)
+    assert differs(outputs, expect(graph, shown.feeds, backend))

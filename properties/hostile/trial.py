@@ -89,7 +89,7 @@ def judged(
     device: str,
 ) -> Outcome:
     """The verdict on the outputs of a run."""
-    graph = _typed(interpreter, feeds)
+    graph = typed(interpreter, feeds)
     if graph is None:
         return Outcome("ran")
     expected = expect(graph, feeds, backend)
@@ -101,7 +101,7 @@ def judged(
     return heard(bench.court, data, feeds, expected, place)
 
 
-def _typed(interpreter: Interpreter, feeds: Arrays) -> Graph | None:
+def typed(interpreter: Interpreter, feeds: Arrays) -> Graph | None:
     """The imported graph with every type known; None where that is too large or not possible."""
     graph = bind_shapes(interpreter.imported, {n: a.shape for n, a in feeds.items()})
     values = [v for node in graph.nodes for v in node.outputs]
