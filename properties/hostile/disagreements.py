@@ -148,7 +148,14 @@ OF_THE_EVALUATOR = (
         frozenset({"OneHot"}),
         "adds off + hot * (on - off), which is NaN where a value is not finite",
         lambda c: not _is_finite(c),
-        lambda: call("OneHot", 11, np.array([0]), np.array(2), np.array([1, np.inf], np.float32)),
+        lambda: call(
+            "OneHot",
+            11,
+            np.array([0]),
+            np.array(2),
+            np.array([1, np.inf], np.float32),
+            constants=(1,),
+        ),
     ),
     Disagreement(
         "evaluator",
