@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import re
 import resource
 import signal
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 from engine.errors import ParallaxError
 from properties.hostile.cases import USUAL, Attack, Case, Limits, Outcome, Result
 from properties.hostile.places import place_of
+from properties.hostile.resident import Gauge
 
 ADDRESSES_NBYTES = 3 << 30
 """Address space beyond that of the warm process, so that no case takes the machine's memory."""
@@ -62,13 +64,16 @@ def serve(connection: Connection, stage: Any, orders: Orders) -> None:
     faulthandler.enable(dump)
     faulthandler.register(signal.SIGUSR1, dump, all_threads=True)
 
+    gauge = Gauge()
+
     def tell(who: int) -> None:
         stage.value = who
+        (gauge.resume if who == ENGINE else gauge.pause)()
 
     try:
         attacks = {attack.name: attack for attack in orders.attacks(tell)}
         for attack in attacks.values():
-            _warm(attack, orders.limits)
+            _warm(attack, orders.limits, gauge)
         if orders.planted is not None:
             orders.planted()
         _limit_addresses()
@@ -76,7 +81,7 @@ def serve(connection: Connection, stage: Any, orders: Orders) -> None:
         while True:
             request: Request = connection.recv()
             tell(ENGINE)
-            connection.send(answer(attacks[request.attack], request, orders.limits))
+            connection.send(answer(attacks[request.attack], request, orders.limits, gauge))
     except (EOFError, BrokenPipeError):
         return
 
@@ -88,9 +93,9 @@ def _redirect(log: Path) -> None:
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
 
 
-def _warm(attack: Attack, limits: Limits) -> None:
+def _warm(attack: Attack, limits: Limits, gauge: Gauge) -> None:
     for number in range(WARMING):
-        answer(attack, Request(attack.name, 0, number), limits)
+        answer(attack, Request(attack.name, 0, number), limits, gauge)
 
 
 def _limit_addresses() -> None:
@@ -99,13 +104,14 @@ def _limit_addresses() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def answer(attack: Attack, request: Request, limits: Limits = USUAL) -> Result:
+def answer(attack: Attack, request: Request, limits: Limits, gauge: Gauge) -> Result:
     """Try one case; whatever it raises becomes an outcome."""
     try:
         case = request.case or attack.draw(request.seed, request.number)
     except Exception as error:
         return _failed(attack.name, request.number, error, "harness error")
-    before, start = _forget_peak(), time.perf_counter()
+    gauge.start()
+    start = time.perf_counter()
     try:
         outcome, kind = attack.attempt(case), ""
     except ParallaxError as error:
@@ -114,10 +120,11 @@ def answer(attack: Attack, request: Request, limits: Limits = USUAL) -> Result:
     except Exception as error:
         name = "raw exception" if place_of(error) else "harness error"
         return _failed(attack.name, request.number, error, name)
-    seconds, excess = time.perf_counter() - start, _peak() - before
+    seconds, excess = time.perf_counter() - start, gauge.excess_nbytes
     if excess > limits.excess_nbytes:
         detail = f"{excess} bytes more at the peak; {outcome.name}: {outcome.detail}"
-        outcome = Outcome("memory", outcome.place, detail)
+        place = outcome.place or re.split(r"\W", case.origin)[0]
+        outcome = Outcome("memory", place, detail)
     return Result(
         attack.name,
         request.number,
@@ -138,18 +145,3 @@ def _failed(attack: str, number: int, error: Exception, name: str) -> Result:
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "")[:300]
-
-
-def _forget_peak() -> int:
-    """Start a new peak of resident memory; returns what is resident now, in bytes."""
-    Path("/proc/self/clear_refs").write_text("5")
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
-
-
-def _peak() -> int:
-    """Most bytes resident since `_forget_peak`."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/self/status has no VmHWM")
