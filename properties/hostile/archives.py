@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable
 
@@ -65,7 +66,8 @@ def npy(header: str, data: bytes, version: bytes = b"\x01\x00") -> bytes:
 def archive(members: list[tuple[str, bytes]], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     """A zip archive; a name may stand there twice."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", method) as written:
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "w", method) as written:
+        warnings.simplefilter("ignore")  # zipfile warns of duplicate names
         for name, data in members:
             written.writestr(zipfile.ZipInfo(name), data, compress_type=method)
     return file.getvalue()

@@ -158,7 +158,7 @@ class Campaign:
         if self.tally.repeats[result.key] > COMPARED_MAX:
             return
         file = None
-        if self._findings is not None:
+        if self._findings is not None and result.outcome != "harness error":
             file = keep(self._findings, self.case_of(request), result)
         self.tally.findings[result.key] = Finding(known.result if known else result, file)
 
