@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -13,12 +14,12 @@ from conformance.devices import config_of
 from engine.interpreter import Interpreter
 from properties.devices import selectors
 from properties.hostile import attacks
-from properties.hostile.__main__ import main
 from properties.hostile.calls import schemas
 from properties.hostile.campaign import Campaign, Tally
-from properties.hostile.cases import USUAL, Limits, load
+from properties.hostile.cases import USUAL, Limits, Result, load
 from properties.hostile.disagreements import KNOWN, Disagreement
 from properties.hostile.expectation import expect
+from properties.hostile.main import main
 from properties.hostile.planted import PLANTED, Planted
 from properties.hostile.report import facts
 from properties.hostile.schedule import Budget, requests
@@ -39,7 +40,7 @@ OPERATOR_OF = {
 }
 TRIED = {"hang": 1, "memory": 2}
 """Calls of that operator, where not 8: these take time."""
-TRIED_FILES = 120
+TRIED_OTHERS = {"models": 120, "commands": 60}
 """Cases of an attack that has no operators."""
 LIMITS = Limits(seconds=3.0, excess_nbytes=1 << 27)
 """Less than a campaign's, for time."""
@@ -66,7 +67,9 @@ def run(
 def cases_for(planted: Planted) -> list[Request]:
     operator = OPERATOR_OF.get(planted.plant.__name__)
     if operator is None:
-        return [Request(planted.attack, 0, number) for number in range(TRIED_FILES)]
+        return [
+            Request(planted.attack, 0, number) for number in range(TRIED_OTHERS[planted.attack])
+        ]
     names = list(schemas())
     first = names.index(operator)
     return [
@@ -114,16 +117,37 @@ def test_a_case_is_the_same_for_the_same_seed_and_number() -> None:
 
 @pytest.mark.device_free
 def test_bad_usage_is_one_sentence_and_exit_code_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "no.zip").write_bytes(b"PK")
-    assert main(["--replay", str(tmp_path / "no.zip"), "--device", "cpu"]) == 2
+    monkeypatch.chdir(tmp_path)
+    Path("no.zip").write_bytes(b"PK")
+    assert main(["--replay", "no.zip", "--device", "cpu"]) == 2
     assert "holds no case" in capsys.readouterr().err
+    assert main(["--findings", "no.zip", "--device", "cpu"]) == 2
+    assert "--findings no.zip" in capsys.readouterr().err
     assert main(["--device", "no such device"]) == 2
     assert "no such device" in capsys.readouterr().err
     for wrong in (["--budget", "soon"], ["--cases", "0"], ["--seed", "-1"], ["--attack", "all"]):
         with pytest.raises(SystemExit, match="2"):
             main(wrong)
+
+
+@pytest.mark.device_free
+def test_an_interrupt_keeps_what_was_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 130, and the counts in the document."""
+
+    def interrupted(campaign: Campaign, wanted: Iterable[Request], tell: object) -> None:
+        campaign.tally.add(Result("models", 0, "refused"))
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Campaign, "run", interrupted)
+    assert main(["--device", "cpu", "--json"]) == 130
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema"], document["interrupted"]) == ("parallax.hostile/1", True)
+    assert document["attacks"][0]["outcomes"] == {"refused": 1}
 
 
 @pytest.mark.device_free
