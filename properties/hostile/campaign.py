@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from properties.hostile.cases import Attack, Case, Result, keep
-from properties.hostile.children import CASES_MAX, Child, preload, readable
+from properties.hostile.children import Child, preload, readable
 from properties.hostile.worker import Orders, Request
 
 COMPARED_MAX = 20
@@ -111,7 +110,7 @@ class Campaign:
         here: list[Child] = []
         spoke = set(readable(children))
         for child in children:
-            late = child not in spoke and time.monotonic() > child.deadline
+            late = child not in spoke and child.is_over()
             if child not in spoke and not late:
                 here.append(child)
                 continue
@@ -126,12 +125,10 @@ class Campaign:
             if following is None:
                 child.close()
                 continue
-            if child.connection.closed or child.done >= CASES_MAX:
+            if not child.ask(following):
                 child.close()
                 child = Child(folder, self._orders)
                 self._again.append(following)
-            else:
-                child.ask(following)
             here.append(child)
         return here
 

@@ -113,6 +113,10 @@ class Attack(Protocol):
         """The case of a number; the same for the same seed."""
         ...
 
+    def warm(self) -> None:
+        """Do once what every case needs: drivers, contexts, compilers."""
+        ...
+
     def attempt(self, case: Case) -> Outcome:
         """Try it; raises whatever the engine raises."""
         ...

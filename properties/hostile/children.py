@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from properties.hostile.cases import Result
 from properties.hostile.places import place_in_dump
 from properties.hostile.worker import ENGINE, Orders, Request, serve
@@ -36,12 +38,25 @@ class Dead(Exception):
     """A child did not come up."""
 
 
+WAITS, WORKS = 0.02, 0.6
+"""Shares of the time of a case: of a process that waits for something, of one that works."""
+EXTENSIONS_MAX = 5
+"""So often a child that gets little of a busy machine has the time of a case once more."""
+
+
 @dataclass
 class Job:
-    """A request in the hands of a child, and when it must be answered."""
+    """A request in the hands of a child.
+
+    Attributes:
+        deadline: when it must be answered. extensions: how often that was put off.
+        cpu_seconds: what the child had used when that was decided.
+    """
 
     request: Request
     deadline: float
+    cpu_seconds: float
+    extensions: int = 0
 
 
 class Child:
@@ -68,10 +83,42 @@ class Child:
         """When whatever it does now must be over."""
         return self.job.deadline if self.job else self._deadline
 
-    def ask(self, request: Request) -> None:
-        """Hand over a request; its result comes by `take`."""
-        self.job = Job(request, time.monotonic() + self._seconds)
-        self.connection.send(request)
+    def ask(self, request: Request) -> bool:
+        """Hand over a request, whose result comes by `take`; False: give it to another child."""
+        if self.connection.closed or self.done >= CASES_MAX:
+            return False
+        self.job = Job(request, time.monotonic() + self._seconds, self._cpu_seconds())
+        try:
+            self.connection.send(request)
+        except BrokenPipeError:
+            self.job = None
+        return self.job is not None
+
+    def _cpu_seconds(self) -> float:
+        """Of its whole life; 0 for one that has ended."""
+        try:
+            times = psutil.Process(self._process.pid).cpu_times()
+        except psutil.NoSuchProcess:
+            return 0.0
+        return float(times.user + times.system)
+
+    def is_over(self) -> bool:
+        """Whether time is up: put off while a busy machine lets the child work, but too little.
+
+        A child that waits for something uses next to no processor time, one that spins on an idle
+        machine all of it; both are late at once.
+        """
+        if time.monotonic() <= self.deadline:
+            return False
+        job = self.job
+        if job is None or job.extensions >= EXTENSIONS_MAX:
+            return True
+        used = self._cpu_seconds() - job.cpu_seconds
+        if not WAITS * self._seconds < used < WORKS * self._seconds:
+            return True
+        job.deadline += self._seconds
+        job.extensions += 1
+        return False
 
     def take(self) -> Result | None:
         """What it says, once its connection is readable; None: it is ready to work.

@@ -53,6 +53,9 @@ class Commands:
 
     name = "commands"
 
+    def warm(self) -> None:
+        """Nothing: the first cases do."""
+
     def draw(self, seed: int, number: int) -> Case:
         """Damaged archives and strange paths take turns."""
         rng = random_of(self.name, seed, number)

@@ -40,6 +40,10 @@ class Models:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
 
+    def warm(self) -> None:
+        """On every device."""
+        self._bench.warm()
+
     def draw(self, seed: int, number: int) -> Case:
         """Levels take turns."""
         rng = random_of(self.name, seed, number)

@@ -22,6 +22,10 @@ class Operators:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
 
+    def warm(self) -> None:
+        """On every device."""
+        self._bench.warm()
+
     def draw(self, seed: int, number: int) -> Case:
         """Operators take turns."""
         rng = random_of(self.name, seed, number)

@@ -12,6 +12,7 @@ import onnx
 
 from conformance.devices import Target, config_of, target_of
 from conformance.inputs import default_shapes, random_inputs
+from engine.auto import probe
 from engine.backends.protocol import Backend
 from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
@@ -50,6 +51,12 @@ class Bench:
         if device not in self.targets:
             self.targets[device] = target_of(device, self.runtime)
         return self.targets[device]
+
+    def warm(self) -> None:
+        """Compute something on every device, so that the first case does not pay for drivers."""
+        for device in self.devices:
+            forward, _ = target = self.target(device)
+            probe(self.runtime.backend(forward, config_of(target)))
 
 
 def attempt(bench: Bench, data: bytes, feeds: Arrays | None, device: str) -> Outcome:

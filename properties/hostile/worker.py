@@ -94,6 +94,7 @@ def _redirect(log: Path) -> None:
 
 
 def _warm(attack: Attack, limits: Limits, gauge: Gauge) -> None:
+    attack.warm()
     for number in range(WARMING):
         answer(attack, Request(attack.name, 0, number), limits, gauge)
 
