@@ -177,6 +177,44 @@ OF_THE_EVALUATOR = (
             np.zeros(1, np.float16),
         ),
     ),
+    Disagreement(
+        "evaluator",
+        frozenset({"LeakyRelu"}),
+        "adds x * (x > 0) and alpha * x * (x <= 0), which is NaN where alpha is not finite",
+        lambda c: not np.isfinite(c.attribute("alpha", 0.01)) or not _is_finite(c),
+        lambda: call("LeakyRelu", 16, _ones(3), alpha=np.inf),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Resize", "Upsample"}),
+        "interpolates integers in double, which holds no int64 beyond 2**53",
+        lambda c: c.first.dtype.kind in "iu",
+        lambda: call(
+            "Resize",
+            13,
+            np.full((1, 1, 2, 2), 2**60 + 1),
+            np.zeros(0, np.float32),
+            np.array([1, 1, 2, 2], np.float32),
+            constants=(1, 2),
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Resize"}),
+        "takes exclude_outside for every mode; it is about the weights of cubic interpolation",
+        lambda c: c.attribute("exclude_outside", 0) == 1 and c.attribute("mode") != b"cubic",
+        lambda: call(
+            "Resize",
+            13,
+            _ones(1, 1, 1, 1),
+            np.zeros(0, np.float32),
+            np.array([1, 1, 1, 4], np.float32),
+            constants=(1, 2),
+            mode="nearest",
+            nearest_mode="ceil",
+            exclude_outside=1,
+        ),
+    ),
 )
 OF_ONNXRUNTIME = (
     Disagreement(
