@@ -8,22 +8,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from conformance.devices import config_of
 from engine.interpreter import Interpreter
 from properties.devices import selectors
-from properties.hostile import attacks
-from properties.hostile.calls import schemas
+from properties.hostile import attacks, wire
+from properties.hostile.calls import Drawn, schemas
 from properties.hostile.campaign import Campaign, Tally
 from properties.hostile.cases import USUAL, Limits, Result, load
 from properties.hostile.disagreements import KNOWN, Disagreement
 from properties.hostile.expectation import expect
+from properties.hostile.hearing import typed
 from properties.hostile.main import main
+from properties.hostile.models import fixtures
 from properties.hostile.planted import PLANTED, Planted
 from properties.hostile.report import facts
 from properties.hostile.schedule import Budget, requests
-from properties.hostile.trial import Bench, typed
+from properties.hostile.trial import Bench
 from properties.hostile.verdict import differs
 from properties.hostile.witnesses import Court
 from properties.hostile.worker import Orders, Request
@@ -78,7 +81,6 @@ def cases_for(planted: Planted) -> list[Request]:
     ]
 
 
-@pytest.mark.uses_opencl
 def test_a_slice_of_the_attack_finds_nothing() -> None:
     tally = run(selectors(), requests(attacks.NAMES, 0, Budget(cases=SLICE)))
     assert facts(tally, 0.0)["findings"] == []
@@ -113,6 +115,22 @@ def test_a_case_is_the_same_for_the_same_seed_and_number() -> None:
     for number in range(12):
         for one, other in zip(*made, strict=True):
             assert one.draw(3, number) == other.draw(3, number)
+
+
+@pytest.mark.device_free
+def test_records_of_a_file_are_written_as_they_were_read() -> None:
+    for _, data in fixtures():
+        records = wire.read(data)
+        assert records is not None
+        assert wire.written(records) == data
+
+
+@pytest.mark.device_free
+def test_every_operator_is_called_at_every_opset_of_its_schemas() -> None:
+    rng = np.random.default_rng(0)
+    for op_type, versions in schemas().items():
+        met = {Drawn(rng, op_type).schema.since_version for _ in range(12 * len(versions))}
+        assert met == {schema.since_version for schema in versions}, op_type
 
 
 @pytest.mark.device_free

@@ -9,7 +9,8 @@ import numpy as np
 from engine.errors import ParallaxError
 from properties.hostile.calls import draw
 from properties.hostile.cases import Case, Outcome, random_of
-from properties.hostile.trial import Bench, attempt, refused_alone
+from properties.hostile.hearing import refused_alone
+from properties.hostile.trial import Bench, attempt
 
 OPENCL_SHARE = 0.4
 
