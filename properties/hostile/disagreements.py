@@ -105,6 +105,15 @@ def _ones(*shape: int) -> Array:
     return np.ones(shape, np.float32)
 
 
+SUMMING = frozenset(
+    {
+        *("InstanceNormalization", "LayerNormalization", "GroupNormalization", "CumSum", "LRN"),
+        *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMean", "ReduceSum"),
+        *("ReduceSumSquare", "AveragePool", "GlobalAveragePool", "Softmax", "LogSoftmax"),
+        *("MatMul", "Gemm", "Conv", "ConvTranspose"),
+    }
+)
+"""Operators that add many terms."""
 OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
@@ -166,8 +175,8 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
-        frozenset({"InstanceNormalization", "LayerNormalization", "GroupNormalization"}),
-        "sums half in half",
+        SUMMING,
+        "sums half in half, term by term",
         lambda c: c.first.dtype == np.float16,
         lambda: call(
             "InstanceNormalization",
