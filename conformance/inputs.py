@@ -165,5 +165,7 @@ def index_range(value: Value) -> int | None:
 def _rows(table: Value | None, axis: int) -> list[int]:
     if table is None or table.type is None or not table.type.shape:
         return []
+    if not -len(table.type.shape) <= axis < len(table.type.shape):
+        return []  # type inference refuses the node, with a sentence
     rows = table.type.shape[axis]
     return [rows] if isinstance(rows, int) and rows > 0 else []

@@ -16,6 +16,8 @@ from engine.errors import ModelError, ParallaxError, UnsupportedError
 from engine.onnx_import import functions, load_model
 from engine.onnx_import.functions import Inliner
 from engine.onnx_import.raw_node import RawNode
+from engine.onnx_import.support import is_known
+from engine.onnx_import.switches import SWITCHES
 from engine.passes import load_passes, run_passes
 from tests.graph_reference import model_path
 from tests.model_writing import model, node
@@ -182,6 +184,41 @@ def test_a_tensor_in_a_function_is_there_once_however_often_the_function_is_call
     graph = load_model(data.SerializeToString())
     arrays = {id(v.constant.base) for v in graph.values() if v.constant is not None}
     assert len(arrays) == 2
+
+
+@pytest.mark.parametrize(
+    ("op_type", "switch", "value"),
+    [("ReduceMax", "keepdims", 3), ("Mod", "fmod", 2**62), ("ArgMax", "select_last_index", -1)],
+)
+def test_a_switch_that_is_neither_on_nor_off_is_refused(
+    op_type: str, switch: str, value: int
+) -> None:
+    names = "x x" if op_type == "Mod" else "x"
+    data = model([node(op_type, names, "y", **{switch: value})], {"x": (2, 3)}, ["y"])
+    with pytest.raises(ModelError, match=rf"{op_type} 'the_y': {switch}={value}, expected 0 or 1"):
+        load_model(data.SerializeToString())
+
+
+NUMBERS = frozenset(
+    {
+        *("axis", "batch_dims", "block_size", "blocksize", "dtype", "end", "group", "hidden_size"),
+        *("num_groups", "num_outputs", "output_dtype", "seed", "size", "start", "stash_type", "to"),
+        *("k", "value_int", "max_unpool"),
+    }
+)
+"""Integer attributes that count, name or choose."""
+
+
+def test_every_integer_attribute_is_a_switch_or_a_number() -> None:
+    met = {
+        name
+        for schema in onnx.defs.get_all_schemas_with_history()
+        if not schema.domain and is_known(schema.name)
+        for name, attribute in schema.attributes.items()
+        if attribute.type == onnx.defs.OpSchema.AttrType.INT
+    }
+    assert met - NUMBERS - SWITCHES == set()
+    assert not NUMBERS & SWITCHES
 
 
 def mutations(data: bytes, seed: int, count: int) -> Iterator[bytes]:

@@ -25,7 +25,7 @@ from engine.onnx_import import OPSET_MAX, load_model
 from engine.onnx_import.opsets import HINTS, REWRITTEN_AWAY, changed_defaults
 from engine.ops import OPERATORS
 from tests.graph_reference import run_reference, wide
-from tests.model_writing import node
+from tests.model_writing import model, node
 
 pytestmark = pytest.mark.device_free
 
@@ -640,3 +640,14 @@ def test_what_an_older_opset_does_not_define_is_refused(name: str) -> None:
     build, kind, match = REFUSED[name]
     with pytest.raises(kind, match=match):
         build()
+
+
+@pytest.mark.parametrize("opset", [1, 11])
+def test_an_empty_list_of_axes_squeezes_them_all_as_in_other_engines(opset: int) -> None:
+    squeeze = node("Squeeze", "x", "y")
+    squeeze.attribute.add(name="axes", type=onnx.AttributeProto.INTS)
+    data = model([squeeze], {"x": (1, 3, 1)}, ["y"], opset=opset).SerializeToString()
+    x = np.arange(3, dtype=np.float32).reshape(1, 3, 1)
+    assert run_reference(load_model(data), {"x": x})["y"].shape == (3,)
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    assert session.run(None, {"x": x})[0].shape == (3,)

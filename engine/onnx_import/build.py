@@ -19,6 +19,7 @@ from engine.onnx_import.form import Form
 from engine.onnx_import.opsets import to_newest
 from engine.onnx_import.raw_node import RawNode
 from engine.onnx_import.read_file import Origin
+from engine.onnx_import.switches import check_switches
 from engine.onnx_import.tensors import check_dims, constant_of, dtype_of
 from engine.onnx_import.topology import near
 from engine.onnx_import.wire import Extent
@@ -127,6 +128,7 @@ class Builder:
         counts = len(inputs), len(_stripped(raw.outputs))
         check_against_schema(raw.title, raw.op_type, raw.opset, counts, raw.attributes)
         attributes = {k: self._decoded(a, raw, k) for k, a in raw.attributes.items()}
+        check_switches(raw.title, attributes)
         values = [self._values[name] if name else None for name in inputs]
         if raw.op_type == "Constant":
             self._define(outputs[0], _constant_value(raw.title, attributes))

@@ -50,7 +50,7 @@ RULES: dict[str, Rules] = {
         (13, ints_to_input("split", 1)),
         (18, attributes.split_equally),
     ),
-    "Squeeze": _AXES_13,
+    "Squeeze": ((13, attributes.squeeze),),
     "Sum": ((ANY, meaning.sum_),),
     "Tile": ((6, attributes.tile),),
     "TopK": ((10, attributes.top_k),),

@@ -15,7 +15,7 @@ import numpy as np
 from engine.errors import ShapeError
 from engine.ir.types import FLOATS, TensorType
 from engine.ops.normalization import float_input
-from engine.ops.numerics import Error, Units, finite, magnified
+from engine.ops.numerics import Error, Units, finite, magnified, where_sums_fit
 from engine.ops.reduce import accumulated
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec, Reject
 
@@ -78,10 +78,9 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
     x = np.asarray(inputs[0])
     with np.errstate(all="ignore"):
         squares = window_sum(x * x, window)
-    overflows = squares * (1 + 4 * window.size * units.u_compute) > units.without_storage().largest
     per_unit = abs(window.beta) * (window.size + 4) + 2 * units.ulps("pow") + 1
     error = magnified(y, finite(y) * per_unit, units)
-    return (Error(error.sigma, np.where(overflows, np.inf, error.bound)),)
+    return (where_sums_fit(error, squares, window.size, units),)
 
 
 def _attributes(choose: Choose) -> dict[str, float]:

@@ -26,6 +26,7 @@ from engine.ops.numerics import (
     propagate,
     rounded,
     sum_of_products,
+    where_sums_fit,
 )
 from engine.ops.reduce import accumulated, normal_axis
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec, Reject
@@ -130,7 +131,10 @@ def normalized_error(rows: Rows, epsilon: float, units: Units) -> tuple[Error, E
     kept = magnified(inverse, finite(inverse), units)
     a = finite(inverse)
     of_inverse = Error(np.hypot(a * r_sigma, kept.sigma), 2 * a * r_bound + kept.bound)
-    return Error(sigma, bound), of_mean, of_inverse
+    squares = np.sum((finite(x) + finite(mean)) ** 2, axis=1, keepdims=True)
+    sums = np.maximum(squares, np.sum(finite(x), axis=1, keepdims=True))
+    errors = (Error(sigma, bound), of_mean, of_inverse)
+    return tuple(where_sums_fit(e, sums, n, units) for e in errors)  # type: ignore[return-value]
 
 
 def _shaped(error: Error, shape: Sequence[int]) -> Error:
@@ -235,6 +239,9 @@ LAYER = OpSpec(
         lambda: Call((np.array([[1, np.nan, 2], [1, 2, np.inf]], "f4"), np.ones(3, "f4"))),
         lambda: Call((np.full((2, 768), 1000.0, "f4"), np.ones(768, "f4")), note="no variance"),
         lambda: Call((np.zeros((2, 0), "f4"), np.ones(0, "f4"), np.ones(0, "f4")), note="no terms"),
+        lambda: Call(
+            (np.array([[3e38, 3e38, 1], [1, 2e19, 0]], "f4"), np.ones(3, "f4")), note="huge"
+        ),
     ),
     rejects=(
         Reject(
@@ -335,6 +342,7 @@ def spec_of(by: ByChannel) -> OpSpec:
             lambda: _with_parameters(np.full((1, 2, 5), 7.0, "f4"), 1),
             lambda: _with_parameters(np.zeros((0, 2, 5), "f4"), 2),
             lambda: _with_parameters(np.zeros((3, 2, 0), "f4"), 1),
+            lambda: _with_parameters(np.array([[[1, 3e38], [2, 2e19]]], "f4"), 2),
         ),
         rejects=(
             Reject(

@@ -134,6 +134,20 @@ def rounded(y: np.ndarray, units: Units, *, roundings: float = 1, ulps: float = 
     return Error(sigma, bound)
 
 
+def where_sums_fit(error: Error, magnitude: np.ndarray, terms: float, units: Units) -> Error:
+    """No bound where a sum that is not the result itself may overflow on the way to it.
+
+    A mean, a norm or a variance can be representable where its sum is not.
+
+    Args:
+        magnitude: sum of the absolute terms, hence above every partial sum in any order.
+        terms: how many.
+    """
+    inside = units.without_storage()
+    overflows = magnitude * (1 + 4 * (terms + 1) * inside.u_compute) > inside.largest
+    return Error(error.sigma, np.where(overflows, np.inf, error.bound))
+
+
 def magnified(y: np.ndarray, magnitude: np.ndarray, units: Units) -> Error:
     """A result y whose worst error in the compute format is u_c times `magnitude`.
 

@@ -21,7 +21,7 @@ import numpy as np
 from engine.errors import ShapeError
 from engine.ir.types import FLOAT, FLOAT16, FLOATS, TensorType
 from engine.ops.conv_window import AUTO_PADS, Window
-from engine.ops.numerics import Error, Units, exact, sum_of_products
+from engine.ops.numerics import Error, Units, exact, sum_of_products, where_sums_fit
 from engine.ops.operands import Ints, Operands, payload_of, tensor, zeros
 from engine.ops.spec import (
     HERE,
@@ -184,7 +184,8 @@ def _mean_error(mean: Callable[[Array, Attributes], Array], op: str) -> ErrorMod
         summed = sum_of_products(y, squares, size, n, wide)
         divided = 2 * wide.ulps("divide") * wide.u_compute * np.abs(np.nan_to_num(y))
         sigma = np.sqrt(summed.sigma**2 + divided**2 / 3)
-        return (Error(sigma, summed.bound + divided * (1 + 1e-3)),)
+        error = Error(sigma, summed.bound + divided * (1 + 1e-3))
+        return (where_sums_fit(error, size * n, n, wide),)
 
     return error_model
 
@@ -302,6 +303,7 @@ def _spec(op: str, reference: Reference, error_model: ErrorModel, dtypes: Dtypes
             lambda: Call((zeros(0, 3, 4, 4),)),
             lambda: Call((zeros(1, 1, 1),)),
             *(partial(_nan_somewhere, c, dtype, {}) for c in (1, 17) for dtype in dtypes & FLOATS),
+            lambda: Call((np.array([[[3e38, 3e38]]], "f4"),), note="huge"),
         )
     return OpSpec(
         op,

@@ -28,7 +28,15 @@ from engine.ir.types import (
     INTEGERS,
     TensorType,
 )
-from engine.ops.numerics import Error, Units, exact, finite, magnified, sum_of_products
+from engine.ops.numerics import (
+    Error,
+    Units,
+    exact,
+    finite,
+    magnified,
+    sum_of_products,
+    where_sums_fit,
+)
 from engine.ops.spec import (
     HERE,
     Arrays,
@@ -147,7 +155,8 @@ def _mean_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
     n = max(_count(x, axes), 1)
     t = x / n
     error = sum_of_products(y, _sum(t * t, axes), _sum(abs(t), axes), n, units)
-    return _plus(error, 2 * units.ulps("divide") * units.u_compute * finite(y))
+    error = _plus(error, 2 * units.ulps("divide") * units.u_compute * finite(y))
+    return where_sums_fit(error, _sum(abs(x), axes), n, units)
 
 
 def _squares_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
@@ -163,7 +172,9 @@ def _l2_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
     inner = _squares_error(x, axes, y * y, units.without_storage())
     slope = 0.5 / np.where(y == 0, np.inf, y)
     lost = np.sqrt((_count(x, axes) + 1) * units.without_storage().floor)
-    return _plus(_through(inner, slope, y, units, 2 * units.ulps("sqrt")), np.full(y.shape, lost))
+    error = _through(inner, slope, y, units, 2 * units.ulps("sqrt"))
+    error = _plus(error, np.full(y.shape, lost))
+    return where_sums_fit(error, y * y, _count(x, axes), units)
 
 
 def _log_sum_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
@@ -171,7 +182,8 @@ def _log_sum_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
     total = _sum(x, axes)
     inner = _sum_error(x, axes, total, units.without_storage())
     slope = 1 / np.where(total == 0, np.inf, abs(total))
-    return _through(inner, slope, y, units, 2 * units.ulps("log"))
+    error = _through(inner, slope, y, units, 2 * units.ulps("log"))
+    return where_sums_fit(error, _sum(abs(x), axes), _count(x, axes), units)
 
 
 def _log_sum_exp_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
@@ -344,6 +356,7 @@ EDGES: tuple[Callable[[], Call], ...] = (
     lambda: Call((np.zeros((2, 0, 3), "f4"), np.array([1])), note="no terms"),
     lambda: Call((np.zeros((0, 3), "f4"), np.array([1])), note="no rows"),
     lambda: Call((np.array(2.5, "f4"),), note="rank 0"),
+    lambda: Call((np.array([[3e38, 3e38, 1], [2e38, 1, 3e38]], "f4"), np.array([1])), note="huge"),
     lambda: Call((_hard, np.array([], "i8")), {"noop_with_empty_axes": 1}, "no axes"),
 )
 REJECTS = (

@@ -72,6 +72,7 @@ class Unary:
             units of u_c; None for an exact function.
         attributes: values of each attribute that examples draw; the first is its default.
         domain: range of the examples.
+        divisor: the attribute that the formula divides by: finite and not 0, or it means nothing.
         slope: greatest |dy/dx|; None where there is none.
         edge: elements that must work, alone and in vectors with others, with the default
             attributes and with the last ones.
@@ -85,6 +86,7 @@ class Unary:
     dtypes: frozenset[np.dtype] = FLOATS
     out_dtype: np.dtype | None = None
     domain: tuple[float, float] = (-8.0, 8.0)
+    divisor: str | None = None
     slope: float | Callable[[Attributes], float] | None = None
     is_exact: bool = False
     edge: tuple[float, ...] = (0.0, -0.0, np.inf, -np.inf, np.nan, 88.8, -104.0, 0.3, 1e10)
@@ -94,9 +96,18 @@ class Unary:
         given = {k: attributes.get(k, values[0]) for k, values in self.attributes.items()}
         return {k: float(np.float32(v)) for k, v in given.items()}
 
-    def infer_types(self, inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType]:
+    def infer_types(
+        self, inputs: Sequence[Operand | None], attributes: Attributes
+    ) -> tuple[TensorType]:
         """The shape of x."""
         x = typed(self.op_type, inputs, self.dtypes)
+        if self.divisor is not None:
+            value = self.parameters(attributes)[self.divisor]
+            if value == 0 or not math.isfinite(value):
+                raise ShapeError(
+                    f"{self.op_type}: {self.divisor}={value}, by which its formula divides; "
+                    "expected a finite number that is not 0"
+                )
         return (TensorType(self.out_dtype or x.dtype, x.shape),)
 
     def reference(self, inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
@@ -146,6 +157,15 @@ def parameters_of(op_type: str, attributes: Attributes) -> dict[str, float]:
     return next((u.parameters(attributes) for u in FUNCTIONS if u.op_type == op_type), {})
 
 
+def _divisors(unary: Unary) -> tuple[float, ...]:
+    """Values of an attribute that a formula cannot divide by."""
+    return () if unary.divisor is None else (0.0, math.inf, math.nan)
+
+
+def _divided_by(unary: Unary, value: float) -> Callable[[], Call]:
+    return lambda: Call((np.zeros(2, np.float32),), {str(unary.divisor): value})
+
+
 def spec_of(unary: Unary) -> OpSpec:
     """The operator of a function of one number."""
     dtype = FLOAT if FLOAT in unary.dtypes else BOOL
@@ -166,7 +186,12 @@ def spec_of(unary: Unary) -> OpSpec:
             *((lambda: Call((np.array(unary.edge, dtype),), last),) if last else ()),
         ),
         rejects=(
-            () if BOOL in unary.dtypes else (Reject("boolean input", _wrong_dtype, "dtype bool"),)
+            *(
+                ()
+                if BOOL in unary.dtypes
+                else (Reject("boolean input", _wrong_dtype, "dtype bool"),)
+            ),
+            *(Reject(f"divisor {d}", _divided_by(unary, d), "divides") for d in _divisors(unary)),
         ),
         laws=(NEIGHBOURS,),
         flops=lambda inputs, outputs, _: outputs[0].size,
@@ -176,7 +201,9 @@ def spec_of(unary: Unary) -> OpSpec:
 def _clip_infer(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
     x = typed("Clip", inputs, FLOATS | INTEGERS)
     for limit in inputs[1:]:
-        if limit is not None and (limit.type.dtype != x.dtype or limit.type.size != 1):
+        if limit is None:
+            continue
+        if limit.type.dtype != x.dtype or limit.type.size != 1 or len(limit.type.shape) > 1:
             raise ShapeError(f"Clip: limit is {limit.type}, expected a scalar {x.dtype.name}")
     return (x,)
 
@@ -233,6 +260,11 @@ CLIP = OpSpec(
             "limit of another dtype",
             lambda: Call((np.zeros(3, "f4"), np.array(0, "i4"))),
             "limit is int32",
+        ),
+        Reject(
+            "limit of rank 2",
+            lambda: Call((np.zeros(3, "f4"), np.zeros((1, 1), "f4"))),
+            "expected a scalar",
         ),
     ),
     laws=(NEIGHBOURS,),
@@ -443,7 +475,7 @@ FUNCTIONS = (
             "gamma": (1.05070102214813232421875, 2.5),
         },
     ),
-    Unary("Celu", _celu, _celu_magnitude, attributes={"alpha": (1.0, 0.3)}),
+    Unary("Celu", _celu, _celu_magnitude, attributes={"alpha": (1.0, 0.3)}, divisor="alpha"),
     Unary(
         "ThresholdedRelu",
         lambda x, alpha: np.where(x > alpha, x, 0.0),

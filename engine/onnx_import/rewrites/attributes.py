@@ -23,6 +23,13 @@ def ints_to_input(attribute: str, index: int) -> Rewrite:
     return rewrite
 
 
+def squeeze(form: Form, emitter: Emitter) -> None:
+    """Its axes; a list without any is none, as for other engines: a file cannot tell the two."""
+    if not form.attributes.get("axes", (0,)):
+        del form.attributes["axes"]
+    ints_to_input("axes", 1)(form, emitter)
+
+
 def slice_(form: Form, emitter: Emitter) -> None:
     """Its ranges; axes left out are the first ones."""
     starts, ends = form.attributes["starts"], form.attributes["ends"]

@@ -1,0 +1,15 @@
+"""`python -m properties.hostile`; see `main.py`."""
+
+import sys
+from importlib.util import find_spec
+
+if __name__ == "__main__":
+    if find_spec("onnxruntime") is None:
+        print(
+            'properties.hostile: needs onnxruntime: pip install "parallax-engine[test]"',
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    from properties.hostile.main import main
+
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""Calls of single operators, at any opset: examples of ours, bent along ONNX's own schemas."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from onnx import defs, helper, numpy_helper
+
+from engine.onnx_import.support import OPSET_MAX, is_known
+from engine.ops import OPERATORS
+from engine.ops.spec import Call
+from properties.choose import SeededChoose
+from properties.hostile.values import attribute_proto, dtype_of, edge_value, value_of
+
+Rng = np.random.Generator
+Schema: TypeAlias = defs.OpSchema
+
+LIKE = {"Upsample": "Resize", "Scatter": "ScatterElements", "Dropout": "Identity"}
+"""Operators without a spec, and one whose examples suit them."""
+AS_ATTRIBUTE = {"constant_value": "value"}
+"""Inputs that older opsets have as an attribute under another name."""
+OPSETS_OF_WITNESSES = 23
+
+
+@cache
+def schemas() -> dict[str, tuple[Schema, ...]]:
+    """Every version of every operator that we take, oldest first, by name."""
+    found: dict[str, list[Schema]] = {}
+    for schema in defs.get_all_schemas_with_history():
+        if schema.domain == "" and is_known(schema.name) and not schema.deprecated:
+            found.setdefault(schema.name, []).append(schema)
+    return {
+        name: tuple(sorted(versions, key=lambda s: s.since_version))
+        for name, versions in sorted(found.items())
+        if name != "Constant"
+    }
+
+
+class Drawn:
+    """A call on its way into a model.
+
+    Attributes:
+        inputs: arrays, None where omitted. attributes: by name. outputs: how many.
+    """
+
+    def __init__(self, rng: Rng, op_type: str) -> None:
+        self.rng, self.op_type = rng, op_type
+        versions = schemas()[op_type]
+        which = int(rng.integers(len(versions)))
+        self.schema = versions[which]
+        later = versions[which + 1].since_version if which + 1 < len(versions) else OPSET_MAX + 1
+        newest = min(later - 1, OPSETS_OF_WITNESSES)
+        self.opset = int(
+            rng.integers(
+                self.schema.since_version, max(newest, self.schema.since_version), endpoint=True
+            )
+        )
+        spec = OPERATORS[LIKE.get(op_type, op_type)]
+        call = spec.example(SeededChoose(int(rng.integers(2**32))))
+        self.inputs: list[np.ndarray | None] = []
+        self.attributes: dict[str, Any] = {}
+        self._take(call)
+        self.outputs = self._outputs()
+
+    def chance(self, share: float) -> bool:
+        """True that often."""
+        return bool(self.rng.random() < share)
+
+    # ------------------------------------------------------------------ from the newest form
+    def _take(self, call: Call) -> None:
+        """The example as this opset spells it: inputs that were attributes become those again."""
+        newest = schemas()[self.op_type][-1]
+        here = [f.name for f in self.schema.inputs]
+        formals = [f.name for f in newest.inputs]
+        known = self.schema.attributes
+        for index, x in enumerate(call.inputs):
+            name = formals[min(index, len(formals) - 1)] if formals else ""
+            spelled = AS_ATTRIBUTE.get(name, name)
+            if name not in here and spelled in known:
+                if x is not None:
+                    self.attributes[spelled] = x.tolist()
+            else:
+                self.inputs.append(x)
+        for name, value in call.attributes.items():
+            if name in known:
+                self.attributes[name] = value
+
+    def _outputs(self) -> int:
+        least, most = self.schema.min_output, self.schema.max_output
+        if "num_outputs" in self.attributes:
+            return int(self.attributes["num_outputs"])
+        if self.op_type == "Split":
+            split = self.attributes.get("split") or (
+                self.inputs[1] if len(self.inputs) > 1 else None
+            )
+            return len(split) if split is not None else 2
+        return int(self.rng.integers(least, min(most, 3), endpoint=True)) if most > least else least
+
+    # ------------------------------------------------------------------ bent
+    def bend(self) -> None:
+        """Change attributes, inputs, dtypes, shapes and values, each sometimes."""
+        for name, attribute in self.schema.attributes.items():
+            if self.chance(0.25):
+                self.attributes[name] = value_of(self.rng, attribute, self._rank())
+            elif self.chance(0.1):
+                self.attributes.pop(name, None)
+        for index, x in enumerate(self.inputs):
+            if x is not None and self._is_optional(index) and self.chance(0.15):
+                self.inputs[index] = None
+        while self.inputs and self.inputs[-1] is None:
+            self.inputs.pop()
+        if self.chance(0.5):
+            self._retype()
+        if self.chance(0.2):
+            self._reshape()
+        if self.chance(0.4):
+            self._poison()
+
+    def _rank(self) -> int:
+        first = self.inputs[0] if self.inputs else None
+        return 1 if first is None else first.ndim
+
+    def _is_optional(self, index: int) -> bool:
+        formals = self.schema.inputs
+        return (
+            index < len(formals) and formals[index].option == Schema.FormalParameterOption.Optional
+        )
+
+    def _retype(self) -> None:
+        """Another dtype for one type variable, wherever it stands."""
+        allowed = {c.type_param_str: c.allowed_type_strs for c in self.schema.type_constraints}
+        if not allowed or not self.inputs:
+            return
+        formals = self.schema.inputs
+        variable = str(self.rng.choice(sorted(allowed)))
+        dtypes = sorted(filter(None, map(dtype_of, allowed[variable])), key=str)
+        if not dtypes:
+            return
+        dtype = dtypes[int(self.rng.integers(len(dtypes)))]
+        for index, x in enumerate(self.inputs):
+            if x is not None and formals[min(index, len(formals) - 1)].type_str == variable:
+                with np.errstate(all="ignore"):
+                    self.inputs[index] = x.astype(dtype)
+
+    def _reshape(self) -> None:
+        """One input empty, of rank 0, of a rank more, or of another extent."""
+        index = int(self.rng.integers(len(self.inputs))) if self.inputs else 0
+        x = self.inputs[index] if self.inputs else None
+        if x is None:
+            return
+        how = int(self.rng.integers(5))
+        if how == 0 and x.ndim:
+            x = x.take([], axis=int(self.rng.integers(x.ndim)))
+        elif how == 1 and x.size:
+            x = x.reshape(-1)[0]
+        elif how == 2:
+            x = x[None]
+        elif how == 3 and x.ndim:
+            axis = int(self.rng.integers(x.ndim))
+            x = x.take([0] if x.shape[axis] else [], axis=axis)
+        elif x.ndim < 6:
+            x = x.reshape(x.shape + (1,) * (6 - x.ndim))
+        self.inputs[index] = np.asarray(x)
+
+    def _poison(self) -> None:
+        """Values at the edges of a dtype in a few places of one input."""
+        index = int(self.rng.integers(len(self.inputs))) if self.inputs else 0
+        x = self.inputs[index] if self.inputs else None
+        if x is None or not x.size or x.dtype == np.bool_:
+            return
+        flat = np.array(x).reshape(-1)
+        places = self.rng.integers(flat.size, size=int(self.rng.integers(1, 4)))
+        with np.errstate(all="ignore"):
+            for place in places:
+                flat[place] = edge_value(self.rng, flat.dtype)
+        self.inputs[index] = flat.reshape(x.shape)
+
+    # ------------------------------------------------------------------ a model
+    def model(self) -> tuple[bytes, dict[str, np.ndarray]]:
+        """A serialised model of this one node, and what to feed it."""
+        names: list[str] = []
+        feeds: dict[str, np.ndarray] = {}
+        constants: dict[str, np.ndarray] = {}
+        known = OPERATORS[LIKE.get(self.op_type, self.op_type)].constant_inputs
+        for index, x in enumerate(self.inputs):
+            names.append("" if x is None else f"x{index}")
+            if x is not None:
+                fixed = self.chance(0.9 if index in known else 0.2 if index else 0.05)
+                (constants if fixed else feeds)[f"x{index}"] = x
+        outputs = [f"y{k}" for k in range(self.outputs)]
+        node = helper.make_node(self.op_type, names, outputs, name="node")
+        for name, value in self.attributes.items():
+            node.attribute.append(attribute_proto(name, value, self.schema))
+        graph = helper.make_graph(
+            [node],
+            "call",
+            [
+                helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+                for n, x in feeds.items()
+            ],
+            [self._output_info(k, name) for k, name in enumerate(outputs)],
+            [numpy_helper.from_array(x, n) for n, x in constants.items()],
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8
+        )
+        return model.SerializeToString(), feeds
+
+    def _output_info(self, index: int, name: str) -> onnx.ValueInfoProto:
+        """onnxruntime wants an element type; what is told of a dtype is what the schema says."""
+        return helper.make_empty_tensor_value_info(name)
+
+
+def draw(rng: Rng, number: int) -> tuple[str, bytes, dict[str, np.ndarray]]:
+    """What it is in words, a model, and feeds; every operator in turn."""
+    names = list(schemas())
+    drawn = Drawn(rng, names[number % len(names)])
+    if drawn.chance(0.85):
+        drawn.bend()
+    data, feeds = drawn.model()
+    return f"{drawn.op_type} at opset {drawn.opset}", data, feeds

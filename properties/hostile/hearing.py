@@ -1,0 +1,96 @@
+"""The verdict on a run: by our own bounds, then by engines that are not ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+import onnx
+
+from engine.backends.protocol import Backend
+from engine.errors import ParallaxError
+from engine.interpreter import Interpreter
+from engine.ir.graph import Graph
+from engine.ops.compose import flops_of
+from engine.passes import bind_shapes, infer_where_known
+from engine.passes.infer_shapes import are_typed
+from properties.hostile.cases import Outcome
+from properties.hostile.disagreements import Call, reason_for
+from properties.hostile.expectation import Arrays, Expected, expect
+from properties.hostile.verdict import alike, differs, misses
+from properties.hostile.witnesses import WITNESSES, Court, Declined
+
+WORK_MAX = 1 << 24
+"""Multiplications beyond which the float64 references are not worth their time."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model that ran, from what, to what, and where."""
+
+    interpreter: Interpreter
+    data: bytes
+    feeds: Arrays
+    outputs: Arrays
+    backend: Backend
+    device: str
+
+
+def judged(court: Court, run: Run) -> Outcome:
+    """The verdict on the outputs of a run."""
+    graph = typed(run.interpreter, run.feeds)
+    if graph is None:
+        return Outcome("ran")
+    expected = expect(graph, run.feeds, run.backend)
+    makers = "+".join(sorted({e.op_type for e in expected.values()}))
+    if sentence := misses(run.outputs, expected):
+        return Outcome("wrong answer", f"{makers} on {run.device}", sentence)
+    nodes = onnx.load_from_string(run.data).graph.node
+    call = Call(nodes[0].op_type if len(nodes) == 1 else makers, run.data, run.feeds)
+    return heard(court, call, expected)
+
+
+def typed(interpreter: Interpreter, feeds: Arrays) -> Graph | None:
+    """The imported graph with every type known; None where that is too large or not possible."""
+    graph = bind_shapes(interpreter.imported, {n: a.shape for n, a in feeds.items()})
+    values = [v for node in graph.nodes for v in node.outputs]
+    if infer_where_known(graph) or not are_typed([*values, *graph.outputs]):
+        return None
+    return graph if _work(graph) <= WORK_MAX else None
+
+
+def _work(graph: Graph) -> int:
+    sizes = sum(v.known_type.size for node in graph.nodes for v in node.outputs)
+    return sizes + sum(flops_of(node) for node in graph.nodes)
+
+
+def heard(court: Court, call: Call, expected: Mapping[str, Expected]) -> Outcome:
+    """What the witnesses say to our reading of a model."""
+    said: dict[str, Arrays] = {}
+    for name in WITNESSES:
+        with suppress(Declined):
+            said[name] = court.ask(name, call.data, call.feeds)
+    if not said:
+        return Outcome("no witness", call.op_type)
+    against = {name: text for name, y in said.items() if (text := differs(y, expected))}
+    if not against:
+        return Outcome("agreed")
+    who, text = " and ".join(against), "; ".join(f"{n}: {t}" for n, t in against.items())
+    if len(against) < len(said) or not alike(list(said.values())):
+        return Outcome("witnesses disagree", f"{call.op_type}: {who}", text)
+    if all(reason_for(call, name) for name in against):
+        return Outcome("known disagreement", f"{call.op_type}: {who}", text)
+    return Outcome("wrong answer", f"{call.op_type} by {who}", text)
+
+
+def refused_alone(court: Court, data: bytes, feeds: Arrays, error: ParallaxError) -> Outcome | None:
+    """A note where all witnesses run what we refuse."""
+    for name in WITNESSES:
+        try:
+            court.ask(name, data, feeds)
+        except Declined:
+            return None
+    sentence = str(error).splitlines()[0]
+    return Outcome("refused alone", re.sub(r"\d+", "0", sentence)[:100], sentence)

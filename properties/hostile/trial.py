@@ -1,0 +1,73 @@
+"""One model on one device: load, run, and judge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from conformance.devices import Target, config_of, target_of
+from conformance.inputs import default_shapes, random_inputs
+from engine.auto import probe
+from engine.interpreter import Interpreter
+from engine.runtime import Runtime
+from properties.hostile.cases import Outcome
+from properties.hostile.expectation import Arrays
+from properties.hostile.hearing import Run, judged
+from properties.hostile.witnesses import Court
+
+INPUTS_NBYTES_MAX = 1 << 26
+"""Larger inputs are not made: a valid model may ask for any amount of memory."""
+
+
+@dataclass
+class Bench:
+    """What every trial in a process shares.
+
+    Attributes:
+        devices: names as a user types them.
+    """
+
+    devices: tuple[str, ...]
+    court: Court
+    runtime: Runtime = field(default_factory=Runtime)
+    targets: dict[str, Target] = field(default_factory=dict)
+
+    def target(self, device: str) -> Target:
+        """The device of a name, looked up once."""
+        if device not in self.targets:
+            self.targets[device] = target_of(device, self.runtime)
+        return self.targets[device]
+
+    def warm(self) -> None:
+        """Compute something on every device, so that the first case does not pay for drivers."""
+        for device in self.devices:
+            forward, _ = target = self.target(device)
+            probe(self.runtime.backend(forward, config_of(target)))
+
+
+def attempt(bench: Bench, data: bytes, feeds: Arrays | None, device: str) -> Outcome:
+    """Load, run and judge; raises whatever the engine raises.
+
+    Args:
+        feeds: None to draw inputs at random.
+    """
+    interpreter = Interpreter.from_buffer(data)
+    if feeds is None:
+        shapes = default_shapes(interpreter.graph)
+        if _nbytes(interpreter, shapes) > INPUTS_NBYTES_MAX:
+            return Outcome("too large")
+        feeds = random_inputs(interpreter, shapes)
+    given = {name: feeds[name] for name in interpreter.inputs if name in feeds}
+    sizes = {name: array.shape for name, array in given.items()}
+    with interpreter.create_session(
+        config_of(bench.target(device)), bench.runtime, sizes
+    ) as session:
+        session.run(given)
+        outputs = {name: session.read(name) for name in session.outputs}
+        (backend, *_) = session.execution.backends.values()
+    return judged(bench.court, Run(interpreter, data, given, outputs, backend, device))
+
+
+def _nbytes(interpreter: Interpreter, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return sum(math.prod(shapes[n]) * t.dtype.itemsize for n, t in interpreter.inputs.items())

@@ -1,0 +1,89 @@
+"""Whether outputs are what is expected: ours within derived bounds, others' in meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from conformance.judge import Verdict, judge
+from engine.ops.numerics import Error, Units
+from properties.hostile.expectation import Arrays, Expected, is_float
+
+LOOSE = {np.dtype(np.float16): 2e-2, np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-3}
+"""Relative difference, by dtype, above which another engine computes another function.
+
+Witnesses are asked what a model means; their roundings are not ours to bound.
+"""
+OF_LARGEST = 1e-2
+"""The same relative difference may be added of the largest element, times this."""
+
+
+def misses(outputs: Arrays, expected: Mapping[str, Expected]) -> str:
+    """What of our outputs is out of bounds, in a sentence; "" for nothing."""
+    for name, e in expected.items():
+        got = outputs.get(name)
+        if got is None:
+            return f"output '{name}' is missing"
+        if got.dtype != e.dtype or got.shape != e.reference.shape:
+            return (
+                f"output '{name}' is {got.dtype}{got.shape}, expected {e.dtype}{e.reference.shape}"
+            )
+        if text := _out_of(got, e, e.bound, e.units):
+            return f"output '{name}' {text}"
+    return ""
+
+
+def differs(outputs: Arrays, expected: Mapping[str, Expected]) -> str:
+    """Where another engine reads a model differently, in a sentence; "" for nowhere."""
+    for name, e in expected.items():
+        got = outputs.get(name)
+        if got is None:
+            return f"output '{name}' is missing"
+        if got.shape != e.reference.shape:
+            return f"output '{name}' has shape {got.shape}, expected {e.reference.shape}"
+        if got.dtype != e.dtype:
+            return f"output '{name}' is {got.dtype}, expected {e.dtype}"
+        units = Units(e.dtype, e.dtype, True) if is_float(e.dtype) else e.units
+        if text := _out_of(got, e, e.bound + _slack(e), units):
+            return f"output '{name}' {text}"
+    return ""
+
+
+def _slack(e: Expected) -> np.ndarray:
+    if not is_float(e.dtype):
+        return np.zeros(e.reference.shape)
+    size = np.abs(np.where(np.isfinite(e.reference), e.reference, 0.0))
+    largest = size.max(initial=0.0)
+    floor = float(np.finfo(e.dtype).smallest_normal)
+    return np.asarray(LOOSE[e.dtype] * (size + OF_LARGEST * largest) + floor)
+
+
+def _out_of(got: np.ndarray, e: Expected, bound: np.ndarray, units: Units) -> str:
+    judgement = judge(got, e.reference, Error(bound, bound), units)
+    if judgement.verdict is not Verdict.FAIL:
+        return ""
+    return (
+        f"at {judgement.index}: got {judgement.got!r}, expected {judgement.expected!r} "
+        f"({judgement.bounds:.3g} x bound; {judgement.failures} of {judgement.count})"
+    )
+
+
+def alike(answers: list[Arrays]) -> bool:
+    """Whether engines give the same answer, as far as their roundings allow."""
+    first, *others = answers
+    return all(
+        other.keys() == first.keys()
+        and all(_alike(np.asarray(first[n]), np.asarray(other[n])) for n in first)
+        for other in others
+    )
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if not is_float(a.dtype):
+        return np.array_equal(a, b)
+    largest = float(np.abs(a[np.isfinite(a)].astype(np.float64)).max(initial=0.0))
+    loose = LOOSE[a.dtype]
+    return np.allclose(a, b, rtol=loose, atol=loose * OF_LARGEST * largest, equal_nan=True)

@@ -1,0 +1,184 @@
+"""The attack of `python -m properties.hostile`: a slice of it, and proof that it would notice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conformance.devices import config_of
+from engine.interpreter import Interpreter
+from properties.devices import selectors
+from properties.hostile import attacks, wire
+from properties.hostile.calls import Drawn, schemas
+from properties.hostile.campaign import Campaign, Tally
+from properties.hostile.cases import USUAL, Limits, Result, load
+from properties.hostile.disagreements import KNOWN, Disagreement
+from properties.hostile.expectation import expect
+from properties.hostile.hearing import typed
+from properties.hostile.main import main
+from properties.hostile.models import fixtures
+from properties.hostile.planted import PLANTED, Planted
+from properties.hostile.report import facts
+from properties.hostile.schedule import Budget, requests
+from properties.hostile.trial import Bench
+from properties.hostile.verdict import differs
+from properties.hostile.witnesses import Court
+from properties.hostile.worker import Orders, Request
+
+SLICE = 1200
+"""Cases in the slice; a campaign has a hundred times as many."""
+OPERATOR_OF = {
+    "raw_exception": "Elu",
+    "hang": "Selu",
+    "crash": "HardSwish",
+    "memory": "ThresholdedRelu",
+    "wrong_answer": "LeakyRelu",
+    "misreading": "Celu",
+}
+TRIED = {"hang": 1, "memory": 2}
+"""Calls of that operator, where not 8: these take time."""
+TRIED_OTHERS = {"models": 120, "commands": 60}
+"""Cases of an attack that has no operators."""
+LIMITS = Limits(seconds=3.0, excess_nbytes=1 << 27)
+"""Less than a campaign's, for time."""
+
+
+def run(
+    devices: tuple[str, ...],
+    wanted: Iterable[Request],
+    findings: Path | None = None,
+    plant: Callable[[], Any] | None = None,
+    limits: Limits = USUAL,
+) -> Tally:
+    make = partial(attacks.make, devices)
+    campaign = Campaign(
+        {a.name: a for a in make(lambda who: None)},
+        lambda folder: Orders(make, folder / "log", folder / "dump", plant, limits),
+        jobs=1,
+        findings=findings,
+    )
+    campaign.run(iter(wanted), lambda tally: None)
+    return campaign.tally
+
+
+def cases_for(planted: Planted) -> list[Request]:
+    operator = OPERATOR_OF.get(planted.plant.__name__)
+    if operator is None:
+        return [
+            Request(planted.attack, 0, number) for number in range(TRIED_OTHERS[planted.attack])
+        ]
+    names = list(schemas())
+    first = names.index(operator)
+    return [
+        Request(planted.attack, 0, first + k * len(names))
+        for k in range(TRIED.get(planted.plant.__name__, 8))
+    ]
+
+
+def test_a_slice_of_the_attack_finds_nothing() -> None:
+    tally = run(selectors(), requests(attacks.NAMES, 0, Budget(cases=SLICE)))
+    assert facts(tally, 0.0)["findings"] == []
+    assert tally.count == SLICE
+    for attack, expected in {
+        "models": "refused",
+        "operators": "agreed",
+        "commands": "refused",
+    }.items():
+        assert tally.outcomes[attack, expected] > 0
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda p: p.plant.__name__)
+def test_a_planted_fault_is_found_and_kept(planted: Planted, tmp_path: Path) -> None:
+    tally = run(("cpu",), cases_for(planted), tmp_path, planted.plant, LIMITS)
+    found = [
+        finding
+        for (outcome, _, place), finding in tally.findings.items()
+        if outcome == planted.outcome and planted.place in place
+    ]
+    assert found, sorted(tally.outcomes.items())
+    (first, *_) = found
+    assert first.file is not None
+    case = load(first.file)
+    assert run(("cpu",), [Request(case.attack, 0, -1, case)]).findings == {}
+
+
+@pytest.mark.device_free
+def test_a_case_is_the_same_for_the_same_seed_and_number() -> None:
+    made = [attacks.make(("cpu",), lambda who: None) for _ in range(2)]
+    for number in range(12):
+        for one, other in zip(*made, strict=True):
+            assert one.draw(3, number) == other.draw(3, number)
+
+
+@pytest.mark.device_free
+def test_records_of_a_file_are_written_as_they_were_read() -> None:
+    for _, data in fixtures():
+        records = wire.read(data)
+        assert records is not None
+        assert wire.written(records) == data
+
+
+@pytest.mark.device_free
+def test_every_operator_is_called_at_every_opset_of_its_schemas() -> None:
+    rng = np.random.default_rng(0)
+    for op_type, versions in schemas().items():
+        met = {Drawn(rng, op_type).schema.since_version for _ in range(12 * len(versions))}
+        assert met == {schema.since_version for schema in versions}, op_type
+
+
+@pytest.mark.device_free
+def test_bad_usage_is_one_sentence_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("no.zip").write_bytes(b"PK")
+    assert main(["--replay", "no.zip", "--device", "cpu"]) == 2
+    assert "holds no case" in capsys.readouterr().err
+    assert main(["--findings", "no.zip", "--device", "cpu"]) == 2
+    assert "--findings no.zip" in capsys.readouterr().err
+    assert main(["--device", "no such device"]) == 2
+    assert "no such device" in capsys.readouterr().err
+    for wrong in (["--budget", "soon"], ["--cases", "0"], ["--seed", "-1"], ["--attack", "all"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(wrong)
+
+
+@pytest.mark.device_free
+def test_an_interrupt_keeps_what_was_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 130, and the counts in the document."""
+
+    def interrupted(campaign: Campaign, wanted: Iterable[Request], tell: object) -> None:
+        campaign.tally.add(Result("models", 0, "refused"))
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Campaign, "run", interrupted)
+    assert main(["--device", "cpu", "--json"]) == 130
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema"], document["interrupted"]) == ("parallax.hostile/1", True)
+    assert document["attacks"][0]["outcomes"] == {"refused": 1}
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("known", KNOWN, ids=lambda k: f"{k.witness}-{min(k.op_types)}")
+def test_a_known_disagreement_still_holds(known: Disagreement) -> None:
+    shown = known.shown()
+    assert known.applies(shown)
+    bench = Bench(("cpu",), Court(lambda who: None))
+    interpreter = Interpreter.from_buffer(shown.data)
+    with interpreter.create_session(config_of(bench.target("cpu")), bench.runtime) as session:
+        session.run(shown.feeds)
+        (backend,) = session.execution.backends.values()
+    graph = typed(interpreter, shown.feeds)
+    assert graph is not None
+    outputs = bench.court.ask(known.witness, shown.data, shown.feeds)
+    assert differs(outputs, expect(graph, shown.feeds, backend))
