@@ -97,7 +97,7 @@ def _convolve(x: Array, w: Array, window: Window) -> Array:
     y = np.zeros((x.shape[0], window.group, w.shape[0] // window.group, *window.outputs))
     for tap in product(*map(range, window.kernel)):
         at = tuple(map(_tap_slice, tap, window.dilations, window.outputs, window.strides))
-        weights = w[_last(*tap)].reshape(window.group, -1, w.shape[1])
+        weights = w[_last(*tap)].reshape(window.group, w.shape[0] // window.group, w.shape[1])
         y += np.einsum("ngc...,gmc->ngm...", padded[_last(*at)], weights)
     return y.reshape(x.shape[0], w.shape[0], *window.outputs)
 
@@ -117,18 +117,18 @@ def _product_over_windows(padded: Array, w: Array, window: Window) -> Array:
 def _spread(x: Array, w: Array, window: Window) -> Array:
     """Every input adds x * w to the outputs its taps reach, in float64, one tap at a time."""
     inputs = x.shape[2:]
-    grouped = x.reshape(x.shape[0], window.group, -1, *inputs)
+    grouped = x.reshape(x.shape[0], window.group, x.shape[1] // window.group, *inputs)
     steps = zip(window.strides, inputs, window.spans, strict=True)
     reached = (stride * (extent - 1) + span for stride, extent, span in steps)
     kept = (b + o for b, o in zip(window.begins, window.outputs, strict=True))
     full = np.zeros((x.shape[0], window.group, w.shape[1], *map(max, reached, kept)))
     for tap in product(*map(range, window.kernel)) if x.size else ():
         at = tuple(map(_tap_slice, tap, window.dilations, inputs, window.strides))
-        weights = w[_last(*tap)].reshape(window.group, -1, w.shape[1])
+        weights = w[_last(*tap)].reshape(window.group, w.shape[0] // window.group, w.shape[1])
         full[_last(*at)] += np.einsum("ngc...,gcm->ngm...", grouped, weights)
     inner = tuple(slice(b, b + o) for b, o in zip(window.begins, window.outputs, strict=True))
     y: Array = full[_last(*inner)]
-    return y.reshape(x.shape[0], -1, *window.outputs)
+    return y.reshape(x.shape[0], window.group * w.shape[1], *window.outputs)
 
 
 def _linear(
@@ -238,6 +238,7 @@ CONV = OpSpec(
         Reject("kernel too large", lambda: _call((1, 1, 2, 2), (1, 1, 3, 3)), "fewer than"),
         Reject("group", lambda: _call((1, 4, 4, 4), (3, 2, 1, 1), group=2), "group=2"),
         Reject("bias", lambda: _call((1, 1, 2, 2), (4, 1, 1, 1), 3), "expected shape"),
+        Reject("no kernel", lambda: _call((1, 1, 2, 2), (4, 1, 0, 1)), "at least 1"),
         Reject("pads", lambda: _call((1, 1, 2, 2), (4, 1, 1, 1), pads=[1, 1]), "pads=.1, 1."),
         Reject("stride", lambda: _call((1, 1, 2, 2), (4, 1, 1, 1), strides=[0, 1]), "at least 1"),
     ),

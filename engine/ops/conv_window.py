@@ -62,6 +62,8 @@ def _kernel(op: str, x: Ints, w: Ints, attributes: Attributes) -> Ints:
     kernel = _per_axis(op, attributes, "kernel_shape", len(x) - 2, 1)
     if attributes.get("kernel_shape") and kernel != w[2:]:
         raise ShapeError(f"{op}: kernel_shape={list(kernel)} but w has shape {w}")
+    if 0 in w[2:]:
+        raise ShapeError(f"{op}: w has shape {w}; expected kernels of at least 1 along each axis")
     return w[2:]
 
 

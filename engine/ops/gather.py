@@ -37,6 +37,12 @@ def indices_of(op: str, inputs: Operands, index: int = 1) -> TensorType:
     return given
 
 
+def check_room(op: str, extents: Ints, indices: Ints) -> None:
+    """Raise ShapeError for indices, of this shape, into axes of which one has extent 0."""
+    if 0 in extents and 0 not in indices:
+        raise ShapeError(f"{op}: there are indices, of shape {indices}, into an axis of extent 0")
+
+
 def in_range(op: str, indices: Array, extent: int | Array) -> Array:
     """Indices counted from the front; raises InputError for one outside."""
     wide = indices.astype(np.int64)
@@ -59,6 +65,7 @@ def draw_indices(choose: Choose, shape: Ints, extent: int, negative: bool = True
 def _infer_gather(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     x, indices = tensor("Gather", inputs, 0), indices_of("Gather", inputs)
     axis = normal_axis("Gather", int(attributes.get("axis", 0)), len(x.dims), x.dims)
+    check_room("Gather", (x.dims[axis],), indices.dims)
     return (TensorType(x.dtype, (*x.dims[:axis], *indices.dims, *x.dims[axis + 1 :])),)
 
 
@@ -95,6 +102,7 @@ def check_elements(op: str, x: Ints, indices: Ints, axis: int) -> None:
     )
     if not fits:
         raise ShapeError(f"{op}: indices have shape {indices}, too large for {x} off axis {axis}")
+    check_room(op, (x[axis],), indices)
 
 
 def _gather_elements(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
@@ -135,6 +143,7 @@ def check_tuples(op: str, x: Ints, indices: Ints, batch: int) -> int:
         raise ShapeError(
             f"{op}: indices of shape {indices} do not index data of shape {x}, batch_dims={batch}"
         )
+    check_room(op, x[batch : batch + depth], indices)
     return depth
 
 
@@ -264,6 +273,7 @@ SPECS: tuple[OpSpec, ...] = (
         rejects=(
             Reject("float indices", lambda: Call((zeros(3), zeros(1))), "indices are float32"),
             Reject("rank 0", lambda: Call((zeros(), vector(0))), "axis=0 is outside"),
+            Reject("nowhere", lambda: Call((zeros(0, 2), vector(0))), "axis of extent 0"),
         ),
         laws=(_from_the_end,),
     ),
@@ -277,6 +287,7 @@ SPECS: tuple[OpSpec, ...] = (
         edges=(lambda: Call((zeros(2, 3), np.zeros((0, 3), "i8")), {"axis": 0}),),
         rejects=(
             Reject("rank", lambda: Call((zeros(2, 3), vector(0))), "too large"),
+            Reject("nowhere", lambda: Call((zeros(0), vector(0))), "axis of extent 0"),
             Reject(
                 "extent",
                 lambda: Call((zeros(2, 3), np.zeros((3, 3), "i8")), {"axis": 1}),
@@ -295,6 +306,7 @@ SPECS: tuple[OpSpec, ...] = (
         edges=(lambda: Call((zeros(2, 3), np.zeros((0, 2), "i8"))),),
         rejects=(
             Reject("depth", lambda: Call((zeros(2, 3), np.zeros((1, 3), "i8"))), "do not index"),
+            Reject("nowhere", lambda: Call((zeros(2, 0), np.zeros((1, 2), "i8"))), "extent 0"),
         ),
     ),
     movement(

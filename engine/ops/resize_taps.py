@@ -118,7 +118,7 @@ def _coordinates(
         return np.full(outputs, span / 2) + start if width == 1 else i * span / (width - 1) + start
     if mode == "pytorch_half_pixel" and width == 1:
         return np.full(outputs, -0.5)
-    offset = size / 2 * (1 - outputs / width) if mode == "half_pixel_symmetric" else 0.0
+    offset = size / 2 * (1 - outputs / width) if mode == "half_pixel_symmetric" and width else 0.0
     return offset + (i + 0.5) / scale - 0.5
 
 

@@ -221,6 +221,7 @@ SPECS: tuple[OpSpec, ...] = (
             lambda: Call((zeros(4, 1), _twice, _ones[:, :1].copy()), {"reduction": "add"}),
         ),
         rejects=(
+            Reject("nowhere", lambda: Call((zeros(0), np.zeros(1, "i8"), zeros(1))), "extent 0"),
             Reject(
                 "updates",
                 lambda: Call((zeros(2, 3), np.zeros((1, 3), "i8"), zeros(2, 3))),
@@ -241,6 +242,7 @@ SPECS: tuple[OpSpec, ...] = (
         ),
         rejects=(
             Reject("updates", lambda: Call((zeros(2, 3), _twice, _ones)), "updates are"),
+            Reject("nowhere", lambda: Call((zeros(0, 2), _twice, _ones)), "axis of extent 0"),
             Reject(
                 "reduction",
                 lambda: Call((zeros(4, 2), _twice, _ones), {"reduction": "mean"}),
