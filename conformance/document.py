@@ -39,6 +39,7 @@ def deliver(
     Args:
         models: the files that were read. devices: those that were used.
     """
+    args.is_delivered = True
     if not args.json and args.output is None:
         return
     document = {**_envelope(args, models, devices), **jsonable(data)}
@@ -66,9 +67,13 @@ def _envelope(
     }
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path) -> str | None:
+    """None for a file that cannot be read: that is what a document of a failure is about."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return None
     return digest.hexdigest()

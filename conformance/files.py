@@ -74,12 +74,17 @@ def check_files(args: argparse.Namespace, read: Iterable[str] = ()) -> None:
         taken[Path(name)] = f"what {option} writes"
 
 
+def files_read(args: argparse.Namespace) -> list[Path]:
+    """The regular files among what a command reads, as far as they are there."""
+    return [path for path in dict.fromkeys(_read(args)) if os.path.isfile(path)]
+
+
 def _read(args: argparse.Namespace) -> Iterator[Path]:
     for attribute in READ:
         given = getattr(args, attribute, None)
         for name in [given] if isinstance(given, str) else given or []:
             path = Path(name)
-            yield from path.glob("*.onnx") if path.is_dir() else [path]
+            yield from path.glob("*.onnx") if os.path.isdir(path) else [path]
 
 
 def _refusal(path: Path, form: Form, taken: Mapping[Path, str]) -> str:

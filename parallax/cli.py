@@ -12,9 +12,10 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 from conformance.document import deliver
-from conformance.files import check_files
+from conformance.files import check_files, files_read
 from conformance.report import BAD_INPUT, INTERRUPTED
 from engine.errors import ParallaxError
 from parallax import (
@@ -29,6 +30,7 @@ from parallax import (
     verify_command,
 )
 from parallax.options import HelpFormatter, fitted
+from parallax.output import forget_impossible_width
 
 INTERNAL_ERROR = 70
 READER_GONE = 141
@@ -57,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGINT) is packages.interrupted:  # a process of our own
         sys.unraisablehook = _note
         streams.prepare()
+    forget_impossible_width()
     return _answer(argv)
 
 
@@ -77,22 +80,32 @@ def _answer(argv: Sequence[str] | None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
+    words = sys.argv[1:] if argv is None else argv
     try:
-        args = parser().parse_args(argv)
-    except SystemExit as exit_:
+        args = parser().parse_args(words)
+    except SystemExit as exit_:  # of --help and --version
         return exit_.code if isinstance(exit_.code, int) else BAD_INPUT
+    except _Misuse as error:
+        _complain(False, f"{error.usage}{error.prog}: error: {error}")
+        if error.command and "--json" in words:
+            _deliver_failure(
+                argparse.Namespace(command=error.command, json=True, output=None), error
+            )
+        return BAD_INPUT
     _log(args)
+    may_write = False
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show  # type: ignore[assignment]
             check_files(args)
+            may_write = True
             with _interruptible():
                 return int(args.func(args))
     except ParallaxError as error:
         _complain(args.debug, f"parallax: {error}")
-        if args.command is not None and args.json:
-            args.output = None
-            deliver(args, {"error": str(error), "exit_code": BAD_INPUT})
+        if args.command is not None:
+            args.output = args.output if may_write else None
+            _deliver_failure(args, error)
         return BAD_INPUT
     except KeyboardInterrupt:
         _complain(False, "parallax: interrupted")
@@ -108,6 +121,17 @@ def _run(argv: Sequence[str] | None) -> int:
             f"parallax: internal error, please report: {type(error).__name__}: {error}{again}",
         )
         return INTERNAL_ERROR
+
+
+def _deliver_failure(args: argparse.Namespace, error: Exception) -> None:
+    """The document of a command that failed, unless it had delivered one before."""
+    if getattr(args, "is_delivered", False):
+        return
+    try:
+        failure = {"error": str(error), "exit_code": BAD_INPUT}
+        deliver(args, failure, models=files_read(args))
+    except ParallaxError as second:
+        _complain(False, f"parallax: {second}")
 
 
 @contextmanager
@@ -134,9 +158,29 @@ def _give_up_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class _Misuse(Exception):
+    """A command line that argparse does not understand.
+
+    Attributes:
+        command: the sub-command, or "" where there is none.
+    """
+
+    def __init__(self, parser: argparse.ArgumentParser, message: str) -> None:
+        super().__init__(message)
+        self.prog, self.usage = parser.prog, parser.format_usage()
+        self.command = self.prog.partition(" ")[2]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports what is wrong instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _Misuse(self, message)
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="parallax",
         description="ONNX inference on NumPy and OpenCL, and the harness that verifies it.",
         epilog=fitted(EPILOG),

@@ -1,8 +1,8 @@
 """Every operator on tensors without elements, with arithmetic traps unmasked.
 
 Where an extent is 0, kernels divide by numbers that are otherwise at least 1. OpenCL calls the
-result of an integer division by zero undefined; on processors it is a trap (SIGFPE), which PoCL hides
-as long as its own handler stands. A program that installs one later, as other drivers and
+result of an integer division by zero undefined; on processors it is a trap (SIGFPE), which PoCL
+hides as long as its own handler stands. A program that installs one later, as other drivers and
 `faulthandler` do, then dies of it. So this runs in a process of its own, with the system's:
 `python -m properties.empties SELECTOR` prints each call before it is made and judges its results.
 """

@@ -21,11 +21,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shtab
+from onnx import helper
 
 from conformance import files
 from parallax import cli
 from parallax.cli import main
-from tests.command_line import MLP, OPENCL, Captured, refused, save_relu
+from tests.command_line import MLP, OPENCL, Captured, refused, save, save_relu
 
 ROOT = Path(__file__).parents[1]
 ON_CPU = ("--device", "cpu")
@@ -435,3 +436,68 @@ def test_every_help_fits_and_ends_with_examples(
         tail = shown.partition("\n\n")[2]
         assert max(map(len, tail.splitlines())) <= columns
         assert f"  parallax {command}" in tail.partition("examples:")[2]
+
+
+# ---------------------------------------------------------------------- found by strangers
+@pytest.mark.parametrize("columns", ["0", "-5", "", "wide"])
+def test_columns_that_are_no_width_are_as_if_unset(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(["info", str(MLP), *ON_CPU]) == 0
+    assert "operators" in capsys.readouterr().out
+
+
+def test_names_are_printed_as_they_are(capsys: Captured, model: Path) -> None:
+    path = model.rename(model.with_name(":star:.onnx"))
+    assert main(["info", str(path), *ON_CPU]) == 0
+    assert ":star:.onnx" in capsys.readouterr().out
+
+
+def test_misuse_is_a_document_too(capsys: Captured, model: Path) -> None:
+    assert main(["run", str(model), "--json", "--seed", "foo"]) == 2
+    captured = capsys.readouterr()
+    assert "usage: parallax run" in captured.err
+    found = json.loads(captured.out)
+    assert (found["schema"], found["exit_code"]) == ("parallax.run/1", 2)
+    assert "--seed" in found["error"]
+
+
+def test_a_failure_replaces_the_report_of_a_success(capsys: Captured, model: Path) -> None:
+    report = model.with_name("report.json")
+    assert main(["run", str(model), *ON_CPU, "--output", str(report)]) == 0
+    assert "error" not in json.loads(report.read_text())
+    assert main(["run", str(model), *ON_CPU, "--save", "zzz", "--output", str(report)]) == 2
+    found = json.loads(report.read_text())
+    assert "zzz" in found["error"]
+    assert [f["path"] for f in found["files"]] == [str(model)]
+    assert len(found["files"][0]["sha256"]) == 64
+
+
+def test_a_command_prints_one_document_at_most(capsys: Captured, tmp_path: Path) -> None:
+    node = helper.make_node("Alien", ["x"], ["y"], domain="com.acme")
+    path = save(tmp_path / "a.onnx", [node], {"x": [4]}, ["y"], {}, {"": 17, "com.acme": 1})
+    assert main(["info", str(path), *ON_CPU, "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert "com.acme" in found["session_problem"]
+
+
+def test_what_is_no_model_is_said_in_words(capsys: Captured, tmp_path: Path) -> None:
+    (tmp_path / "pipes").mkdir()
+    os.mkfifo(tmp_path / "pipes" / "b.onnx")
+    for given, words in (
+        ("", "is empty"),
+        ("/dev/null", "neither a file nor a folder"),
+        (str(tmp_path / "pipes"), "holds no .onnx file"),
+        (str(tmp_path / "pipes" / "b.onnx"), "neither a file nor a folder"),
+    ):
+        assert main(["verify", given, *ON_CPU]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_a_trace_respects_columns(
+    capsys: Captured, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["run", str(model), *ON_CPU, "--trace"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 60

@@ -10,6 +10,7 @@ import pytest
 
 from engine import DeviceError
 from engine.backends.opencl import drivers
+from engine.backends.opencl.device import opencl
 from engine.backends.opencl.selection import SHORT, TYPES, Listed, matches, one, shortest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -227,7 +228,9 @@ def test_a_driver_that_cannot_be_loaded_is_said_where_devices_are_asked_for(
     broken = tmp_path / "libintelocl.so"
     broken.write_text("no library")
     monkeypatch.setattr(drivers, "wheel_drivers", lambda: [broken])
-    assert drivers.problems()[0].startswith(f"{broken} is installed, but cannot be loaded (")
+    assert drivers.problems(opencl())[0].startswith(
+        f"{broken} is installed, but cannot be loaded ("
+    )
     try:
         assert main(["devices"]) == 0
         assert f"{broken} is installed, but cannot be loaded" in capsys.readouterr().err
@@ -235,3 +238,23 @@ def test_a_driver_that_cannot_be_loaded_is_said_where_devices_are_asked_for(
             registry.opencl_device("zzz")
     finally:
         drivers._opened.cache_clear()
+
+
+def test_a_driver_without_devices_is_said_where_devices_are_asked_for(monkeypatch):
+    """As PoCL, when it cannot write into its cache folder."""
+
+    class Cl:
+        class Error(Exception):
+            pass
+
+    class Silent:
+        name = "Portable Computing Language "
+
+        def get_devices(self):
+            raise Cl.Error
+
+    monkeypatch.setattr(drivers, "wheel_drivers", list)
+    monkeypatch.setattr(drivers, "platforms", lambda cl: [Silent()])
+    (said,) = drivers.problems(Cl)
+    assert said.startswith("Portable Computing Language lists no device, as where")
+    assert "POCL_CACHE_DIR" in said

@@ -87,6 +87,6 @@ def opencl_selectors() -> dict[str, str]:
 
 def opencl_problems() -> list[str]:
     """Why drivers that are installed cannot be used, one sentence each."""
-    from engine.backends.opencl import drivers
+    from engine.backends.opencl import device, drivers
 
-    return drivers.problems()
+    return drivers.problems(device.opencl())

@@ -52,10 +52,7 @@ def devices() -> list[tuple[str, Any]]:
     check_process()
     found = []
     for p, platform in enumerate(drivers.platforms(cl)):
-        try:
-            listed = platform.get_devices()
-        except cl.Error:
-            listed = []
+        listed = drivers.devices_of(cl, platform)
         found += [(f"{p}.{d}", device) for d, device in enumerate(listed)]
     if not found:
         raise DeviceError(_nothing_found())
@@ -116,11 +113,11 @@ def select(selector: str | None) -> Any:
     found = devices()
     if selector is None:
         return min((device for _, device in found), key=lambda d: describe(d).preference)
-    return dict(found)[one(selector, listed(found), drivers.problems()).numbers]
+    return dict(found)[one(selector, listed(found), drivers.problems(opencl())).numbers]
 
 
 def _nothing_found() -> str:
     """Why there is no device, in one sentence."""
-    why = "; ".join(drivers.problems())
+    why = "; ".join(drivers.problems(opencl()))
     remedy = 'install a driver: pip install "parallax-engine[pocl]"'
     return f"no OpenCL device was found{f' ({why})' if why else ''}; {remedy}"

@@ -19,6 +19,12 @@ from typing import Any
 WHEELS = {"intel-opencl-rt": "libintelocl.so"}
 """Distributions that bring a driver, and its library."""
 
+WITHOUT_DEVICES = {
+    "Portable Computing Language": ", as where it cannot write into its cache folder: "
+    "POCL_CACHE_DIR names another"
+}
+"""What is known to keep a driver from its devices, by platform."""
+
 
 def wheel_drivers() -> list[Path]:
     """Driver libraries of installed wheels; none when the user set OCL_ICD_VENDORS."""
@@ -45,9 +51,19 @@ def platforms(cl: Any) -> list[Any]:
     return listed + [cl.Platform.from_int_ptr(a) for a in addresses if a not in known]
 
 
-def problems() -> list[str]:
-    """Why drivers of installed wheels cannot be used, one sentence each."""
-    return [why for path in wheel_drivers() if (why := _opened(path)[1])]
+def problems(cl: Any) -> list[str]:
+    """Why drivers cannot be used, one sentence each: those of wheels, and those without devices."""
+    found = [why for path in wheel_drivers() if (why := _opened(path)[1])]
+    silent = [p.name.strip() for p in platforms(cl) if not devices_of(cl, p)]
+    return found + [f"{name} lists no device{WITHOUT_DEVICES.get(name, '')}" for name in silent]
+
+
+def devices_of(cl: Any, platform: Any) -> list[Any]:
+    """The devices of a platform; none where it has none, which drivers report as an error."""
+    try:
+        return list(platform.get_devices())
+    except cl.Error:
+        return []
 
 
 @cache
