@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.backends.live import LiveCounter
 from engine.backends.opencl import device as discovery
-from engine.backends.opencl import program_cache, queues
+from engine.backends.opencl import ending, program_cache, queues
 from engine.backends.opencl.pocl_target import name_target
 from engine.backends.opencl.sharing import Place
 from engine.backends.opencl.status import checked, failure
@@ -71,8 +71,9 @@ class OpenCLContext(ProcessBound):
                 "CommandQueue, which keeps its priority; use NORMAL, or share its context"
             )
         try:
-            self.context = place.context or cl.Context([self.device])
-            self.queue = place.queue or queues.new_queue(cl, self.context, self.device, power)
+            with ending.making:
+                self.context = place.context or cl.Context([self.device])
+                self.queue = place.queue or queues.new_queue(cl, self.context, self.device, power)
         except cl.Error as error:
             raise DeviceError(f"cannot use {self.device.name.strip()}: {error}") from error
         self.info = discovery.describe(self.device)
@@ -88,6 +89,7 @@ class OpenCLContext(ProcessBound):
         self._rebuilt: dict[int, tuple[Any, Any]] = {}
         self._lock = threading.Lock()
         self._bind_to_process()
+        ending.note(self)
 
     def program(self, family: str, options: tuple[str, ...]) -> Any:
         """The built program of kernels/<family>.cl; raises CompileError with the build log."""
@@ -190,7 +192,7 @@ class OpenCLContext(ProcessBound):
         check_process(self)
         with self.lock:
             queue = self.queue
-        with checked(self, "waiting for the queue"):
+        with checked(self, "waiting for the queue"), ending.waiting():
             queue.finish()
         self._prune()
 
