@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -40,6 +39,7 @@ from perf.candidates import PEER
 from perf.comparison import Comparison, compare
 from perf.launch import pinned
 from perf.rounds import Rounds
+from perf.scratch import Scratch
 
 LAUNCHES, RUNS = 3, 64
 
@@ -152,7 +152,7 @@ def _compare(path: Path, field: Field, shapes: Shapes, args: argparse.Namespace)
     """What was measured, also when the user interrupted it; raises ParallaxError for nothing."""
     feeds = _feeds(path, shapes, args)
     inputs = {name: str(type_of(array)) for name, array in feeds.items()}
-    with tempfile.TemporaryDirectory(prefix="parallax-bench-") as folder:
+    with Scratch("bench") as folder:
         file = Path(folder) / "feeds"
         save_arrays(file, feeds)
         with (

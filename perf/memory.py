@@ -10,7 +10,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from engine.errors import ConfigError, ParallaxError
 from perf.arrays import save_arrays
 from perf.candidates import PEER
 from perf.peers import devices_here, subject
+from perf.scratch import Scratch
 
 STAGES = {
     "driver": "a runtime of the device",
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_files(options, files)
         model, feeds = subject(options.model, options.seed)
         devices = options.devices.split(",") if options.devices else devices_here()
-        with tempfile.TemporaryDirectory(prefix="parallax-memory-") as folder:
+        with Scratch("memory") as folder:
             arrays = Path(folder) / "feeds"
             save_arrays(str(arrays), feeds)
             found = {e: measure(e, model, options.precision, arrays) for e in (PEER, *devices)}

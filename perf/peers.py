@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +31,7 @@ from perf.candidates import PEER, Candidate
 from perf.launch import Worker, cold_cache
 from perf.machine import Neighbours
 from perf.peers_table import Launch, render, rows
+from perf.scratch import Scratch
 
 
 def subject(model: str, seed: int) -> tuple[Path, Mapping[str, np.ndarray]]:
@@ -64,7 +64,7 @@ class Arms:
         self.workers: dict[str, Worker] = {}
         self.loaded: dict[str, dict[str, Any]] = {}
         path, feeds = subject(model, options.seed)
-        self._folder = tempfile.TemporaryDirectory(prefix="parallax-peers-")
+        self._folder = Scratch("peers")
         self._model, self._feeds = str(path), str(Path(self._folder.name) / "feeds")
         save_arrays(self._feeds, feeds)
         try:
@@ -92,7 +92,7 @@ class Arms:
         if name == PEER:
             return int(self.loaded[name]["create_ns"])
         with (
-            tempfile.TemporaryDirectory(prefix="parallax-cold-") as cache,
+            Scratch("cold") as cache,
             Worker(self.options.threads, cold_cache(cache)) as worker,
         ):
             return int(self.load(worker, name)["create_ns"])

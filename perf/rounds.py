@@ -8,7 +8,6 @@ rounds, not over runs, is what the ratio can be trusted to.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -21,6 +20,7 @@ from perf.candidates import Candidate
 from perf.latency import Latency
 from perf.launch import Worker, WorkerError, cold_cache
 from perf.machine import Neighbours
+from perf.scratch import Scratch
 from perf.stages import Launch, Stages, Start
 
 Tell = Callable[[str, int, int], None]
@@ -38,7 +38,7 @@ class Launcher:
     def __init__(self, model: Path, feeds: Path, candidate: Candidate, threads: int | None) -> None:
         self._model, self._feeds = model, feeds
         self._candidate, self._threads = candidate, threads
-        self._folder = tempfile.TemporaryDirectory(prefix="parallax-cold-")
+        self._folder = Scratch("cold")
         self._facts: dict[str, Any] = {}
         self._launches: list[Launch] = []
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -13,15 +14,17 @@ import pytest
 
 from engine.backends import registry
 from engine.backends.opencl import program_cache
+from engine.backends.opencl.context import source
 from engine.cache import fingerprint, private_file
 from engine.cache import format as cache_format
 from engine.cache.file import MOST_ENTRIES, MOST_SECTIONS, CacheFile
 from engine.cache.format import MAGIC, SCHEMA, DamagedError, Section, decode, encode
-from engine.cache.report import MISSING
+from engine.cache.report import MISSING, CacheReport
 from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
 from engine.errors import ConfigError
 from engine.interpreter import Interpreter
 from fixtures.models.corpus import by_name
+from tests.sharing_models import MODELS, feeds
 
 pytestmark = pytest.mark.usefixtures("nothing_built")
 OPENCL = next(
@@ -498,6 +501,57 @@ def test_a_kernel_that_the_driver_refuses_is_built_from_source(path, monkeypatch
     third.cache = CacheFile(path, "model")
     small_program(third)
     assert (third.builds, len(third.cache.explain().hits)) == (0, 1)
+
+
+def swapped(binaries: dict[str, bytes]) -> dict[str, bytes]:
+    """Every program's key with the binary of another: digests are right, kernels are not there."""
+    *others, last = binaries.values()
+    return dict(zip(binaries, [last, *others], strict=True))
+
+
+def without_arguments(binaries: dict[str, bytes]) -> dict[str, bytes]:
+    """Programs whose kernels have the right names, and take nothing."""
+    context = registry.opencl_context(OPENCL)
+    cl, made = context.cl, {}
+    for key in binaries:
+        names = dict.fromkeys(re.findall(r"kernel\s+void\s+(\w+)\(", source(key.split()[0])))
+        text = "\n".join(f"kernel void {name}() {{}}" for name in names)
+        with program_cache.quiet(cl):
+            program = cl.Program(context.context, text).build(cache_dir=False)
+        made[key] = program_cache.to_binary(cl, program, context.device)
+    return made
+
+
+@pytest.mark.parametrize("spoil", [swapped, without_arguments])
+def test_an_entry_whose_kernels_the_driver_refuses_is_built_anew_and_replaced(
+    path, spoil, monkeypatch
+):
+    x = feeds("conv", 0)["x"]
+
+    def run() -> tuple[bytes, CacheReport, int]:
+        monkeypatch.setattr(program_cache, "BUILT", program_cache.Binaries(64 << 20))
+        interpreter = Interpreter.from_buffer(MODELS["conv"])
+        interpreter.set_cache_file(path)
+        with interpreter.create_session(CONFIG, shapes={"x": x.shape}) as session:
+            y = session({"x": x})["y"].tobytes()
+            builds = session.execution.backends["opencl"].context.builds
+            return y, interpreter.update_cache_file(session), builds
+
+    right, _, built = run()
+    contents = decode(path.read_bytes())
+    ((model, section),) = contents.sections.items()
+    assert len(section.entries) == built > 1
+    spoiled = spoil(section.entries)
+    path.write_bytes(encode({model: Section(spoiled, section.tuned)}))
+    again, report, rebuilt = run()
+    assert again == right
+    assert rebuilt == built
+    assert (len(report.hits), len(report.misses)) == (0, built)
+    assert "the driver refuses its kernel" in str(report)
+    replaced = decode(path.read_bytes()).sections[model].entries
+    assert all(replaced[key] != spoiled[key] for key in spoiled)
+    last, report, rebuilt = run()
+    assert (last, rebuilt, len(report.misses)) == (right, 0, 0)
 
 
 CHILD = """

@@ -13,7 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import Interpreter, ModelError
+from engine import Interpreter, ModelError, Precision
+from engine.backends.opencl.memory import PackedConstant
+from engine.ir.constant import Constant
+from engine.ir.types import type_of
 from engine.onnx_import import load_model
 from engine.onnx_import.weights_file import WeightsFile
 from engine.onnx_import.wire import NotUnderstood, without_weights
@@ -223,3 +226,66 @@ def test_a_file_is_closed_with_the_last_one_who_could_need_it(path):
     assert is_open()
     session.close()
     assert not is_open()
+
+
+# --------------------------------------------------------------------------- on their way
+def table_model(rows: int = 4096) -> tuple[bytes, np.ndarray]:
+    """y = table[i], of 64 kB for each 256 rows."""
+    table = np.random.default_rng(1).standard_normal((rows, 64), np.float32)
+    data = model_bytes([node("Gather", "t i", "y")], {"i": (3,)}, ["y"], {"t": table})
+    model = onnx.ModelProto.FromString(data)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    return model.SerializeToString(), table
+
+
+@pytest.mark.parametrize("precision", ["high", "normal"])
+def test_a_weight_that_is_uploaded_as_it_is_is_never_whole_in_host_memory(
+    tmp_path, monkeypatch, reads, precision
+):
+    data, table = table_model()
+    (tmp_path / "table.onnx").write_bytes(data)
+    monkeypatch.setattr("engine.backends.opencl.backend.PART_NBYTES", 100_000)
+    model = Interpreter.from_file(tmp_path / "table.onnx")
+    model.graph.rest()
+    reads.clear()
+    indices = np.array([0, 4095, 777], np.int64)
+    with model.create_session(config(OPENCL, precision=Precision(precision))) as session:
+        y = session({"i": indices})["y"]
+    np.testing.assert_array_equal(
+        y, half_of(table[indices]) if precision == "normal" else table[indices]
+    )
+    assert reads == [(25_000,)] * 10 + [(12_144,)]
+
+
+def half_of(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float16).astype(np.float32)
+
+
+def test_a_weight_that_was_packed_is_let_go_of_before_the_device_takes_it(path, monkeypatch):
+    right, seen = PackedConstant.__init__, []
+
+    def noted(self, context, source, *others):
+        seen.append(source.can_rest and source.is_in_memory)
+        right(self, context, source, *others)
+
+    monkeypatch.setattr(PackedConstant, "__init__", noted)
+    model = Interpreter.from_file(path)
+    with model.create_session(config(OPENCL), shapes={"x": X.shape}) as session:
+        session({"x": X})
+    assert seen
+    assert not any(seen)
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("most_nbytes", [1, 4, 7, 12, 1000])
+@pytest.mark.parametrize("count", [0, 1, 5, 6])
+def test_parts_are_the_whole(most_nbytes, count):
+    array = np.arange(count, dtype=np.float32)
+    lazily = Constant(
+        make=array.copy, type=type_of(array), part=lambda start, stop: array[start:stop]
+    )
+    for constant in (Constant(array), lazily):
+        parts = list(constant.parts(most_nbytes))
+        np.testing.assert_array_equal(np.concatenate(parts), array)
+        assert all(part.nbytes <= max(most_nbytes, 4) for part in parts)
+    assert not lazily.is_in_memory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from weakref import WeakValueDictionary, ref
 
 import numpy as np
@@ -23,6 +23,7 @@ class Constant:
         array: read-only from now on.
         make: gives the array again, bit for bit; None: it always stays in memory.
         type: of what `make` gives, where no array is at hand.
+        part: gives elements [start, stop) of it in row-major order, without making the rest.
     """
 
     def __init__(
@@ -30,9 +31,10 @@ class Constant:
         array: np.ndarray | None = None,
         make: Callable[[], np.ndarray] | None = None,
         type: TensorType | None = None,
+        part: Callable[[int, int], np.ndarray] | None = None,
     ) -> None:
         self._array = None if array is None else np.asarray(array)
-        self._make = make
+        self._make, self._part = make, part
         self._lent = (lambda: None) if self._array is None else ref(self._array)
         self.type = type_of(self.array) if type is None else type
         self._derived: WeakValueDictionary[Hashable, Constant] = WeakValueDictionary()
@@ -48,6 +50,19 @@ class Constant:
             self._lent = ref(array)
         self._array = array
         return array
+
+    def parts(self, most_nbytes: int) -> Iterator[np.ndarray]:
+        """All elements in row-major order, some at a time; what is not in memory stays outside."""
+        part = self._part
+        if part is None or self.is_in_memory:
+            flat = self.array.reshape(-1)
+
+            def part(start: int, stop: int) -> np.ndarray:
+                return flat[start:stop]
+
+        size, step = self.type.size, max(most_nbytes // self.type.dtype.itemsize, 1)
+        for start in range(0, max(size, 1), step):
+            yield part(start, min(start + step, size))
 
     def derived(self, how: Hashable, make: Callable[[], Constant]) -> Constant:
         """What `make` computes of this, or what it gave before, if somebody still has that.

@@ -124,11 +124,16 @@ def constant_of(
 
 
 def _within_reach(file: WeightsFile, offset_nbytes: int, type_: TensorType) -> Constant:
-    def make() -> np.ndarray:
-        array = file.read(_stored(type_.dtype), type_.dims, offset_nbytes)
+    def read(dims: tuple[int, ...], start: int) -> np.ndarray:
+        where = offset_nbytes + start * type_.dtype.itemsize
+        array = file.read(_stored(type_.dtype), dims, where)
         return array != 0 if type_.dtype == np.bool_ else array
 
-    return Constant(make=make, type=type_)
+    return Constant(
+        make=lambda: read(type_.dims, 0),
+        type=type_,
+        part=lambda start, stop: read((stop - start,), start),
+    )
 
 
 def _stored(dtype: np.dtype) -> np.dtype:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 from engine import BackendConfig, ForwardType, Interpreter, MemoryMode, Precision, ScheduleConfig
+from perf.scratch import Scratch
 from tests.model_writing import model_bytes, node
 
 OPENCL = next(
@@ -107,7 +107,7 @@ def image(count: int = 1, extent: int = 6, seed: int = 0) -> np.ndarray:
     return np.random.default_rng([seed, count, extent]).normal(0, 1, shape).astype(np.float32)
 
 
-CACHE_FOLDER = tempfile.TemporaryDirectory(prefix="parallax-features-")
+CACHE_FOLDER = Scratch("features")
 """Of a cache file for all tests: drivers without one of their own compile each kernel once."""
 atexit.register(CACHE_FOLDER.cleanup)
 

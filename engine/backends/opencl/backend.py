@@ -15,7 +15,6 @@ from engine.backends.opencl.context import OpenCLContext
 from engine.backends.opencl.copy import copy
 from engine.backends.opencl.launch import EmptyCommand, OpenCLCommand
 from engine.backends.opencl.memory import OpenCLArena, PackedConstant, attach
-from engine.backends.opencl.status import failure
 from engine.backends.protocol import (
     Arena,
     Command,
@@ -26,12 +25,14 @@ from engine.backends.protocol import (
     Slot,
 )
 from engine.config import Precision
-from engine.errors import DeviceError, InputError
+from engine.errors import InputError
 from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType, type_of
 
 LOG = logging.getLogger("parallax.opencl")
+PART_NBYTES = 16 << 20
+"""Of a large constant that is uploaded as it is, so much is in host memory at a time."""
 CLOSE_TIMEOUT_S = 10.0
 """How long `close` waits for the queue."""
 C_TYPES = {
@@ -174,21 +175,13 @@ class OpenCLBackend:
         """
         if any(extent == 0 for extent in global_size):
             return EmptyCommand()
-        cl = self.context.cl
-        try:
-            kernel = cl.Kernel(program, kernel_name)
-        except cl.Error as error:
-            raise failure(self.context, error, f"making kernel {kernel_name}") from error
         flat: list[Any] = []
         for argument in arguments:
             if isinstance(argument, Slot):
                 flat += [argument.arena.buffer, np.int64(argument.offset)]
             else:
                 flat.append(argument)
-        try:
-            kernel.set_args(*flat)
-        except (cl.Error, TypeError) as error:
-            raise DeviceError(f"kernel {kernel_name}: cannot set arguments: {error}") from error
+        kernel = self.context.kernel(program, kernel_name, flat)
         return OpenCLCommand(self.context, kernel, global_size, local_size, arguments)
 
     def pack(self, value: Value, how: str, pack: Callable[[np.ndarray], np.ndarray]) -> Slot:
@@ -201,22 +194,38 @@ class OpenCLBackend:
         """
         constant = value.contents
         assert constant is not None
-        return self._held(constant, how, lambda: pack(self.stored(constant.array)))
+
+        def make() -> PackedConstant:
+            packed = np.asarray(pack(self.stored(constant.array)), order="C")
+            constant.rest()  # before the device takes as much again
+            type_ = type_of(packed)
+            stored = self._in_storage(packed)
+            return PackedConstant(self.context, constant, type_, stored.dtype, stored)
+
+        return self._held(constant, how, make)
 
     def constant(self, constant: Constant) -> Slot:
         """The array as it is, uploaded once and shared by all who hold the slot."""
-        return self._held(constant, "plain", lambda: constant.array)
+        type_ = constant.type
 
-    def _held(self, constant: Constant, how: str, arrange: Callable[[], np.ndarray]) -> Slot:
+        def make() -> PackedConstant:
+            parts = map(self._in_storage, constant.parts(PART_NBYTES))
+            content = np.concatenate([*parts]) if type_.nbytes <= PART_NBYTES else parts
+            storage = self.storage(type_.dtype)
+            return PackedConstant(self.context, constant, type_, storage, content)
+
+        return self._held(constant, "plain", make)
+
+    def _in_storage(self, array: np.ndarray) -> np.ndarray:
+        """As the device holds it."""
+        return transfers.to_half(array) if self.storage(array.dtype) != array.dtype else array
+
+    def _held(self, constant: Constant, how: str, make: Callable[[], PackedConstant]) -> Slot:
         key = (id(constant), how)
         with self.context.lock:
             arena = self._packed.get(key)
             if arena is None:
-                packed = np.asarray(arrange(), order="C")
-                half = self.storage(packed.dtype) != packed.dtype
-                stored = transfers.to_half(packed) if half else packed
-                arena = PackedConstant(self.context, constant, type_of(packed), stored)
-                self._packed[key] = arena
+                self._packed[key] = arena = make()
                 constant.rest()
             for handed in self._handed:
                 handed.append(arena)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from engine.backends.live import LiveCounter
 from engine.backends.opencl import device as discovery
-from engine.backends.opencl import program_cache, queues, quirks
+from engine.backends.opencl import ending, program_cache, queues, quirks
 from engine.backends.opencl.pocl_target import name_target
 from engine.backends.opencl.sharing import Place
-from engine.backends.opencl.status import checked
+from engine.backends.opencl.status import checked, failure
 from engine.backends.opencl.transfers import InFlight, RunsInFlight
 from engine.backends.protocol import KernelCache
 from engine.config import PowerMode
@@ -34,6 +35,20 @@ def _expanded(family: str) -> str:
     folder = resources.files("engine.backends.opencl") / "kernels"
     text = (folder / f"{family}.cl").read_text()
     return re.sub(r'^#include "(\w+)\.cl"$', lambda m: _expanded(m[1]), text, flags=re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Untried:
+    """A program made of a binary, of which it shows only when kernels are made what is in it.
+
+    It is referred to here so that its id stays its own.
+    """
+
+    program: Any
+    key: str
+    family: str
+    text: str
+    options: tuple[str, ...]
 
 
 class OpenCLContext(ProcessBound):
@@ -61,8 +76,9 @@ class OpenCLContext(ProcessBound):
                 "CommandQueue, which keeps its priority; use NORMAL, or share its context"
             )
         try:
-            self.context = place.context or cl.Context([self.device])
-            self.queue = place.queue or queues.new_queue(cl, self.context, self.device, power)
+            with ending.making:
+                self.context = place.context or cl.Context([self.device])
+                self.queue = place.queue or queues.new_queue(cl, self.context, self.device, power)
         except cl.Error as error:
             raise DeviceError(f"cannot use {self.device.name.strip()}: {error}") from error
         self.info = discovery.describe(self.device)
@@ -74,8 +90,11 @@ class OpenCLContext(ProcessBound):
         self.runs = RunsInFlight(self)
         self.builds = 0
         self._programs: dict[str, Any] = {}
+        self._untried: dict[int, Untried] = {}
+        self._rebuilt: dict[int, tuple[Any, Any]] = {}
         self._lock = threading.Lock()
         self._bind_to_process()
+        ending.note(self)
 
     def program(self, family: str, options: tuple[str, ...]) -> Any:
         """The built program of kernels/<family>.cl; raises CompileError with the build log."""
@@ -84,14 +103,51 @@ class OpenCLContext(ProcessBound):
         key = program_cache.key(family, text, options, self.info)
         with self._lock:
             if key not in self._programs:
-                self._programs[key] = (
-                    self._find(key) or self._built_before(key) or self._build(family, text, options)
-                )
+                found = self._find(key) or self._built_before(key)
+                if found is not None:
+                    origin = Untried(found, key, family, text, options)
+                    self._untried[id(found)] = origin
+                self._programs[key] = found or self._build(family, text, options)
                 self._hold(key)
             program = self._programs[key]
             if self.cache is not None:
                 self.cache.leave(
                     key, lambda: program_cache.to_binary(self.cl, program, self.device)
+                )
+            return program
+
+    def kernel(self, program: Any, name: str, arguments: Sequence[Any]) -> Any:
+        """A kernel object with its arguments set.
+
+        A program made of a binary that does not hold this kernel is built from source instead.
+
+        Raises:
+            DeviceError: the driver refuses the kernel or its arguments.
+        """
+        program = self._rebuilt.get(id(program), (program, program))[1]
+        while True:
+            try:
+                kernel = self.cl.Kernel(program, name)
+                kernel.set_args(*arguments)
+                return kernel
+            except (self.cl.Error, TypeError) as error:
+                untried = self._untried.pop(id(program), None)
+                if untried is None:
+                    raise _failure(self, error, name) from error
+                program = self._replaced(untried, f"the driver refuses its kernel {name} ({error})")
+
+    def _replaced(self, untried: Untried, reason: str) -> Any:
+        """The program built from source, in the place of a binary that is of no use."""
+        with self._lock:
+            if self.cache is not None:
+                self.cache.reject(untried.key, reason)
+            program = self._build(untried.family, untried.text, untried.options)
+            self._programs[untried.key] = program
+            self._rebuilt[id(untried.program)] = untried.program, program
+            self._hold(untried.key)
+            if self.cache is not None:
+                self.cache.leave(
+                    untried.key, lambda: program_cache.to_binary(self.cl, program, self.device)
                 )
             return program
 
@@ -142,7 +198,7 @@ class OpenCLContext(ProcessBound):
         check_process(self)
         with self.lock:
             queue = self.queue
-        with checked(self, "waiting for the queue"):
+        with checked(self, "waiting for the queue"), ending.waiting():
             queue.finish()
         self._prune()
 
@@ -173,3 +229,9 @@ class OpenCLContext(ProcessBound):
                     self.finish()
                 finally:
                     self.queue = plain
+
+
+def _failure(context: OpenCLContext, error: Any, name: str) -> DeviceError:
+    if isinstance(error, TypeError):
+        return DeviceError(f"kernel {name}: cannot set arguments: {error}")
+    return failure(context, error, f"making kernel {name}")

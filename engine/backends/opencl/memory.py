@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +18,17 @@ if TYPE_CHECKING:
 
 
 class OpenCLArena:
-    """One buffer, filled with 0xFF, or with `content`, which is copied before this returns."""
+    """One buffer, filled with 0xFF, or with `content`, which is copied before this returns.
+
+    Args:
+        content: an array, or arrays that follow one another.
+    """
 
     def __init__(
-        self, context: OpenCLContext, nbytes: int, content: np.ndarray | None = None
+        self,
+        context: OpenCLContext,
+        nbytes: int,
+        content: np.ndarray | Iterable[np.ndarray] | None = None,
     ) -> None:
         cl, info = context.cl, context.info
         largest = context.device.max_mem_alloc_size
@@ -32,9 +40,12 @@ class OpenCLArena:
         size = max(nbytes, 1)
         try:
             flags = cl.mem_flags.READ_WRITE
-            if content is not None and content.size:
+            if isinstance(content, np.ndarray) and content.size:
                 flags |= cl.mem_flags.COPY_HOST_PTR
                 self.buffer: Any = cl.Buffer(context.context, flags, hostbuf=content)
+            elif content is not None and not isinstance(content, np.ndarray):
+                self.buffer = cl.Buffer(context.context, flags, size)
+                _upload(context, self.buffer, content)
             else:
                 self.buffer = cl.Buffer(context.context, flags, size)
                 with context.lock:
@@ -54,6 +65,14 @@ class OpenCLArena:
             buffer.release()
 
 
+def _upload(context: OpenCLContext, buffer: Any, content: Iterable[np.ndarray]) -> None:
+    """Through a queue of its own: what is enqueued elsewhere is not waited for."""
+    queue, offset = context.cl.CommandQueue(context.context, context.device), 0
+    for part in content:
+        context.cl.enqueue_copy(queue, buffer, part, dst_offset=offset)
+        offset += part.nbytes
+
+
 class PackedConstant(OpenCLArena):
     """A constant in some kernel's arrangement; lives as long as a kernel holds its slot.
 
@@ -61,10 +80,15 @@ class PackedConstant(OpenCLArena):
     """
 
     def __init__(
-        self, context: OpenCLContext, source: Constant, type_: TensorType, stored: np.ndarray
+        self,
+        context: OpenCLContext,
+        source: Constant,
+        type_: TensorType,
+        storage: np.dtype,
+        content: np.ndarray | Iterable[np.ndarray],
     ) -> None:
-        super().__init__(context, stored.nbytes, stored)
-        self.source, self.type, self.storage = source, type_, stored.dtype
+        super().__init__(context, type_.size * storage.itemsize, content)
+        self.source, self.type, self.storage = source, type_, storage
 
     @property
     def slot(self) -> Slot:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.backends.opencl import ending
 from engine.backends.opencl.status import checked, code_name
 from engine.backends.protocol import Slot
 from engine.errors import DeviceError
@@ -67,7 +68,7 @@ class InFlight(ProcessBound):
                 if not self._is_full():
                     return
                 middle = self._held[len(self._held) // 2][0]
-            with checked(self._context, f"waiting for a {self.what}"):
+            with checked(self._context, f"waiting for a {self.what}"), ending.waiting():
                 middle.wait()
             self.prune()
 
@@ -116,7 +117,7 @@ class OpenCLRead:
         with self._lock:
             if self._result is None:
                 if self._event is not None:
-                    with checked(self._context, f"reading {self._slot.type}"):
+                    with checked(self._context, f"reading {self._slot.type}"), ending.waiting():
                         self._event.wait()
                     self._context.in_flight.prune()
                 self._result = from_stored(self._slot, self._host)
