@@ -59,9 +59,10 @@ def _real_power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     if b.size == 1 and b.flat[0] == 2:
         out[...] = a * a
         return
-    exponent = np.array(np.broadcast_to(b, out.shape))
-    result = np.power(a, exponent, out=np.empty_like(exponent))
-    out[...] = np.multiply(a, a, out=result, where=exponent == 2)
+    y = np.array(np.broadcast_to(b, out.shape))
+    squares = y == 2
+    np.power(a, y, out=y)
+    out[...] = np.multiply(a, a, out=y, where=squares)
 
 
 def _prelu(x: np.ndarray, slope: np.ndarray, out: np.ndarray) -> None:
