@@ -138,7 +138,8 @@ BINARY(Max, max(p, q))
 BINARY(Min, min(p, q))
 #else
 BINARY(Div, p / q)
-BINARY(Fmod, fmod(p, q))
+// Not in vectors: on PoCL 3.0, fmod of double16 is wrong for some pairs.
+SCALAR(Fmod, fmod(p, q))
 BINARY(Pow, pow(p, q))
 // NaN in either operand is the result.
 BINARY(Max, ((p > q) | isnan(p)) ? p : q)
