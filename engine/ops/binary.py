@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import ALL_DTYPES, BOOL, DOUBLE, FLOAT, FLOATS, INT64, NUMERIC, TensorType
+from engine.ir.types import (
+    ALL_DTYPES,
+    BOOL,
+    DOUBLE,
+    FLOAT,
+    FLOAT16,
+    FLOATS,
+    INT64,
+    NUMERIC,
+    TensorType,
+)
 from engine.ops.broadcasting import (
     HARD,
     Array,
@@ -248,7 +258,7 @@ def _infer_mod(inputs: Sequence[Operand | None], attributes: Attributes) -> tupl
 
 
 def _mod_example(choose: Choose) -> Call:
-    dtype = choose.one_of((INT64, FLOAT, np.dtype(np.int32)))
+    dtype = choose.one_of((INT64, FLOAT, np.dtype(np.int32), DOUBLE, FLOAT16))
     shape = choose.shape((0, 4))
     divisor = draw(choose, broadcastable(choose, shape), dtype, -4.0, 4.0)
     divisor = np.where(divisor == 0, 3, divisor).astype(dtype)
@@ -261,6 +271,12 @@ def _mod_edge() -> Call:
     return Call((table[:, None], table[:4]), {"fmod": 0})
 
 
+def _remainders_in_lanes(dtype: np.dtype, divisor: float | Array) -> Call:
+    """More than a vector holds, by one divisor or each by its own."""
+    whole = np.arange(-100.0, 110.0)
+    return Call((whole.astype(dtype), np.asarray(divisor).astype(dtype)), {"fmod": 1})
+
+
 MOD = OpSpec(
     "Mod",
     (2, 2),
@@ -270,6 +286,11 @@ MOD = OpSpec(
     _mod_example,
     edges=(
         _mod_edge,
+        *(
+            partial(_remainders_in_lanes, dtype, divisor)
+            for dtype in (FLOAT, DOUBLE, FLOAT16)
+            for divisor in (4.0, np.linspace(-4, 5, 210))
+        ),
         lambda: Call((np.array([5.5, -5.5, np.inf], "f4"), np.array(2.0, "f4")), {"fmod": 1}),
     ),
     laws=(NEIGHBOURS,),

@@ -106,7 +106,7 @@ def _constant_shape(choose: Choose, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _commutes() -> Law:
     def swap(call: Call) -> Call | None:
-        return Call(call.inputs[::-1], call.attributes) if len(call.inputs) == 2 else None
+        return Call(call.inputs[::-1], call.attributes) if len(call.inputs) > 1 else None
 
     return Law("a op b = b op a", swap, lambda call, y: y)
 

@@ -136,7 +136,8 @@ def _gemm(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
     alpha, beta = gemm_factors(attributes)
     with np.errstate(all="ignore"):
         product = a @ b
-        c = np.zeros((), a.dtype) if c is None else c
+        if c is None:
+            c, beta = np.zeros((), a.dtype), 0.0
         if a.dtype.kind != "f" and alpha.is_integer() and beta.is_integer():
             whole = int(alpha) * product.astype(object) + int(beta) * c.astype(object)
             return (_wrapped(whole, a.dtype),)
@@ -176,10 +177,8 @@ def _example(grow: Grow, rank: tuple[int, int]) -> Callable[[Choose], Call]:
     """Of any dtype; integers up to their ends."""
 
     def draw(choose: Choose) -> Array:
-        shape, dtype = (
-            choose.shape(rank),
-            choose.one_of((FLOAT, *sorted(DTYPES - {FLOAT}, key=str))),
-        )
+        shape = choose.shape(rank)
+        dtype = choose.one_of((FLOAT, *sorted(DTYPES - {FLOAT}, key=str)))
         return choose.tensor(shape, dtype, *domain_of(choose, dtype, -4.0, 4.0))
 
     return example_by_growing(grow, draw)

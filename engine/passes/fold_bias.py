@@ -16,7 +16,7 @@ def fold_bias(graph: Graph, keep: Collection[str] = ()) -> None:
 
     The latter once types are known. The constant must vary along axis 1 of the output only, and
     the Add be the only reader. MatMul of more than two dimensions keeps its Add: ONNX gives it
-    no bias.
+    no bias. Of floats: integers wrap, and stay as they are.
     """
     kept = frozenset(keep)
     for node in list(graph.nodes):

@@ -13,7 +13,7 @@ from engine.passes.linear import as_channel, as_row, linear_of
 
 
 def fold_scale(graph: Graph, keep: Collection[str] = ()) -> None:
-    """(Wx + b) k = (kW)x + kb, for Conv, ConvTranspose and Gemm with constant weights.
+    """(Wx + b) k = (kW)x + kb, for Conv, ConvTranspose and Gemm with constant weights of floats.
 
     And, once types are known, BatchNormalization followed by Mul and Add. In float64, rounded once
     to the weights' dtype; left alone where the result is not finite. Only where nothing

@@ -54,7 +54,8 @@ def _combine(out: np.ndarray, c: np.ndarray | None, alpha: float, beta: float) -
 
 def _combine_integers(out: np.ndarray, c: np.ndarray | None, alpha: float, beta: float) -> None:
     """The same, wrapping where both factors are whole; otherwise by float64, made whole once."""
-    c = np.zeros((), out.dtype) if c is None else c
+    if c is None:
+        c, beta = np.zeros((), out.dtype), 0.0
     if not (alpha.is_integer() and beta.is_integer()):
         with np.errstate(all="ignore"):
             to_integers(alpha * out.astype(np.float64) + beta * c.astype(np.float64), out)

@@ -138,7 +138,8 @@ BINARY(Max, max(p, q))
 BINARY(Min, min(p, q))
 #else
 BINARY(Div, p / q)
-BINARY(Fmod, fmod(p, q))
+// Not in vectors: on PoCL 3.0, fmod of double16 is wrong for some pairs.
+SCALAR(Fmod, fmod(p, q))
 // A square is a product, whatever else is in the vector: `_kernel_name` does so for constants.
 BINARY(Pow, q == (T)2 ? p * p : POW(p, q))
 // NaN in either operand is the result.
