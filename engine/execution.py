@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from engine import heap
 from engine.arenas import Lease, SharedArena
 from engine.backends.protocol import Arena, Backend, Command, Kernel, KernelCache, PendingRead, Slot
 from engine.blueprint import KEPT, Blueprint
-from engine.errors import ClosedError, DeviceError, ParallaxError
+from engine.errors import ClosedError, DeviceError, DeviceMemoryError, ParallaxError
 from engine.forks import ProcessBound, check_process
 from engine.ir.graph import Graph, Node, Value
 from engine.locks import together
@@ -143,7 +144,8 @@ class Execution(ProcessBound):
         if node.op_type == "Copy":
             return None
         try:
-            return self.backends[self._where[node]].prepare(node)
+            with heap.enough_for("its kernel"):
+                return self.backends[self._where[node]].prepare(node)
         except ParallaxError as error:
             operands = ", ".join(str(v.known_type) for v in node.inputs if v is not None)
             error.args = (f"{node.title} on ({operands}): {error}", *error.args[1:])
@@ -213,7 +215,8 @@ class Execution(ProcessBound):
     def _constant(self, value: Value, name: str) -> Slot:
         assert value.contents is not None
         if (name, value) not in self._constants:
-            self._constants[name, value] = self.backends[name].constant(value.contents)
+            with heap.enough_for(f"constant {value.name!r} of {value.type}"):
+                self._constants[name, value] = self.backends[name].constant(value.contents)
         return self._constants[name, value]
 
     # ------------------------------------------------------------------ using
@@ -268,9 +271,10 @@ class Execution(ProcessBound):
     def read(self, value: Value) -> np.ndarray:
         """A kept value, output or constant as a logical array; waits for it."""
         self.check_open()
-        if value.constant is not None:
-            return value.constant.copy()
-        return self.read_later(value).result()
+        with heap.enough_for(f"reading {value.name!r}"):
+            if value.constant is not None:
+                return value.constant.copy()
+            return self.read_later(value).result()
 
     def read_later(self, value: Value) -> PendingRead:
         """Enqueue the read of a value that is not constant."""
@@ -298,7 +302,7 @@ class Execution(ProcessBound):
                     if listener is not None:
                         listener(step.node, event)
                         self.check_open()
-            except DeviceError as error:
+            except (DeviceError, MemoryError) as error:
                 raise _at(self._steps[done], error) from error
             finally:
                 self.complete = False  # whatever a run in the listener left
@@ -358,7 +362,7 @@ class Execution(ProcessBound):
                 if is_wanted and step is not None:
                     try:
                         self._ends[step.backend] = step.command.enqueue()
-                    except DeviceError as error:
+                    except (DeviceError, MemoryError) as error:
                         raise _at(step, error) from error
                 if sync:
                     self.backends[self._where[node]].synchronize()
@@ -466,5 +470,6 @@ def _private(backend: Backend) -> SharedArena:
     return SharedArena(backend.allocate, backend.lock)
 
 
-def _at(step: Step, error: DeviceError) -> DeviceError:
-    return type(error)(f"{step.node.title}: {error}")
+def _at(step: Step, error: DeviceError | MemoryError) -> DeviceError:
+    kind = DeviceMemoryError if isinstance(error, MemoryError) else type(error)
+    return kind(f"{step.node.title}: {error}")

@@ -1,11 +1,26 @@
-"""What Python and NumPy freed goes back to the system: C libraries like to keep it for later."""
+"""The host's memory: where it does not suffice, and what was freed goes back to the system."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
+
+from engine.errors import DeviceMemoryError
+
+
+@contextmanager
+def enough_for(what: str) -> Iterator[None]:
+    """A MemoryError inside becomes a DeviceMemoryError that names `what`."""
+    try:
+        yield
+    except MemoryError as error:
+        raise DeviceMemoryError(
+            f"{what}: the host's memory does not suffice: {str(error) or 'an allocation failed'}"
+        ) from None
 
 
 def trim() -> None:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
-from engine import arguments
+from engine import arguments, heap
 from engine.cache import CacheFile
 from engine.execution import Execution, closing_deadline_s
 from engine.info import ResizeReport
@@ -54,7 +54,8 @@ class Plans:
         if key in self._made and not afresh:
             self._made.move_to_end(key)
             return self._made[key], ResizeReport(bound, reused=True)
-        execution, report = self._make(graph, bound)
+        with heap.enough_for("making a session ready"):
+            execution, report = self._make(graph, bound)
         if (replaced := self._made.pop(key, None)) is not None:
             replaced.close()
         self._made[key] = execution

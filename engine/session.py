@@ -401,7 +401,10 @@ class Session(ProcessBound):
             raise InputError(
                 f"missing input {', '.join(map(repr, missing))}; all of {list(inputs)} needed"
             )
-        arrays = {n: array_of(f"input {n!r}", feeds[n], v.known_type) for n, v in inputs.items()}
+        with heap.enough_for("the inputs"):
+            arrays = {
+                n: array_of(f"input {n!r}", feeds[n], v.known_type) for n, v in inputs.items()
+            }
         self._pending = {}
         self.resize({name: array.shape for name, array in arrays.items()})
         for name, array in arrays.items():
@@ -413,7 +416,8 @@ class Session(ProcessBound):
         Raises:
             InputError: unknown name, or nothing was run since the resize.
         """
-        return self.read_later(name).result()
+        with heap.enough_for(f"reading {name!r}"):
+            return self.read_later(name).result()
 
     def read_later(self, name: str) -> PendingRead:
         """Enqueue the read of an output; `result()` waits. Later runs do not change what it gives.
@@ -433,8 +437,10 @@ class Session(ProcessBound):
         """Write, run and read all outputs, with no other thread's call in between."""
         with self._lock:
             self.run(arguments.feeds("session(feeds)", feeds))
-            pending = {name: self.read_later(name) for name in self.outputs}
-        return {name: read.result() for name, read in pending.items()}
+            with heap.enough_for("reading the outputs"):
+                pending = {name: self.read_later(name) for name in self.outputs}
+        with heap.enough_for("reading the outputs"):
+            return {name: read.result() for name, read in pending.items()}
 
     def synchronize(self) -> None:
         """Return when everything enqueued is done; other threads may enqueue more meanwhile."""

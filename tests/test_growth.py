@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
-import engine
 from engine.interpreter import Interpreter
 from engine.ir import Graph, TensorType
 from engine.ir.names import Names
 from engine.ir.types import FLOAT
 from engine.planner import offsets
 from engine.planner.offsets import Block, pack
+from tests.counting import lines_run
 from tests.growth_models import GROWING
 
 pytestmark = pytest.mark.device_free
@@ -25,28 +21,6 @@ pytestmark = pytest.mark.device_free
 SMALL, FACTOR = 150, 4
 GROWTH_MAX = 5.4
 """Of n log n, from 150 to 600, it is 5.1; of a square 16."""
-ENGINE = str(Path(engine.__file__).parent)
-
-
-def lines_run(call: Callable[[], object]) -> int:
-    """How many lines of the engine a call runs; each round of a loop counts."""
-    count = 0
-
-    def line(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal count
-        count += 1
-        return line
-
-    def enter(frame: FrameType, event: str, _: Any) -> Any:
-        return line if frame.f_code.co_filename.startswith(ENGINE) else None
-
-    before = sys.gettrace()
-    sys.settrace(enter)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def prepare(data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterator
 from weakref import WeakValueDictionary, ref
 
@@ -76,6 +77,15 @@ class Constant:
         if known is None:
             known = self._derived[how] = make()
         return known
+
+    @property
+    def nbytes(self) -> int:
+        """What the array takes in memory when it is there: one element that is repeated, once."""
+        array = self._array if self._array is not None else self._lent()
+        if array is None:
+            return self.type.nbytes
+        strides = zip(array.shape, array.strides, strict=True)
+        return int(array.itemsize * math.prod(extent for extent, stride in strides if stride))
 
     @property
     def can_rest(self) -> bool:

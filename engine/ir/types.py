@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+
+from engine.errors import ShapeError
+
+RANK_MAX = 32
+"""Axes of a tensor: NumPy broadcasts no more, and windows over a tensor have twice as many."""
+ELEMENTS_MAX = 2**40
+"""Elements of a tensor."""
 
 Dim: TypeAlias = int | str
 """A dimension: a known extent, or the name of one that `Graph.bind` fills in."""
@@ -62,3 +70,27 @@ class TensorType:
 def type_of(array: np.ndarray) -> TensorType:
     """The TensorType of a NumPy array."""
     return TensorType(array.dtype, tuple(int(d) for d in array.shape))
+
+
+def check_dims(dims: Sequence[int], owner: str) -> int:
+    """The number of elements; raises ShapeError for a shape that no tensor can have.
+
+    Axes without elements do not excuse others: (0, 2**62) is as absurd as (1, 2**62).
+
+    Args:
+        owner: whose shape it is, in the error.
+    """
+    if len(dims) > RANK_MAX:
+        raise ShapeError(
+            f"{owner}: a shape of {len(dims)} axes, beginning {tuple(dims[:4])}; tensors have at "
+            f"most {RANK_MAX}"
+        )
+    if min(dims, default=0) < 0:
+        raise ShapeError(f"{owner}: shape {tuple(dims)} has a negative dimension")
+    if math.prod(filter(None, dims)) > ELEMENTS_MAX:
+        empty = ", its empty axes left out," if 0 in dims else ""
+        raise ShapeError(
+            f"{owner}: shape {tuple(dims)}{empty} has {math.prod(filter(None, dims))} elements, "
+            f"more than the {ELEMENTS_MAX} that any tensor may have"
+        )
+    return math.prod(dims)

@@ -12,7 +12,7 @@ from onnx import AttributeProto, TensorProto, ValueInfoProto
 from engine.errors import GraphError, ModelError, UnsupportedError
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.names import Names
-from engine.ir.types import Dim, TensorType
+from engine.ir.types import Dim, TensorType, check_dims
 from engine.onnx_import.attributes import check_against_schema, decode_attribute
 from engine.onnx_import.facts import output_rank
 from engine.onnx_import.form import Form
@@ -20,12 +20,12 @@ from engine.onnx_import.opsets import to_newest
 from engine.onnx_import.raw_node import RawNode
 from engine.onnx_import.read_file import Origin
 from engine.onnx_import.switches import check_switches
-from engine.onnx_import.tensors import check_dims, constant_of, dtype_of
+from engine.onnx_import.tensors import constant_of, dtype_of
 from engine.onnx_import.topology import near
 from engine.onnx_import.wire import Extent
 
 FILL_NBYTES_MAX = 64 * 2**20
-"""Larger ConstantOfShape results are stride-0 views of their one element."""
+"""Beyond it in all, results of ConstantOfShape are stride-0 views of their one element."""
 
 ANONYMOUS = frozenset(("?", "*", "-1", "None"))
 """Names by which exporters say "unknown": two of them are not the same dimension."""
@@ -45,6 +45,7 @@ class Builder:
         self._ranks: dict[Value | None, int | None] = {}
         self._attributes: dict[int, tuple[AttributeProto, Any]] = {}
         self._rewritten = ""
+        self._filled_nbytes = 0
 
     # ----------------------------------------------------------------- inputs, constants
     def add_initialiser(
@@ -136,7 +137,9 @@ class Builder:
         form = Form(raw.title, raw.op_type, raw.opset, values, outputs, attributes)
         filled = _filled(form)
         if filled is not None:
-            self._define(outputs[0], filled)
+            self._filled_nbytes += filled.nbytes
+            fits = self._filled_nbytes <= FILL_NBYTES_MAX
+            self._define(outputs[0], np.array(filled) if fits else filled)
             return
         self._rewritten = raw.name or f"{raw.op_type}_{outputs[0]}"
         to_newest(form, self)
@@ -235,7 +238,7 @@ def _input_type(info: ValueInfoProto, taken: set[str]) -> TensorType:
                 name += "_"
             taken.add(name)
             dims.append(name)
-    check_dims([d for d in dims if isinstance(d, int)], owner)
+    check_dims([d if isinstance(d, int) else 1 for d in dims], owner)
     return TensorType(dtype, tuple(dims))
 
 
@@ -260,9 +263,8 @@ def _filled(form: Form) -> np.ndarray | None:
     if shape.dtype != np.int64 or shape.ndim != 1:
         raise ModelError(f"{form.title}: shape must be int64[rank], got {shape.dtype}{shape.shape}")
     dims = [int(d) for d in shape]
-    count = check_dims(dims, form.title)
+    check_dims(dims, form.title)
     element = np.asarray(form.attributes.get("value", np.zeros(1, np.float32)))
     if element.size != 1:
         raise ModelError(f"{form.title}: attribute 'value' has {element.size} elements, expected 1")
-    view = np.broadcast_to(element.reshape(()), dims)
-    return view if count * element.itemsize > FILL_NBYTES_MAX else np.array(view)
+    return np.broadcast_to(element.reshape(()), dims)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from onnx import AttributeProto, GraphProto, ModelProto, ValueInfoProto
 
+from engine import heap
 from engine.errors import ModelError, ParallaxError, UnsupportedError
 from engine.ir.graph import Graph
 from engine.ir.verify import verify
@@ -29,10 +30,12 @@ from engine.onnx_import.wire import Extent
 
 def import_model(source: str | Path | bytes, name: str | None) -> tuple[ModelProto, Import]:
     """A model file and the import of it; raises ModelError where it is none, or is damaged."""
-    model, origin = read_model(source)
-    file = shlex.quote(str(source)) if isinstance(source, (str, Path)) else "MODEL"
+    is_path = isinstance(source, (str, Path))
+    file = shlex.quote(str(source)) if is_path else "MODEL"
     try:
-        return model, Import(model, origin, name, file)
+        with heap.enough_for(f"model file '{source!s}'" if is_path else "the model given as bytes"):
+            model, origin = read_model(source)
+            return model, Import(model, origin, name, file)
     except UnicodeDecodeError:
         raise ModelError("the model holds names that are not UTF-8 text: it is damaged") from None
 

@@ -49,6 +49,7 @@ RULES: dict[str, Rules] = {
         (2, attributes.split_of_floats),
         (13, ints_to_input("split", 1)),
         (18, attributes.split_equally),
+        (ANY, attributes.split_counted),
     ),
     "Squeeze": ((13, attributes.squeeze),),
     "Sum": ((ANY, meaning.sum_),),

@@ -62,7 +62,7 @@ def read_model(source: str | Path | bytes) -> tuple[onnx.ModelProto, Origin]:
         file = WeightsFile(path)
     except FileNotFoundError:
         raise ModelError(f"{label} does not exist") from None
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ModelError(f"{label} cannot be read: {reason}") from None
     if not file.nbytes:

@@ -7,7 +7,6 @@ dtype) and docs/ExternalData.md. raw_data is little-endian, as is every host Par
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,13 +16,10 @@ from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
 from engine.ir.constant import REST_NBYTES_MIN, Constant
-from engine.ir.types import TensorType
+from engine.ir.types import TensorType, check_dims
 from engine.onnx_import.read_file import Origin
 from engine.onnx_import.weights_file import WeightsFile
 from engine.onnx_import.wire import Extent
-
-ELEMENTS_MAX = 2**40
-"""Tensors with more elements are refused."""
 
 DTYPES: dict[int, np.dtype] = {
     TensorProto.FLOAT: np.dtype(np.float32),
@@ -62,19 +58,6 @@ def dtype_of(element_type: int, owner: str) -> np.dtype:
         raise UnsupportedError(
             f"{owner}: element type {known[element_type]} is not supported; supported: {names}"
         ) from None
-
-
-def check_dims(dims: Sequence[int], owner: str) -> int:
-    """The number of elements; raises ModelError for negative or absurdly large dimensions."""
-    if any(d < 0 for d in dims):
-        raise ModelError(f"{owner}: shape {tuple(dims)} has a negative dimension")
-    count = math.prod(dims)
-    if count > ELEMENTS_MAX:
-        raise ModelError(
-            f"{owner}: shape {tuple(dims)} has {count} elements, more than the {ELEMENTS_MAX} "
-            "that any model may hold: the file is damaged"
-        )
-    return count
 
 
 def constant_of(
@@ -233,13 +216,22 @@ def _external_path(location: str, owner: str, folder: Path | None) -> Path:
             f"{owner}: external data location {location!r} is refused: expected a path inside the "
             "model's folder"
         )
-    path = (folder / relative).resolve()
-    if not path.is_relative_to(folder.resolve()):
+    try:
+        path = (folder / relative).resolve()
+        is_inside = path.is_relative_to(folder.resolve())
+        is_file = path.is_file() or not path.exists()
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        shown = location if len(location) < 80 else f"{location[:60]}..."
+        raise ModelError(
+            f"{owner}: external data location {shown!r} cannot be followed: {reason}"
+        ) from None
+    if not is_inside:
         raise ModelError(
             f"{owner}: external data location {location!r} leads to '{path}', outside the model's "
             f"folder '{folder}': refused"
         )
-    if path.exists() and not path.is_file():
+    if not is_file:
         raise ModelError(f"{owner}: external data '{path}' is not a regular file")
     return path
 

@@ -6,9 +6,10 @@ Source: https://onnx.ai/onnx/operators/onnx__Conv.html and onnx__ConvTranspose.h
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.errors import ShapeError
+from engine.ir.types import check_dims
 from engine.ops.spec import Attributes
 
 Ints = tuple[int, ...]
@@ -74,6 +75,27 @@ def _pads(op: str, attributes: Attributes, rank: int) -> tuple[str, Ints]:
     return auto, _per_axis(op, attributes, "pads", 2 * rank, 0)
 
 
+def settled(x: Ints, window: Window, extents: Ints, positions: Ints, what: str) -> Window:
+    """The window, with steps no longer than what they walk over.
+
+    A stride between positions of which there is one, and a dilation of one tap, may be 2**62.
+
+    Args:
+        x: the shape of the input. what: the tensor that the window slides over, in errors.
+        extents: of that tensor. positions: how many the window has there.
+
+    Raises:
+        ShapeError: that tensor has more elements than any may have.
+    """
+    check_dims((*x[:2], *extents), what)
+    strides = (
+        s if n > 1 else min(s, max(e, 1))
+        for s, n, e in zip(window.strides, positions, extents, strict=True)
+    )
+    dilations = (d if k > 1 else 1 for d, k in zip(window.dilations, window.kernel, strict=True))
+    return replace(window, strides=tuple(strides), dilations=tuple(dilations))
+
+
 def conv_window(x: Ints, w: Ints, attributes: Attributes) -> Window:
     """The window of a Conv from the shapes of x and w; raises ShapeError."""
     kernel = _kernel("Conv", x, w, attributes)
@@ -105,7 +127,9 @@ def conv_window(x: Ints, w: Ints, attributes: Attributes) -> Window:
         begins.append(begin)
         ends.append(end)
         outputs.append((size + begin + end - span) // strides[axis] + 1)
-    return Window(kernel, strides, dilations, tuple(begins), tuple(ends), tuple(outputs), group)
+    window = Window(kernel, strides, dilations, tuple(begins), tuple(ends), tuple(outputs), group)
+    padded = tuple(map(sum, zip(begins, x[2:], ends, strict=True)))
+    return settled(x, window, padded, window.outputs, "Conv: the padded input")
 
 
 def conv_transpose_window(x: Ints, w: Ints, attributes: Attributes) -> Window:
@@ -130,7 +154,7 @@ def conv_transpose_window(x: Ints, w: Ints, attributes: Attributes) -> Window:
     wanted = tuple(int(v) for v in attributes.get("output_shape") or ())
     if wanted and len(wanted) not in (rank, rank + 2):
         raise ShapeError(f"{op}: output_shape={list(wanted)}, expected {rank} spatial extents")
-    begins, ends, outputs = [], [], []
+    begins, ends, outputs, whole = [], [], [], []
     for axis in range(rank):
         span = (kernel[axis] - 1) * dilations[axis] + 1
         full = strides[axis] * (x[2 + axis] - 1) + span + extra[axis]
@@ -150,4 +174,6 @@ def conv_transpose_window(x: Ints, w: Ints, attributes: Attributes) -> Window:
         begins.append(begin)
         ends.append(end)
         outputs.append(max(0, full - begin - end))
-    return Window(kernel, strides, dilations, tuple(begins), tuple(ends), tuple(outputs), group)
+        whole.append(max(0, full, begin + outputs[-1]))
+    window = Window(kernel, strides, dilations, tuple(begins), tuple(ends), tuple(outputs), group)
+    return settled(x, window, tuple(whole), x[2:], f"{op}: the result before it is cropped")

@@ -228,15 +228,23 @@ def _infer_trilu(inputs: Operands, _: Attributes) -> tuple[TensorType, ...]:
     x = tensor("Trilu", inputs, 0)
     if len(x.dims) < 2:
         raise ShapeError(f"Trilu: shape {x.dims} has rank {len(x.dims)}, expected at least 2")
-    known_integers("Trilu", inputs, 1, "k")
+    k = known_integers("Trilu", inputs, 1, "k")
+    if k is not None and len(k) != 1:
+        raise ShapeError(f"Trilu: k={list(k)}, expected one diagonal")
     return (x,)
+
+
+def diagonal(k: Array | None, shape: Ints) -> int:
+    """The diagonal that a Trilu begins at; one outside the matrix is as good as its nearest."""
+    rows, columns = shape[-2:]
+    return 0 if k is None else max(-rows - 1, min(columns + 1, int(k.reshape(()))))
 
 
 def _trilu(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
     x, k = inputs[0], input_at(inputs, 1)
     assert x is not None
     keep = np.triu if int(attributes.get("upper", 1)) else np.tril
-    return (keep(x, 0 if k is None else int(k.reshape(()))),)
+    return (keep(x, diagonal(k, x.shape)),)
 
 
 def _grow_trilu(choose: Choose, x: TensorType) -> Growth | None:

@@ -22,7 +22,10 @@ from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Oper
 
 @dataclass(frozen=True)
 class Window:
-    """Attributes as ONNX holds them (floats), and how many channels lie before and after."""
+    """Attributes as ONNX holds them (floats), and how many channels lie before and after.
+
+    Of those no more than there are: the attribute may say 2**62.
+    """
 
     size: int
     before: int
@@ -32,14 +35,15 @@ class Window:
     bias: float
 
 
-def window_of(attributes: Attributes) -> Window:
-    """The attributes with their defaults."""
+def window_of(attributes: Attributes, channels: int) -> Window:
+    """The attributes with their defaults, for a tensor of so many channels."""
     size = int(attributes["size"])
     alpha, beta, bias = (
         float(np.float32(attributes.get(name, default)))
         for name, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
     )
-    return Window(size, (size - 1) // 2, size // 2, alpha, beta, bias)
+    most = max(channels - 1, 0)
+    return Window(size, min((size - 1) // 2, most), min(size // 2, most), alpha, beta, bias)
 
 
 def window_sum(squares: np.ndarray, window: Window) -> np.ndarray:
@@ -61,7 +65,8 @@ def _infer(inputs: Sequence[Operand | None], attributes: Attributes) -> tuple[Te
 
 
 def _parts(inputs: Arrays, attributes: Attributes) -> tuple[np.ndarray, np.ndarray, Window]:
-    x, window = np.asarray(inputs[0]), window_of(attributes)
+    x = np.asarray(inputs[0])
+    window = window_of(attributes, x.shape[1])
     with np.errstate(all="ignore"):
         base = window.bias + window.alpha / window.size * window_sum(x * x, window)
         return x * base**-window.beta, base, window
@@ -115,7 +120,9 @@ LRN = OpSpec(
     rejects=(
         Reject("size 0", lambda: Call((np.ones((1, 2, 3, 3), "f4"),), {"size": 0}), "size=0"),
     ),
-    flops=lambda inputs, outputs, a: outputs[0].size * (2 * int(a["size"]) + 4),
+    flops=lambda inputs, outputs, a: (
+        outputs[0].size * (2 * min(int(a["size"]), 2 * outputs[0].dims[1]) + 4)
+    ),
 )
 
 SPECS: tuple[OpSpec, ...] = (LRN,)

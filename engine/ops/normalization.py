@@ -288,7 +288,7 @@ class ByChannel:
         _per_channel(self.op_type, inputs, ("scale", "bias"))
         x = float_input(self.op_type, inputs, 2)
         groups, channels = self.groups_of(a, x.dims[1]), x.dims[1]
-        if groups < 1 or channels % groups:
+        if not 1 <= groups <= max(channels, 1) or channels % groups:
             raise ShapeError(
                 f"{self.op_type}: num_groups={groups} does not divide {channels} channels"
             )

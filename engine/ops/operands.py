@@ -17,6 +17,7 @@ from engine.ir.types import (
     FLOATS,
     INT32,
     INT64,
+    RANK_MAX,
     TensorType,
 )
 from engine.ops.numerics import Error, Units, exact
@@ -50,11 +51,19 @@ def known(op: str, inputs: Operands, index: int, name: str) -> Array | None:
     return given.value
 
 
-def known_integers(op: str, inputs: Operands, index: int, name: str) -> Ints | None:
-    """The same as a tuple of integers; a scalar counts as one entry."""
+def known_integers(
+    op: str, inputs: Operands, index: int, name: str, most: int = 2 * RANK_MAX
+) -> Ints | None:
+    """The same as a tuple of integers; a scalar counts as one entry.
+
+    Args:
+        most: entries that make sense; by default two for each axis of any tensor.
+    """
     value = known(op, inputs, index, name)
     if value is None:
         return None
+    if value.size > most:
+        raise ShapeError(f"{op}: {name} has {value.size} entries, expected at most {most}")
     if value.dtype not in INDEX_DTYPES or value.ndim > 1:
         raise ShapeError(f"{op}: {name} is {value.dtype}{value.shape}, expected integers, rank 1")
     return integers(value)

@@ -20,7 +20,7 @@ import numpy as np
 
 from engine.errors import ShapeError
 from engine.ir.types import FLOAT, FLOAT16, FLOATS, TensorType
-from engine.ops.conv_window import AUTO_PADS, Window
+from engine.ops.conv_window import AUTO_PADS, Window, settled
 from engine.ops.numerics import Error, Units, exact, sum_of_products, where_sums_fit
 from engine.ops.operands import Ints, Operands, payload_of, tensor, zeros
 from engine.ops.spec import (
@@ -92,7 +92,9 @@ def pool_window(op: str, x: Ints, attributes: Attributes) -> Window:
         begins.append(begin)
         ends.append(end)
         outputs.append(output)
-    return Window(kernel, strides, dilations, tuple(begins), tuple(ends), tuple(outputs), 1)
+    window = Window(kernel, strides, dilations, tuple(begins), tuple(ends), tuple(outputs), 1)
+    padded = tuple(map(sum, zip(begins, x[2:], ends, strict=True)))
+    return settled(x, window, padded, window.outputs, f"{op}: the padded input")
 
 
 def overhang(size: int, axis: int, window: Window) -> int:
@@ -123,9 +125,22 @@ def _taps(x: Array, window: Window, fill: float, inside: float | None = None) ->
 
 
 def window_counts(x: Ints, window: Window, include_pad: bool) -> Array:
-    """(1, 1, *outputs): how many positions every average divides by."""
-    ones = np.ones((1, 1, *x[2:]))
-    return np.asarray(np.sum(_taps(ones, window, 0, 1 if include_pad else 0), axis=0))
+    """(1, 1, *outputs): how many positions every average divides by.
+
+    Of n taps `dilation` apart from position p on, those in [low, high): n minus those in front and
+    behind, axis by axis.
+    """
+    counts: Array = np.ones((1, 1))
+    for axis, size in enumerate(x[2:]):
+        n, dilation = window.kernel[axis], window.dilations[axis]
+        low = -window.begins[axis] if include_pad else 0
+        high = size + window.ends[axis] if include_pad else size
+        first = np.arange(window.outputs[axis]) * window.strides[axis] - window.begins[axis]
+        inside = np.clip(-((first - high) // dilation), 0, n) - np.clip(
+            -((first - low) // dilation), 0, n
+        )
+        counts = counts[..., None] * inside
+    return counts
 
 
 def _max_pool(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:

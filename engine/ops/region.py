@@ -40,6 +40,8 @@ from engine.ops.spec import (
 
 Array = np.ndarray
 FAR = 2**63 - 1
+PARTS_MAX = 1 << 16
+"""Inputs of a Concat, and outputs of a Split."""
 
 
 # --------------------------------------------------------------------------- Concat
@@ -51,8 +53,8 @@ def _infer_concat(inputs: Operands, attributes: Attributes) -> tuple[TensorType,
     axis = normal_axis("Concat", int(attributes["axis"]), len(shape), shape)
     for i in range(1, len(inputs)):
         other = tensor("Concat", inputs, i)
-        rest = [e for k, e in enumerate(other.dims) if k != axis]
-        if other.dtype != first.dtype or rest != [e for k, e in enumerate(shape) if k != axis]:
+        fits = [*other.dims[:axis], shape[axis], *other.dims[axis + 1 :]] == shape
+        if other.dtype != first.dtype or len(other.dims) != len(shape) or not fits:
             raise ShapeError(f"Concat: input {i} is {other}, input 0 is {first}, axis={axis}")
         shape[axis] += other.dims[axis]
     return (TensorType(first.dtype, tuple(shape)),)
@@ -110,6 +112,8 @@ def split_sizes(shape: Ints, sizes: Ints | None, attributes: Attributes) -> tupl
         count = int(attributes.get("num_outputs") or 0)
         if count < 1:
             raise ShapeError("Split: neither input 1 (split) nor num_outputs >= 1 is given")
+        if count > PARTS_MAX:
+            raise ShapeError(f"Split: num_outputs={count}, expected at most {PARTS_MAX}")
         step = -(-extent // count)
         sizes = tuple(max(0, min(step, extent - i * step)) for i in range(count))
     if min(sizes, default=0) < 0 or sum(sizes) != extent:
@@ -119,7 +123,8 @@ def split_sizes(shape: Ints, sizes: Ints | None, attributes: Attributes) -> tupl
 
 def _infer_split(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     x = tensor("Split", inputs, 0)
-    axis, sizes = split_sizes(x.dims, known_integers("Split", inputs, 1, "split"), attributes)
+    given = known_integers("Split", inputs, 1, "split", most=PARTS_MAX)
+    axis, sizes = split_sizes(x.dims, given, attributes)
     return tuple(TensorType(x.dtype, (*x.dims[:axis], s, *x.dims[axis + 1 :])) for s in sizes)
 
 
@@ -210,7 +215,7 @@ def _grow_slice(choose: Choose, x: TensorType) -> Growth:
 SPECS: tuple[OpSpec, ...] = (
     movement(
         "Concat",
-        (1, 1 << 16),
+        (1, PARTS_MAX),
         _infer_concat,
         _concat,
         _example_concat,
@@ -234,6 +239,7 @@ SPECS: tuple[OpSpec, ...] = (
         example_on_payload(_grow_split, (1, 4)),
         grow=_grow_split,
         constant_inputs=frozenset({1}),
+        all_outputs=True,
         edges=(
             lambda: Call((zeros(7, 2),), {"num_outputs": 3}),
             lambda: Call((zeros(0, 2), vector(0, 0))),

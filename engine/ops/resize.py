@@ -14,7 +14,14 @@ from engine.errors import ShapeError
 from engine.ir.types import FLOAT, FLOAT16, FLOATS, INT64, TensorType
 from engine.ops.numerics import Error, Units, exact, magnified
 from engine.ops.operands import Operands, input_at, known, payload, payload_of, tensor, zeros
-from engine.ops.resize_taps import COORDINATES, MODES, NEAREST, AxisTaps, resize_taps
+from engine.ops.resize_taps import (
+    COORDINATES,
+    MODES,
+    NEAREST,
+    AxisTaps,
+    resize_taps,
+    resized_shape,
+)
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Law, OpSpec, Reject
 
 Array = np.ndarray
@@ -29,8 +36,7 @@ def _infer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
         )
     names = ((1, "roi"), (2, "scales"), (3, "sizes"))
     roi, scales, sizes = (known("Resize", inputs, i, name) for i, name in names)
-    shape, _ = resize_taps(x.dims, roi, scales, sizes, attributes)
-    return (TensorType(x.dtype, shape),)
+    return (TensorType(x.dtype, resized_shape(x.dims, roi, scales, sizes, attributes)),)
 
 
 def taps_of(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.errors import ShapeError
+from engine.ir.types import ELEMENTS_MAX, check_dims
 from engine.ops.operands import Ints, normal_axes
 from engine.ops.spec import Attributes
 
@@ -28,6 +29,12 @@ COORDINATES = (
 NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 MODES = ("nearest", "linear", "cubic")
 POLICIES = ("stretch", "not_larger", "not_smaller")
+CHOICES = {
+    "mode": MODES,
+    "coordinate_transformation_mode": COORDINATES,
+    "nearest_mode": NEAREST,
+    "keep_aspect_ratio_policy": POLICIES,
+}
 
 
 @dataclass(frozen=True)
@@ -65,11 +72,17 @@ def _entries(name: str, values: Array, count: int) -> list[float]:
     given = [float(v) for v in values.ravel()]
     if (
         len(given) != count
+        or not all(map(math.isfinite, given))
         or (min(given, default=1) <= 0 and name == "scales")
         or min(given, default=0) < 0
     ):
-        raise ShapeError(f"Resize: {name}={given}, expected {count} positive entries")
+        raise ShapeError(f"Resize: {name}={given}, expected {count} positive, finite entries")
     return given
+
+
+def _check_extent(axis: int, extent: float) -> None:
+    if not extent <= ELEMENTS_MAX:
+        raise ShapeError(f"Resize: axis {axis} becomes {extent:g}, more than {ELEMENTS_MAX}")
 
 
 def extents(x: Ints, scales: Array | None, sizes: Array | None, attributes: Attributes) -> Extents:
@@ -84,6 +97,7 @@ def extents(x: Ints, scales: Array | None, sizes: Array | None, attributes: Attr
         assert scales is not None
         for axis, scale in zip(normal, _entries("scales", scales, len(normal)), strict=True):
             factors[axis] = scale
+            _check_extent(axis, x[axis] * scale)
             shape[axis] = math.floor(np.float32(x[axis]) * np.float32(scale))
     elif has_sizes:
         assert sizes is not None
@@ -94,8 +108,11 @@ def extents(x: Ints, scales: Array | None, sizes: Array | None, attributes: Attr
             common = (min if policy == "not_larger" else max)(ratios)
             ratios = [common] * len(ratios)
             wanted = [math.floor(common * x[a] + 0.5) for a in normal]
+        for axis, size in zip(normal, wanted, strict=True):
+            _check_extent(axis, size)
         for axis, ratio, size in zip(normal, ratios, wanted, strict=True):
             factors[axis], shape[axis] = ratio, int(size)
+    check_dims(shape, "Resize")
     if any(n == 0 and m > 0 for n, m in zip(x, shape, strict=True)):
         raise ShapeError(f"Resize: an input of shape {x} has nothing to fill {tuple(shape)} from")
     return Extents(tuple(shape), tuple(factors), normal)
@@ -151,6 +168,8 @@ def _taps(
 ) -> AxisTaps:
     mode, how = _choice(a, "mode", MODES), _choice(a, "coordinate_transformation_mode", COORDINATES)
     x = _coordinates(how, size, outputs, scale, roi)
+    if not np.isfinite(x).all():
+        raise ShapeError(f"Resize: scale {scale} and roi {roi} of axis {axis} lead to no position")
     outside = ((x < 0) | (x > size - 1)) & (how == "tf_crop_and_resize")
     if mode == "nearest":
         index = _ROUNDINGS[_choice(a, "nearest_mode", NEAREST)](x)
@@ -158,7 +177,7 @@ def _taps(
         return AxisTaps(axis, indices, np.ones((outputs, 1)), outside)
     kernel = _triangle if mode == "linear" else _cubic(float(a.get("cubic_coeff_a", -0.75)))
     support = 1 if mode == "linear" else 2
-    shrink = min(scale, 1.0) if a.get("antialias", 0) else 1.0
+    shrink = min(scale, 1.0) if a.get("antialias", 0) and outputs else 1.0
     first = math.floor(-support / shrink) + 1
     base = np.ceil(x) - 1  # the fraction lies in (0, 1], as in onnx's reference
     offsets = np.arange(first, 2 - first if shrink < 1 else 1 + support)
@@ -171,19 +190,40 @@ def _taps(
     return AxisTaps(axis, np.clip(raw, 0, size - 1).astype(np.int64), weights, outside)
 
 
+def resized_shape(
+    x: Ints, roi: Array | None, scales: Array | None, sizes: Array | None, attributes: Attributes
+) -> Ints:
+    """The output shape, without the tables that go with it; raises ShapeError."""
+    for name, options in CHOICES.items():
+        _choice(attributes, name, options)
+    plan = extents(x, scales, sizes, attributes)
+    _ranges(len(x), plan, roi, attributes)
+    return plan.shape
+
+
+def _ranges(
+    rank: int, plan: Extents, roi: Array | None, attributes: Attributes
+) -> dict[int, tuple[float, float]]:
+    """The part of each axis that tf_crop_and_resize reads; all of it in every other mode."""
+    ranges = dict.fromkeys(range(rank), (0.0, 1.0))
+    if attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize":
+        count = len(plan.axes)
+        if roi is None or roi.size != 2 * count:
+            raise ShapeError(f"Resize: tf_crop_and_resize needs a roi of {2 * count} entries")
+        flat = roi.astype(np.float64).ravel()
+        if not np.isfinite(flat).all():
+            raise ShapeError(f"Resize: roi={flat.tolist()}, expected finite entries")
+        ranges |= {axis: (flat[i], flat[i + count]) for i, axis in enumerate(plan.axes)}
+    return ranges
+
+
 def resize_taps(
     x: Ints, roi: Array | None, scales: Array | None, sizes: Array | None, attributes: Attributes
 ) -> tuple[Ints, tuple[AxisTaps, ...]]:
     """(output shape, taps of every axis that changes); raises ShapeError."""
     plan = extents(x, scales, sizes, attributes)
+    ranges = _ranges(len(x), plan, roi, attributes)
     crops = attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize"
-    ranges = dict.fromkeys(range(len(x)), (0.0, 1.0))
-    if crops:
-        count = len(plan.axes)
-        if roi is None or roi.size != 2 * count:
-            raise ShapeError(f"Resize: tf_crop_and_resize needs a roi of {2 * count} entries")
-        flat = roi.astype(np.float64).ravel()
-        ranges |= {axis: (flat[i], flat[i + count]) for i, axis in enumerate(plan.axes)}
     taps = tuple(
         _taps(axis, x[axis], plan.shape[axis], plan.scales[axis], ranges[axis], attributes)
         for axis in range(len(x))

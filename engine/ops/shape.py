@@ -10,7 +10,15 @@ import math
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import FLOAT, FLOATS, INT64, INTEGERS, TensorType
+from engine.ir.types import (
+    ELEMENTS_MAX,
+    FLOAT,
+    FLOATS,
+    INT64,
+    INTEGERS,
+    TensorType,
+    check_dims,
+)
 from engine.ops.operands import (
     Ints,
     Operands,
@@ -73,10 +81,17 @@ def _constant(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
 
 
 def range_count(start: Array, limit: Array, delta: Array) -> int:
-    """Elements of a Range; a delta of the wrong sign gives none."""
+    """Elements of a Range; a delta of the wrong sign gives none.
+
+    Raises:
+        ShapeError: more than any tensor may have.
+    """
     if delta.dtype in INTEGERS:
-        return len(range(int(start), int(limit), int(delta)))
-    return max(0, math.ceil((float(limit) - float(start)) / float(delta)))
+        count = -((int(start) - int(limit)) // int(delta))
+    else:
+        steps = (float(limit) - float(start)) / float(delta)
+        count = math.ceil(max(0.0, min(steps, 2.0 * ELEMENTS_MAX)))
+    return check_dims((max(0, count),), "Range")
 
 
 def _infer_range(inputs: Operands, _: Attributes) -> tuple[TensorType, ...]:

@@ -148,6 +148,7 @@ class OpSpec:
         example: draws any valid call, including the hard places.
         grow: draws how to hang this operator on a tensor of a random graph, or None.
         constant_inputs: inputs whose values must be known before a run (Reshape's shape).
+        all_outputs: a node has as many outputs as there are types, not fewer.
         is_view: the output is the input's bytes under another shape (Reshape, Identity).
         is_exact: with small-integer inputs the result is exact in every precision.
         slope: for elementwise operators, |dy/dx_i| for every input, bounded globally; lets
@@ -164,6 +165,7 @@ class OpSpec:
     example: Callable[[Choose], Call]
     grow: Callable[[Choose, TensorType], Growth | None] = no_growth
     constant_inputs: frozenset[int] = frozenset()
+    all_outputs: bool = False
     is_view: bool = False
     is_exact: bool = False
     slope: Callable[[Arrays, Attributes], tuple[np.ndarray | float, ...]] | None = None

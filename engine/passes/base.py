@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from engine import heap
 from engine.errors import GraphError
 from engine.ir.graph import Attributes, BodyOp, Graph, Node, Value
 from engine.ir.verify import verify
@@ -37,7 +38,8 @@ def run_passes(graph: Graph, passes: Iterable[Pass]) -> None:
     """
     for step in passes:
         _check(step, "requires", step.requires, graph)
-        step.apply(graph)
+        with heap.enough_for(f"pass {step.name}"):
+            step.apply(graph)
         _check(step, "broke the graph", verify, graph)
         _check(step, "did not ensure", step.ensures, graph)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from engine import arguments
-from engine.errors import InputError
+from engine.errors import InputError, ShapeError
 from engine.ir.graph import Graph, Value
-from engine.ir.types import TensorType
-
-ELEMENTS_MAX = 2**40
-"""Input tensors with more elements are refused."""
+from engine.ir.types import TensorType, check_dims
 
 
 def free_dimensions(graph: Graph) -> dict[str, str]:
@@ -55,8 +51,10 @@ def _bind_input(value: Value, shape: Sequence[int], extents: dict[str, tuple[int
             f"input '{value.name}': shape {given} has rank {len(given)}, "
             f"expected {value.known_type}"
         )
-    if math.prod(given) > ELEMENTS_MAX:
-        raise InputError(f"input '{value.name}': shape {given} is too large")
+    try:
+        check_dims(given, f"input '{value.name}'")
+    except ShapeError as error:
+        raise InputError(str(error)) from None
     for axis, (dim, extent) in enumerate(zip(declared, given, strict=True)):
         where = f"axis {axis} of '{value.name}'"
         if isinstance(dim, str):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
+from engine import heap
 from engine.errors import ParallaxError, ShapeError
-from engine.ir.graph import Node, Value
-from engine.ir.types import FLOATS, TensorType
+from engine.ir.graph import Graph, Node, Value
+from engine.ir.types import FLOATS, TensorType, check_dims
 from engine.ops.compose import spec_of
 from engine.ops.spec import Operand
 
 FOLD_NBYTES_MAX = 64 * 2**20
-"""Larger results are computed early only when the inputs are at least as large."""
+"""What all results that are computed early may take, beside twice what the constants take."""
+FOLD_FLOPS_MAX = 2**26
+"""Nodes of more arithmetic are left to the run; it bounds what their references hold, too."""
 
 TYPE_ONLY = frozenset(("Shape", "Size"))
 """Operators whose result depends on the type of their input alone."""
@@ -26,20 +32,37 @@ _MOVES = frozenset((
 
 
 def infer_node(node: Node) -> tuple[TensorType, ...]:
-    """Output types; errors of the spec are prefixed with the node's title."""
+    """Output types that a tensor can have; errors are prefixed with the node's title."""
     operands = [None if v is None else Operand(v.known_type, v.contents) for v in node.inputs]
-    try:
+    with _naming(node):
         spec = spec_of(node.op_type)
         least, most = spec.arity
         if not least <= len(operands) <= most:
             raise type_error(node, f"{len(operands)} inputs, expected {least} to {most}")
         types = spec.infer_types(operands, node.attributes)
+        for type_ in types:
+            check_dims(type_.dims, node.title)
+    if len(types) < len(node.outputs):
+        raise type_error(node, f"{len(node.outputs)} outputs, only {len(types)} are supported")
+    if spec.all_outputs and len(types) > len(node.outputs):
+        raise type_error(node, f"{len(node.outputs)} outputs, expected {len(types)}")
+    return types[: len(node.outputs)]
+
+
+@contextmanager
+def _naming(node: Node) -> Iterator[None]:
+    """Errors name the node; a number that leads its arithmetic astray is one of the model's."""
+    try:
+        with heap.enough_for(node.title):
+            yield
     except ParallaxError as error:
         text = str(error)
         raise type(error)(text if node.title in text else f"{node.title}: {text}") from None
-    if len(types) < len(node.outputs):
-        raise type_error(node, f"{len(node.outputs)} outputs, only {len(types)} are supported")
-    return types[: len(node.outputs)]
+    except (ArithmeticError, LookupError, ValueError) as error:
+        operands = ", ".join("none" if v is None else str(v.type) for v in node.inputs)
+        raise type_error(
+            node, f"({operands}) and its attributes do not go together: {error}"
+        ) from error
 
 
 def type_error(node: Node, text: str) -> ShapeError:
@@ -57,18 +80,38 @@ def is_computable(node: Node) -> bool:
     return all(v is None or v.is_constant for v in node.inputs)
 
 
-def compute(node: Node, types: tuple[TensorType, ...]) -> tuple[np.ndarray, ...] | None:
-    """The outputs of a computable node; None when they would be too large to keep."""
-    nbytes_in = sum(
-        v.contents.type.nbytes for v in node.inputs if v is not None and v.contents is not None
-    )
-    nbytes_out = sum(t.nbytes for t in types)
-    if nbytes_out > max(FOLD_NBYTES_MAX, nbytes_in):
-        return None
-    arguments = [None if v is None else _argument(node, v) for v in node.inputs]
-    with np.errstate(all="ignore"):
-        results = spec_of(node.op_type).reference(arguments, node.attributes)
-        return tuple(_cast(np.asarray(r), t) for r, t in zip(results, types, strict=False))
+class Folding:
+    """What may be computed early of one graph: counted before it is, and as long as it is kept.
+
+    Args:
+        graph: its constants, as they lie in memory, are what results are measured by.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        held = {id(v.contents): v.contents for v in graph.values() if v.contents is not None}
+        self._nbytes_max = FOLD_NBYTES_MAX + 2 * sum(c.nbytes for c in held.values())
+        self._nbytes_left = self._nbytes_max
+
+    def compute(self, node: Node, types: tuple[TensorType, ...]) -> tuple[np.ndarray, ...] | None:
+        """The outputs of a computable node; None where they are not worth what they cost."""
+        read = {v for v in node.inputs if v is not None and v.contents is not None}
+        nbytes_in = sum(v.known_type.nbytes for v in read)
+        nbytes_out = sum(t.nbytes for t in types)
+        if nbytes_out > self._nbytes_left or nbytes_in + nbytes_out > 2 * self._nbytes_max:
+            return None
+        if _flops(node, types) > FOLD_FLOPS_MAX:
+            return None
+        with _naming(node), np.errstate(all="ignore"):
+            arguments = [None if v is None else _argument(node, v) for v in node.inputs]
+            results = spec_of(node.op_type).reference(arguments, node.attributes)
+            arrays = tuple(_cast(np.asarray(r), t) for r, t in zip(results, types, strict=False))
+        self._nbytes_left -= nbytes_out
+        return arrays
+
+
+def _flops(node: Node, types: tuple[TensorType, ...]) -> int:
+    inputs = [None if v is None else v.known_type for v in node.inputs]
+    return spec_of(node.op_type).flops(inputs, types, node.attributes)
 
 
 def _argument(node: Node, value: Value) -> np.ndarray:

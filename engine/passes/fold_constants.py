@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from engine.ir.graph import Graph, Node
 from engine.passes.base import Pass
-from engine.passes.evaluate import compute, infer_node, is_computable
+from engine.passes.evaluate import Folding, infer_node, is_computable
 
 
 def fold_constants(graph: Graph, keep: Collection[str] = ()) -> None:
@@ -19,19 +19,20 @@ def fold_constants(graph: Graph, keep: Collection[str] = ()) -> None:
     Raises:
         ShapeError: a node of constants that no input could make valid.
     """
-    known = [node for node in graph.nodes if _is_known(graph, node)]
+    folding = Folding(graph)
+    known = [node for node in graph.nodes if _is_known(graph, node, folding)]
     graph.kept = [v for v in graph.values() if v.is_constant and v.name in keep]
     for node in known:
         graph.remove_node(node)
 
 
-def _is_known(graph: Graph, node: Node) -> bool:
+def _is_known(graph: Graph, node: Node, folding: Folding) -> bool:
     """Whether all outputs are constants, now that what can be computed is."""
     if all(out.is_constant for out in node.outputs):
         return True
     if not is_computable(node):
         return False
-    arrays = compute(node, infer_node(node))
+    arrays = folding.compute(node, infer_node(node))
     for out, array in zip(node.outputs, arrays or (), strict=False):
         graph.make_constant(out, array)
     return arrays is not None

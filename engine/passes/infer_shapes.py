@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from engine.errors import GraphError, ParallaxError
 from engine.ir.graph import Graph, Node, Value
 from engine.passes.base import Pass, require_types
-from engine.passes.evaluate import compute, infer_node, is_computable
+from engine.passes.evaluate import Folding, infer_node, is_computable
 
 
 def infer_shapes(graph: Graph) -> None:
@@ -20,17 +20,19 @@ def infer_shapes(graph: Graph) -> None:
         ShapeError: an operator refuses its inputs; prefixed with the node's title.
         UnsupportedError: an operator without a spec.
     """
+    folding = Folding(graph)
     for node in graph.nodes:
-        _infer(graph, node)
+        _infer(graph, node, folding)
 
 
 def infer_where_known(graph: Graph) -> dict[Node, ParallaxError]:
     """The same where some types stay unknown; returns the nodes that refuse their inputs."""
     refusals: dict[Node, ParallaxError] = {}
+    folding = Folding(graph)
     for node in graph.nodes:
         if are_typed(node.inputs):
             try:
-                _infer(graph, node)
+                _infer(graph, node, folding)
             except ParallaxError as error:
                 refusals[node] = error
     return refusals
@@ -41,12 +43,12 @@ def are_typed(values: Iterable[Value | None]) -> bool:
     return all(v is None or (v.type is not None and v.type.is_static) for v in values)
 
 
-def _infer(graph: Graph, node: Node) -> None:
+def _infer(graph: Graph, node: Node, folding: Folding) -> None:
     types = infer_node(node)
     for out, type_ in zip(node.outputs, types, strict=True):
         out.type = type_
     if is_computable(node):
-        arrays = compute(node, types)
+        arrays = folding.compute(node, types)
         for out, array in zip(node.outputs, arrays or (), strict=False):
             graph.make_constant(out, array)
 

@@ -92,8 +92,9 @@ def check_plan(graph: Graph, plan: Plan, keep: Collection[Value] = ()) -> None:
         read = _roots_read(plan, node)
         readers.subtract(read)
         for root in {*read, *node.outputs} - pinned:
-            if not readers[root] and root not in plan.aliases:
-                live[plan.windows[root].arena].remove(plan.windows[root])
+            window = plan.windows.get(root)
+            if not readers[root] and window is not None:
+                live[window.arena].remove(root, window)
 
 
 def _roots_read(plan: Plan, node: Node) -> list[Value]:
@@ -127,9 +128,10 @@ class _LiveWindows:
         self._at[window.offset_nbytes] = value, window
         return None
 
-    def remove(self, window: Window) -> None:
-        """Its bytes are free again."""
-        if window.nbytes > 0:
+    def remove(self, value: Value, window: Window) -> None:
+        """Its bytes are free again, if it had any."""
+        there = self._at.get(window.offset_nbytes)
+        if there is not None and there[0] is value:
             del self._starts[bisect_left(self._starts, window.offset_nbytes)]
             del self._at[window.offset_nbytes]
 

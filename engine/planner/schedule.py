@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from engine import heap
 from engine.errors import UnsupportedError
 from engine.ir.graph import Graph, Node, Value
 
@@ -42,7 +43,8 @@ def place(
         reasons: list[str] = []
         allowed = names if order is None else order(node)
         for name in allowed[:1] if strict else allowed:
-            reason = backends[name](node)
+            with heap.enough_for(node.title):
+                reason = backends[name](node)
             if reason is None:
                 placements.append(Placement(node, name, reasons[0] if reasons else ""))
                 break

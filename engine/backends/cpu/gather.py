@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.backends.cpu.packed import Packed
 from engine.ir.graph import Node
-from engine.ops.gather import in_range
+from engine.ops.gather import diagonal, in_range
 from engine.ops.operands import input_at
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def _make_trilu(backend: CpuBackend, node: Node) -> Function:
     keep = np.triu if int(node.attributes.get("upper", 1)) else np.tril
 
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
-        outputs[0][...] = keep(np.asarray(inputs[0]), 0 if k is None else int(k.reshape(())))
+        x = np.asarray(inputs[0])
+        outputs[0][...] = keep(x, diagonal(k, x.shape))
 
     return Packed(run, frozenset(range(1, len(node.inputs))))
 

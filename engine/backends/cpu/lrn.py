@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _make(backend: CpuBackend, node: Node) -> Function:
-    window = window_of(node.attributes)
+    window = window_of(node.attributes, node.outputs[0].known_type.dims[1])
 
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         x = inputs[0]

@@ -7,22 +7,31 @@ from typing import Any
 import numpy as np
 import psutil
 
+from engine import heap
 from engine.backends.live import LiveCounter
 from engine.backends.protocol import Slot
 from engine.errors import DeviceMemoryError, InputError
 from engine.ir.types import TensorType
 
 ALIGNMENT_NBYTES = 64
+CLAIM_NBYTES_MIN = 16 * 2**20
+"""Less is asked for without a look at what is free, which takes longer than the allocation."""
+
+
+def claim(nbytes: int) -> None:
+    """Raise DeviceMemoryError where so much cannot be had: the system would kill the process."""
+    free = psutil.virtual_memory().available if nbytes > CLAIM_NBYTES_MIN else nbytes
+    if nbytes > free:
+        raise DeviceMemoryError(f"cpu: asked for {nbytes} bytes, {free} are free")
 
 
 class CpuArena:
     """One aligned host allocation."""
 
     def __init__(self, nbytes: int, counter: LiveCounter) -> None:
-        free = psutil.virtual_memory().available
-        if nbytes > free:
-            raise DeviceMemoryError(f"cpu: asked for {nbytes} bytes, {free} are free")
-        raw = np.full(nbytes + ALIGNMENT_NBYTES, 0xFF, np.uint8)
+        claim(nbytes)
+        with heap.enough_for(f"cpu: asked for {nbytes} bytes"):
+            raw = np.full(nbytes + ALIGNMENT_NBYTES, 0xFF, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT_NBYTES
         self.nbytes = nbytes
         self.bytes: np.ndarray | None = raw[start : start + nbytes]
@@ -41,6 +50,8 @@ class LentArray:
     """
 
     def __init__(self, array: np.ndarray) -> None:
+        if not array.flags.c_contiguous:
+            claim(array.nbytes)
         self.source = array
         self.nbytes = array.nbytes
         self.bytes: np.ndarray | None = np.ascontiguousarray(array).reshape(-1).view(np.uint8)

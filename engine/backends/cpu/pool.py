@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING
@@ -17,42 +18,69 @@ if TYPE_CHECKING:
     from engine.backends.cpu.backend import CpuBackend
     from engine.backends.cpu.packed import Function, Views
 
-Spans = tuple[tuple[slice, ...], tuple[slice, ...]]
+Span = tuple[slice, slice]
+"""Positions of x along an axis, and those of y that they belong to."""
 
 
-def _spans(tap: Sequence[int], sizes: Sequence[int], window: Window) -> Spans | None:
-    """(slices of x, slices of y) where one tap falls inside the input; None where nowhere."""
-    read, write = [], []
-    for axis, (t, size) in enumerate(zip(tap, sizes, strict=True)):
-        step, count = window.strides[axis], window.outputs[axis]
-        shift = t * window.dilations[axis] - window.begins[axis]
-        first = max(0, -(shift // step))
-        last = min(count - 1, (size - 1 - shift) // step)
-        if last < first:
-            return None
-        start = first * step + shift
-        read.append(slice(start, start + (last - first) * step + 1, step))
-        write.append(slice(first, last + 1))
+def _spans(axis: int, size: int, window: Window) -> list[Span]:
+    """All that an axis of y reads of x: one span for each tap or each position, what is fewer."""
+    one_by_one = _of_tap if window.kernel[axis] <= size else _of_position
+    found = (one_by_one(k, axis, size, window) for k in range(min(window.kernel[axis], size)))
+    return [span for span in found if span is not None]
+
+
+def _of_tap(tap: int, axis: int, size: int, window: Window) -> Span | None:
+    """What one tap reads at every output where it falls on x."""
+    step, count = window.strides[axis], window.outputs[axis]
+    shift = tap * window.dilations[axis] - window.begins[axis]
+    first = max(0, -(shift // step))
+    last = min(count - 1, (size - 1 - shift) // step)
+    if last < first:
+        return None
+    start = first * step + shift
+    return slice(start, start + (last - first) * step + 1, step), slice(first, last + 1)
+
+
+def _of_position(position: int, axis: int, size: int, window: Window) -> Span | None:
+    """One position of x, at every output one of whose taps falls on it.
+
+    Those outputs o have position + begin - o * stride = tap * dilation.
+    """
+    step, dilation = window.strides[axis], window.dilations[axis]
+    reach, common = position + window.begins[axis], math.gcd(step, dilation)
+    if reach % common:
+        return None
+    spacing = dilation // common
+    residue = reach // common * pow(step // common, -1, spacing) % spacing
+    least = max(0, -((dilation * (window.kernel[axis] - 1) - reach) // step))
+    first = least + (residue - least) % spacing
+    last = min(window.outputs[axis] - 1, reach // step)
+    if last < first:
+        return None
+    return slice(position, position + 1), slice(first, last + 1, spacing)
+
+
+def _pairs(axes: Sequence[Span]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Spans of all axes as an index of x and one of y."""
     everything = (slice(None), slice(None))
-    return (*everything, *read), (*everything, *write)
+    return (*everything, *(read for read, _ in axes)), (*everything, *(write for _, write in axes))
 
 
 def _max_over_taps(x: np.ndarray, y: np.ndarray, window: Window) -> None:
-    for tap in product(*map(range, window.kernel)):
-        spans = _spans(tap, x.shape[2:], window)
-        if spans is not None:
-            part = y[spans[1]]
-            np.maximum(part, x[spans[0]], out=part)
+    for axes in product(*(_spans(i, n, window) for i, n in enumerate(x.shape[2:]))):
+        read, write = _pairs(axes)
+        part = y[write]
+        np.maximum(part, x[read], out=part)
 
 
 def _sum_over_taps(x: np.ndarray, y: np.ndarray, window: Window) -> None:
     """y += the taps, row by row: the error grows with the sides of the window, not its area."""
-    for outer in product(*map(range, window.kernel[:-1])):
+    *outers, lasts = (_spans(i, n, window) for i, n in enumerate(x.shape[2:]))
+    for outer in product(*outers):
         row = np.zeros_like(y)
-        for last in range(window.kernel[-1]):
-            spans = _spans((*outer, last), x.shape[2:], window)
-            if spans is not None:
-                row[spans[1]] += x[spans[0]]
+        for last in lasts:
+            read, write = _pairs((*outer, last))
+            row[write] += x[read]
         y += row
 
 

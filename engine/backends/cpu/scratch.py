@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from engine.backends.cpu.memory import claim
+
 _kept = threading.local()
 
 
@@ -16,5 +18,6 @@ def scratch(name: str, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
     nbytes = math.prod(shape) * dtype.itemsize
     blocks: dict[str, np.ndarray] = _kept.__dict__
     if name not in blocks or blocks[name].nbytes < nbytes:
+        claim(nbytes)
         blocks[name] = np.empty(nbytes, np.uint8)
     return blocks[name][:nbytes].view(dtype).reshape(shape)

@@ -16,7 +16,7 @@ from engine.backends.opencl.conv_pack import (
     pack_depthwise,
     pack_tiles,
 )
-from engine.backends.opencl.conv_phases import Phase, geometry
+from engine.backends.opencl.conv_phases import Phase, geometry, launch_count
 from engine.backends.opencl.epilogue import activation_of
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node, Value
@@ -33,9 +33,18 @@ PIXELS, STRIP = 7, 8
 """Pixels per work-item of conv_tile, columns per work-item of conv_depthwise."""
 
 
+LAUNCHES_MAX = 4096
+"""Of one ConvTranspose: one for each pair of residues modulo its strides."""
+
+
 def _why_not(backend: OpenCLBackend, node: Node) -> str | None:
     axes = len(node.outputs[0].known_type.shape) - 2
-    return f"{node.op_type} over {axes} spatial axes has no OpenCL kernel" if axes > 2 else None
+    if axes > 2:
+        return f"{node.op_type} over {axes} spatial axes has no OpenCL kernel"
+    launches = launch_count(node)
+    if launches > LAUNCHES_MAX:
+        return f"{node.op_type} takes {launches} launches at its strides, more than {LAUNCHES_MAX}"
+    return None
 
 
 def _is_constant(value: Value | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -63,12 +64,24 @@ class Geometry:
         return self.outputs // self.group
 
 
+def _window(node: Node) -> Window:
+    x, w = (v.known_type.dims for v in node.inputs[:2] if v is not None)
+    window_of = conv_transpose_window if node.op_type == "ConvTranspose" else conv_window
+    return window_of(x, w, node.attributes)
+
+
+def launch_count(node: Node) -> int:
+    """How many phases the geometry of a node has, without making them."""
+    if node.op_type == "Conv":
+        return 1
+    window = _window(node)
+    return math.prod(min(s, o) for s, o in zip(window.strides, window.outputs, strict=True))
+
+
 def geometry(node: Node) -> Geometry:
     """The geometry of a node whose types are known."""
-    x, w = (v.known_type.dims for v in node.inputs[:2] if v is not None)
-    y = node.outputs[0].known_type.dims
-    transposed = node.op_type == "ConvTranspose"
-    window = (conv_transpose_window if transposed else conv_window)(x, w, node.attributes)
+    x, y = (v.known_type.dims for v in (node.inputs[0], node.outputs[0]) if v is not None)
+    transposed, window = node.op_type == "ConvTranspose", _window(node)
     phases = (_conv_transpose_phases if transposed else _conv_phases)(window)
     height, width = (1, *x[2:])[-2:]
     out_height, out_width = (1, *y[2:])[-2:]

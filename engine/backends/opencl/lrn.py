@@ -25,7 +25,7 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     x = node.inputs[0]
     assert x is not None
     program = backend.program("lrn", accumulating_options(backend, x.known_type.dtype))
-    window = window_of(node.attributes)
+    window = window_of(node.attributes, x.known_type.dims[1])
     numbers = (
         np.int32(window.before), np.int32(window.after), np.float32(window.alpha / window.size),
         np.float32(window.beta), np.float32(window.bias),

@@ -130,6 +130,15 @@ def split_equally(form: Form, emitter: Emitter) -> None:
         form.attributes["num_outputs"] = len(form.outputs)
 
 
+def split_counted(form: Form, emitter: Emitter) -> None:
+    """The number of parts that is given is that of the outputs."""
+    count = form.attributes.get("num_outputs")
+    if count is not None and count != len(form.outputs):
+        raise ModelError(
+            f"{form.title}: num_outputs={count}, but the node has {len(form.outputs)} outputs"
+        )
+
+
 def cast_by_name(form: Form, emitter: Emitter) -> None:
     """`to` was the name of an element type."""
     name = form.attributes["to"]
