@@ -80,7 +80,8 @@ def _read(args: argparse.Namespace) -> Iterator[Path]:
         given = getattr(args, attribute, None)
         for name in [given] if isinstance(given, str) else given or []:
             path = Path(name)
-            yield from path.glob("*.onnx") if path.is_dir() else [path]
+            # a name that the file system refuses is no folder; Path.is_dir would raise
+            yield from path.glob("*.onnx") if os.path.isdir(path) else [path]
 
 
 def _refusal(path: Path, form: Form, taken: Mapping[Path, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import textwrap
 from collections.abc import Callable, Sequence
@@ -149,16 +150,27 @@ def model_files(given: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for name in given:
         path = Path(name)
-        if path.is_dir():
+        if os.path.isdir(path):  # unlike Path.is_dir False for a name that cannot be
             inside = sorted(path.glob("*.onnx"))
             if not inside:
                 raise ModelError(f"{path}: the folder holds no .onnx file")
             found += inside
-        elif path.is_file():
+        elif os.path.isfile(path):
             found.append(path)
         else:
-            raise ModelError(f"{path}: no such file or folder")
+            raise ModelError(f"{path}: {_why_none(path)}")
     return list(dict.fromkeys(found))
+
+
+def _why_none(path: Path) -> str:
+    """Why there is neither a file nor a folder; only what is absent is called so."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "no such file or folder"
+    except (OSError, RuntimeError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return "neither a file nor a folder"
 
 
 def check_seed(seed: int) -> None:
