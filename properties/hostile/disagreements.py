@@ -188,13 +188,6 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
-        frozenset({"LeakyRelu"}),
-        "adds x * (x > 0) and alpha * x * (x <= 0), which is NaN where alpha is not finite",
-        lambda c: not np.isfinite(c.attribute("alpha", 0.01)) or not _is_finite(c),
-        lambda: call("LeakyRelu", 16, _ones(3), alpha=np.inf),
-    ),
-    Disagreement(
-        "evaluator",
         frozenset({"Resize", "Upsample"}),
         "interpolates integers in double, which holds no int64 beyond 2**53",
         lambda c: c.first.dtype.kind in "iu",
