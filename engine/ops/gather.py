@@ -6,6 +6,8 @@ reference raises InputError for others; kernels on a device clamp them (never ou
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from engine.errors import InputError, ShapeError
@@ -56,9 +58,22 @@ def draw_indices(choose: Choose, shape: Ints, extent: int, negative: bool = True
 
 
 # --------------------------------------------------------------------------- Gather
+def check_indexed(op: str, extents: Ints, indices: Ints) -> None:
+    """Refuse indices into axes without elements: a kernel has nothing to clamp them to.
+
+    Args:
+        extents: of the axes that are indexed.
+    """
+    if 0 in extents and math.prod(indices) > 0:
+        raise ShapeError(
+            f"{op}: indices of shape {indices} index an axis of 0 elements, in which none exists"
+        )
+
+
 def _infer_gather(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     x, indices = tensor("Gather", inputs, 0), indices_of("Gather", inputs)
     axis = normal_axis("Gather", int(attributes.get("axis", 0)), len(x.dims), x.dims)
+    check_indexed("Gather", (x.dims[axis],), indices.dims)
     return (TensorType(x.dtype, (*x.dims[:axis], *indices.dims, *x.dims[axis + 1 :])),)
 
 
@@ -95,6 +110,7 @@ def check_elements(op: str, x: Ints, indices: Ints, axis: int) -> None:
     )
     if not fits:
         raise ShapeError(f"{op}: indices have shape {indices}, too large for {x} off axis {axis}")
+    check_indexed(op, (x[axis],), indices)
 
 
 def _gather_elements(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
@@ -135,6 +151,7 @@ def check_tuples(op: str, x: Ints, indices: Ints, batch: int) -> int:
         raise ShapeError(
             f"{op}: indices of shape {indices} do not index data of shape {x}, batch_dims={batch}"
         )
+    check_indexed(op, x[batch : batch + depth], indices)
     return depth
 
 
@@ -264,6 +281,7 @@ SPECS: tuple[OpSpec, ...] = (
         rejects=(
             Reject("float indices", lambda: Call((zeros(3), zeros(1))), "indices are float32"),
             Reject("rank 0", lambda: Call((zeros(), vector(0))), "axis=0 is outside"),
+            Reject("empty axis", lambda: Call((zeros(0, 2), vector(0))), "0 elements"),
         ),
         laws=(_from_the_end,),
     ),
@@ -277,6 +295,7 @@ SPECS: tuple[OpSpec, ...] = (
         edges=(lambda: Call((zeros(2, 3), np.zeros((0, 3), "i8")), {"axis": 0}),),
         rejects=(
             Reject("rank", lambda: Call((zeros(2, 3), vector(0))), "too large"),
+            Reject("empty axis", lambda: Call((zeros(0), vector(0))), "0 elements"),
             Reject(
                 "extent",
                 lambda: Call((zeros(2, 3), np.zeros((3, 3), "i8")), {"axis": 1}),
@@ -295,6 +314,7 @@ SPECS: tuple[OpSpec, ...] = (
         edges=(lambda: Call((zeros(2, 3), np.zeros((0, 2), "i8"))),),
         rejects=(
             Reject("depth", lambda: Call((zeros(2, 3), np.zeros((1, 3), "i8"))), "do not index"),
+            Reject("empty", lambda: Call((zeros(2, 0), np.zeros((1, 2), "i8"))), "0 elements"),
         ),
     ),
     movement(

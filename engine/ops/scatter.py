@@ -226,6 +226,11 @@ SPECS: tuple[OpSpec, ...] = (
                 lambda: Call((zeros(2, 3), np.zeros((1, 3), "i8"), zeros(2, 3))),
                 "updates are",
             ),
+            Reject(
+                "empty axis",
+                lambda: Call((zeros(7, 0), np.zeros((7, 2), "i8"), zeros(7, 2)), {"axis": 1}),
+                "0 elements",
+            ),
         ),
     ),
     _scatter(
@@ -241,6 +246,11 @@ SPECS: tuple[OpSpec, ...] = (
         ),
         rejects=(
             Reject("updates", lambda: Call((zeros(2, 3), _twice, _ones)), "updates are"),
+            Reject(
+                "empty axis",
+                lambda: Call((zeros(0, 2), np.zeros((1, 1), "i8"), zeros(1, 2))),
+                "0 elements",
+            ),
             Reject(
                 "reduction",
                 lambda: Call((zeros(4, 2), _twice, _ones), {"reduction": "mean"}),
