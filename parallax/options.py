@@ -167,8 +167,18 @@ def _models_at(path: Path) -> list[Path]:
         return inside
     if path.is_file():
         return [path]
-    what = "neither a file nor a folder" if path.exists() else "no such file or folder"
-    raise ModelError(f"{path}: {what}")
+    raise ModelError(f"{path}: {_why_none(path)}")
+
+
+def _why_none(path: Path) -> str:
+    """Why there is neither a file nor a folder; only what is absent is called so."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "no such file or folder"
+    except (OSError, RuntimeError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return "neither a file nor a folder"
 
 
 def check_seed(seed: int) -> None:

@@ -20,7 +20,7 @@ from properties.hostile.campaign import Campaign, Tally
 from properties.hostile.cases import USUAL, Limits, Result, load
 from properties.hostile.disagreements import KNOWN, Disagreement
 from properties.hostile.expectation import expect
-from properties.hostile.hearing import typed
+from properties.hostile.hearing import bound
 from properties.hostile.main import main
 from properties.hostile.models import fixtures
 from properties.hostile.planted import PLANTED, Planted
@@ -178,7 +178,6 @@ def test_a_known_disagreement_still_holds(known: Disagreement) -> None:
     with interpreter.create_session(config_of(bench.target("cpu")), bench.runtime) as session:
         session.run(shown.feeds)
         (backend,) = session.execution.backends.values()
-    graph = typed(interpreter, shown.feeds)
-    assert graph is not None
+    graph = bound(interpreter, shown.feeds)
     outputs = bench.court.ask(known.witness, shown.data, shown.feeds)
     assert differs(outputs, expect(graph, shown.feeds, backend))

@@ -199,6 +199,25 @@ def test_a_switch_that_is_neither_on_nor_off_is_refused(
         load_model(data.SerializeToString())
 
 
+@pytest.mark.parametrize(
+    ("op_type", "attributes"),
+    [
+        ("Pad", {"pads": [0, 1], "value": float("nan")}),
+        ("Pad", {"pads": [0, 1], "value": float("inf")}),
+        ("Pad", {"pads": [0, 1], "value": 1e10}),
+        ("Clip", {"max": 1e10}),
+    ],
+    ids=str,
+)
+def test_a_float_attribute_that_is_no_element_of_the_data_is_refused(
+    op_type: str, attributes: dict[str, Any]
+) -> None:
+    call = node(op_type, "x", "y", **attributes)
+    data = model([call], {"x": (3,)}, ["y"], opset=10, dtype=TensorProto.INT8)
+    with pytest.raises(ModelError, match=rf"{op_type} 'the_y': .* is no number of type int8"):
+        load_model(data.SerializeToString())
+
+
 NUMBERS = frozenset(
     {
         *("axis", "batch_dims", "block_size", "blocksize", "dtype", "end", "group", "hidden_size"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,17 @@ def relu_model(tmp_path: Path) -> Path:
 def test_a_missing_file_is_named(capsys: Captured, tmp_path: Path) -> None:
     for command in ("run", "info", "verify", "bench"):
         assert "absent.onnx" in refused(capsys, command, tmp_path / "absent.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("x" * 5000, "too long"), ("fifo", "neither a file nor a folder")]
+)
+def test_what_cannot_be_a_model_is_refused_with_the_reason(
+    capsys: Captured, tmp_path: Path, name: str, reason: str
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for command in ("run", "info", "verify", "bench"):
+        assert reason in refused(capsys, command, tmp_path / name)
 
 
 def test_a_folder_without_models_is_named(capsys: Captured, tmp_path: Path) -> None:

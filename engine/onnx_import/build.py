@@ -22,6 +22,7 @@ from engine.onnx_import.read_file import Origin
 from engine.onnx_import.switches import check_switches
 from engine.onnx_import.tensors import constant_of, dtype_of
 from engine.onnx_import.topology import near
+from engine.onnx_import.unread import check_unread
 from engine.onnx_import.wire import Extent
 
 FILL_NBYTES_MAX = 64 * 2**20
@@ -130,6 +131,7 @@ class Builder:
         check_against_schema(raw.title, raw.op_type, raw.opset, counts, raw.attributes)
         attributes = {k: self._decoded(a, raw, k) for k, a in raw.attributes.items()}
         check_switches(raw.title, attributes)
+        check_unread(raw.title, raw.op_type, attributes)
         values = [self._values[name] if name else None for name in inputs]
         if raw.op_type == "Constant":
             self._define(outputs[0], _constant_value(raw.title, attributes))

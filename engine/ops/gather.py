@@ -6,6 +6,8 @@ reference raises InputError for others; kernels on a device clamp them (never ou
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from engine.errors import InputError, ShapeError
@@ -37,12 +39,6 @@ def indices_of(op: str, inputs: Operands, index: int = 1) -> TensorType:
     return given
 
 
-def check_room(op: str, extents: Ints, indices: Ints) -> None:
-    """Raise ShapeError for indices, of this shape, into axes of which one has extent 0."""
-    if 0 in extents and 0 not in indices:
-        raise ShapeError(f"{op}: there are indices, of shape {indices}, into an axis of extent 0")
-
-
 def in_range(op: str, indices: Array, extent: int | Array) -> Array:
     """Indices counted from the front; raises InputError for one outside."""
     wide = indices.astype(np.int64)
@@ -62,10 +58,22 @@ def draw_indices(choose: Choose, shape: Ints, extent: int, negative: bool = True
 
 
 # --------------------------------------------------------------------------- Gather
+def check_indexed(op: str, extents: Ints, indices: Ints) -> None:
+    """Refuse indices into axes without elements: a kernel has nothing to clamp them to.
+
+    Args:
+        extents: of the axes that are indexed.
+    """
+    if 0 in extents and math.prod(indices) > 0:
+        raise ShapeError(
+            f"{op}: indices of shape {indices} index an axis of 0 elements, in which none exists"
+        )
+
+
 def _infer_gather(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     x, indices = tensor("Gather", inputs, 0), indices_of("Gather", inputs)
     axis = normal_axis("Gather", int(attributes.get("axis", 0)), len(x.dims), x.dims)
-    check_room("Gather", (x.dims[axis],), indices.dims)
+    check_indexed("Gather", (x.dims[axis],), indices.dims)
     return (TensorType(x.dtype, (*x.dims[:axis], *indices.dims, *x.dims[axis + 1 :])),)
 
 
@@ -102,7 +110,7 @@ def check_elements(op: str, x: Ints, indices: Ints, axis: int) -> None:
     )
     if not fits:
         raise ShapeError(f"{op}: indices have shape {indices}, too large for {x} off axis {axis}")
-    check_room(op, (x[axis],), indices)
+    check_indexed(op, (x[axis],), indices)
 
 
 def _gather_elements(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
@@ -143,7 +151,7 @@ def check_tuples(op: str, x: Ints, indices: Ints, batch: int) -> int:
         raise ShapeError(
             f"{op}: indices of shape {indices} do not index data of shape {x}, batch_dims={batch}"
         )
-    check_room(op, x[batch : batch + depth], indices)
+    check_indexed(op, x[batch : batch + depth], indices)
     return depth
 
 
@@ -281,7 +289,7 @@ SPECS: tuple[OpSpec, ...] = (
         rejects=(
             Reject("float indices", lambda: Call((zeros(3), zeros(1))), "indices are float32"),
             Reject("rank 0", lambda: Call((zeros(), vector(0))), "axis=0 is outside"),
-            Reject("nowhere", lambda: Call((zeros(0, 2), vector(0))), "axis of extent 0"),
+            Reject("empty axis", lambda: Call((zeros(0, 2), vector(0))), "0 elements"),
         ),
         laws=(_from_the_end,),
     ),
@@ -295,7 +303,7 @@ SPECS: tuple[OpSpec, ...] = (
         edges=(lambda: Call((zeros(2, 3), np.zeros((0, 3), "i8")), {"axis": 0}),),
         rejects=(
             Reject("rank", lambda: Call((zeros(2, 3), vector(0))), "too large"),
-            Reject("nowhere", lambda: Call((zeros(0), vector(0))), "axis of extent 0"),
+            Reject("empty axis", lambda: Call((zeros(0), vector(0))), "0 elements"),
             Reject(
                 "extent",
                 lambda: Call((zeros(2, 3), np.zeros((3, 3), "i8")), {"axis": 1}),
@@ -314,7 +322,7 @@ SPECS: tuple[OpSpec, ...] = (
         edges=(lambda: Call((zeros(2, 3), np.zeros((0, 2), "i8"))),),
         rejects=(
             Reject("depth", lambda: Call((zeros(2, 3), np.zeros((1, 3), "i8"))), "do not index"),
-            Reject("nowhere", lambda: Call((zeros(2, 0), np.zeros((1, 2), "i8"))), "extent 0"),
+            Reject("empty", lambda: Call((zeros(2, 0), np.zeros((1, 2), "i8"))), "0 elements"),
         ),
     ),
     movement(

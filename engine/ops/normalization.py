@@ -427,6 +427,14 @@ BATCH = OpSpec(
         lambda: Call((np.zeros((0, 2, 5), "f4"), *[np.ones(2, "f4")] * 4)),
         lambda: Call((np.zeros((3, 2, 0), "f4"), *[np.ones(2, "f4")] * 4)),
         lambda: Call((np.ones((1, 2, 5), "f4"), *[np.zeros(2, "f4")] * 4), note="no variance"),
+        lambda: Call(
+            (
+                np.full((1, 2, 5), 1000.1, "f4"),
+                *[np.ones(2, "f4")] * 2,
+                *(np.array([1000.12345678912, 1000.01]), np.array([1e-4, 1e-3]) / 3),
+            ),
+            note="statistics in double",
+        ),
     ),
     rejects=(
         Reject(

@@ -7,7 +7,7 @@ magnitude is the first-order error in units of u_c: |df/dq| |q| over the rounded
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import Any
@@ -72,7 +72,7 @@ class Unary:
             units of u_c; None for an exact function.
         attributes: values of each attribute that examples draw; the first is its default.
         domain: range of the examples.
-        divisor: the attribute that the formula divides by: finite and not 0, or it means nothing.
+        divisor: the attribute that the formula divides by, hence not 0.
         slope: greatest |dy/dx|; None where there is none.
         edge: elements that must work, alone and in vectors with others, with the default
             attributes and with the last ones.
@@ -99,15 +99,13 @@ class Unary:
     def infer_types(
         self, inputs: Sequence[Operand | None], attributes: Attributes
     ) -> tuple[TensorType]:
-        """The shape of x."""
+        """The shape of x; attributes that are not finite leave 0 * inf and inf - inf to chance."""
         x = typed(self.op_type, inputs, self.dtypes)
-        if self.divisor is not None:
-            value = self.parameters(attributes)[self.divisor]
-            if value == 0 or not math.isfinite(value):
-                raise ShapeError(
-                    f"{self.op_type}: {self.divisor}={value}, by which its formula divides; "
-                    "expected a finite number that is not 0"
-                )
+        for name, value in self.parameters(attributes).items():
+            if not math.isfinite(value):
+                raise ShapeError(f"{self.op_type}: {name}={value}, expected a finite number")
+            if name == self.divisor and value == 0:
+                raise ShapeError(f"{self.op_type}: {name}=0, by which its formula divides")
         return (TensorType(self.out_dtype or x.dtype, x.shape),)
 
     def reference(self, inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
@@ -157,13 +155,17 @@ def parameters_of(op_type: str, attributes: Attributes) -> dict[str, float]:
     return next((u.parameters(attributes) for u in FUNCTIONS if u.op_type == op_type), {})
 
 
-def _divisors(unary: Unary) -> tuple[float, ...]:
-    """Values of an attribute that a formula cannot divide by."""
-    return () if unary.divisor is None else (0.0, math.inf, math.nan)
+def _attribute_rejects(unary: Unary) -> Iterator[Reject]:
+    """Values that attributes cannot have."""
+    zeros: Array = np.zeros(2, FLOAT if FLOAT in unary.dtypes else BOOL)
+    for name in unary.attributes:
+        for value in (math.inf, math.nan, 0.0) if name == unary.divisor else (math.inf, math.nan):
+            call = Call((zeros,), {name: value})
+            yield Reject(f"{name} {value}", partial(_given, call), f"{name}=")
 
 
-def _divided_by(unary: Unary, value: float) -> Callable[[], Call]:
-    return lambda: Call((np.zeros(2, np.float32),), {str(unary.divisor): value})
+def _given(call: Call) -> Call:
+    return call
 
 
 def spec_of(unary: Unary) -> OpSpec:
@@ -191,7 +193,7 @@ def spec_of(unary: Unary) -> OpSpec:
                 if BOOL in unary.dtypes
                 else (Reject("boolean input", _wrong_dtype, "dtype bool"),)
             ),
-            *(Reject(f"divisor {d}", _divided_by(unary, d), "divides") for d in _divisors(unary)),
+            *_attribute_rejects(unary),
         ),
         laws=(NEIGHBOURS,),
         flops=lambda inputs, outputs, _: outputs[0].size,

@@ -59,7 +59,8 @@ class Drawn:
             )
         )
         spec = OPERATORS[LIKE.get(op_type, op_type)]
-        call = spec.example(SeededChoose(int(rng.integers(2**32))))
+        with np.errstate(all="ignore"):
+            call = spec.example(SeededChoose(int(rng.integers(2**32))))
         self.inputs: list[np.ndarray | None] = []
         self.attributes: dict[str, Any] = {}
         self._take(call)

@@ -62,7 +62,7 @@ class Result:
 
     Attributes:
         error: type of the exception, "" where there was none.
-        seconds: wall time.
+        seconds: wall time, without that of witnesses.
         excess_nbytes: resident memory at the peak, above that before the case.
         number: of the case; -1 for a replay.
     """

@@ -95,12 +95,13 @@ class Child:
         return self.job is not None
 
     def _cpu_seconds(self) -> float:
-        """Of its whole life; 0 for one that has ended."""
+        """Of its whole life, with processes of its own; 0 for one that has ended."""
         try:
-            times = psutil.Process(self._process.pid).cpu_times()
+            process = psutil.Process(self._process.pid)
+            every = [p.cpu_times() for p in (process, *process.children(recursive=True))]
         except psutil.NoSuchProcess:
             return 0.0
-        return float(times.user + times.system)
+        return float(sum(t.user + t.system for t in every))
 
     def is_over(self) -> bool:
         """Whether time is up: put off while a busy machine lets the child work, but too little.

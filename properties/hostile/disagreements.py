@@ -105,6 +105,17 @@ def _ones(*shape: int) -> Array:
     return np.ones(shape, np.float32)
 
 
+EXPANDED = (
+    "expands the function body, which takes the variance as E[x^2] - E[x]^2: far from zero that is "
+    "off, and NaN where it comes out negative"
+)
+
+
+def _far_from_zero() -> tuple[Array, Array, Array]:
+    x = 1000 + np.linspace(0, 0.01, 16, dtype=np.float32).reshape(1, 2, 8)
+    return x, _ones(2), 0 * _ones(2)
+
+
 SUMMING = frozenset(
     {
         *("InstanceNormalization", "LayerNormalization", "GroupNormalization", "CumSum", "LRN"),
@@ -154,6 +165,20 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"LRN"}),
+        "normalises only as many channels as there are batch entries",
+        lambda c: c.first.ndim > 1 and c.first.shape[0] < c.first.shape[1],
+        lambda: call("LRN", 13, 100 * _ones(1, 4, 1, 1), size=3),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"GroupNormalization"}),
+        EXPANDED,
+        lambda c: True,
+        lambda: call("GroupNormalization", 22, *_far_from_zero(), num_groups=2),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"OneHot"}),
         "adds off + hot * (on - off), which is NaN where a value is not finite",
         lambda c: not _is_finite(c),
@@ -188,13 +213,6 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
-        frozenset({"LeakyRelu"}),
-        "adds x * (x > 0) and alpha * x * (x <= 0), which is NaN where alpha is not finite",
-        lambda c: not np.isfinite(c.attribute("alpha", 0.01)) or not _is_finite(c),
-        lambda: call("LeakyRelu", 16, _ones(3), alpha=np.inf),
-    ),
-    Disagreement(
-        "evaluator",
         frozenset({"Resize", "Upsample"}),
         "interpolates integers in double, which holds no int64 beyond 2**53",
         lambda c: c.first.dtype.kind in "iu",
@@ -226,6 +244,28 @@ OF_THE_EVALUATOR = (
     ),
 )
 OF_ONNXRUNTIME = (
+    Disagreement(
+        "onnxruntime",
+        frozenset({"GroupNormalization"}),
+        EXPANDED,
+        lambda c: True,
+        lambda: call("GroupNormalization", 22, *_far_from_zero(), num_groups=2),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"LRN"}),
+        "keeps one running sum over the channels: what a large one leaves when it is taken off "
+        "again stays in those behind it",
+        lambda c: bool((np.abs(c.first) > 100).any()),
+        lambda: call(
+            "LRN",
+            13,
+            np.array([1e5, 1, 1, 1], np.float32).reshape(1, 4, 1, 1),
+            size=1,
+            alpha=1.0,
+            bias=1e-3,
+        ),
+    ),
     Disagreement(
         "onnxruntime",
         frozenset({"ReduceLogSumExp"}),

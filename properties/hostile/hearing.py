@@ -28,10 +28,14 @@ WORK_MAX = 1 << 24
 
 @dataclass(frozen=True)
 class Run:
-    """A model that ran, from what, to what, and where."""
+    """A model that ran, from what, to what, and where.
 
-    interpreter: Interpreter
+    Attributes:
+        graph: `bound`.
+    """
+
     data: bytes
+    graph: Graph
     feeds: Arrays
     outputs: Arrays
     backend: Backend
@@ -40,10 +44,9 @@ class Run:
 
 def judged(court: Court, run: Run) -> Outcome:
     """The verdict on the outputs of a run."""
-    graph = typed(run.interpreter, run.feeds)
-    if graph is None:
+    if not can_be_expected(run.graph):
         return Outcome("ran")
-    expected = expect(graph, run.feeds, run.backend)
+    expected = expect(run.graph, run.feeds, run.backend)
     makers = "+".join(sorted({e.op_type for e in expected.values()}))
     if sentence := misses(run.outputs, expected):
         return Outcome("wrong answer", f"{makers} on {run.device}", sentence)
@@ -52,13 +55,17 @@ def judged(court: Court, run: Run) -> Outcome:
     return heard(court, call, expected)
 
 
-def typed(interpreter: Interpreter, feeds: Arrays) -> Graph | None:
-    """The imported graph with every type known; None where that is too large or not possible."""
+def bound(interpreter: Interpreter, feeds: Arrays) -> Graph:
+    """The imported graph for the shapes of its inputs, with all types that can be told."""
     graph = bind_shapes(interpreter.imported, {n: a.shape for n, a in feeds.items()})
+    infer_where_known(graph)
+    return graph
+
+
+def can_be_expected(graph: Graph) -> bool:
+    """Whether every type is known, and references are not too much work."""
     values = [v for node in graph.nodes for v in node.outputs]
-    if infer_where_known(graph) or not are_typed([*values, *graph.outputs]):
-        return None
-    return graph if _work(graph) <= WORK_MAX else None
+    return are_typed([*values, *graph.outputs]) and _work(graph) <= WORK_MAX
 
 
 def _work(graph: Graph) -> int:

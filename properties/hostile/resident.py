@@ -1,8 +1,9 @@
-"""Resident memory of this process at its peak, from the kernel's own mark."""
+"""What a case takes: time, and resident memory at its peak by the kernel's own mark."""
 
 from __future__ import annotations
 
 import resource
+import time
 from pathlib import Path
 
 STATUS, MARK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -11,30 +12,36 @@ RESET = "5"
 
 
 class Gauge:
-    """How much more than at its start a case holds, at its peak; pauses do not count."""
+    """Seconds, and how much more than at its start a case holds at its peak, without pauses."""
 
     def __init__(self) -> None:
         self._before = self._most = 0
+        self._seconds, self._since = 0.0, 0.0
+        self._runs = False
 
     def start(self) -> None:
         """A case begins."""
         MARK.write_text(RESET)
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         self._before, self._most = pages * resource.getpagesize(), 0
+        self._seconds, self._since, self._runs = 0.0, time.perf_counter(), True
 
     def pause(self) -> None:
         """What is taken from here on is not the case's."""
-        self._most = max(self._most, _peak_nbytes() - self._before)
+        if self._runs:
+            self._seconds += time.perf_counter() - self._since
+            self._most = max(self._most, _peak_nbytes() - self._before)
+        self._runs = False
 
     def resume(self) -> None:
         """The case goes on."""
         MARK.write_text(RESET)
+        self._since, self._runs = time.perf_counter(), True
 
-    @property
-    def excess_nbytes(self) -> int:
-        """Since the start."""
+    def stop(self) -> tuple[float, int]:
+        """The case is over: its seconds, and its bytes at the peak."""
         self.pause()
-        return self._most
+        return self._seconds, self._most
 
 
 def _peak_nbytes() -> int:

@@ -10,14 +10,17 @@ from conformance.devices import Target, config_of, target_of
 from conformance.inputs import default_shapes, random_inputs
 from engine.auto import probe
 from engine.interpreter import Interpreter
+from engine.ir.graph import Graph
 from engine.runtime import Runtime
 from properties.hostile.cases import Outcome
 from properties.hostile.expectation import Arrays
-from properties.hostile.hearing import Run, judged
+from properties.hostile.hearing import Run, bound, judged
 from properties.hostile.witnesses import Court
 
 INPUTS_NBYTES_MAX = 1 << 26
-"""Larger inputs are not made: a valid model may ask for any amount of memory."""
+"""More is not made: a valid model may ask for any amount of memory."""
+REFUSED_NBYTES_MIN = 1 << 33
+"""From here on a model is tried all the same: no child may have that much, and none may crash."""
 
 
 @dataclass
@@ -60,13 +63,22 @@ def attempt(bench: Bench, data: bytes, feeds: Arrays | None, device: str) -> Out
         feeds = random_inputs(interpreter, shapes)
     given = {name: feeds[name] for name in interpreter.inputs if name in feeds}
     sizes = {name: array.shape for name, array in given.items()}
+    graph = bound(interpreter, given)
+    if INPUTS_NBYTES_MAX < nbytes_of(graph) < REFUSED_NBYTES_MIN:
+        return Outcome("too large")
     with interpreter.create_session(
         config_of(bench.target(device)), bench.runtime, sizes
     ) as session:
         session.run(given)
         outputs = {name: session.read(name) for name in session.outputs}
         (backend, *_) = session.execution.backends.values()
-    return judged(bench.court, Run(interpreter, data, given, outputs, backend, device))
+    return judged(bench.court, Run(data, graph, given, outputs, backend, device))
+
+
+def nbytes_of(graph: Graph) -> int:
+    """Of everything that nodes make and whose type can be told."""
+    made = [v.type for node in graph.nodes for v in node.outputs if v.type is not None]
+    return sum(t.nbytes for t in made if t.is_static)
 
 
 def _nbytes(interpreter: Interpreter, shapes: Mapping[str, tuple[int, ...]]) -> int:

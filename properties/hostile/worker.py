@@ -8,7 +8,6 @@ import re
 import resource
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -112,7 +111,6 @@ def answer(attack: Attack, request: Request, limits: Limits, gauge: Gauge) -> Re
     except Exception as error:
         return _failed(attack.name, request.number, error, "harness error")
     gauge.start()
-    start = time.perf_counter()
     try:
         outcome, kind = attack.attempt(case), ""
     except ParallaxError as error:
@@ -121,7 +119,7 @@ def answer(attack: Attack, request: Request, limits: Limits, gauge: Gauge) -> Re
     except Exception as error:
         name = "raw exception" if place_of(error) else "harness error"
         return _failed(attack.name, request.number, error, name)
-    seconds, excess = time.perf_counter() - start, gauge.excess_nbytes
+    seconds, excess = gauge.stop()
     if excess > limits.excess_nbytes:
         detail = f"{excess} bytes more at the peak; {outcome.name}: {outcome.detail}"
         place = outcome.place or re.split(r"\W", case.origin)[0]

@@ -98,11 +98,10 @@ def _make_batch(backend: CpuBackend, node: Node) -> Function:
     def run(inputs: Views, outputs: Sequence[Array]) -> None:
         x, *parameters = inputs
         assert x is not None
-        wide = _wide(x)
+        known = [_wide(p) for p in parameters if p is not None]
+        wide = _wide(x).astype(np.result_type(_wide(x), *known), copy=False)
         column = (-1, *[1] * (x.ndim - 2))
-        scale, bias, mean, variance = (
-            _wide(p).astype(wide.dtype, copy=False) for p in parameters if p is not None
-        )
+        scale, bias, mean, variance = (p.astype(wide.dtype, copy=False) for p in known)
         factor = scale / np.sqrt(variance + wide.dtype.type(epsilon))
         y = outputs[0] if outputs[0].dtype == wide.dtype else np.empty(x.shape, wide.dtype)
         np.subtract(wide, mean.reshape(column), out=y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,24 @@ from engine.ir.types import TensorType
 
 if TYPE_CHECKING:
     from engine.backends.opencl.context import OpenCLContext
+
+
+TRIED_NBYTES_MIN = 1 << 20
+"""Smaller buffers are not tried out: what drivers take for themselves is more."""
+
+
+def host_gives(nbytes: int) -> bool:
+    """Whether the system would give this process so much address space.
+
+    PoCL allocates a buffer when it is first used, and takes the process down where that fails.
+    """
+    if nbytes < TRIED_NBYTES_MIN:
+        return True
+    try:
+        mmap.mmap(-1, nbytes).close()
+    except (OSError, OverflowError, ValueError):
+        return False
+    return True
 
 
 class OpenCLArena:
@@ -35,6 +54,11 @@ class OpenCLArena:
         if nbytes > largest:
             raise DeviceMemoryError(
                 f"{info.name}: asked for {nbytes} bytes, the largest allocation is {largest}"
+            )
+        if info.is_cpu and not host_gives(nbytes):
+            raise DeviceMemoryError(
+                f"{info.name}: asked for {nbytes} bytes, which this process may not have: its "
+                "address space is limited (ulimit -v), or the system's memory is spoken for"
             )
         self.nbytes = nbytes
         size = max(nbytes, 1)

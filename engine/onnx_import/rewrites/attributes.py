@@ -43,14 +43,23 @@ def slice_(form: Form, emitter: Emitter) -> None:
         ints_to_input(name, index)(form, emitter)
 
 
+def element(form: Form, name: str, value: float, dtype: np.dtype) -> np.ndarray:
+    """A float attribute as an element of the data; raises ModelError where it cannot be one."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if not limits.min <= value <= limits.max:
+            raise ModelError(f"{form.title}: {name}={value} is no number of type {dtype.name}")
+    with np.errstate(over="ignore"):
+        return np.array(value, dtype)
+
+
 def clip(form: Form, emitter: Emitter) -> None:
     """Its limits. Opset 6 has finite ones for those left out, so that infinities are cut."""
     dtype = dtype_before_run(form.inputs[0])
     for index, name in enumerate(("min", "max"), start=1):
         limit = form.take(name)
         if limit is not None:
-            with np.errstate(over="ignore"):
-                array = np.array(limit, dtype)
+            array = element(form, name, limit, dtype)
             form.set_input(index, emitter.constant(f"{form.outputs[0]}_{name}", array))
 
 
@@ -59,7 +68,7 @@ def pad(form: Form, emitter: Emitter) -> None:
     ints_to_input("pads", 1)(form, emitter)
     value = form.take("value")
     if value != 0:
-        array = np.array(value, dtype_before_run(form.inputs[0]))
+        array = element(form, "value", value, dtype_before_run(form.inputs[0]))
         form.set_input(2, emitter.constant(f"{form.outputs[0]}_value", array))
 
 

@@ -1,0 +1,88 @@
+"""No attribute is dropped in silence: a spec reads it, or the importer knows why it need not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import defs, helper
+
+from engine.errors import UnsupportedError
+from engine.onnx_import import OPSET_MAX, load_model
+from engine.onnx_import.unread import ONLY, WITHOUT_EFFECT
+from engine.ops import OPERATORS
+from engine.ops.spec import Call
+from properties.choose import SeededChoose
+from tests.model_writing import model, node
+
+pytestmark = pytest.mark.device_free
+
+DRAWN = 40
+
+
+class Recorded(Mapping[str, Any]):
+    """Attributes that note which of them are asked for."""
+
+    def __init__(self, attributes: Mapping[str, Any], asked: set[str]) -> None:
+        self._attributes, self._asked = attributes, asked
+
+    def __getitem__(self, name: str) -> Any:
+        self._asked.add(name)
+        return self._attributes[name]
+
+    def __contains__(self, name: object) -> bool:
+        self._asked.add(str(name))
+        return name in self._attributes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._attributes)
+
+    def __len__(self) -> int:
+        return len(self._attributes)
+
+
+def asked_for(op_type: str) -> set[str]:
+    """What inference and reference read in any of many calls."""
+    spec, asked = OPERATORS[op_type], set[str]()
+    drawn = [spec.example(SeededChoose(seed)) for seed in range(DRAWN)]
+    for call in (*drawn, *(edge() for edge in spec.edges)):
+        recorded = Call(call.inputs, Recorded(call.attributes, asked))
+        spec.infer_types(recorded.operands(spec.constant_inputs), recorded.attributes)
+        with np.errstate(all="ignore"):
+            spec.reference(call.inputs, recorded.attributes)
+    return asked
+
+
+def test_every_attribute_is_read_or_known_not_to_be() -> None:
+    unread = set()
+    for op_type in OPERATORS:
+        if not defs.has(op_type):
+            continue
+        schema = defs.get_schema(op_type, OPSET_MAX, "")
+        unread |= {(op_type, name) for name in set(schema.attributes) - asked_for(op_type)}
+    known = {key for key in WITHOUT_EFFECT | set(ONLY) if key[0] in OPERATORS}
+    assert unread == known
+
+
+@pytest.mark.parametrize(("key", "only"), ONLY.items(), ids=str)
+def test_only_the_known_value_of_an_unread_attribute_is_accepted(
+    key: tuple[str, str], only: str | int
+) -> None:
+    op_type, name = key
+    schema = defs.get_schema(op_type, OPSET_MAX, "")
+    assert helper.get_attribute_value(schema.attributes[name].default_value) in (
+        only,
+        str(only).encode(),
+    )
+    more = {"blocksize": 2} if op_type == "SpaceToDepth" else {}
+    shape = (1, 1, 4, 4)
+
+    def data(value: str | int) -> bytes:
+        call = node(op_type, "x", "y", **more, **{name: value})
+        return model([call], {"x": shape}, ["y"], opset=OPSET_MAX).SerializeToString()
+
+    load_model(data(only))
+    with pytest.raises(UnsupportedError, match=rf"{op_type} 'the_y': {name}=.* is not supported"):
+        load_model(data("tanh" if isinstance(only, str) else 0))
