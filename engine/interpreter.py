@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary, ref
 
 from engine import arguments, heap
 from engine.cache import CacheFile, CacheReport, fingerprint
@@ -32,6 +32,9 @@ from engine.pipelines import Pipelines
 from engine.plans import Shapes, find
 from engine.runtime import Runtime
 from engine.session import Session
+
+COLLECTED_NBYTES = 1 << 24
+"""Weights in host memory that are worth a collection when their last session is closed."""
 
 
 class Interpreter:
@@ -212,10 +215,24 @@ class Interpreter:
             owns_runtime=runtime is None,
             shapes=known,
             cache=self._cache,
+            closed=self._collector(graph),
         )
         self._sessions.add(session)
         heap.trim()
         return session
+
+    def _collector(self, graph: Graph) -> Callable[[], object]:
+        """What a session calls when it is closed: perhaps it was the last that held the graph."""
+        if constants_nbytes(graph, in_memory=True) < COLLECTED_NBYTES:
+            return lambda: None
+        mine = ref(self)
+
+        def collect() -> None:
+            interpreter = mine()
+            if interpreter is None or interpreter._imported is None:
+                gc.collect()  # nodes and values refer to one another
+
+        return collect
 
     def _pipelines(self, where: str, configs: Sequence[ScheduleConfig]) -> Pipelines:
         """What is to run where, with every name in it checked."""

@@ -72,6 +72,7 @@ class Session(ProcessBound):
         owns_runtime: bool = False,
         shapes: Shapes | None = None,
         cache: CacheFile | None = None,
+        closed: Callable[[], object] = lambda: None,
     ) -> None:
         remedy = "Interpreter.create_session makes a Session"
         arguments.of_kind("Session", graph, Graph, f"a Graph; {remedy}")
@@ -92,6 +93,7 @@ class Session(ProcessBound):
         self._shapes: dict[str, tuple[int, ...]] = dict(shapes or {})
         self._pending: dict[str, tuple[int, ...]] = {}
         self._closing = ExitStack()
+        self._closing.callback(closed)
         if owns_runtime:
             self._closing.callback(runtime.close)
         try:

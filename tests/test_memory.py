@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from weakref import ref
 
 import numpy as np
 import psutil
@@ -295,6 +296,27 @@ def runtime_bytes(model, runtime, chosen, shapes, name, saved=()):
             "live": runtime.live().nbytes,
             "stored": sum(-(-n // unit) * unit for n in stored),
         }
+
+
+@on_every_device
+def test_the_last_session_of_a_released_model_takes_the_weights_along(device):
+    """At once, without waiting for Python's collector; sessions that are left keep them."""
+    weights = {"w": np.ones((2100, 2100), np.float32)}
+    data = model_bytes([node("MatMul", "x w", "y")], {"x": ("n", 2100)}, ["y"], weights)
+    model, shapes = Interpreter.from_buffer(data), {"x": (1, 2100)}
+    with Runtime() as runtime:
+        first, last = (model.create_session(config(device), runtime, shapes) for _ in range(2))
+        graph = ref(first.execution.graph)
+        gc.collect()
+        gc.disable()
+        try:
+            model.release_model()
+            first.close()
+            last({"x": np.ones((1, 2100), np.float32)})
+            last.close()
+            assert graph() is None
+        finally:
+            gc.enable()
 
 
 # --------------------------------------------------------------------------- runs in flight
