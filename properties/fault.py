@@ -274,12 +274,12 @@ def one_graph(checks: tuple[str, ...], model: Any, target: Target, where: Bench)
         check_exact_graph(model, (target,), where.cpu)
 
 
-def passes(count: int = 240, on: str = "cpu") -> Hunt:
+def passes(count: int = 240, on: str = "cpu", first: int = 0) -> Hunt:
     """Templates of foldable and fusable graphs, run on the CPU or on OpenCL."""
 
     def hunt(where: Bench) -> None:
         targets = (where.cpu,) if on == "cpu" else where.opencl
-        for seed in range(count):
+        for seed in range(first, first + count):
             where.step()
             check_template(template(seed), where.cpu.backend, targets)
 

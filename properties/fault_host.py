@@ -305,7 +305,7 @@ PASS_FAULTS += (
         "clip-of-doubles-fused-with-float-limits",
         "host",
         attribute(fuse_epilogue, "_is_float_scalar", lambda old: lambda limit: limit.is_constant),
-        passes(count=600, on="opencl"),
+        passes(count=40, on="opencl", first=360),
     ),
 )
 

@@ -242,7 +242,7 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         "conv",
         "((COMPUTE)1 / (COMPUTE)6)",
         "(COMPUTE)(1.0f / 6)",
-        passes(count=600, on="opencl"),
+        passes(count=40, on="opencl", first=360),
     ),
     _fault(
         "transpose-swaps-columns",
