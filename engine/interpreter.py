@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -33,6 +34,8 @@ from engine.plans import Shapes, find
 from engine.runtime import Runtime
 from engine.session import Session
 
+logger = logging.getLogger("parallax.model")
+
 COLLECTED_NBYTES = 1 << 24
 """Weights in host memory that are worth a collection when their last session is closed."""
 
@@ -60,6 +63,11 @@ class Interpreter:
             outputs=tuple(v.name for v in graph.outputs),
             operators=dict(Counter(node.op_type for node in graph.nodes).most_common()),
             weights_nbytes=constants_nbytes(graph),
+        )
+        logger.info(
+            "read model %s: opset %d, %d operators, %d after optimisation, %d bytes of constants",
+            *(graph.name, graph.opset, len(graph.nodes), len(self._default.nodes)),
+            self.info.weights_nbytes,
         )
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
@@ -54,8 +55,16 @@ class Plans:
         if key in self._made and not afresh:
             self._made.move_to_end(key)
             return self._made[key], ResizeReport(bound, reused=True)
+        started = time.perf_counter()
         with heap.enough_for("making a session ready"):
             execution, report = self._make(graph, bound)
+        logger.info(
+            "ready for %s: %d operators, %d programs built, %.3g s",
+            ", ".join(f"{name} {list(dims)}" for name, dims in bound.items()) or "no inputs",
+            len(report.planned),
+            report.programs_built,
+            time.perf_counter() - started,
+        )
         if (replaced := self._made.pop(key, None)) is not None:
             replaced.close()
         self._made[key] = execution

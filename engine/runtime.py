@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import warnings
 from collections.abc import Hashable, Iterable
@@ -20,6 +21,8 @@ from engine.forks import ProcessBound, check_process
 
 if TYPE_CHECKING:
     from engine.backends.cpu.backend import CpuBackend
+
+logger = logging.getLogger("parallax.runtime")
 
 
 class User(Protocol):
@@ -89,6 +92,7 @@ class Runtime(ProcessBound):
     def _cpu_backend(self, config: ScheduleConfig) -> Backend:
         if self._cpu is None:
             self._cpu = registry.cpu_backend()
+            _tell(self._cpu)
         asked = config.num_threads
         if config.backend_config.power is PowerMode.LOW:
             asked = registry.cpu_threads(power=PowerMode.LOW)
@@ -109,6 +113,7 @@ class Runtime(ProcessBound):
         key = (id(context), preferences.precision)
         if key not in self._opencl:
             self._opencl[key] = registry.opencl_backend(context, preferences.precision)
+            _tell(self._opencl[key])
         return self._opencl[key]
 
     def _context(self, device: str | None, shared: Any, power: PowerMode) -> Any:
@@ -254,6 +259,11 @@ def create_runtime(configs: Iterable[ScheduleConfig]) -> Runtime:
         runtime.close()
         raise
     return runtime
+
+
+def _tell(backend: Backend) -> None:
+    device, precision = backend.info, backend.precision.value
+    logger.info("opened %s / %s, precision %s", device.platform, device.name, precision)
 
 
 def _identity(shared: Any) -> Hashable:

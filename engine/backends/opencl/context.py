@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from engine.backends.protocol import KernelCache
 from engine.config import PowerMode
 from engine.errors import CompileError, ConfigError, DeviceError
 from engine.forks import ProcessBound, check_process
+
+logger = logging.getLogger("parallax.opencl")
 
 
 @cache
@@ -181,6 +184,7 @@ class OpenCLContext(ProcessBound):
     def _build(self, family: str, text: str, options: tuple[str, ...]) -> Any:
         cl = self.cl
         program = cl.Program(self.context, text)
+        logger.debug("building kernels/%s.cl %s", family, " ".join(options))
         try:
             with program_cache.quiet(cl):
                 program.build(list(options), devices=[self.device], cache_dir=False)
