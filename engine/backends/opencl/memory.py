@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.backends.opencl.status import failure, status_name
+from engine.backends.opencl.status import checked, failure, status_name
 from engine.backends.protocol import Slot
 from engine.errors import DeviceMemoryError, InputError
 from engine.ir.constant import Constant
@@ -93,7 +93,8 @@ def _upload(context: OpenCLContext, buffer: Any, content: Iterable[np.ndarray]) 
     """Through a queue of its own: what is enqueued elsewhere is not waited for."""
     queue, offset = context.cl.CommandQueue(context.context, context.device), 0
     for part in content:
-        context.cl.enqueue_copy(queue, buffer, part, dst_offset=offset)
+        with checked(context, "uploading a constant"):
+            context.cl.enqueue_copy(queue, buffer, part, dst_offset=offset)
         offset += part.nbytes
 
 
