@@ -287,7 +287,30 @@ OF_ONNXRUNTIME = (
         ),
     ),
 )
-KNOWN: tuple[Disagreement, ...] = (*OF_THE_EVALUATOR, *OF_ONNXRUNTIME)
+
+
+def _leaves_the_range(call: Call) -> bool:
+    """Whether a float is no element of the integers that it is cast to."""
+    kind = call.attribute("to")
+    to = helper.tensor_dtype_to_np_dtype(kind) if isinstance(kind, int) and kind else None
+    if to is None or to.kind not in "iu" or call.first.dtype.kind != "f":
+        return False
+    limits, x = np.iinfo(to), call.first.astype(np.float64)
+    return not bool(((x >= limits.min) & (x < float(limits.max) + 1)).all())
+
+
+CASTS = tuple(
+    Disagreement(
+        witness,
+        frozenset({"Cast"}),
+        "casts a float beyond the range of an integer as the processor does; ONNX leaves it open, "
+        "and docs/numerics.md has our rule",
+        _leaves_the_range,
+        lambda: call("Cast", 21, np.array([1e10, -1e10, np.nan], np.float32), to=5),
+    )
+    for witness in ("evaluator", "onnxruntime")
+)
+KNOWN: tuple[Disagreement, ...] = (*OF_THE_EVALUATOR, *OF_ONNXRUNTIME, *CASTS)
 
 
 def reason_for(call: Call, witness: str) -> Disagreement | None:
