@@ -186,6 +186,10 @@ def _integer_to_a_float_power() -> Call:
     return Call((base[:, None], np.array(exponent, "f4")))
 
 
+def _float_to_the_power_of_a_double() -> Call:
+    return Call((np.linspace(2, 9, 17, dtype=np.float32), np.array(2.24643529)))
+
+
 POW = replace(
     spec_of(Elementwise("Pow", _pow, _built_in("pow"))),
     infer_types=_infer_pow,
@@ -199,6 +203,7 @@ POW = replace(
     edges=(
         *POW.edges,
         _integer_to_a_float_power,
+        _float_to_the_power_of_a_double,
         *(
             lambda dtype=dtype, some=some, note=note: Call(
                 (_bases.astype(dtype)[:, None], _exponents[some].astype(dtype)), note=note

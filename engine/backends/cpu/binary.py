@@ -35,9 +35,9 @@ def _modulo(fmod: bool) -> Into:
 
 
 def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    """In the base's dtype; half in float. Integer powers wrap, 1 / a ** |b| truncates."""
+    """In the wider float dtype; half in float. Integer powers wrap, 1 / a ** |b| truncates."""
     if a.dtype.kind == "f":
-        wide = np.float32 if a.dtype == np.float16 else a.dtype
+        wide = np.result_type(a, np.float64 if b.dtype == np.float64 else np.float32)
         _real_power(a.astype(wide, copy=False), b.astype(wide), out)
     elif b.dtype.kind == "f":
         real = np.empty(out.shape)
