@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper
@@ -71,7 +73,8 @@ def make_constant(rng: Rng, model: ModelProto) -> str:
     index = int(rng.integers(len(inputs)))
     kind = inputs[index].type.tensor_type
     dims = [d.dim_value or 2 for d in kind.shape.dim]
-    fits = len(dims) <= 64 and 0 <= np.prod(dims, initial=1.0) <= 1e5
+    largest = math.prod(max(1, d) for d in dims)
+    fits = len(dims) <= 64 and min(dims, default=0) >= 0 and largest <= 1e5
     if kind.elem_type in (1, 6, 7, 9, 10, 11) and fits:
         dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
         array = np.ones(dims, dtype)
