@@ -34,7 +34,7 @@ from engine.plans import Shapes, find
 from engine.runtime import Runtime
 from engine.session import Session
 
-logger = logging.getLogger("parallax.model")
+logger = logging.getLogger("parallax.interpreter")
 
 COLLECTED_NBYTES = 1 << 24
 """Weights in host memory that are worth a collection when their last session is closed."""

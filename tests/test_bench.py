@@ -297,7 +297,7 @@ def test_devices_and_onnxruntime_are_measured_side_by_side(
     argv += ["--runs", "6", "--inputs", str(tmp_path / "x.npz"), "--output", str(data)]
     assert main(["bench", str(RESNET), *argv]) == 0
     text = capsys.readouterr().out
-    assert "2 launches each, 6 steady runs" in text
+    assert "2 launches each, 6 steady runs" in " ".join(text.split())
     (model,) = json.loads(data.read_text())["models"]
     assert model["advice"]["sentence"] in " ".join(text.split())
     rows = {entry["device"]: entry for entry in model["rows"]}
