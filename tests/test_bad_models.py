@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -215,6 +216,20 @@ def test_a_float_attribute_that_is_no_element_of_the_data_is_refused(
     call = node(op_type, "x", "y", **attributes)
     data = model([call], {"x": (3,)}, ["y"], opset=10, dtype=TensorProto.INT8)
     with pytest.raises(ModelError, match=rf"{op_type} 'the_y': .* is no number of type int8"):
+        load_model(data.SerializeToString())
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize(
+    ("op_type", "name", "inputs"),
+    [("LRN", "beta", "x"), ("Gemm", "alpha", "x x"), ("InstanceNormalization", "epsilon", "x x x")],
+)
+def test_a_float_attribute_that_is_no_number_is_refused(
+    op_type: str, name: str, inputs: str, value: float
+) -> None:
+    more = {"size": 1} if op_type == "LRN" else {}
+    data = model([node(op_type, inputs, "y", **{name: value}, **more)], {"x": (2, 2)}, ["y"])
+    with pytest.raises(ModelError, match=rf"{op_type} 'the_y': {name}=.*, expected finite"):
         load_model(data.SerializeToString())
 
 

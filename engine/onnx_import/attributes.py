@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -105,6 +106,20 @@ def default_of(op_type: str, opset: int, name: str) -> Any:
         schema.attributes[name].default_value if schema and name in schema.attributes else None
     )
     return decode_attribute(default, op_type) if default is not None and default.name else None
+
+
+ANY_FLOAT = frozenset({"min", "max", "value", "value_float", "value_floats"})
+"""Attributes that are elements of data: limits of Clip, what Pad fills in, Constant."""
+
+
+def check_finite(title: str, attributes: Mapping[str, Any]) -> None:
+    """Raise ModelError for a float attribute that is no number: what it means is left to chance."""
+    for name, value in attributes.items():
+        floats = value if isinstance(value, tuple) else (value,)
+        if name not in ANY_FLOAT and any(
+            isinstance(f, float) and not math.isfinite(f) for f in floats
+        ):
+            raise ModelError(f"{title}: {name}={value}, expected finite numbers")
 
 
 def check_against_schema(

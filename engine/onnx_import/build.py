@@ -13,7 +13,7 @@ from engine.errors import GraphError, ModelError, UnsupportedError
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.names import Names
 from engine.ir.types import Dim, TensorType, check_dims
-from engine.onnx_import.attributes import check_against_schema, decode_attribute
+from engine.onnx_import.attributes import check_against_schema, check_finite, decode_attribute
 from engine.onnx_import.facts import output_rank
 from engine.onnx_import.form import Form
 from engine.onnx_import.opsets import to_newest
@@ -130,6 +130,7 @@ class Builder:
         counts = len(inputs), len(_stripped(raw.outputs))
         check_against_schema(raw.title, raw.op_type, raw.opset, counts, raw.attributes)
         attributes = {k: self._decoded(a, raw, k) for k, a in raw.attributes.items()}
+        check_finite(raw.title, attributes)
         check_switches(raw.title, attributes)
         check_unread(raw.title, raw.op_type, attributes)
         values = [self._values[name] if name else None for name in inputs]

@@ -53,6 +53,13 @@ def _per_channel(op_type: str, inputs: Sequence[Operand | None], names: Sequence
             raise ShapeError(f"{op_type}: {name} is {what}, expected shape ({x.dims[1]},)")
 
 
+def _one_dtype(op_type: str, inputs: Sequence[Operand | None]) -> None:
+    """ONNX has one type parameter for all inputs of these."""
+    names = {operand.type.dtype.name for operand in inputs if operand is not None}
+    if len(names) > 1:
+        raise ShapeError(f"{op_type}: inputs are {' and '.join(sorted(names))}, expected one dtype")
+
+
 def epsilon_of(attributes: Attributes) -> float:
     """The attribute as ONNX holds it: a float, also for double tensors."""
     return float(np.float32(attributes.get("epsilon", 1e-5)))
@@ -155,6 +162,7 @@ def _layer_rows(inputs: Arrays, attributes: Attributes) -> tuple[Rows, tuple[int
 
 def _infer_layer(inputs: Sequence[Operand | None], a: Attributes) -> tuple[TensorType, ...]:
     x = float_input("LayerNormalization", inputs, 1)
+    _one_dtype("LayerNormalization", inputs)
     axis = normal_axis("LayerNormalization", int(a.get("axis", -1)), len(x.shape))
     inner = x.dims[axis:]
     for name, operand in zip(("scale", "bias"), inputs[1:], strict=False):
@@ -245,6 +253,11 @@ LAYER = OpSpec(
     ),
     rejects=(
         Reject(
+            "scale of another dtype",
+            lambda: Call((np.zeros((2, 3), "f4"), np.ones(3, "f8"))),
+            "inputs are float32 and float64",
+        ),
+        Reject(
             "scale of another shape",
             lambda: Call((np.zeros((2, 3), "f4"), np.ones(2, "f4"))),
             "scale has shape (2,)",
@@ -286,6 +299,7 @@ class ByChannel:
     def infer_types(self, inputs: Sequence[Operand | None], a: Attributes) -> tuple[TensorType]:
         """The type of x."""
         _per_channel(self.op_type, inputs, ("scale", "bias"))
+        _one_dtype(self.op_type, inputs)
         x = float_input(self.op_type, inputs, 2)
         groups, channels = self.groups_of(a, x.dims[1]), x.dims[1]
         if not 1 <= groups <= max(channels, 1) or channels % groups:
@@ -345,6 +359,11 @@ def spec_of(by: ByChannel) -> OpSpec:
             lambda: _with_parameters(np.array([[[1, 3e38], [2, 2e19]]], "f4"), 2),
         ),
         rejects=(
+            Reject(
+                "scale of another dtype",
+                lambda: Call((np.zeros((1, 2, 3), "f4"), np.ones(2, "f8"), np.ones(2, "f8"))),
+                "inputs are float32 and float64",
+            ),
             Reject(
                 "scale of another length",
                 lambda: _with_parameters(np.zeros((1, 3, 2), "f4"), 1),
