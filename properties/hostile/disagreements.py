@@ -137,8 +137,8 @@ OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
         frozenset({"ReduceSumSquare"}),
-        "squares uint32 as uint64; T is one type for input and output",
-        lambda c: c.first.dtype == np.uint32,
+        "squares integers of 32 bits as such of 64; T is one type for input and output",
+        lambda c: c.first.dtype in (np.uint32, np.int32),
         lambda: call("ReduceSumSquare", 13, np.ones((2, 3), np.uint32)),
     ),
     Disagreement(
@@ -244,6 +244,32 @@ OF_THE_EVALUATOR = (
     ),
 )
 OF_ONNXRUNTIME = (
+    Disagreement(
+        "evaluator",
+        frozenset({"BatchNormalization"}),
+        "mixes the statistics of the data in, although one output means inference: the default of "
+        "momentum, which its class of opset 9 takes for a request to train",
+        lambda c: 7 <= c.opset < 14,
+        lambda: call(
+            "BatchNormalization",
+            9,
+            np.arange(12, dtype=np.float32).reshape(2, 2, 3),
+            *[_ones(2)] * 4,
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"InstanceNormalization"}),
+        "takes mean and variance in the dtype of the data: far from zero little is left of them",
+        lambda c: bool((np.abs(c.first) > 100).any()),
+        lambda: call(
+            "InstanceNormalization",
+            6,
+            np.full((1, 1, 7, 9), 1000.00287, np.float32),
+            3 * _ones(1),
+            0 * _ones(1),
+        ),
+    ),
     Disagreement(
         "onnxruntime",
         frozenset({"ReduceMean"}),
