@@ -60,6 +60,7 @@ def test_in_a_child_the_cpu_backend_works_anew(how: str, tmp_path: Path) -> None
 
 
 @pytest.mark.device_free
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 on, of threads
 def test_blas_has_its_threads_back_in_a_child() -> None:
     """A thread of the parent that computes at the fork never leaves there."""
     from engine.backends.cpu.team import SINGLE_THREADED_BLAS as BLAS
@@ -78,6 +79,7 @@ def test_blas_has_its_threads_back_in_a_child() -> None:
 
 
 @pytest.mark.device_free
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 on, of threads
 def test_what_is_read_before_a_fork_is_there_after_it() -> None:
     with Module.load(MODELS["conv"], shapes={"x": X.shape}) as module:
         result = module(X)
