@@ -39,7 +39,7 @@ from engine.ops.broadcasting import (
     spec_of,
 )
 from engine.ops.neighbours import NEIGHBOURS
-from engine.ops.numerics import Error, Units, exact, finite, rounded, saturated
+from engine.ops.numerics import Error, Units, exact, finite, quadrature, rounded, saturated
 from engine.ops.spec import (
     HERE,
     PEER,
@@ -119,15 +119,18 @@ def _fold_error(values: Sequence[Array], y: Array, units: Units, ulps: float, n:
         return exact(y)[0]
     uc, us = units.u_compute, units.u_storage
     terms = [np.broadcast_to(v / n, y.shape) for v in values]
-    total, sums, squares = terms[0], np.zeros(y.shape), np.zeros(y.shape)
+    total, partial = terms[0], []
     for term in terms[1:]:
         total = total + term
-        sums, squares = sums + finite(total), squares + finite(total) ** 2
+        partial.append(finite(total))
+    sums = sum(partial, np.zeros(y.shape))
     sizes = sum((finite(t) for t in terms), np.zeros(y.shape))
-    quadratic = sum((finite(t) ** 2 for t in terms), np.zeros(y.shape))
-    variance = (uc**2 + us**2) * squares + (2 * ulps * uc) ** 2 * quadratic
     count = len(values)
-    sigma = np.sqrt(variance / 3 + count * units.floor**2)
+    sigma = quadrature(
+        np.hypot(uc, us) / np.sqrt(3) * quadrature(*partial),
+        2 * ulps * uc / np.sqrt(3) * quadrature(*map(finite, terms)),
+        np.sqrt(count) * units.floor,
+    )
     bound = ((uc + us) * sums + 2 * ulps * uc * sizes) * (1 + 2 * count * (uc + us))
     return Error(sigma, bound + 3 * count * units.floor)
 

@@ -8,6 +8,7 @@ One ULP of y is at most 2u|y|, u the unit roundoff.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -120,6 +121,11 @@ def finite(y: np.ndarray) -> np.ndarray:
     return np.abs(np.where(np.isfinite(y), y, 0.0))
 
 
+def quadrature(*errors: np.ndarray | float) -> np.ndarray:
+    """The root of the sum of squares, none of which leaves the range of doubles on the way."""
+    return np.asarray(reduce(np.hypot, errors))
+
+
 def rounded(y: np.ndarray, units: Units, *, roundings: float = 1, ulps: float = 0.0) -> Error:
     """A result y made by `roundings` correctly rounded operations and `ulps` of built-ins.
 
@@ -129,7 +135,7 @@ def rounded(y: np.ndarray, units: Units, *, roundings: float = 1, ulps: float = 
     a = finite(y)
     uc, us = units.u_compute, units.u_storage
     per_call = (roundings + (2 * ulps) ** 2) * uc * uc + us * us
-    sigma = np.hypot(a * np.sqrt(per_call / 3), units.floor)  # no square leaves the range
+    sigma = quadrature(a * np.sqrt(per_call / 3), units.floor)
     bound = a * ((roundings + 2 * ulps) * uc + us) * (1 + 4 * uc) + (1 + roundings) * units.floor
     return Error(sigma, bound)
 
@@ -157,7 +163,7 @@ def magnified(y: np.ndarray, magnitude: np.ndarray, units: Units) -> Error:
     """
     a, m = finite(y), finite(magnitude)
     uc, us = units.u_compute, units.u_storage
-    sigma = np.hypot(np.hypot(uc * m, us * a) / np.sqrt(3), units.floor)
+    sigma = quadrature(uc * m / np.sqrt(3), us * a / np.sqrt(3), units.floor)
     bound = (uc * m + us * a) * (1 + 8 * uc) + 4 * units.floor
     return Error(sigma, bound)
 
@@ -181,10 +187,15 @@ def sum_of_products(
     uc, us = units.u_compute, units.u_storage
     a, q, s = finite(y), finite(squares), finite(magnitudes)
     n = max(float(terms), 1.0)
-    variance = uc * uc / 3 * (n * a * a / 3 + n * q / 6 + 2 * q) + (us * a) ** 2 / 3
+    root = np.maximum(np.sqrt(q), s / np.sqrt(n))  # equal where a square of doubles vanished
     nu = (n + 1) * uc
     gamma = nu / (1 - nu) if nu < 0.5 else nu * np.exp(min(nu, 50.0))
-    sigma = np.sqrt(variance + n * units.floor**2)
+    sigma = quadrature(
+        a * uc * np.sqrt(n / 9),
+        root * uc * np.sqrt((n / 6 + 2) / 3),
+        a * us / np.sqrt(3),
+        np.sqrt(n) * units.floor,
+    )
     bound = gamma * s * (1 + us) + us * a + (n + 1) * units.floor
     return Error(sigma, bound)
 

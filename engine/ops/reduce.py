@@ -34,6 +34,7 @@ from engine.ops.numerics import (
     exact,
     finite,
     magnified,
+    quadrature,
     sum_of_products,
     where_sums_fit,
 )
@@ -225,7 +226,7 @@ def _product_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
     n = max(_count(x, axes) - 1, 0)
     uc, us = units.u_compute, units.u_storage
     a = finite(y)
-    sigma = np.sqrt(a * a * (n * uc * uc + us * us) / 3 + units.floor**2)
+    sigma = quadrature(a * np.sqrt((n * uc * uc + us * us) / 3), units.floor)
     bound = a * (np.expm1(n * np.log1p(uc)) + us) * (1 + us) + (1 + n) * units.floor
     return Error(sigma, bound)
 
