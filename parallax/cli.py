@@ -12,7 +12,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from conformance.document import deliver
 from conformance.files import check_files, files_read
@@ -71,10 +71,10 @@ def _answer(argv: Sequence[str] | None) -> int:
         streams.check_nothing_was_lost()
         return code
     except BrokenPipeError:
-        _give_up_output()
+        _give_up(sys.stdout)
         return READER_GONE
     except OSError as error:
-        _give_up_output()
+        _give_up(sys.stdout)
         _complain(False, f"parallax: standard output cannot be written: {error.strerror}")
         return BAD_INPUT
 
@@ -152,10 +152,10 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _give_up_output() -> None:
+def _give_up(stream: IO[str]) -> None:
     """What is still buffered must not fail again when the interpreter flushes at its end."""
     with suppress(OSError):  # it has no descriptor
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Misuse(Exception):
@@ -216,7 +216,9 @@ def _note(ignored: sys.UnraisableHookArgs) -> None:
 
 
 def _complain(debug: bool, message: str) -> None:
-    with suppress(OSError):  # nobody can be told
+    try:
         if debug:
             traceback.print_exc()
-        print(message, file=sys.stderr)
+        print(message, file=sys.stderr, flush=True)
+    except OSError:  # nobody can be told
+        _give_up(sys.stderr)
