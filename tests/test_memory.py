@@ -13,10 +13,9 @@ import time
 from weakref import ref
 
 import numpy as np
-import psutil
 import pytest
 
-from engine import GraphPath, Interpreter, MemoryMode, PathMode, Runtime
+from engine import GraphPath, Interpreter, PathMode, Runtime
 from engine.backends.opencl.transfers import RUNS_MAX
 from tests.features.subjects import blocked, context_of
 from tests.model_writing import model_bytes, node
@@ -355,19 +354,37 @@ SLACK_NBYTES = 4 * MEGABYTE
 one plan, in each of the 1,000 resizes would be 10 MB and more."""
 
 
+CYCLE = """
+import gc, json, sys
+import psutil
+from engine import MemoryMode, Runtime
+from tests.sharing_models import feeds, session
+
+device, memory, cycles, settled = sys.argv[1], MemoryMode[sys.argv[2]], *map(int, sys.argv[3:])
+process, resident = psutil.Process(), []
+with Runtime() as runtime, session("mlp", device, runtime, memory=memory) as subject:
+    arrays = [feeds("mlp", size) for size in range(5)]
+    for cycle in range(cycles):
+        for fed in arrays:
+            subject(fed)
+        if cycle % 10 == settled - 1:
+            runtime.synchronize()
+            gc.collect()
+            resident.append((process.memory_info().rss, str(runtime.live())))
+print(json.dumps(resident))
+"""
+"""In a process of its own: what other tests left in this one's heap is given back any time."""
+
+
 @on_every_device
-@pytest.mark.parametrize("memory", [MemoryMode.NORMAL, MemoryMode.HIGH])
+@pytest.mark.parametrize("memory", ["NORMAL", "HIGH"])
 def test_a_thousand_resizes_and_runs_leave_memory_where_it_was(device, memory):
-    process, resident = psutil.Process(), []
-    with Runtime() as runtime, session("mlp", device, runtime, memory=memory) as subject:
-        arrays = [feeds("mlp", size) for size in range(5)]
-        for cycle in range(CYCLES):
-            for fed in arrays:
-                subject(fed)
-            if cycle % 10 == SETTLED - 1:
-                runtime.synchronize()
-                gc.collect()
-                resident.append((process.memory_info().rss, runtime.live()))
+    words = [device, memory, str(CYCLES), str(SETTLED)]
+    done = subprocess.run(
+        [sys.executable, "-c", CYCLE, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    resident = json.loads(done.stdout)
     live = {each for _, each in resident}
     assert len(live) == 1, live
     early, late = (
