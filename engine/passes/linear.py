@@ -73,29 +73,23 @@ class Linear:
     def _scaled(self, source: Constant, factor: np.ndarray) -> Constant:
         def make() -> np.ndarray:
             with np.errstate(all="ignore"):
-                array = self._product(source.array, factor)
+                array = self._product(source.array.astype(np.float64), factor).astype(self.dtype)
             source.rest()
             return array
 
         return Constant(make(), make if source.can_rest else None)
 
     def _product(self, w: np.ndarray, factor: np.ndarray) -> np.ndarray:
-        """Weights times the factors of their channels: in double, and rounded once."""
         if self.node.op_type == "Conv":
-            return self._times(w.reshape(len(factor), -1), factor[:, None]).reshape(w.shape)
+            return np.asarray(w * factor.reshape(-1, *[1] * (w.ndim - 1)))
         if self.node.op_type == "Gemm":
-            by_row = self.node.attributes.get("transB", 0)
-            return self._times(w, factor[:, None] if by_row else factor)
+            return np.asarray(
+                w * (factor[:, None] if self.node.attributes.get("transB", 0) else factor)
+            )
         group = int(self.node.attributes.get("group", 1))
         grouped = w.reshape(group, w.shape[0] // group, *w.shape[1:])
         per_group = factor.reshape(group, 1, w.shape[1], *[1] * (w.ndim - 2))
-        return self._times(grouped, per_group).reshape(w.shape)
-
-    def _times(self, w: np.ndarray, factor: np.ndarray) -> np.ndarray:
-        """NumPy converts piece by piece: the weights never lie in memory in double."""
-        product: np.ndarray = np.empty(w.shape, self.dtype)
-        np.multiply(w, factor, out=product, dtype=np.float64, casting="same_kind")
-        return product
+        return np.asarray((grouped * per_group).reshape(w.shape))
 
 
 def linear_of(node: Node) -> Linear | None:
