@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Hashable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from weakref import WeakSet
 
 from engine import arguments, auto, heap
@@ -16,7 +16,7 @@ from engine.arenas import SharedArena
 from engine.backends import registry
 from engine.backends.protocol import Backend, DeviceInfo, LiveMemory
 from engine.config import ForwardType, PowerMode, Precision, ScheduleConfig
-from engine.errors import ClosedError, ConfigError, ParallaxWarning
+from engine.errors import ClosedError, ConfigError, InputError, ParallaxWarning
 from engine.forks import ProcessBound, check_process
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("parallax.runtime")
 
 
+@runtime_checkable
 class User(Protocol):
     """What keeps a closed runtime's resources alive: a session."""
 
@@ -146,6 +147,9 @@ class Runtime(ProcessBound):
             ClosedError: the runtime and all of its sessions are closed.
         """
         check_process(self)
+        if not hasattr(backend, "memory"):
+            got = arguments.shown(backend)
+            raise InputError(f"arena: got {got}, expected a backend of this runtime")
         with self._lock:
             if self._closed and backend not in self._made():
                 raise ClosedError("this Runtime is closed")
@@ -178,12 +182,14 @@ class Runtime(ProcessBound):
     # ------------------------------------------------------------------ life
     def adopt(self, user: User) -> None:
         """Note a session: what it shares is freed no earlier than it is closed."""
+        arguments.of_kind("adopt", user, User, "a Session")
         with self._lock:
             self._check_open()
             self._users.add(user)
 
     def dismiss(self, user: User) -> None:
         """A session was closed."""
+        arguments.of_kind("dismiss", user, User, "a Session")
         with self._lock:
             self._users.discard(user)
             if self._closed:

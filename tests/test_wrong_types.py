@@ -505,3 +505,14 @@ def test_nothing_but_nan_proves_nothing():
     report = px.verify(CHAIN, device="cpu", inputs=feeds)
     assert (report.exit_code, report.verdict) == (3, "NOTHING VERIFIED")
     assert "only NaN, which proves nothing" in " ".join(str(report).split())
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("wrong", [None, 1, "session", object()], ids=repr)
+def test_a_runtime_serves_sessions_and_backends_only(wrong):
+    with px.Runtime() as runtime:
+        for call, what in ((runtime.adopt, "a Session"), (runtime.dismiss, "a Session")):
+            with pytest.raises(px.InputError, match=what):
+                call(wrong)
+        with pytest.raises(px.InputError, match="a backend of this runtime"):
+            runtime.arena(wrong)
