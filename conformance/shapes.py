@@ -79,7 +79,7 @@ def choose_shapes(graph: Graph, given: Mapping[str, tuple[int, ...]] | None = No
     if not usual:
         return Choice(shapes, search.chosen)
     first = search.attempt(usual)
-    if first.node is None:
+    if not first.problem:
         return Choice(shapes, search.chosen)
     found = search.run(first)
     if found is None:
@@ -115,13 +115,16 @@ class _Trial:
 
     Attributes:
         reached: how many nodes come before the first that refuses.
-        node: the one that refuses; None where all accept.
+        problem: the words of the one that refuses; "" where all accept.
+        has: extents of what it reads.
+        asked: integers that say what it would accept: constants it reads, its attributes.
     """
 
     values: Values
     reached: int
-    node: Node | None
-    problem: str
+    problem: str = ""
+    has: frozenset[int] = frozenset()
+    asked: frozenset[int] = frozenset()
 
 
 class _Search:
@@ -173,10 +176,12 @@ class _Search:
         every = self.shapes(values)
         bound = bind_shapes(self._graph, {v.name: every[v.name] for v in self._graph.inputs})
         refusals = infer_where_known(bound)
-        if not refusals:
-            return _Trial(values, len(bound.nodes), None, "")
-        node, error = next(iter(refusals.items()))
-        return _Trial(values, bound.nodes.index(node), node, str(error))
+        trial = _Trial(values, len(bound.nodes))
+        for node, error in refusals.items():
+            trial = _Trial(values, bound.nodes.index(node), str(error), *_shown(node))
+            break
+        bound.drop_constants()  # nodes and values refer to one another: only the collector ends it
+        return trial
 
     def run(self, first: _Trial) -> _Trial | None:
         """Values that every node accepts: the nearest ones that come further, again and again."""
@@ -189,7 +194,7 @@ class _Search:
                     return None
                 tries += 1
                 trial = self.attempt(values)
-                if trial.node is None:
+                if not trial.problem:
                     return trial
                 problems.add(trial.problem)
                 if trial.reached > best.reached:
@@ -219,23 +224,27 @@ def _neighbours(trial: _Trial) -> Iterator[Values]:
             yield trial.values | dict.fromkeys(group, -negative)
 
 
-def _extents(trial: _Trial, value: int) -> set[int]:
-    """What the refusing node shows: extents and integers it reads, and `value` scaled to them.
+def _shown(node: Node) -> tuple[frozenset[int], frozenset[int]]:
+    """`has` and `asked` of a _Trial.
 
     The sum of a few integers is what a Split needs, their product what a Reshape needs.
     """
-    assert trial.node is not None
-    shown: set[int] = set()
     has: set[int] = set()
-    for operand in filter(None, trial.node.inputs):
-        dims = operand.known_type.dims
+    asked: set[int] = set()
+    for operand in filter(None, node.inputs):
         array = operand.constant
-        (has if array is None else shown).update(dims)
+        (has if array is None else asked).update(operand.known_type.dims)
         if array is not None and array.dtype.kind == "i" and array.size <= 8:
             numbers = [int(i) for i in array.ravel()]
-            shown.update((*numbers, sum(numbers), abs(math.prod(numbers))))
-    for attribute in trial.node.attributes.values():
+            asked.update((*numbers, sum(numbers), abs(math.prod(numbers))))
+    for attribute in node.attributes.values():
         if isinstance(attribute, tuple):
-            shown.update(i for i in attribute if isinstance(i, int))
-    scaled = {value * want // d for want in shown | has for d in has if d and not value * want % d}
-    return {n for n in shown | has | scaled if 0 < n <= max(VALUES)}
+            asked.update(i for i in attribute if isinstance(i, int))
+    return frozenset(has), frozenset(asked)
+
+
+def _extents(trial: _Trial, value: int) -> set[int]:
+    """What the refusing node shows, and `value` scaled to it."""
+    shown = trial.has | trial.asked
+    scaled = {value * want // d for want in shown for d in trial.has if d and not value * want % d}
+    return {n for n in shown | scaled if 0 < n <= max(VALUES)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import tracemalloc
 from collections.abc import Sequence
 
 import numpy as np
@@ -157,6 +159,25 @@ def test_a_refusal_that_no_shape_changes_ends_the_search_early(
     nodes = [node("Cast", "x", "s", to=7), node("Expand", "x s", "y")]
     assert choose_shapes(graph(nodes, {"x": ("n",)}, {})).problem
     assert 1 < len(tries) <= 1 + shapes_module.PATIENCE
+
+
+def test_what_a_try_computed_is_let_go_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+    right = shapes_module.bind_shapes
+    monkeypatch.setattr(shapes_module, "bind_shapes", lambda g, s: tries.append(s) or right(g, s))
+    nodes = [node("Concat", "c c", "twice", axis=0), node("Expand", "x s", "y")]
+    constants = {"c": ones(1 << 20), "s": np.array([-2])}
+    imported = graph(nodes, {"x": ("n",)}, constants)
+    gc.disable()
+    tracemalloc.start()
+    try:
+        assert choose_shapes(imported).problem
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert len(tries) > 8
+    assert peak < 3 * 2 * constants["c"].nbytes
 
 
 def test_an_unusual_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
