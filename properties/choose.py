@@ -99,8 +99,9 @@ def _as_dtype(values: Array, dtype: np.dtype, low: float, high: float) -> Array:
     if dtype == BOOL:
         return np.asarray(values > (low + high) / 2)
     if dtype in FLOATS:
-        rounded = np.asarray(values).astype(dtype)
-        least, most = np.asarray([low, high]).astype(dtype)
+        with np.errstate(over="ignore"):  # which conversions of half raise is up to the processor
+            rounded = np.asarray(values).astype(dtype)
+            least, most = np.asarray([low, high]).astype(dtype)
         return np.asarray(np.clip(rounded, least, most))
     return saturated(np.rint(values), dtype)
 

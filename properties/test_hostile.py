@@ -27,7 +27,7 @@ from properties.hostile.planted import PLANTED, Planted
 from properties.hostile.report import facts
 from properties.hostile.schedule import Budget, requests
 from properties.hostile.trial import Bench
-from properties.hostile.verdict import differs
+from properties.hostile.verdict import differences
 from properties.hostile.witnesses import Court
 from properties.hostile.worker import Orders, Request
 
@@ -180,4 +180,4 @@ def test_a_known_disagreement_still_holds(known: Disagreement) -> None:
         (backend,) = session.execution.backends.values()
     graph = bound(interpreter, shown.feeds)
     outputs = bench.court.ask(known.witness, shown.data, shown.feeds)
-    assert differs(outputs, expect(graph, shown.feeds, backend))
+    assert differences(outputs, expect(graph, shown.feeds, backend))

@@ -26,6 +26,7 @@ from engine.ir.types import (
 )
 from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Error, Units, exact
+from engine.ops.operands import check_dtype
 from engine.ops.spec import (
     HERE,
     PEER,
@@ -67,13 +68,16 @@ def present(op_type: str, inputs: Sequence[Operand | None]) -> list[TensorType]:
 
 
 def same_dtype(op_type: str, types: Sequence[TensorType], dtypes: frozenset[np.dtype]) -> np.dtype:
-    """The one dtype of all inputs; raises ShapeError unless it is one of `dtypes`."""
+    """The one dtype of all inputs.
+
+    Raises:
+        ShapeError: they differ.
+        UnsupportedError: it is not one of `dtypes`.
+    """
     names = sorted({t.dtype.name for t in types})
     if len(names) > 1:
         raise ShapeError(f"{op_type}: dtypes {' and '.join(names)} differ, expected one dtype")
-    if types[0].dtype not in dtypes:
-        allowed = ", ".join(sorted(d.name for d in dtypes))
-        raise ShapeError(f"{op_type}: dtype {names[0]} is not one of {allowed}")
+    check_dtype(op_type, types[0].dtype, dtypes)
     return types[0].dtype
 
 

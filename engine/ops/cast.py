@@ -26,6 +26,7 @@ from engine.ir.types import (
 )
 from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Error, Units, exact, finite, saturated
+from engine.ops.operands import check_dtype
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec, Reject
 
 DTYPES = {
@@ -99,8 +100,9 @@ def _ends(source: np.dtype, to: np.dtype) -> Callable[[], Call]:
 
 def _infer(inputs: Sequence[Operand | None], attributes: Attributes) -> tuple[TensorType, ...]:
     x = inputs[0]
-    if x is None or x.type.dtype not in ALL_DTYPES:
-        raise ShapeError(f"Cast: input is {'missing' if x is None else x.type.dtype.name}")
+    if x is None:
+        raise ShapeError("Cast: input is missing")
+    check_dtype("Cast", x.type.dtype, ALL_DTYPES)
     return (TensorType(target(attributes), x.type.shape),)
 
 

@@ -22,6 +22,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from engine.errors import ShapeError
 from engine.ir.types import FLOATS, TensorType
+from engine.ops.broadcasting import same_dtype
 from engine.ops.conv_draw import draw_image, grow_conv, grow_transpose
 from engine.ops.conv_window import Ints, Window, conv_transpose_window, conv_window
 from engine.ops.numerics import Error, Units, sum_of_products
@@ -45,9 +46,7 @@ def _shapes(op: str, inputs: Sequence[Operand | None]) -> tuple[TensorType, Tens
     x, w = inputs[0], inputs[1]
     if x is None or w is None:
         raise ShapeError(f"{op}: x and w are required")
-    for given in inputs:
-        if given is not None and (given.type.dtype != x.type.dtype or x.type.dtype not in FLOATS):
-            raise ShapeError(f"{op}: dtypes must be one floating-point type, got {given.type}")
+    same_dtype(op, [given.type for given in inputs if given is not None], FLOATS)
     return x.type, w.type
 
 

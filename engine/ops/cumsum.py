@@ -12,7 +12,14 @@ import numpy as np
 from engine.errors import ShapeError
 from engine.ir.types import FLOAT, FLOAT16, FLOATS, INT32, INT64, TensorType
 from engine.ops.numerics import Error, Units, exact, sum_of_products
-from engine.ops.operands import Operands, example_on_payload, known_integers, normal_axis, tensor
+from engine.ops.operands import (
+    Operands,
+    check_dtype,
+    example_on_payload,
+    known_integers,
+    normal_axis,
+    tensor,
+)
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Law, OpSpec, Reject
 
 Array = np.ndarray
@@ -34,10 +41,9 @@ def running_sum(
 def _infer(inputs: Operands, _: Attributes) -> tuple[TensorType, ...]:
     x = tensor("CumSum", inputs, 0, "x")
     axis = known_integers("CumSum", inputs, 1, "axis")
-    if x.dtype not in DTYPES or axis is None or len(axis) != 1:
-        raise ShapeError(
-            f"CumSum: x is {x}, axis={axis}; expected floats, int32 or int64, one axis"
-        )
+    check_dtype("CumSum", x.dtype, DTYPES, "x")
+    if axis is None or len(axis) != 1:
+        raise ShapeError(f"CumSum: axis={axis}, expected one axis")
     normal_axis("CumSum", axis[0], len(x.dims), x.dims)
     return (x,)
 
@@ -102,7 +108,7 @@ SPECS: tuple[OpSpec, ...] = (
         ),
         rejects=(
             Reject("axis", lambda: Call((np.zeros(3, "f4"), np.array(1))), "axis=1 is outside"),
-            Reject("bool", lambda: Call((np.zeros(3, "?"), np.array(0))), "x is bool"),
+            Reject("bool", lambda: Call((np.zeros(3, "?"), np.array(0))), "x of dtype bool"),
         ),
         laws=(Law("reversed input summed from the other end", _from_the_end, _flipped),),
         flops=lambda inputs, outputs, _: outputs[0].size,

@@ -16,6 +16,7 @@ from engine.ops.operands import (
     INDEX_DTYPES,
     Ints,
     Operands,
+    check_dtype,
     example_on_payload,
     input_at,
     known_integers,
@@ -192,8 +193,7 @@ def _grow_gather_nd(choose: Choose, x: TensorType) -> Growth | None:
 def _infer_one_hot(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     op = "OneHot"
     indices, values = tensor(op, inputs, 0, "indices"), tensor(op, inputs, 2, "values")
-    if indices.dtype not in INTEGERS:
-        raise ShapeError(f"{op}: indices are {indices.dtype.name}, expected integers")
+    check_dtype(op, indices.dtype, INTEGERS, "indices")
     depth = known_integers(op, inputs, 1, "depth")
     if depth is None or len(depth) != 1 or depth[0] < 1 or values.dims != (2,):
         raise ShapeError(f"{op}: depth={depth}, values {values}; expected depth >= 1, two values")

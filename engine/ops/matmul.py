@@ -19,6 +19,7 @@ import numpy as np
 
 from engine.errors import ShapeError
 from engine.ir.types import FLOAT, FLOATS, TensorType
+from engine.ops.broadcasting import same_dtype
 from engine.ops.numerics import Error, Units, exact, saturated, sum_of_products
 from engine.ops.spec import (
     HERE,
@@ -47,10 +48,7 @@ def _operands(op: str, inputs: Sequence[Operand | None]) -> tuple[TensorType, Te
     a, b = inputs[0], inputs[1]
     if a is None or b is None:
         raise ShapeError(f"{op}: A and B are required")
-    for given in inputs:
-        if given is not None and (given.type.dtype != a.type.dtype or a.type.dtype not in DTYPES):
-            names = ", ".join(sorted(d.name for d in DTYPES))
-            raise ShapeError(f"{op}: dtypes must be equal and one of {names}, got {given.type}")
+    same_dtype(op, [given.type for given in inputs if given is not None], DTYPES)
     return a.type, b.type
 
 

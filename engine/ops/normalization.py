@@ -28,6 +28,7 @@ from engine.ops.numerics import (
     sum_of_products,
     where_sums_fit,
 )
+from engine.ops.operands import check_dtype, tensor
 from engine.ops.reduce import accumulated, normal_axis
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec, Reject
 
@@ -37,12 +38,12 @@ Rows = tuple[Array, Array, Array]
 
 
 def float_input(op_type: str, inputs: Sequence[Operand | None], rank: int) -> TensorType:
-    """The type of x; raises ShapeError for another dtype or fewer axes."""
-    x = inputs[0]
-    if x is None or x.type.dtype not in FLOATS or len(x.type.shape) < rank:
-        what = "missing" if x is None else str(x.type)
-        raise ShapeError(f"{op_type}: input is {what}, expected floats of rank {rank} or more")
-    return x.type
+    """The type of x; raises ShapeError for fewer axes, UnsupportedError for another dtype."""
+    x = tensor(op_type, inputs, 0, "x")
+    check_dtype(op_type, x.dtype, FLOATS, "x")
+    if len(x.shape) < rank:
+        raise ShapeError(f"{op_type}: x is {x}, expected rank {rank} or more")
+    return x
 
 
 def _per_channel(op_type: str, inputs: Sequence[Operand | None], names: Sequence[str]) -> None:

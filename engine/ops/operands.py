@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 
-from engine.errors import ShapeError
+from engine.errors import ShapeError, UnsupportedError
 from engine.ir.types import (
     ALL_DTYPES,
     BOOL,
@@ -31,23 +31,35 @@ PAYLOADS = (FLOAT, INT64, BOOL, FLOAT16, DOUBLE, np.dtype(np.int8), INT32)
 """One dtype of every element size and kind."""
 
 
+def check_dtype(
+    op: str, dtype: np.dtype, dtypes: Collection[np.dtype], name: str = "input"
+) -> None:
+    """Raise UnsupportedError unless it is one of `dtypes`: ONNX may well allow more of them."""
+    if dtype not in dtypes:
+        names = ", ".join(sorted(d.name for d in dtypes))
+        raise UnsupportedError(f"{op}: {name} of dtype {dtype.name} is not supported, only {names}")
+
+
 def tensor(op: str, inputs: Operands, index: int, name: str = "data") -> TensorType:
-    """The type of a required input; raises ShapeError where it is missing."""
+    """The type of a required input; raises ShapeError where it is missing, UnsupportedError."""
     given = inputs[index] if index < len(inputs) else None
     if given is None:
         raise ShapeError(f"{op}: input {index} ({name}) is missing")
-    if given.type.dtype not in ALL_DTYPES:
-        raise ShapeError(f"{op}: {name} has dtype {given.type.dtype}, which no operator supports")
+    check_dtype(op, given.type.dtype, ALL_DTYPES, name)
     return given.type
 
 
 def known(op: str, inputs: Operands, index: int, name: str) -> Array | None:
-    """The value of an input that must be known before a run; None where it is omitted."""
+    """The value of an input that must be known before a run; None where it is omitted.
+
+    Raises:
+        UnsupportedError: it is computed at run time.
+    """
     given = inputs[index] if index < len(inputs) else None
     if given is None:
         return None
     if given.value is None:
-        raise ShapeError(f"{op}: {name} is computed at run time, expected a constant")
+        raise UnsupportedError(f"{op}: {name} is computed at run time, expected a constant")
     return given.value
 
 
@@ -64,8 +76,9 @@ def known_integers(
         return None
     if value.size > most:
         raise ShapeError(f"{op}: {name} has {value.size} entries, expected at most {most}")
-    if value.dtype not in INDEX_DTYPES or value.ndim > 1:
-        raise ShapeError(f"{op}: {name} is {value.dtype}{value.shape}, expected integers, rank 1")
+    check_dtype(op, value.dtype, INDEX_DTYPES, name)
+    if value.ndim > 1:
+        raise ShapeError(f"{op}: {name} has shape {value.shape}, expected rank 1")
     return integers(value)
 
 

@@ -22,7 +22,7 @@ from engine.errors import ShapeError
 from engine.ir.types import FLOAT, FLOAT16, FLOATS, TensorType
 from engine.ops.conv_window import AUTO_PADS, Window, settled
 from engine.ops.numerics import Error, Units, exact, sum_of_products, where_sums_fit
-from engine.ops.operands import Ints, Operands, payload_of, tensor, zeros
+from engine.ops.operands import Ints, Operands, check_dtype, payload_of, tensor, zeros
 from engine.ops.spec import (
     HERE,
     Arrays,
@@ -164,8 +164,7 @@ def _global_mean(x: Array, _: Attributes) -> Array:
 def _infer_pool(op: str, dtypes: Dtypes) -> InferTypes:
     def infer_types(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
         x = tensor(op, inputs, 0, "x")
-        if x.dtype not in dtypes:
-            raise ShapeError(f"{op}: dtype {x.dtype.name} is not supported")
+        check_dtype(op, x.dtype, dtypes)
         if op.startswith("Global"):
             if len(x.dims) < 3 or 0 in x.dims[2:]:
                 raise ShapeError(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import ShapeError
+from engine.errors import ShapeError, UnsupportedError
 from engine.ir.types import (
     BOOL,
     DOUBLE,
@@ -38,6 +38,7 @@ from engine.ops.numerics import (
     sum_of_products,
     where_sums_fit,
 )
+from engine.ops.operands import check_dtype
 from engine.ops.spec import (
     HERE,
     Arrays,
@@ -283,12 +284,11 @@ class Reduction:
         """The reduced shape; axes must be known before a run."""
         op_type = self.op_type
         x, axes = (*inputs, None)[:2]
-        if x is None or x.type.dtype not in self.dtypes:
-            what = "missing" if x is None else x.type.dtype.name
-            names = ", ".join(sorted(d.name for d in self.dtypes))
-            raise ShapeError(f"{op_type}: input is {what}, expected one of {names}")
+        if x is None:
+            raise ShapeError(f"{op_type}: the input is missing")
+        check_dtype(op_type, x.type.dtype, self.dtypes)
         if axes is not None and axes.value is None:
-            raise ShapeError(f"{op_type}: axes must be a constant, got a computed {axes.type}")
+            raise UnsupportedError(f"{op_type}: axes is computed at run time, expected a constant")
         shape = x.type.dims
         over = reduced_axes(op_type, len(shape), axes.value if axes else None, attributes)
         keep = bool(attributes.get("keepdims", 1))

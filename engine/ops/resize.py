@@ -13,7 +13,16 @@ import numpy as np
 from engine.errors import ShapeError
 from engine.ir.types import FLOAT, FLOAT16, FLOATS, INT64, TensorType
 from engine.ops.numerics import Error, Units, exact, magnified
-from engine.ops.operands import Operands, input_at, known, payload, payload_of, tensor, zeros
+from engine.ops.operands import (
+    Operands,
+    check_dtype,
+    input_at,
+    known,
+    payload,
+    payload_of,
+    tensor,
+    zeros,
+)
 from engine.ops.resize_taps import (
     COORDINATES,
     MODES,
@@ -30,10 +39,10 @@ Array = np.ndarray
 def _infer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     x = tensor("Resize", inputs, 0, "x")
     mode = attributes.get("mode", "nearest")
-    if mode not in MODES or (mode != "nearest" and x.dtype not in FLOATS):
-        raise ShapeError(
-            f"Resize: mode={mode!r} of {x}; expected nearest, or linear or cubic of floats"
-        )
+    if mode not in MODES:
+        raise ShapeError(f"Resize: mode={mode!r}, expected one of {', '.join(MODES)}")
+    if mode != "nearest":
+        check_dtype("Resize", x.dtype, FLOATS, f"x for mode={mode!r}")
     names = ((1, "roi"), (2, "scales"), (3, "sizes"))
     roi, scales, sizes = (known("Resize", inputs, i, name) for i, name in names)
     return (TensorType(x.dtype, resized_shape(x.dims, roi, scales, sizes, attributes)),)

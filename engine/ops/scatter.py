@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import ShapeError
+from engine.errors import ShapeError, UnsupportedError
 from engine.ir.types import BOOL, FLOATS, INT64, TensorType
 from engine.ops.gather import check_elements, check_tuples, draw_indices, in_range, indices_of
 from engine.ops.numerics import Error, Units, exact, finite
@@ -103,7 +103,7 @@ def _check_updates(
     if updates != TensorType(x.dtype, shape):
         raise ShapeError(f"{op}: updates are {updates}, expected {TensorType(x.dtype, shape)}")
     if x.dtype == BOOL and reduction != "none":
-        raise ShapeError(f"{op}: reduction={reduction!r} of bool is undefined")
+        raise UnsupportedError(f"{op}: reduction={reduction!r} of dtype bool is not supported")
 
 
 def _combined(where_of: Where, inputs: Arrays, attributes: Attributes) -> Array:

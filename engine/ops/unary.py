@@ -18,6 +18,7 @@ from engine.errors import ShapeError
 from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOATS, INTEGERS, TensorType
 from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Error, Units, exact, magnified
+from engine.ops.operands import check_dtype
 from engine.ops.spec import (
     HERE,
     Arrays,
@@ -49,13 +50,16 @@ def _sigmoid(x: Array) -> Array:
 def typed(
     op_type: str, inputs: Sequence[Operand | None], dtypes: frozenset[np.dtype]
 ) -> TensorType:
-    """The type of the first input; raises ShapeError unless its dtype is one of `dtypes`."""
+    """The type of the first input.
+
+    Raises:
+        ShapeError: it is missing.
+        UnsupportedError: its dtype is not one of `dtypes`.
+    """
     first = inputs[0]
     if first is None:
         raise ShapeError(f"{op_type}: the first input is missing")
-    if first.type.dtype not in dtypes:
-        names = ", ".join(sorted(d.name for d in dtypes))
-        raise ShapeError(f"{op_type}: dtype {first.type.dtype.name} is not one of {names}")
+    check_dtype(op_type, first.type.dtype, dtypes)
     return first.type
 
 

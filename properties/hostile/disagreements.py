@@ -5,34 +5,51 @@ Each entry carries a call that shows it: one that no longer holds fails `test_ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 from onnx import helper
 
 Array = np.ndarray
 
 
+@lru_cache(1)
+def _inlined(data: bytes) -> onnx.ModelProto:
+    return onnx.inliner.inline_local_functions(onnx.load_from_string(data))
+
+
 @dataclass(frozen=True)
 class Call:
-    """What was asked of the witnesses.
+    """A node of what was asked of the witnesses.
 
     Attributes:
-        op_type: of the only node, or of those that make the outputs. feeds: what was fed.
+        data: the model. feeds: what was fed. node: position of the node in it.
     """
 
-    op_type: str
     data: bytes
     feeds: Mapping[str, Array]
+    node: int = 0
 
-    @cached_property
+    @property
     def model(self) -> onnx.ModelProto:
-        """The model."""
-        return onnx.load_from_string(self.data)
+        """The model, without calls of functions."""
+        return _inlined(self.data)
+
+    @property
+    def op_type(self) -> str:
+        """Of the node."""
+        return str(self.model.graph.node[self.node].op_type)
+
+    @property
+    def op_types(self) -> str:
+        """Of all nodes, each once."""
+        return "+".join(dict.fromkeys(node.op_type for node in self.model.graph.node))
 
     @property
     def opset(self) -> int:
@@ -40,8 +57,8 @@ class Call:
         return next((int(o.version) for o in self.model.opset_import if not o.domain), 1)
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """Of the first node."""
-        for attribute in self.model.graph.node[0].attribute:
+        """Of the node."""
+        for attribute in self.model.graph.node[self.node].attribute:
             if attribute.name == name:
                 return helper.get_attribute_value(attribute)
         return default
@@ -53,11 +70,24 @@ class Call:
         return [*self.feeds.values(), *constants]
 
     @property
+    def limits(self) -> list[Array]:
+        """Of a Clip."""
+        given = [self.attribute(name) for name in ("min", "max")]
+        names = list(self.model.graph.node[self.node].input)[1:]
+        return [np.asarray(v) for v in given if v is not None] + [
+            self._given[n] for n in names if n
+        ]
+
+    @cached_property
+    def _given(self) -> dict[str, Array]:
+        constants = self.model.graph.initializer
+        return {**{t.name: onnx.numpy_helper.to_array(t) for t in constants}, **self.feeds}
+
+    @property
     def first(self) -> Array:
-        """The first input."""
-        name = self.model.graph.node[0].input[0]
-        given = {t.name: onnx.numpy_helper.to_array(t) for t in self.model.graph.initializer}
-        return np.asarray({**given, **self.feeds}[name])
+        """The first input; raises KeyError where another node computes it."""
+        name = self.model.graph.node[self.node].input[0]
+        return np.asarray(self._given[name])
 
 
 @dataclass(frozen=True)
@@ -77,24 +107,30 @@ class Disagreement:
 
 
 def call(
-    op_type: str, opset: int, *inputs: Array, constants: tuple[int, ...] = (), **attributes: Any
+    op_type: str,
+    opset: int,
+    *inputs: Array,
+    constants: tuple[int, ...] = (),
+    outputs: int = 1,
+    **attributes: Any,
 ) -> Call:
     """A model of one node with inputs x0, x1..., fed but for the constants."""
+    results = ["y", "z"][:outputs]
     names = [f"x{i}" for i in range(len(inputs))]
     feeds = {n: x for i, (n, x) in enumerate(zip(names, inputs)) if i not in constants}
     graph = helper.make_graph(
-        [helper.make_node(op_type, names, ["y"], **attributes)],
+        [helper.make_node(op_type, names, results, **attributes)],
         "call",
         [
             helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
             for n, x in feeds.items()
         ],
-        [helper.make_empty_tensor_value_info("y")],
+        [helper.make_empty_tensor_value_info(name) for name in results],
         [onnx.numpy_helper.from_array(inputs[i], names[i]) for i in constants],
     )
     imports = [helper.make_opsetid("", opset)]
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
-    return Call(op_type, model.SerializeToString(), feeds)
+    return Call(model.SerializeToString(), feeds)
 
 
 def _is_finite(call: Call) -> bool:
@@ -157,11 +193,65 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"AveragePool"}),
+        "counts the padding before opset 7, where the sum 'is divided by the number of elements "
+        "exclude pad'",
+        lambda c: c.opset < 7 and any(c.attribute("pads", ())),
+        lambda: call("AveragePool", 1, _ones(1, 1, 4), kernel_shape=[2], pads=[1, 0]),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Clip"}),
+        "lets a limit that is NaN make everything NaN; the function body of the schema compares, "
+        "and no comparison with NaN holds",
+        lambda c: any(np.isnan(limit).any() for limit in c.limits),
+        lambda: call("Clip", 13, _ones(2), np.array(np.nan, np.float32)),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Shape"}),
+        "takes end < -rank as Python does; the specification clamps it to [0, r]",
+        lambda c: c.attribute("end", 0) < -c.first.ndim,
+        lambda: call("Shape", 15, _ones(7, 8), end=-3),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Gemm"}),
+        "multiplies integers by a float alpha or beta before opset 7 and leaves them floats; T is "
+        "one type for input and output",
+        lambda c: c.first.dtype.kind in "iu" and c.opset < 7,
+        lambda: call("Gemm", 6, *[np.ones((2, 2), np.uint64)] * 3, alpha=0.5),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Gemm"}),
+        "multiplies integers by alpha as doubles, which hold no int64 beyond 2**53; T is one type",
+        lambda c: any(
+            x.dtype.kind in "iu" and (np.abs(x.astype(float)) > 2**31).any() for x in c.arrays
+        ),
+        lambda: call("Gemm", 12, np.full((1, 1), 2**60 + 1), np.ones((1, 1), np.int64)),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"LayerNormalization"}),
+        "gives Mean and InvStdDev in the dtype of the data; with stash_type=1 they are float",
+        lambda c: c.first.dtype == np.float64,
+        lambda: call("LayerNormalization", 17, np.ones((2, 3)), np.ones(3), outputs=2),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"LRN"}),
         "takes a window of size + 1 for an even size; the specification's is "
         "[c - floor((size - 1) / 2), c + ceil((size - 1) / 2)]",
         lambda c: c.attribute("size") % 2 == 0,
         lambda: call("LRN", 13, 100 * _ones(1, 4, 1, 1), size=2),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"LRN"}),
+        "takes a power of 0.5 as a square root, whose sign is that of -0; a power of -0 is +0",
+        lambda c: c.attribute("beta") == 0.5 and c.attribute("bias") == 0,
+        lambda: call("LRN", 13, _ones(1, 1, 1, 1), size=1, alpha=-0.0, beta=0.5, bias=-0.0),
     ),
     Disagreement(
         "evaluator",
@@ -244,6 +334,23 @@ OF_THE_EVALUATOR = (
     ),
 )
 OF_ONNXRUNTIME = (
+    *(
+        Disagreement(
+            witness,
+            frozenset({"LayerNormalization"}),
+            "keeps the mean in float, as stash_type has it: far from zero its rounding is much of "
+            "what is left",
+            lambda c: bool((np.abs(c.first) > 100).any()),
+            lambda: call(
+                "LayerNormalization",
+                17,
+                (1000 + 0.01 * np.sin(np.arange(1024))).astype(np.float32).reshape(64, 16),
+                _ones(16),
+                epsilon=1e-12,
+            ),
+        )
+        for witness in ("evaluator", "onnxruntime")
+    ),
     Disagreement(
         "evaluator",
         frozenset({"BatchNormalization"}),
@@ -351,6 +458,28 @@ KNOWN: tuple[Disagreement, ...] = (*OF_THE_EVALUATOR, *OF_ONNXRUNTIME, *CASTS)
 def reason_for(call: Call, witness: str) -> Disagreement | None:
     """The known reason why a witness differs on a call, None for none."""
     for known in KNOWN:
-        if known.witness == witness and call.op_type in known.op_types and known.applies(call):
-            return known
+        if known.witness == witness and call.op_type in known.op_types:
+            with suppress(KeyError):
+                if known.applies(call):
+                    return known
     return None
+
+
+def explained(call: Call, witness: str, outputs: Collection[str]) -> bool:
+    """Whether each of these outputs comes from some node with a known disagreement."""
+    nodes = call.model.graph.node
+    makers = {name: k for k, node in enumerate(nodes) for name in node.output}
+    because = {k for k in range(len(nodes)) if reason_for(replace(call, node=k), witness)}
+    return all(because & _ancestry(nodes, makers, name) for name in outputs)
+
+
+def _ancestry(nodes: Any, makers: Mapping[str, int], output: str) -> set[int]:
+    """Positions of all nodes that a value is computed from."""
+    found: set[int] = set()
+    names = [output]
+    while names:
+        k = makers.get(names.pop())
+        if k is not None and k not in found:
+            found.add(k)
+            names += nodes[k].input
+    return found

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-import onnx
-
 from engine.backends.protocol import Backend
 from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
@@ -17,9 +15,9 @@ from engine.ops.compose import flops_of
 from engine.passes import bind_shapes, infer_where_known
 from engine.passes.infer_shapes import are_typed
 from properties.hostile.cases import Outcome
-from properties.hostile.disagreements import Call, reason_for
+from properties.hostile.disagreements import Call, explained
 from properties.hostile.expectation import Arrays, Expected, expect
-from properties.hostile.verdict import alike, differs, misses
+from properties.hostile.verdict import alike, differences, misses
 from properties.hostile.witnesses import WITNESSES, Court, Declined
 
 WORK_MAX = 1 << 24
@@ -50,9 +48,7 @@ def judged(court: Court, run: Run) -> Outcome:
     makers = "+".join(sorted({e.op_type for e in expected.values()}))
     if sentence := misses(run.outputs, expected):
         return Outcome("wrong answer", f"{makers} on {run.device}", sentence)
-    nodes = onnx.load_from_string(run.data).graph.node
-    call = Call(nodes[0].op_type if len(nodes) == 1 else makers, run.data, run.feeds)
-    return heard(court, call, expected)
+    return heard(court, Call(run.data, run.feeds), expected)
 
 
 def bound(interpreter: Interpreter, feeds: Arrays) -> Graph:
@@ -80,16 +76,21 @@ def heard(court: Court, call: Call, expected: Mapping[str, Expected]) -> Outcome
         with suppress(Declined):
             said[name] = court.ask(name, call.data, call.feeds)
     if not said:
-        return Outcome("no witness", call.op_type)
-    against = {name: text for name, y in said.items() if (text := differs(y, expected))}
+        return Outcome("no witness", call.op_types)
+    against = {name: told for name, y in said.items() if (told := differences(y, expected))}
     if not against:
         return Outcome("agreed")
-    who, text = " and ".join(against), "; ".join(f"{n}: {t}" for n, t in against.items())
+    who = " and ".join(against)
+    text = "; ".join(
+        f"{name}: output '{output}' {told}"
+        for name, outputs in against.items()
+        for output, told in outputs.items()
+    )
     if len(against) < len(said) or not alike(list(said.values())):
-        return Outcome("witnesses disagree", f"{call.op_type}: {who}", text)
-    if all(reason_for(call, name) for name in against):
-        return Outcome("known disagreement", f"{call.op_type}: {who}", text)
-    return Outcome("wrong answer", f"{call.op_type} by {who}", text)
+        return Outcome("witnesses disagree", f"{call.op_types}: {who}", text)
+    if all(explained(call, name, outputs) for name, outputs in against.items()):
+        return Outcome("known disagreement", f"{call.op_types}: {who}", text)
+    return Outcome("wrong answer", f"{call.op_types} by {who}", text)
 
 
 def refused_alone(court: Court, data: bytes, feeds: Arrays, error: ParallaxError) -> Outcome | None:

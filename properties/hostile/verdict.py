@@ -34,20 +34,21 @@ def misses(outputs: Arrays, expected: Mapping[str, Expected]) -> str:
     return ""
 
 
-def differs(outputs: Arrays, expected: Mapping[str, Expected]) -> str:
-    """Where another engine reads a model differently, in a sentence; "" for nowhere."""
-    for name, e in expected.items():
-        got = outputs.get(name)
-        if got is None:
-            return f"output '{name}' is missing"
-        if got.shape != e.reference.shape:
-            return f"output '{name}' has shape {got.shape}, expected {e.reference.shape}"
-        if got.dtype != e.dtype:
-            return f"output '{name}' is {got.dtype}, expected {e.dtype}"
-        units = Units(e.dtype, e.dtype, True) if is_float(e.dtype) else e.units
-        if text := _out_of(got, e, e.bound + _slack(e), units):
-            return f"output '{name}' {text}"
-    return ""
+def differences(outputs: Arrays, expected: Mapping[str, Expected]) -> dict[str, str]:
+    """Output -> how another engine reads it differently; those alone where it does."""
+    told = {name: _difference(outputs.get(name), e) for name, e in expected.items()}
+    return {name: text for name, text in told.items() if text}
+
+
+def _difference(got: np.ndarray | None, e: Expected) -> str:
+    if got is None:
+        return "is missing"
+    if got.shape != e.reference.shape:
+        return f"has shape {got.shape}, expected {e.reference.shape}"
+    if got.dtype != e.dtype:
+        return f"is {got.dtype}, expected {e.dtype}"
+    units = Units(e.dtype, e.dtype, True) if is_float(e.dtype) else e.units
+    return _out_of(got, e, e.bound + _slack(e), units)
 
 
 def _slack(e: Expected) -> np.ndarray:

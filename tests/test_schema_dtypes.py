@@ -1,0 +1,89 @@
+"""Every dtype that ONNX's schema allows is accepted or refused as what it is: valid, unsupported.
+
+Walks `onnx.defs`: a dtype that the specification of an operator forgot must not be called an
+error of the model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from onnx import defs
+
+from engine.errors import ShapeError, UnsupportedError
+from engine.ir.types import ALL_DTYPES
+from engine.onnx_import import OPSET_MAX
+from engine.ops import OPERATORS
+from engine.ops.spec import Call
+from properties.choose import SeededChoose
+from properties.single import draw_case
+
+pytestmark = pytest.mark.device_free
+
+BY_TYPE = {f"tensor({'float' if d.name == 'float32' else d.name})": d for d in ALL_DTYPES} | {
+    "tensor(double)": np.dtype(np.float64)
+}
+DRAWS = 6
+FORBIDDEN = {"Mod": "fmod=0 is for integers only"}
+"""What a schema allows and its text forbids: "If the input type is floating point, then `fmod`
+attribute must be set to 1"."""
+
+
+def variables(op_type: str) -> dict[str, list[np.dtype]]:
+    """Type parameter -> the dtypes it may be, of those that Parallax has anywhere."""
+    schema = defs.get_schema(op_type, OPSET_MAX, "")
+    return {
+        t.type_param_str: [BY_TYPE[n] for n in t.allowed_type_strs if n in BY_TYPE]
+        for t in schema.type_constraints
+    }
+
+
+def parameters(op_type: str, count: int) -> list[str]:
+    """The type parameter of each input; a variadic one repeats the last."""
+    given = [i.type_str for i in defs.get_schema(op_type, OPSET_MAX, "").inputs]
+    return given + given[-1:] * (count - len(given))
+
+
+def retyped(op_type: str, call: Call, variable: str, dtype: np.dtype) -> Call:
+    """The call with that dtype wherever the schema names that parameter."""
+    with np.errstate(all="ignore"):
+        inputs = tuple(
+            x.astype(dtype) if x is not None and name == variable else x
+            for x, name in zip(call.inputs, parameters(op_type, len(call.inputs)))
+        )
+    return Call(inputs, call.attributes)
+
+
+def walk() -> Iterator[tuple[str, str, np.dtype]]:
+    for op_type in OPERATORS:
+        if defs.has(op_type):
+            given = {i.type_str for i in defs.get_schema(op_type, OPSET_MAX, "").inputs}
+            for variable, dtypes in variables(op_type).items():
+                yield from ((op_type, variable, d) for d in dtypes if variable in given)
+
+
+def refusal(op_type: str, call: Call) -> str | None:
+    """What makes the call unsupported, or forbidden by the text; None where it is accepted."""
+    spec = OPERATORS[op_type]
+    try:
+        spec.infer_types(call.operands(spec.constant_inputs), call.attributes)
+    except UnsupportedError as error:
+        return str(error)
+    except ShapeError as error:
+        if FORBIDDEN.get(op_type, "nothing") not in str(error):
+            raise
+        return FORBIDDEN[op_type]
+    return None
+
+
+@pytest.mark.parametrize(("op_type", "variable", "dtype"), list(walk()), ids=str)
+def test_a_dtype_that_onnx_allows_is_accepted_or_unsupported(
+    op_type: str, variable: str, dtype: np.dtype
+) -> None:
+    for seed in range(DRAWS):
+        drawn = draw_case(op_type, SeededChoose(seed)).call
+        call = retyped(op_type, drawn, variable, dtype)
+        told = refusal(op_type, call)
+        assert told in (None, FORBIDDEN.get(op_type)) or dtype.name in told
