@@ -137,6 +137,10 @@ def _is_finite(call: Call) -> bool:
     return all(np.isfinite(x).all() for x in call.arrays if x.dtype.kind == "f")
 
 
+def _pads(call: Call) -> bool:
+    return any(call.attribute("pads", ())) or call.attribute("auto_pad", b"").startswith(b"SAME")
+
+
 def _ones(*shape: int) -> Array:
     return np.ones(shape, np.float32)
 
@@ -196,8 +200,22 @@ OF_THE_EVALUATOR = (
         frozenset({"AveragePool"}),
         "counts the padding before opset 7, where the sum 'is divided by the number of elements "
         "exclude pad'",
-        lambda c: c.opset < 7 and any(c.attribute("pads", ())),
+        lambda c: c.opset < 7 and _pads(c),
         lambda: call("AveragePool", 1, _ones(1, 1, 4), kernel_shape=[2], pads=[1, 0]),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"MaxPool"}),
+        "pads nothing for SAME_LOWER; outputs are ceil(input / stride)",
+        lambda c: c.attribute("auto_pad") == b"SAME_LOWER",
+        lambda: call(
+            "MaxPool",
+            22,
+            np.arange(8, dtype=np.float32).reshape(1, 1, 8),
+            kernel_shape=[3],
+            strides=[3],
+            auto_pad="SAME_LOWER",
+        ),
     ),
     Disagreement(
         "evaluator",
