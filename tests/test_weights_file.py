@@ -14,7 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import Interpreter, ModelError, Precision
-from engine.backends.opencl.memory import PackedConstant
+from engine.backends.opencl.conv_pack import pack_tiles
+from engine.backends.opencl.conv_phases import ONE_TAP
+from engine.backends.opencl.matmul_pack import packed_matrix, packed_size
+from engine.backends.opencl.memory import PackedConstant, assembled
 from engine.ir.constant import Constant
 from engine.ir.types import type_of
 from engine.onnx_import import load_model
@@ -255,6 +258,40 @@ def test_a_weight_that_is_uploaded_as_it_is_is_never_whole_in_host_memory(
         y, half_of(table[indices]) if precision == "normal" else table[indices]
     )
     assert reads == [(25_000,)] * 10 + [(12_144,)]
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_matrix_that_is_packed_is_never_whole_in_host_memory(
+    tmp_path, monkeypatch, reads, transposed
+):
+    w = np.random.default_rng(2).integers(-2, 3, (400, 500)).astype(np.float32)
+    stored = w.T.copy() if transposed else w
+    call = node("Gemm", "x w", "y", transB=1) if transposed else node("MatMul", "x w", "y")
+    path = tmp_path / "matrix.onnx"
+    path.write_bytes(model_bytes([call], {"x": (3, 400)}, ["y"], {"w": stored}))
+    monkeypatch.setattr("engine.backends.opencl.backend.PART_NBYTES", 100_000)
+    model = Interpreter.from_file(path)
+    model.graph.rest()
+    reads.clear()
+    x = np.random.default_rng(3).integers(-2, 3, (3, 400)).astype(np.float32)
+    with model.create_session(config(OPENCL)) as session:
+        np.testing.assert_array_equal(session({"x": x})["y"], x @ w)
+    assert len(reads) > 8
+    assert sum(count for (count,) in reads) == w.size
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("most_nbytes", [1, 3000, 1 << 20])
+@pytest.mark.parametrize(("k", "n"), [(1, 1), (7, 32), (5, 31), (33, 65), (64, 96)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_parts_of_a_matrix_are_the_weights_of_one_tap(k, n, turned, most_nbytes):
+    b = np.random.default_rng(k).standard_normal((k, n), np.float32)
+    constant = Constant(b.T.copy() if turned else b)
+    parts = packed_matrix(constant, k, n, most_nbytes, turned=turned)
+    np.testing.assert_array_equal(
+        assembled(parts, packed_size(k, n), b.dtype),
+        pack_tiles(b.T[None, :, :, None, None], (ONE_TAP, ONE_TAP)),
+    )
 
 
 def half_of(array: np.ndarray) -> np.ndarray:

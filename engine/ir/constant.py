@@ -52,8 +52,12 @@ class Constant:
         self._array = array
         return array
 
-    def parts(self, most_nbytes: int) -> Iterator[np.ndarray]:
-        """All elements in row-major order, some at a time; what is not in memory stays outside."""
+    def parts(self, most_nbytes: int, unit: int = 1) -> Iterator[np.ndarray]:
+        """All elements in row-major order, some at a time; what is not in memory stays outside.
+
+        Args:
+            unit: each part but the last has a multiple of so many elements, one at least.
+        """
         part = self._part
         if part is None or self.is_in_memory:
             flat = self.array.reshape(-1)
@@ -61,7 +65,8 @@ class Constant:
             def part(start: int, stop: int) -> np.ndarray:
                 return flat[start:stop]
 
-        size, step = self.type.size, max(most_nbytes // self.type.dtype.itemsize, 1)
+        size, most = self.type.size, most_nbytes // self.type.dtype.itemsize
+        step = max(most // max(unit, 1), 1) * max(unit, 1)
         for start in range(0, max(size, 1), step):
             yield part(start, min(start + step, size))
 

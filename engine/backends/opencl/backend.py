@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -14,7 +15,14 @@ from engine.backends.opencl import FAMILIES, layouts, transfers
 from engine.backends.opencl.context import OpenCLContext
 from engine.backends.opencl.copy import copy
 from engine.backends.opencl.launch import EmptyCommand, OpenCLCommand
-from engine.backends.opencl.memory import OpenCLArena, PackedConstant, attach
+from engine.backends.opencl.memory import (
+    OpenCLArena,
+    PackedConstant,
+    Rows,
+    assembled,
+    attach,
+    in_one_piece,
+)
 from engine.backends.protocol import (
     Arena,
     Command,
@@ -32,7 +40,7 @@ from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType, ty
 
 LOG = logging.getLogger("parallax.opencl")
 PART_NBYTES = 16 << 20
-"""Of a large constant that is uploaded as it is, so much is in host memory at a time."""
+"""Of a large constant, about so much is in host memory at a time."""
 CLOSE_TIMEOUT_S = 10.0
 """How long `close` waits for the queue."""
 C_TYPES = {
@@ -209,12 +217,41 @@ class OpenCLBackend:
         type_ = constant.type
 
         def make() -> PackedConstant:
-            parts = map(self._in_storage, constant.parts(PART_NBYTES))
-            content = np.concatenate([*parts]) if type_.nbytes <= PART_NBYTES else parts
-            storage = self.storage(type_.dtype)
-            return PackedConstant(self.context, constant, type_, storage, content)
+            return self._filled(constant, type_, in_one_piece(constant.parts(PART_NBYTES)))
 
         return self._held(constant, "plain", make)
+
+    def pack_rows(
+        self,
+        value: Value,
+        how: str,
+        size: int,
+        rows: Callable[[Constant, int], Iterable[Rows]],
+    ) -> Slot:
+        """The same as `pack`, with no more than a part of the constant in host memory at a time.
+
+        Args:
+            size: elements of the arrangement.
+            rows: its parts, from the constant and the most bytes of it to read at a time.
+        """
+        constant = value.contents
+        assert constant is not None
+        type_ = TensorType(constant.type.dtype, (size,))
+
+        def make() -> PackedConstant:
+            return self._filled(constant, type_, rows(constant, PART_NBYTES))
+
+        return self._held(constant, how, make)
+
+    def _filled(
+        self, constant: Constant, type_: TensorType, parts: Iterable[Rows]
+    ) -> PackedConstant:
+        storage = self.storage(type_.dtype)
+        stored = (replace(part, array=self._in_storage(part.array)) for part in parts)
+        content: np.ndarray | Iterable[Rows] = stored
+        if type_.nbytes <= PART_NBYTES:
+            content = assembled(stored, type_.size, storage)
+        return PackedConstant(self.context, constant, type_, storage, content)
 
     def _in_storage(self, array: np.ndarray) -> np.ndarray:
         """As the device holds it."""

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from engine.backends.opencl.conv_phases import ONE_TAP, Phase
+from engine.backends.opencl.conv_phases import Phase
 
 BLOCK = 32
 """Outputs per work-item of conv_tile."""
@@ -42,11 +42,6 @@ def _at_taps(w: np.ndarray, phase: Phase) -> np.ndarray:
         if list(taps) != list(range(w.shape[axis])):
             w = np.take(w, list(taps), axis)
     return w
-
-
-def pack_matrix(b: np.ndarray) -> np.ndarray:
-    """(K, N) as the weights of a convolution with one tap."""
-    return pack_tiles(b.T[None, :, :, None, None], (ONE_TAP, ONE_TAP))
 
 
 def outside_size(channels: int, kernel_w: int) -> int:

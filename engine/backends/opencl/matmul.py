@@ -10,8 +10,9 @@ import numpy as np
 
 from engine.backends.opencl import strides
 from engine.backends.opencl.conv import PIXELS
-from engine.backends.opencl.conv_pack import BLOCK, pack_bias, pack_matrix
+from engine.backends.opencl.conv_pack import BLOCK, pack_bias
 from engine.backends.opencl.epilogue import activation_of
+from engine.backends.opencl.matmul_pack import packed_matrix, packed_size
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node, Value
 from engine.ir.types import FLOATS
@@ -112,7 +113,12 @@ def _prepare_packed(backend: OpenCLBackend, node: Node, p: _Product) -> Kernel:
     b, packed = node.inputs[1], {1}
     assert b is not None
     turned = bool(node.attributes.get("transB"))
-    weights = backend.pack(b, f"tiles {turned}", lambda a: pack_matrix(_right(a, turned)))
+    weights = backend.pack_rows(
+        b,
+        f"tiles {turned}",
+        packed_size(p.k, p.n),
+        lambda constant, most: packed_matrix(constant, p.k, p.n, most, turned=turned),
+    )
     bias = None
     full = p.residual
     if p.addend is not None:
@@ -149,12 +155,6 @@ def _prepare_packed(backend: OpenCLBackend, node: Node, p: _Product) -> Kernel:
         )
 
     return BoundKernel(bind, frozenset(packed))
-
-
-def _right(b: np.ndarray, turned: bool) -> np.ndarray:
-    """The one matrix of a right side, as (K, N)."""
-    matrix = b.reshape(b.shape[-2:]) if b.ndim > 1 else b[:, None]
-    return matrix.T if turned else matrix
 
 
 def _row(c: np.ndarray, n: int) -> np.ndarray:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from engine.backends.opencl.status import checked, failure, status_name
 from engine.backends.protocol import Slot
@@ -36,18 +38,50 @@ def host_gives(nbytes: int) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class Rows:
+    """A part of the elements of a buffer.
+
+    Attributes:
+        array: (rows, n), contiguous.
+        start, pitch: elements in front of the first row, and from a row to the next.
+    """
+
+    array: np.ndarray
+    start: int
+    pitch: int
+
+
+def in_one_piece(parts: Iterable[np.ndarray]) -> Iterator[Rows]:
+    """Arrays that follow one another."""
+    start = 0
+    for part in parts:
+        yield Rows(part.reshape(1, -1), start, part.size)
+        start += part.size
+
+
+def assembled(parts: Iterable[Rows], size: int, dtype: np.dtype) -> np.ndarray:
+    """One array of all parts."""
+    whole = np.empty(size, dtype)
+    step = whole.itemsize
+    for part in parts:
+        strides = (part.pitch * step, step)
+        as_strided(whole[part.start :], part.array.shape, strides)[...] = part.array
+    return whole
+
+
 class OpenCLArena:
     """One buffer, filled with 0xFF, or with `content`, which is copied before this returns.
 
     Args:
-        content: an array, or arrays that follow one another.
+        content: an array, or parts that fill the buffer together.
     """
 
     def __init__(
         self,
         context: OpenCLContext,
         nbytes: int,
-        content: np.ndarray | Iterable[np.ndarray] | None = None,
+        content: np.ndarray | Iterable[Rows] | None = None,
     ) -> None:
         cl, info = context.cl, context.info
         largest = context.device.max_mem_alloc_size
@@ -89,13 +123,24 @@ class OpenCLArena:
             buffer.release()
 
 
-def _upload(context: OpenCLContext, buffer: Any, content: Iterable[np.ndarray]) -> None:
+def _upload(context: OpenCLContext, buffer: Any, content: Iterable[Rows]) -> None:
     """Through a queue of its own: what is enqueued elsewhere is not waited for."""
-    queue, offset = context.cl.CommandQueue(context.context, context.device), 0
+    queue = context.cl.CommandQueue(context.context, context.device)
     for part in content:
+        rows, nbytes, step = len(part.array), part.array[0].nbytes, part.array.itemsize
+        pitch = part.pitch * step
+        where: dict[str, Any] = {"dst_offset": part.start * step}
+        if rows > 1:
+            row, column = divmod(part.start * step, pitch)
+            where = {
+                "buffer_origin": (column, row, 0),
+                "host_origin": (0, 0, 0),
+                "region": (nbytes, rows, 1),
+                "buffer_pitches": (pitch, 0),
+                "host_pitches": (nbytes, 0),
+            }
         with checked(context, "uploading a constant"):
-            context.cl.enqueue_copy(queue, buffer, part, dst_offset=offset)
-        offset += part.nbytes
+            context.cl.enqueue_copy(queue, buffer, part.array, **where)
 
 
 class PackedConstant(OpenCLArena):
@@ -110,7 +155,7 @@ class PackedConstant(OpenCLArena):
         source: Constant,
         type_: TensorType,
         storage: np.dtype,
-        content: np.ndarray | Iterable[np.ndarray],
+        content: np.ndarray | Iterable[Rows],
     ) -> None:
         super().__init__(context, type_.size * storage.itemsize, content)
         self.source, self.type, self.storage = source, type_, storage
