@@ -276,7 +276,7 @@ def test_a_matrix_that_is_packed_is_never_whole_in_host_memory(
     x = np.random.default_rng(3).integers(-2, 3, (3, 400)).astype(np.float32)
     with model.create_session(config(OPENCL)) as session:
         np.testing.assert_array_equal(session({"x": x})["y"], x @ w)
-    assert len(reads) > 8
+    assert len(reads) > 4
     assert sum(count for (count,) in reads) == w.size
 
 
