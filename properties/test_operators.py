@@ -131,6 +131,22 @@ def test_every_half_is_right(op_type, dtype, target):
 ONCE_WRONG = {
     "rank 0": ("Gelu", Call((np.array(0.5, "f4"),))),
     "exp overflows inside": ("Sigmoid", Call((np.array([-91.8, -88.8], "f4"),))),
+    "products overflow in one order": (
+        "ReduceProd",
+        Call((np.array([3e17, 5e8, 0, -1e16, 5e13, -7e11, 504, 3e38, 0.5], "f4"),)),
+    ),
+    "products underflow in one order": (
+        "ReduceProd",
+        Call((np.array([1e-30, 3e20, 1e-17, 2e-10, 7e25, 3e12], "f4"),)),
+    ),
+    "a denominator through zero": (
+        "LRN",
+        Call((np.array([[[2.0000005]], [[2]], [[1.9999995]]], "f4"),), {"size": 1, "alpha": -0.25}),
+    ),
+    "a power of no end": (
+        "LRN",
+        Call((np.full((1, 2, 3), 0.01, "f4"),), {"size": 2**31, "beta": 1e30}),
+    ),
     "squares overflow": ("LRN", Call((np.full((1, 3, 2), 1e25, "f4"),), {"size": 2})),
     "sum beyond 2^53": (
         "ReduceMean",

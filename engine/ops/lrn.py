@@ -75,21 +75,37 @@ def _parts(inputs: Arrays, attributes: Attributes) -> tuple[np.ndarray, np.ndarr
 def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
     """The roundings of base, amplified by pow; pow's ULP row; the last product.
 
-    base: size squares and sums, alpha / size, one product, one sum: size + 4 roundings, times beta.
-    Where the squares overflow the compute format nothing is promised.
+    base: size squares and sums, alpha / size, one product, one sum: size + 4 roundings of terms,
+    which exceed base where they cancel (alpha or bias below zero). A relative error r of base is
+    one of at most |beta| r (1 - r)^-(|beta| + 1) of the power. Where base or its power may be half
+    wrong, or the squares overflow the compute format, nothing is promised.
     """
-    y, _, window = _parts(inputs, attributes)
+    y, base, window = _parts(inputs, attributes)
     units = accumulated(units)
     x = np.asarray(inputs[0])
+    power = abs(window.beta)
     with np.errstate(all="ignore"):
         squares = window_sum(x * x, window)
-    per_unit = abs(window.beta) * (window.size + 4) + 2 * units.ulps("pow") + 1
-    error = magnified(y, finite(y) * per_unit, units)
+        terms = abs(window.bias) + abs(window.alpha) / window.size * squares
+        roundings = (window.size + 4) * np.where(terms == 0, 1, terms / np.abs(base))
+        r = roundings * units.u_compute
+        per_unit = power * roundings * (1 - r) ** -(power + 1) + 2 * units.ulps("pow") + 1
+    error = magnified(y, finite(y) * finite(per_unit), units)
+    promised = (r * max(power, 1) < 0.5) | ~np.isfinite(base)
+    error = Error(error.sigma, np.where(promised, error.bound, np.inf))
     return (where_sums_fit(error, squares, window.size, units),)
 
 
 def _attributes(choose: Choose) -> dict[str, float]:
-    more = {"alpha": 0.5, "beta": 0.5, "bias": 2.0} if choose.integer(0, 1) else {}
+    more: dict[str, float] = choose.one_of(
+        (
+            {},
+            {"alpha": 0.5, "beta": 0.5, "bias": 2.0},
+            {"alpha": -0.25},  # base through zero
+            {"alpha": 0.0, "bias": -1.0, "beta": 2.0},
+            {"beta": -0.5},
+        )
+    )
     return {"size": choose.one_of((5, 1, 3, 2, 4)), **more}
 
 

@@ -223,13 +223,22 @@ def exp_sum_error(x: Array, axes: Axes, units: Units) -> Error:
 
 
 def _product_error(x: Array, axes: Axes, y: Array, units: Units) -> Error:
-    """n - 1 products: (1 + u)^(n-1) - 1, while no partial product leaves the normal range."""
+    """n - 1 products: (1 + u)^(n-1) - 1, and what partial products lose.
+
+    In some order all factors above 1 come first, or all below. Where the former overflow and the
+    result does not, nothing is promised; where the latter underflow, the rest magnifies the loss.
+    """
     n = max(_count(x, axes) - 1, 0)
     uc, us = units.u_compute, units.u_storage
-    a = finite(y)
-    sigma = quadrature(a * np.sqrt((n * uc * uc + us * us) / 3), units.floor)
-    bound = a * (np.expm1(n * np.log1p(uc)) + us) * (1 + us) + (1 + n) * units.floor
-    return Error(sigma, bound)
+    a, size, inside = finite(y), finite(x), units.without_storage()
+    with np.errstate(over="ignore", under="ignore"):
+        large = np.prod(np.maximum(size, 1), axis=axes, keepdims=True)
+        small = np.prod(np.where(size > 0, np.minimum(size, 1), 1), axis=axes, keepdims=True)
+    lost = np.where(small < np.finfo(units.compute).smallest_normal, n * inside.floor * large, 0)
+    sigma = quadrature(a * np.sqrt((n * uc * uc + us * us) / 3), units.floor, lost)
+    bound = a * (np.expm1(n * np.log1p(uc)) + us) * (1 + us) + (1 + n) * units.floor + lost
+    overflows = (large * (1 + 2 * n * uc) > inside.largest) & (a <= inside.largest)
+    return Error(sigma, np.where(overflows, np.inf, bound))
 
 
 def _plus(error: Error, worst: Array) -> Error:
