@@ -456,6 +456,21 @@ OF_ONNXRUNTIME = (
     ),
     Disagreement(
         "onnxruntime",
+        frozenset({"MaxPool", "AveragePool"}),
+        "forgets dilations when it pads for SAME_*; outputs are ceil(input / stride)",
+        lambda c: _pads(c) and any(d != 1 for d in c.attribute("dilations", ())),
+        lambda: call(
+            "MaxPool",
+            14,
+            np.arange(7, dtype=np.float32).reshape(1, 1, 7),
+            kernel_shape=[3],
+            strides=[2],
+            dilations=[2],
+            auto_pad="SAME_UPPER",
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
         frozenset({"ReduceMean"}),
         "takes the mean of integers through a float, which does not hold all of them",
         lambda c: c.first.dtype.kind in "iu",
