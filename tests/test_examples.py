@@ -138,7 +138,10 @@ def test_two_paths_make_one_session(show: Show, device: str):
 
 
 @on_every_device
-def test_three_models_share_a_runtime_and_leave_nothing(show: Show, device: str):
+def test_three_models_share_a_runtime_and_leave_nothing(
+    show: Show, device: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("engine.backends.cpu.backend.cores", lambda: 2)
     printed = show("10_shared_runtime", device)
     assert "joint: (1, 4, 5)" in printed
     assert "closed: LiveMemory(buffers=0, commands=0, nbytes=0)" in printed

@@ -21,6 +21,12 @@ def fresh() -> Iterator[Runtime]:
 
 
 @pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every machine: more threads than cores are capped, and agree with any number."""
+    monkeypatch.setattr("engine.backends.cpu.backend.cores", lambda: 2)
+
+
+@pytest.fixture
 def lacking(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Operator types that OpenCL refuses during a test."""
     types: list[str] = []

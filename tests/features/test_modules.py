@@ -141,6 +141,7 @@ def test_what_cannot_be_loaded_raises(runtime: Runtime):
 
 
 @row(39)
+@pytest.mark.usefixtures("two_cores")
 def test_a_configuration_that_contradicts_the_runtime_is_refused(fresh: Runtime):
     one = Module.load(CHAIN, config=ScheduleConfig(num_threads=1), runtime=fresh)
     with pytest.raises(ConfigError, match=r"1 threads.*2 were asked for"):

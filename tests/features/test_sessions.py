@@ -69,6 +69,7 @@ def test_a_device_that_fails_while_a_session_is_made_is_named_with_the_operator(
 
 # ------------------------------------------------------------------------- runtimes (rows 6, 7)
 @row(6)
+@pytest.mark.usefixtures("two_cores")
 def test_conflicting_configurations_of_one_runtime_are_refused_and_what_was_made_is_listed():
     with pytest.raises(ConfigError, match=r"1 threads.*2 were asked for"):
         create_runtime([ScheduleConfig(num_threads=1), ScheduleConfig(num_threads=2)])
