@@ -6,6 +6,12 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
+TREE = ""
+"""Where the files of this tree can be read, "https://.../blob/main/"; the owner names it when they
+are published. Then the package's page has its links and URLs."""
+PICTURE = r"!\[[^\]]*\]\((?!https?:)[^)]*\)\n*"
+LINK = r"\[([^\]]*)\]\((?!https?:)([^)]*)\)"
+
 
 class WithoutTests(build_py):
     """Tests lie beside what they test, and run from a source tree."""
@@ -16,14 +22,21 @@ class WithoutTests(build_py):
         return [m for m in found if m[1] != "conftest" and not m[1].startswith("test_")]
 
 
-def without_links_into_the_tree(text: str) -> str:
-    """Pictures go; what a link leads to is named: a reader of the package's page has no tree."""
-    text = re.sub(r"!\[[^\]]*\]\((?!https?:)[^)]*\)\n*", "", text)
-    return re.sub(r"\[([^\]]*)\]\((?!https?:)([^)]*)\)", r"\1 (`\2`)", text)
+def package_page(readme: str, tree: str) -> str:
+    """Links lead to `tree`; where there is none, what they lead to is named. Pictures go."""
+    target = rf"[\1]({tree}\2)" if tree else r"\1 (`\2`)"
+    return re.sub(LINK, target, re.sub(PICTURE, "", readme))
 
 
-setup(
-    cmdclass={"build_py": WithoutTests},
-    long_description=without_links_into_the_tree(Path("README.md").read_text(encoding="utf-8")),
-    long_description_content_type="text/markdown",
-)
+def urls(tree: str) -> dict[str, str]:
+    """Of the package, by the names that package indexes know."""
+    return {"Source": tree, "Changelog": tree + "CHANGELOG.md"} if tree else {}
+
+
+if __name__ == "__main__":
+    setup(
+        cmdclass={"build_py": WithoutTests},
+        long_description=package_page(Path("README.md").read_text(encoding="utf-8"), TREE),
+        long_description_content_type="text/markdown",
+        project_urls=urls(TREE),
+    )

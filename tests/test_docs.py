@@ -5,6 +5,7 @@ import importlib
 import inspect
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -41,6 +42,18 @@ def test_named_paths_exist(document):
         r"`((?:engine|conformance|properties|perf|tests)/[\w/.]+)`", document.read_text()
     ):
         assert (ROOT / path).exists(), path
+
+
+def test_the_page_of_the_package_leads_to_the_published_tree():
+    setup = runpy.run_path(str(ROOT / "setup.py"), run_name="setup")
+    readme, tree = (ROOT / "README.md").read_text(), "https://example.org/tree/main/"
+    links = re.findall(r"\]\(([^)]+)\)", setup["package_page"](readme, tree))
+    assert f"{tree}docs/numerics.md" in links
+    assert all(link.startswith("https:") for link in links)
+    assert all((ROOT / link.removeprefix(tree)).exists() for link in links if tree in link)
+    assert setup["urls"](tree)["Changelog"] == f"{tree}CHANGELOG.md"
+    assert "](" not in setup["package_page"](readme, "")
+    assert setup["urls"]("") == {}
 
 
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
