@@ -193,6 +193,13 @@ def _call(x: Ints, w: Ints, bias: int = 0, **attributes: object) -> Call:
     return Call(tuple(arrays if bias else arrays[:2]), attributes)
 
 
+def _infinite(call: Call) -> Call:
+    """The same with an infinite weight, which 0 outside the image turns into NaN, or does not."""
+    x, w, *bias = (np.array(a) for a in call.inputs)
+    w.reshape(-1)[0] = np.inf
+    return Call((x, w, *bias), call.attributes, "an infinite weight")
+
+
 def _flops(inputs: Sequence[TensorType | None], outputs: Sequence[TensorType], _: object) -> int:
     """Two per product of a Conv (taps in the padding included)."""
     w = inputs[1]
@@ -231,6 +238,8 @@ CONV = OpSpec(
         lambda: _call((1, 12, 5, 4), (33, 4, 3, 3), 33, group=3, pads=[1, 1, 1, 1]),
         lambda: _call((1, 520, 3), (40, 520, 1), 40),
         lambda: _call((0, 3, 4, 4), (2, 3, 3, 3), 2),
+        lambda: _infinite(_call((1, 33, 7, 7), (33, 1, 3, 3), 33, group=33, pads=[1, 1, 1, 1])),
+        lambda: _infinite(_call((1, 3, 7, 7), (33, 3, 3, 3), 33, pads=[1, 1, 1, 1])),
     ),
     rejects=(
         Reject("wrong channels", lambda: _call((1, 3, 4, 4), (2, 4, 3, 3)), "3 channels"),
@@ -264,6 +273,8 @@ CONV_TRANSPOSE = OpSpec(
         lambda: _call((1, 2, 3, 3), (2, 2, 3, 3), strides=[3, 2], output_shape=[10, 8]),
         lambda: _call((1, 2, 3, 3), (2, 2, 3, 3), strides=[2, 2], auto_pad="SAME_LOWER"),
         lambda: _call((1, 33, 4, 4), (33, 1, 4, 4), group=33, strides=[2, 2], pads=[1, 1, 1, 1]),
+        lambda: _infinite(_call((1, 33, 4, 4), (33, 1, 4, 4), group=33, strides=[2, 2])),
+        lambda: _infinite(_call((2, 3, 9, 8), (3, 34, 3, 3), 34, strides=[2, 1])),
     ),
     rejects=(
         Reject("wrong channels", lambda: _call((1, 3, 4, 4), (2, 4, 3, 3)), "3 channels"),

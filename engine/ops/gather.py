@@ -209,7 +209,7 @@ def _one_hot(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
     assert depth is not None
     assert values is not None
     count = int(depth.reshape(()))
-    wide = indices.astype(np.int64)
+    wide = np.where(indices >= count, count, indices).astype(np.int64)  # uint64 may be 2**64 - 1
     axis = int(attributes.get("axis", -1)) % (indices.ndim + 1)
     wide = np.expand_dims(np.where(wide < 0, wide + count, wide), axis)
     classes = np.arange(count).reshape(-1, *[1] * (indices.ndim - axis))

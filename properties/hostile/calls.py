@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -42,14 +43,17 @@ def schemas() -> dict[str, tuple[Schema, ...]]:
 class Drawn:
     """A call on its way into a model.
 
+    Args:
+        version: of the operator, as an index; None for any.
+
     Attributes:
         inputs: arrays, None where omitted. attributes: by name. outputs: how many.
     """
 
-    def __init__(self, rng: Rng, op_type: str) -> None:
+    def __init__(self, rng: Rng, op_type: str, version: int | None = None) -> None:
         self.rng, self.op_type = rng, op_type
         versions = schemas()[op_type]
-        which = int(rng.integers(len(versions)))
+        which = int(rng.integers(len(versions))) if version is None else version
         self.schema = versions[which]
         later = versions[which + 1].since_version if which + 1 < len(versions) else OPSET_MAX + 1
         newest = min(later - 1, OPSETS_OF_WITNESSES)
@@ -180,8 +184,14 @@ class Drawn:
         self.inputs[index] = flat.reshape(x.shape)
 
     # ------------------------------------------------------------------ a model
-    def model(self) -> tuple[bytes, dict[str, np.ndarray]]:
-        """A serialised model of this one node, and what to feed it."""
+    def model(
+        self, attributes: Mapping[str, Any] | None = None
+    ) -> tuple[bytes, dict[str, np.ndarray]]:
+        """A serialised model of this one node, and what to feed it.
+
+        Args:
+            attributes: instead of the call's own.
+        """
         names: list[str] = []
         feeds: dict[str, np.ndarray] = {}
         constants: dict[str, np.ndarray] = {}
@@ -193,7 +203,7 @@ class Drawn:
                 (constants if fixed else feeds)[f"x{index}"] = x
         outputs = [f"y{k}" for k in range(self.outputs)]
         node = helper.make_node(self.op_type, names, outputs, name="node")
-        for name, value in self.attributes.items():
+        for name, value in (self.attributes if attributes is None else attributes).items():
             node.attribute.append(attribute_proto(name, value, self.schema))
         graph = helper.make_graph(
             [node],

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx.reference import ReferenceEvaluator
 
 from properties.hostile.worker import ENGINE, WITNESS
@@ -31,6 +30,8 @@ class TooSlow(BaseException):
 
 def of_onnxruntime(data: bytes, feeds: Arrays) -> Arrays:
     """Outputs by name, without optimisations; raises whatever onnxruntime raises."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4

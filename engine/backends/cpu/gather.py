@@ -67,6 +67,8 @@ def _make_one_hot(backend: CpuBackend, node: Node) -> Function:
         assert values is not None
         axis = int(node.attributes.get("axis", -1)) % out.ndim
         count = out.shape[axis]
+        if indices.dtype == np.uint64:
+            indices = np.minimum(indices, np.uint64(count))
         wide = indices.astype(np.int64)
         wide = np.expand_dims(np.where(wide < 0, wide + count, wide), axis)
         hot = wide == np.arange(count).reshape(-1, *[1] * (out.ndim - 1 - axis))

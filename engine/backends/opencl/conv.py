@@ -51,19 +51,31 @@ def _is_constant(value: Value | None) -> bool:
     return value is not None and value.is_constant
 
 
+def _is_finite(value: Value | None) -> bool:
+    """Whether 0 times every weight is 0: conv_depthwise leaves out what lies in the padding."""
+    assert value is not None
+    assert value.contents is not None
+    return bool(np.isfinite(value.contents.array).all())
+
+
 class _Convolution:
     """A node made ready: its program, and its constants in the kernels' arrangement."""
 
     def __init__(self, backend: OpenCLBackend, node: Node) -> None:
         self.backend, self.node, self.geometry = backend, node, geometry(node)
         self.dtype = node.outputs[0].known_type.dtype
-        self.program = backend.program("conv", backend.options(self.dtype))
+        skips = ("-DSKIPS_OUTSIDE",) if self.geometry.transposed else ()
+        self.program = backend.program("conv", backend.options(self.dtype, *skips))
         epilogue = epilogue_of(node)
         self.residual, self.activation = epilogue.residual, activation_of(backend, epilogue)
         core = node.body[0].inputs if node.body else range(len(node.inputs))
         self.bias = core[2] if len(core) > 2 and node.inputs[2] is not None else None
         g = self.geometry
-        self.depthwise = g.group > 1 == g.channels_per_group and _is_constant(node.inputs[1])
+        self.depthwise = (
+            g.group > 1 == g.channels_per_group
+            and _is_constant(node.inputs[1])
+            and (g.transposed or _is_finite(node.inputs[1]))
+        )
         tensors = [i for i in (0, self.bias, self.residual) if i is not None]
         self.constants = {i: self._pack(i) for i in tensors if self._is_packed(i)}
         self.weights = (

@@ -19,6 +19,9 @@
 //   y_strides elements between images, rows and columns of y (and of residual)
 //   after     has bias, has residual, activation (vector16.cl), unused
 //   alpha, beta  of the activation
+//
+// With -DSKIPS_OUTSIDE, what lies outside adds nothing, instead of 0 times a weight that may be
+// infinite: a Conv pads with zeros, a ConvTranspose does not.
 
 #include "vector16.cl"
 
@@ -137,6 +140,17 @@ __kernel void conv_tile(__global const STORAGE *x, const long x_start, __global 
         const int is_column = is_merged || (uint)(left[m] + kw * dilation_w) < (uint)width;
         rows[m] = is_row && is_column ? x + (corner[m] + shift) : outside;
       }
+#ifdef SKIPS_OUTSIDE
+      int is_full = 1;
+      UNROLL
+      for (int m = 0; m < PIXELS; ++m) is_full &= rows[m] != outside;
+      if (!is_full) {
+        UNROLL
+        for (int m = 0; m < PIXELS; ++m)
+          if (rows[m] != outside) accumulate_one(sums[m], rows[m], w, run);
+        continue;
+      }
+#endif
       if (count == 1)
         accumulate_one(sums[0], rows[0], w, run);
       else

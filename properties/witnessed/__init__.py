@@ -1,0 +1,1 @@
+"""Which meanings an engine that is not ours has agreed on, operator by attribute."""

@@ -1,0 +1,137 @@
+"""Features: what a call of an operator may have that others of it have not, from ONNX's schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from onnx import defs, helper
+
+from engine.ir.types import ALL_DTYPES
+from engine.onnx_import.switches import SWITCHES
+from engine.onnx_import.unread import WITHOUT_EFFECT
+from properties.hostile.calls import OPSETS_OF_WITNESSES, Drawn, schemas
+from properties.hostile.values import STRINGS, dtype_of, value_of
+
+Rng = np.random.Generator
+Schema = defs.OpSchema
+ANY = "another value"
+"""Of an attribute whose values cannot be listed: any but the default."""
+
+
+@dataclass(frozen=True, order=True)
+class Feature:
+    """One of them.
+
+    Attributes:
+        kind: "example", "attribute", "omitted" or "dtype".
+        name: of the attribute, input or type parameter.
+        value: of the attribute, as text; of a dtype, its name.
+    """
+
+    op_type: str
+    kind: str
+    name: str = ""
+    value: str = ""
+
+    def __str__(self) -> str:
+        if self.kind == "example":
+            return f"{self.op_type}: examples"
+        if self.kind == "attribute":
+            return f"{self.op_type}: {self.name}={self.value}"
+        if self.kind == "dtype":
+            return f"{self.op_type}: {self.name} of {self.value}"
+        return f"{self.op_type}: without {self.name}"
+
+
+def version_for_witnesses(op_type: str) -> int:
+    """Index of the newest version of an operator that the witnesses know, the newest if none."""
+    since = [schema.since_version for schema in schemas()[op_type]]
+    return max((k for k, v in enumerate(since) if v <= OPSETS_OF_WITNESSES), default=len(since) - 1)
+
+
+def features(op_type: str) -> Iterator[Feature]:
+    """All of an operator, each value of an enumeration apart."""
+    schema = schemas()[op_type][version_for_witnesses(op_type)]
+    yield Feature(op_type, "example")
+    for name, attribute in sorted(schema.attributes.items()):
+        if (op_type, name) not in WITHOUT_EFFECT:
+            for value in _values(name, attribute):
+                yield Feature(op_type, "attribute", name, value)
+    for formal in schema.inputs:
+        if formal.option == Schema.FormalParameterOption.Optional:
+            yield Feature(op_type, "omitted", formal.name)
+    used = {formal.type_str for formal in schema.inputs}
+    for constraint in schema.type_constraints:
+        if constraint.type_param_str in used:
+            for dtype in filter(None, map(dtype_of, sorted(constraint.allowed_type_strs))):
+                if dtype in ALL_DTYPES:
+                    yield Feature(op_type, "dtype", constraint.type_param_str, dtype.name)
+
+
+def _values(name: str, attribute: defs.OpSchema.Attribute) -> Iterator[str]:
+    default = default_of(attribute)
+    if attribute.type.name == "STRING" and name in STRINGS:
+        yield from (value for value in STRINGS[name] if value != default)
+    elif name in SWITCHES:
+        yield from (str(value) for value in (0, 1) if value != (default or 0))
+    else:
+        yield ANY
+
+
+def default_of(attribute: defs.OpSchema.Attribute) -> Any:
+    """The value of an attribute that is left out, None where there is none."""
+    if not attribute.default_value.name:
+        return None
+    value = helper.get_attribute_value(attribute.default_value)
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def give(drawn: Drawn, feature: Feature) -> None:
+    """Change a call so that it has a feature, where that is possible."""
+    formals = drawn.schema.inputs
+    if feature.kind == "attribute":
+        attribute = drawn.schema.attributes[feature.name]
+        if feature.value != ANY:
+            is_text = attribute.type.name == "STRING"
+            drawn.attributes[feature.name] = feature.value if is_text else int(feature.value)
+        elif not has(drawn, feature):
+            rank = 1 if not drawn.inputs or drawn.inputs[0] is None else drawn.inputs[0].ndim
+            drawn.attributes[feature.name] = value_of(drawn.rng, attribute, rank)
+    elif feature.kind == "omitted":
+        index = [formal.name for formal in formals].index(feature.name)
+        if index < len(drawn.inputs):
+            drawn.inputs[index] = None
+        while drawn.inputs and drawn.inputs[-1] is None:
+            drawn.inputs.pop()
+    elif feature.kind == "dtype":
+        with np.errstate(all="ignore"):
+            for index, x in enumerate(drawn.inputs):
+                if x is not None and _type_of(drawn, index) == feature.name:
+                    drawn.inputs[index] = x.astype(feature.value)
+
+
+def has(drawn: Drawn, feature: Feature) -> bool:
+    """Whether a call has it."""
+    if feature.kind == "attribute":
+        value = drawn.attributes.get(feature.name)
+        default = default_of(drawn.schema.attributes[feature.name])
+        if feature.value == ANY:
+            return value is not None and value != default
+        return str(value) == feature.value
+    if feature.kind == "omitted":
+        index = [formal.name for formal in drawn.schema.inputs].index(feature.name)
+        return index >= len(drawn.inputs) or drawn.inputs[index] is None
+    if feature.kind == "dtype":
+        return any(
+            x is not None and _type_of(drawn, i) == feature.name and x.dtype.name == feature.value
+            for i, x in enumerate(drawn.inputs)
+        )
+    return True
+
+
+def _type_of(drawn: Drawn, index: int) -> str:
+    formals = drawn.schema.inputs
+    return str(formals[min(index, len(formals) - 1)].type_str)
