@@ -141,6 +141,17 @@ def _pads(call: Call) -> bool:
     return any(call.attribute("pads", ())) or call.attribute("auto_pad", b"").startswith(b"SAME")
 
 
+def _is_beyond_doubles(call: Call) -> bool:
+    wide = [x.astype(float) for x in call.arrays if x.dtype.kind in "iu"]
+    return any((np.abs(x) > 2**31).any() for x in wide)
+
+
+def _is_below_zero(call: Call) -> bool:
+    """Whether a Gemm of unsigned numbers has a factor below zero."""
+    factors = call.attribute("alpha", 1.0), call.attribute("beta", 1.0)
+    return bool(call.first.dtype.kind == "u" and min(factors) < 0)
+
+
 def _ones(*shape: int) -> Array:
     return np.ones(shape, np.float32)
 
@@ -278,6 +289,13 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"MaxPool"}),
+        "loses the padding with ceil_mode; onnxruntime computes ours",
+        lambda c: c.attribute("ceil_mode", 0) == 1 and _pads(c),
+        lambda: call("MaxPool", 12, _ones(1, 1, 7), kernel_shape=[2], pads=[1, 1], ceil_mode=1),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"Clip"}),
         "lets a limit that is NaN make everything NaN; the function body of the schema compares, "
         "and no comparison with NaN holds",
@@ -302,10 +320,9 @@ OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
         frozenset({"Gemm"}),
-        "multiplies integers by alpha as doubles, which hold no int64 beyond 2**53; T is one type",
-        lambda c: any(
-            x.dtype.kind in "iu" and (np.abs(x.astype(float)) > 2**31).any() for x in c.arrays
-        ),
+        "multiplies integers by alpha as doubles, which hold no int64 beyond 2**53, and casts "
+        "what is below zero as the processor does; T is one type",
+        lambda c: _is_beyond_doubles(c) or _is_below_zero(c),
         lambda: call("Gemm", 12, np.full((1, 1), 2**60 + 1), np.ones((1, 1), np.int64)),
     ),
     Disagreement(
@@ -533,6 +550,41 @@ def _leaves_the_range(call: Call) -> bool:
     return not bool(((x >= limits.min) & (x < float(limits.max) + 1)).all())
 
 
+BY_BOTH = tuple(
+    disagreement
+    for witness in ("evaluator", "onnxruntime")
+    for disagreement in (
+        Disagreement(
+            witness,
+            frozenset({"ScatterElements", "ScatterND"}),
+            "compares with NaN in whichever order elements come; docs/numerics.md has our rule",
+            lambda c: c.attribute("reduction") in (b"min", b"max") and not _is_finite(c),
+            lambda: call(
+                "ScatterElements",
+                18,
+                np.array([np.nan, 1], np.float32),
+                np.array([0, 1]),
+                np.array([2, np.nan], np.float32),
+                reduction="min",
+            ),
+        ),
+        Disagreement(
+            witness,
+            frozenset({"ConvTranspose"}),
+            "pads or crops otherwise for SAME_* where taps are too few; output_shape is "
+            "input_shape * strides, total padding is halved towards zero",
+            lambda c: str(c.attribute("auto_pad", b"")).startswith("b'SAME"),
+            lambda: call(
+                "ConvTranspose",
+                22,
+                np.arange(8, dtype=np.float32).reshape(1, 1, 8),
+                1 + np.arange(2, dtype=np.float32).reshape(1, 1, 2),
+                strides=[3],
+                auto_pad="SAME_UPPER",
+            ),
+        ),
+    )
+)
 CASTS = tuple(
     Disagreement(
         witness,
@@ -544,7 +596,7 @@ CASTS = tuple(
     )
     for witness in ("evaluator", "onnxruntime")
 )
-KNOWN: tuple[Disagreement, ...] = (*OF_THE_EVALUATOR, *OF_ONNXRUNTIME, *CASTS)
+KNOWN: tuple[Disagreement, ...] = (*OF_THE_EVALUATOR, *OF_ONNXRUNTIME, *BY_BOTH, *CASTS)
 
 
 def reason_for(call: Call, witness: str) -> Disagreement | None:

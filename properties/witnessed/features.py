@@ -97,6 +97,8 @@ def give(drawn: Drawn, feature: Feature) -> None:
         if feature.value != ANY:
             is_text = attribute.type.name == "STRING"
             drawn.attributes[feature.name] = feature.value if is_text else int(feature.value)
+            if feature.name == "auto_pad":
+                drawn.attributes.pop("pads", None)  # "cannot be used simultaneously"
         elif not has(drawn, feature):
             rank = 1 if not drawn.inputs or drawn.inputs[0] is None else drawn.inputs[0].ndim
             drawn.attributes[feature.name] = value_of(drawn.rng, attribute, rank)
