@@ -20,9 +20,15 @@ from engine.errors import ParallaxError
 from properties.fault import Fault, FaultError, bench, caught
 from properties.fault_host import HOST_AND_OTHER_FAULTS
 from properties.fault_kernels import KERNEL_FAULTS
+from properties.fault_meanings import MEANING_FAULTS
 from properties.fault_sessions import SESSION_FAULTS
 
-FAULTS: tuple[Fault, ...] = (*KERNEL_FAULTS, *HOST_AND_OTHER_FAULTS, *SESSION_FAULTS)
+FAULTS: tuple[Fault, ...] = (
+    *KERNEL_FAULTS,
+    *HOST_AND_OTHER_FAULTS,
+    *SESSION_FAULTS,
+    *MEANING_FAULTS,
+)
 NEEDS_OPENCL = ("kernel", "host")
 
 

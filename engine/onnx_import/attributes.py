@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -128,20 +128,25 @@ def check_against_schema(
     opset: int,
     counts: tuple[int, int],
     attributes: Mapping[str, AttributeProto],
+    omitted: Collection[int] = (),
 ) -> None:
     """Raise ModelError when ONNX does not define the node so.
 
     Args:
         counts: number of inputs and outputs, trailing omitted ones not counted.
+        omitted: positions of inputs that are left out before others.
     """
     facts = _facts(op_type, opset)
     if facts is None:
         raise UnsupportedError(f"{title}: {why_no_schema(op_type, opset)}")
-    limits, known, required = facts
+    limits, known, required, needed = facts
     for count, (least, most), what in zip(counts, limits, ("inputs", "outputs"), strict=True):
         if not least <= count <= most:
             expected = str(least) if least == most else f"{least} to {most}"
             raise ModelError(f"{title} has {count} {what}, opset {opset} expects {expected}")
+    for index in omitted:
+        if index in needed:
+            raise ModelError(f"{title}: input {index} ({needed[index]}) is left out, it is needed")
     for name, attribute in attributes.items():
         if name not in known:
             accepted = ", ".join(sorted(known)) or "none"
@@ -166,11 +171,17 @@ def _type_name(kind: int) -> str:
 @lru_cache(maxsize=4096)
 def _facts(
     op_type: str, opset: int
-) -> tuple[tuple[tuple[int, int], tuple[int, int]], dict[str, int], tuple[str, ...]] | None:
+) -> (
+    tuple[tuple[tuple[int, int], tuple[int, int]], dict[str, int], tuple[str, ...], dict[int, str]]
+    | None
+):
+    """Numbers of inputs and outputs, types of attributes, those required, inputs required."""
     schema = schema_of(op_type, opset)
     if schema is None:
         return None
     known = {name: int(a.type.value) for name, a in schema.attributes.items()}
     required = tuple(name for name, a in schema.attributes.items() if a.required)
     limits = (schema.min_input, schema.max_input), (schema.min_output, schema.max_output)
-    return limits, known, required
+    single = defs.OpSchema.FormalParameterOption.Single
+    needed = {i: f.name for i, f in enumerate(schema.inputs) if f.option == single}
+    return limits, known, required, needed

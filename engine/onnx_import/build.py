@@ -128,7 +128,8 @@ class Builder:
         """Check, decode, rewrite to the newest opset and append one node."""
         inputs, outputs = _stripped(raw.inputs), self._used_outputs(raw)
         counts = len(inputs), len(_stripped(raw.outputs))
-        check_against_schema(raw.title, raw.op_type, raw.opset, counts, raw.attributes)
+        omitted = [i for i, name in enumerate(inputs) if not name]
+        check_against_schema(raw.title, raw.op_type, raw.opset, counts, raw.attributes, omitted)
         attributes = {k: self._decoded(a, raw, k) for k, a in raw.attributes.items()}
         check_finite(raw.title, attributes)
         check_switches(raw.title, attributes)

@@ -22,6 +22,7 @@ from engine.ir.types import (
     FLOAT,
     FLOAT16,
     FLOATS,
+    INT32,
     INT64,
     NUMERIC,
     TensorType,
@@ -66,8 +67,11 @@ def truncated_quotient(a: Array, b: Array) -> Array:
 
 
 def integer_power(a: Array, b: Array) -> Array:
-    """a ** b of integers, wrapping; a negative exponent truncates the quotient 1 / a ** |b|."""
-    whole = np.power(a, np.maximum(b, 0).astype(a.dtype))
+    """a ** b of integers, wrapping; a negative exponent truncates the quotient 1 / a ** |b|.
+
+    Modulo 2**64, of which that of every narrower integer is a part: b may be wider than a.
+    """
+    whole = np.power(a.astype(np.uint64), np.maximum(b, 0).astype(np.uint64)).astype(a.dtype)
     odd = np.where(b % 2 == 0, 1, a)
     below = np.where(a == 1, 1, np.where(a == -1, odd, 0)) if a.dtype.kind == "i" else a == 1
     return np.where(b < 0, below, whole).astype(a.dtype)
@@ -150,20 +154,28 @@ def _infer_pow(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorT
     return (TensorType(base.dtype, broadcast_shape("Pow", (base, exponent))),)
 
 
+WHOLE = (INT64, INT32, np.dtype(np.uint8), np.dtype(np.uint64))
+"""Dtypes of integers to integer powers that are drawn: any two."""
+
+
 def _pow_example(choose: Choose) -> Call:
     """Any sign with whole exponents, positive bases with any exponent, integers."""
     shape = choose.shape((0, 4))
     other = broadcastable(choose, shape)
-    kind = choose.one_of(("square", "whole", "real", "int64", "double"))
+    kind = choose.one_of(("square", "whole", "real", "integers", "double"))
     if kind == "square":
         return Call((choose.tensor(shape), np.array(2, choose.one_of((np.float32, np.int64)))))
     if kind in ("real", "double"):
         dtype = FLOAT if kind == "real" else DOUBLE
         base, exponent = choose.tensor(shape, dtype, 0.0, 8.0), choose.tensor(other, dtype)
         return Call((choose.mixed(base, HARD), choose.mixed(exponent, HARD)))
-    dtype = INT64 if kind == "int64" else FLOAT
-    exponent = np.rint(choose.tensor(other, FLOAT, 0.0, 4.0)).astype(dtype)
-    return Call((choose.tensor(shape, dtype, -4.0, 4.0), exponent))
+    if kind == "integers":
+        narrow, whole = choose.one_of(WHOLE), choose.one_of(WHOLE)
+        lowest, most = (choose.one_of(((0, 4), (-3, 3), (0, 2**40)))) if whole == INT64 else (0, 9)
+        exponent = choose.tensor(other, DOUBLE, lowest, most).astype(whole)
+        return Call((choose.tensor(shape, narrow, -4.0, 4.0), exponent))
+    exponent = np.rint(choose.tensor(other, FLOAT, 0.0, 4.0))
+    return Call((choose.tensor(shape, FLOAT, -4.0, 4.0), exponent))
 
 
 def _pow_grow(choose: Choose, x: TensorType) -> Growth | None:

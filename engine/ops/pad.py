@@ -118,12 +118,19 @@ def _grow_pad(choose: Choose, x: TensorType) -> Growth:
         n = x.dims[axis]
         least = -1 if n > 2 else 0
         widths[axis] = [choose.integer(least, 3), choose.integer(least, 3)]
-    pads = np.array([w[0] for w in widths] + [w[1] for w in widths], np.int64)
+    order = list(range(rank))
+    axes = None
+    if rank and choose.integer(0, 2) == 2:
+        order = order[::-1]
+        axes = np.array([axis - choose.one_of((rank, 0)) for axis in order], np.int64)
+    pads = np.array([widths[a][0] for a in order] + [widths[a][1] for a in order], np.int64)
     if mode != "constant":
-        return Growth((HERE, pads), {"mode": mode})
+        return Growth((HERE, pads) if axes is None else (HERE, pads, None, axes), {"mode": mode})
     value = np.array(choose.one_of((0, 1)), x.dtype)
     if x.dtype in FLOATS:
         value = np.array(choose.one_of((0, -1.5, -np.inf)), x.dtype)
+    if axes is not None:
+        return Growth((HERE, pads, choose.one_of((None, value)), axes), {})
     return Growth(choose.one_of(((HERE, pads), (HERE, pads, value))), {})
 
 

@@ -40,6 +40,16 @@ def schemas() -> dict[str, tuple[Schema, ...]]:
     }
 
 
+@cache
+def _ends() -> dict[str, int]:
+    """The opset that drops an operator, by name."""
+    return {
+        schema.name: schema.since_version
+        for schema in defs.get_all_schemas_with_history()
+        if schema.domain == "" and schema.deprecated
+    }
+
+
 class Drawn:
     """A call on its way into a model.
 
@@ -55,7 +65,8 @@ class Drawn:
         versions = schemas()[op_type]
         which = int(rng.integers(len(versions))) if version is None else version
         self.schema = versions[which]
-        later = versions[which + 1].since_version if which + 1 < len(versions) else OPSET_MAX + 1
+        ends = _ends().get(op_type, OPSET_MAX + 1)
+        later = versions[which + 1].since_version if which + 1 < len(versions) else ends
         newest = min(later - 1, OPSETS_OF_WITNESSES)
         self.opset = int(
             rng.integers(
@@ -77,7 +88,8 @@ class Drawn:
     # ------------------------------------------------------------------ from the newest form
     def _take(self, call: Call) -> None:
         """The example as this opset spells it: inputs that were attributes become those again."""
-        newest = schemas()[self.op_type][-1]
+        like = LIKE.get(self.op_type, self.op_type)
+        newest = schemas()[like][-1]
         here = [f.name for f in self.schema.inputs]
         formals = [f.name for f in newest.inputs]
         known = self.schema.attributes
@@ -87,7 +99,7 @@ class Drawn:
             if name not in here and spelled in known:
                 if x is not None:
                     self.attributes[spelled] = x.tolist()
-            else:
+            elif index == 0 or like == self.op_type or name in here:
                 self.inputs.append(x)
         for name, value in call.attributes.items():
             if name in known:

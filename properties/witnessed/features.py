@@ -26,7 +26,7 @@ class Feature:
     """One of them.
 
     Attributes:
-        kind: "example", "attribute", "omitted" or "dtype".
+        kind: "example", "attribute", "given", "omitted" or "dtype".
         name: of the attribute, input or type parameter.
         value: of the attribute, as text; of a dtype, its name.
     """
@@ -43,7 +43,7 @@ class Feature:
             return f"{self.op_type}: {self.name}={self.value}"
         if self.kind == "dtype":
             return f"{self.op_type}: {self.name} of {self.value}"
-        return f"{self.op_type}: without {self.name}"
+        return f"{self.op_type}: {'with' if self.kind == 'given' else 'without'} {self.name}"
 
 
 def version_for_witnesses(op_type: str) -> int:
@@ -58,10 +58,11 @@ def features(op_type: str) -> Iterator[Feature]:
     yield Feature(op_type, "example")
     for name, attribute in sorted(schema.attributes.items()):
         if (op_type, name) not in WITHOUT_EFFECT:
-            for value in _values(name, attribute):
+            for value in values_of(schema, attribute):
                 yield Feature(op_type, "attribute", name, value)
     for formal in schema.inputs:
         if formal.option == Schema.FormalParameterOption.Optional:
+            yield Feature(op_type, "given", formal.name)
             yield Feature(op_type, "omitted", formal.name)
     used = {formal.type_str for formal in schema.inputs}
     for constraint in schema.type_constraints:
@@ -71,10 +72,12 @@ def features(op_type: str) -> Iterator[Feature]:
                     yield Feature(op_type, "dtype", constraint.type_param_str, dtype.name)
 
 
-def _values(name: str, attribute: defs.OpSchema.Attribute) -> Iterator[str]:
-    default = default_of(attribute)
+def values_of(schema: defs.OpSchema, attribute: defs.OpSchema.Attribute) -> Iterator[str]:
+    """All but the default, where the text of the schema lists them; else ANY."""
+    name, default = attribute.name, default_of(attribute)
     if attribute.type.name == "STRING" and name in STRINGS:
-        yield from (value for value in STRINGS[name] if value != default)
+        text = f"{schema.doc} {attribute.description}"
+        yield from (value for value in STRINGS[name] if value != default and value in text)
     elif name in SWITCHES:
         yield from (str(value) for value in (0, 1) if value != (default or 0))
     else:
@@ -121,11 +124,12 @@ def has(drawn: Drawn, feature: Feature) -> bool:
         value = drawn.attributes.get(feature.name)
         default = default_of(drawn.schema.attributes[feature.name])
         if feature.value == ANY:
-            return value is not None and value != default
+            return value is not None and repr(value) != repr(default)
         return str(value) == feature.value
-    if feature.kind == "omitted":
+    if feature.kind in ("given", "omitted"):
         index = [formal.name for formal in drawn.schema.inputs].index(feature.name)
-        return index >= len(drawn.inputs) or drawn.inputs[index] is None
+        is_given = index < len(drawn.inputs) and drawn.inputs[index] is not None
+        return is_given == (feature.kind == "given")
     if feature.kind == "dtype":
         return any(
             x is not None and _type_of(drawn, i) == feature.name and x.dtype.name == feature.value

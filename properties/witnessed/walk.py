@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from engine.backends.protocol import Backend
-from engine.config import ForwardType, ScheduleConfig
 from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
 from engine.ops import OPERATORS
 from engine.passes import bind_shapes, infer_where_known
-from engine.runtime import Runtime
 from properties.hostile.calls import LIKE, Drawn, schemas
 from properties.hostile.disagreements import Call, explained
 from properties.hostile.expectation import Arrays, Expected, expect
 from properties.hostile.hearing import can_be_expected
 from properties.hostile.verdict import differences
 from properties.hostile.witnesses import WITNESSES, Court, Declined
-from properties.witnessed.features import Feature, features, give, has, version_for_witnesses
+from properties.witnessed.features import (
+    Feature,
+    features,
+    give,
+    has,
+    values_of,
+    version_for_witnesses,
+)
 
 AGREED = 2
 """Calls of a feature that each must be agreed on before it counts."""
-TRIES = 40
+TRIES = 100
 """Calls of a feature at most."""
 
 
@@ -59,10 +65,14 @@ class Heard:
 
 
 class Walk:
-    """Hears features on the CPU backend's units; our outputs are not asked, only our reading."""
+    """Hears features; our outputs are not asked, only our reading.
 
-    def __init__(self, runtime: Runtime, seed: int = 0) -> None:
-        self._backend: Backend = runtime.backend(ForwardType.CPU, ScheduleConfig())
+    Args:
+        backend: whose bounds are used, a CPU one. seed: of all calls.
+    """
+
+    def __init__(self, backend: Backend, seed: int = 0) -> None:
+        self._backend = backend
         self._court, self._seed = Court(lambda who: None), seed
 
     def hear(self, feature: Feature) -> Heard:
@@ -128,16 +138,34 @@ class Walk:
     def _is_idle(
         self, drawn: Drawn, feature: Feature, expected: dict[str, Expected], feeds: Arrays
     ) -> bool:
-        """Whether our reading is the same without the attribute: then the call shows nothing."""
-        if drawn.schema.attributes[feature.name].required:
+        """Whether our reading is the same without the attribute, and with its other values.
+
+        Then the call shows nothing. Of attributes that must be given, every call shows something.
+        """
+        attribute = drawn.schema.attributes[feature.name]
+        if attribute.required:
             return False
-        without = dict(drawn.attributes)
-        del without[feature.name]
-        data, fed = drawn.model(without)
+        without = {n: v for n, v in drawn.attributes.items() if n != feature.name}
+        others: list[dict[str, Any]] = [without]
+        if attribute.type.name == "STRING":
+            values = set(values_of(drawn.schema, attribute)) - {feature.value}
+            others += [{**without, feature.name: value} for value in sorted(values)]
+        alike, *more = (self._reads_alike(drawn, other, expected, feeds) for other in others)
+        return alike is True and False not in more
+
+    def _reads_alike(
+        self,
+        drawn: Drawn,
+        attributes: dict[str, Any],
+        expected: dict[str, Expected],
+        feeds: Arrays,
+    ) -> bool | None:
+        """Whether other attributes come to the same; None where they are refused."""
+        data, fed = drawn.model(attributes)
         try:
             other = self._expected(data, {**fed, **feeds})
         except ParallaxError:
-            return False
+            return None
         return other is not None and all(
             np.array_equal(e.reference, other[n].reference, equal_nan=e.reference.dtype.kind == "f")
             and e.dtype == other[n].dtype

@@ -44,7 +44,8 @@ def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         _real_power(a.astype(np.float64), b.astype(np.float64), real)
         to_integers(real, out)
     else:
-        whole = np.power(a, np.maximum(b, 0).astype(a.dtype))
+        exponent = np.maximum(b, 0).astype(np.uint64)  # it may be wider than the base
+        whole = np.power(a.astype(np.uint64), exponent).astype(a.dtype)
         unit = np.where(b % 2 == 0, 1, a)
         below = np.where((a == 1) | (a + 1 == 0), unit, 0)
         out[...] = np.where(b < 0, below, whole)

@@ -16,9 +16,14 @@
 #define LOAD_B(p, i) ((COMPUTE)vload_half((size_t)(i), (p)))
 #else
 #define B_DIFFERS
-#define LOAD_B(p, i) ((COMPUTE)((p)[(i)]))
+#define LOAD_B(p, i) ((EXPONENT)((p)[(i)]))
 #endif
-
+// Of integers, an exponent may be wider than its base.
+#if defined(B_DIFFERS) && defined(IS_INTEGER)
+#define EXPONENT B_STORAGE
+#else
+#define EXPONENT COMPUTE
+#endif
 
 #ifdef IS_PREDICATE
 #define OUT_STORAGE uchar
@@ -37,7 +42,7 @@
   for (int i = FROM; i < n; ++i) {            \
     typedef COMPUTE T;                        \
     const COMPUTE p = LOAD(pa, A);            \
-    const COMPUTE q = LOAD_B(pb, B);          \
+    const EXPONENT q = LOAD_B(pb, B);         \
     OUT_STORE(py, i, EXPRESSION);             \
   }
 // Sixteen elements at a time where steps are 1 or 0 (half loads vectorise only when written so).
@@ -121,11 +126,15 @@ inline COMPUTE remainder_python(const COMPUTE p, const COMPUTE q) {
   return r != (COMPUTE)0 && (r < (COMPUTE)0) != (q < (COMPUTE)0) ? r + q : r;
 }
 // By squaring, wrapping. Negative exponents give the truncated quotient 1 / p^|q|.
-inline COMPUTE power(const COMPUTE p, const COMPUTE q) {
-  if (q < (COMPUTE)0) return p == (COMPUTE)1 ? (COMPUTE)1 : p == (COMPUTE)-1 ? (q & (COMPUTE)1 ? p : (COMPUTE)1) : (COMPUTE)0;
+inline COMPUTE power(const COMPUTE p, const EXPONENT q) {
+  if (q < (EXPONENT)0) {
+    if (p == (COMPUTE)1) return p;
+    if ((COMPUTE)-1 > (COMPUTE)0 || p != (COMPUTE)-1) return (COMPUTE)0;
+    return q & (EXPONENT)1 ? p : (COMPUTE)1;
+  }
   COMPUTE result = (COMPUTE)1, square = p;
-  for (COMPUTE left = q; left > (COMPUTE)0; left >>= 1) {
-    if (left & (COMPUTE)1) result *= square;
+  for (EXPONENT left = q; left > (EXPONENT)0; left >>= 1) {
+    if (left & (EXPONENT)1) result *= square;
     square *= square;
   }
   return result;
@@ -134,8 +143,10 @@ SCALAR(Div, quotient(p, q))
 SCALAR(Mod, remainder_python(p, q))
 SCALAR(Fmod, q == ZERO ? ZERO : remainder_c(p, q))
 SCALAR(Pow, power(p, q))
+#ifndef B_DIFFERS
 BINARY(Max, max(p, q))
 BINARY(Min, min(p, q))
+#endif
 #else
 BINARY(Div, p / q)
 // Not in vectors: on PoCL 3.0, fmod of double16 is wrong for some pairs.

@@ -1,0 +1,59 @@
+"""An engine that is not ours agrees on every operator, attribute by attribute."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+
+import pytest
+
+from engine.config import ForwardType, ScheduleConfig
+from properties.devices import runtime
+from properties.witnessed.features import features
+from properties.witnessed.main import is_wrong, main, reason, verdict
+from properties.witnessed.unwitnessed import UNWITNESSED
+from properties.witnessed.walk import Walk, every_feature, walked
+
+pytestmark = pytest.mark.device_free
+
+SEEDS = {"nightly": 8}.get(os.environ.get("HYPOTHESIS_PROFILE", "ci"), 1)
+COUNTS: Counter[str] = Counter()
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("op_type", walked())
+def test_every_feature_is_witnessed_refused_or_known_not_to_be(op_type: str, seed: int) -> None:
+    walk = Walk(runtime().backend(ForwardType.CPU, ScheduleConfig()), seed)
+    heard = {feature: walk.hear(feature) for feature in features(op_type)}
+    COUNTS.update(verdict(feature, h) for feature, h in heard.items())
+    wrong = {str(f): (h.verdict, reason(f, h)) for f, h in heard.items() if is_wrong(f, h)}
+    assert wrong == {}
+
+
+def test_most_features_are_witnessed() -> None:
+    """Runs after the others; alone it has nothing to count."""
+    if not COUNTS:
+        pytest.skip("no operator was walked in this process")
+    print(", ".join(f"{count:,} {name}" for name, count in COUNTS.most_common()))
+    assert COUNTS["witnessed"] > 0.9 * COUNTS.total()
+
+
+def test_every_entry_of_the_unwitnessed_is_a_feature() -> None:
+    assert set(UNWITNESSED) <= {str(feature) for feature in every_feature()}
+
+
+def test_the_command_prints_features_verdicts_and_counts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--operator", "Gelu", "--all"]) == 0
+    printed = capsys.readouterr().out
+    assert "witnessed: Gelu: examples (onnxruntime, evaluator)" in printed
+    assert "refused: Gelu: approximate=tanh" in printed
+    assert main(["--operator", "Gelu", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "parallax.witnessed/1"
+    verdicts = {f["feature"]: f["verdict"] for f in document["features"]}
+    assert verdicts["Gelu: T of float32"] == "witnessed"
+    with pytest.raises(SystemExit, match="2"):
+        main(["--operator", "Gulp"])

@@ -1,0 +1,7 @@
+"""`python -m properties.witnessed`; see `main.py`."""
+
+import sys
+
+from properties.witnessed.main import main
+
+sys.exit(main())
