@@ -13,7 +13,7 @@ from engine.onnx_import import build
 from engine.onnx_import.form import Emitter, Form
 from properties.fault import Bench, Fault, attribute
 from properties.memory import Violation
-from properties.witnessed.features import features
+from properties.witnessed.features import features, versions
 from properties.witnessed.main import is_wrong, reason
 from properties.witnessed.walk import Walk
 
@@ -75,7 +75,7 @@ def witnessed(op_type: str) -> Callable[[Bench], None]:
 
     def hunt(where: Bench) -> None:
         walk = Walk(where.cpu.backend)
-        for feature in features(op_type):
+        for feature in features(op_type, versions(op_type)[-1]):
             where.step()
             heard = walk.hear(feature)
             if is_wrong(feature, heard):

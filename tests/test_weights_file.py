@@ -282,7 +282,7 @@ def test_a_matrix_that_is_packed_is_never_whole_in_host_memory(
 
 @pytest.mark.device_free
 @pytest.mark.parametrize("most_nbytes", [1, 3000, 1 << 20])
-@pytest.mark.parametrize(("k", "n"), [(1, 1), (7, 32), (5, 31), (33, 65), (64, 96)])
+@pytest.mark.parametrize(("k", "n"), [(1, 1), (0, 5), (5, 0), (7, 32), (5, 31), (33, 65), (64, 96)])
 @pytest.mark.parametrize("turned", [False, True])
 def test_parts_of_a_matrix_are_the_weights_of_one_tap(k, n, turned, most_nbytes):
     b = np.random.default_rng(k).standard_normal((k, n), np.float32)

@@ -106,6 +106,7 @@ def _view(
     edges: Sequence[Callable[[], Call]] = (),
     rejects: Sequence[Reject] = (),
     laws: Sequence[Law] = (),
+    example: Callable[[Choose], Call] | None = None,
 ) -> OpSpec:
     """`second` names input 1, a list of integers; "" where there is none."""
 
@@ -125,7 +126,7 @@ def _view(
         arity,
         infer_types,
         move,
-        example_on_payload(grow, largest=9),
+        example or example_on_payload(grow, largest=9),
         grow=grow,
         is_view=True,
         constant_inputs=frozenset(range(1, arity[1])),
@@ -165,6 +166,15 @@ def _grow_squeeze(choose: Choose, x: TensorType) -> Growth:
         return Growth((HERE,))
     axis = choose.one_of(ones)
     return Growth((HERE, vector(choose.one_of((axis, axis - len(x.dims))))))
+
+
+def _example_squeeze(choose: Choose) -> Call:
+    """Extents of 1 in about half of the places, so that axes choose among them."""
+    drawn = choose.shape((0, 4), 9)
+    shape = [1 if choose.integer(0, 1) else extent for extent in drawn]
+    x = payload(choose, shape)
+    axes = _grow_squeeze(choose, TensorType(x.dtype, x.shape)).inputs[1:]
+    return Call((x, *(a for a in axes if not isinstance(a, str))))
 
 
 def _grow_unsqueeze(choose: Choose, x: TensorType) -> Growth:
@@ -220,6 +230,7 @@ SPECS: tuple[OpSpec, ...] = (
         second="axes",
         arity=(1, 2),
         edges=(lambda: Call((zeros(1, 1),)), lambda: Call((zeros(1, 0, 1), vector(-1)))),
+        example=_example_squeeze,
         rejects=(Reject("extent 2", lambda: Call((zeros(2, 1), vector(0))), "not 1"),),
     ),
     _view(

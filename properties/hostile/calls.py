@@ -99,11 +99,18 @@ class Drawn:
             if name not in here and spelled in known:
                 if x is not None:
                     self.attributes[spelled] = x.tolist()
-            elif index == 0 or like == self.op_type or name in here:
+            elif (
+                index < self.schema.max_input and (like == self.op_type or name in (*here, ""))
+            ) or index == 0:
                 self.inputs.append(x)
         for name, value in call.attributes.items():
             if name in known:
                 self.attributes[name] = value
+
+    def _has_place(self, index: int, name: str, like: str) -> bool:
+        """Whether this version has such an input; one of another operator must have its name."""
+        here = [f.name for f in self.schema.inputs]
+        return index < self.schema.max_input and (like == self.op_type or name in here)
 
     def _outputs(self) -> int:
         least, most = self.schema.min_output, self.schema.max_output

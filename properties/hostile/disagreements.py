@@ -147,10 +147,11 @@ def _has_large_integers(call: Call) -> bool:
     return any((np.abs(x) > 2**12).any() for x in wide)
 
 
-def _is_below_zero(call: Call) -> bool:
-    """Whether a Gemm of unsigned numbers has a factor below zero."""
+def _has_factors_out_of_range(call: Call) -> bool:
+    """Whether a Gemm of integers has a factor that is none of them; docs/numerics.md has our rule."""
     factors = call.attribute("alpha", 1.0), call.attribute("beta", 1.0)
-    return bool(call.first.dtype.kind == "u" and min(factors) < 0)
+    kind = call.first.dtype.kind
+    return kind in "iu" and (max(map(abs, factors)) > 2**12 or (kind == "u" and min(factors) < 0))
 
 
 def _ones(*shape: int) -> Array:
@@ -173,7 +174,7 @@ SUMMING = frozenset(
         *("InstanceNormalization", "LayerNormalization", "GroupNormalization", "CumSum", "LRN"),
         *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMean", "ReduceSum"),
         *("ReduceSumSquare", "AveragePool", "GlobalAveragePool", "Softmax", "LogSoftmax"),
-        *("MatMul", "Gemm", "Conv", "ConvTranspose"),
+        *("MatMul", "Gemm", "Conv", "ConvTranspose", "Mean", "Sum"),
     }
 )
 """Operators that add many terms."""
@@ -310,6 +311,15 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"ConvTranspose"}),
+        "takes pads beside auto_pad=VALID, which 'cannot be used simultaneously'",
+        lambda c: c.attribute("auto_pad") == b"VALID" and any(c.attribute("pads", ())),
+        lambda: call(
+            "ConvTranspose", 11, _ones(1, 1, 5), _ones(1, 1, 2), auto_pad="VALID", pads=[0, 1]
+        ),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"MaxPool"}),
         "gives 0 where a window lies wholly in the padding, whose elements are -inf",
         lambda c: _pads(c) and any(d != 1 for d in c.attribute("dilations", ())),
@@ -326,8 +336,8 @@ OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
         frozenset({"MaxPool"}),
-        "loses the padding with ceil_mode; onnxruntime computes ours",
-        lambda c: c.attribute("ceil_mode", 0) == 1 and _pads(c),
+        "takes padding for another axis, and loses it with ceil_mode; onnxruntime computes ours",
+        _pads,
         lambda: call("MaxPool", 12, _ones(1, 1, 7), kernel_shape=[2], pads=[1, 1], ceil_mode=1),
     ),
     Disagreement(
@@ -356,9 +366,23 @@ OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
         frozenset({"Gemm"}),
+        "forgets beta before opset 7 where nothing is broadcast; Y = alpha * A * B + beta * C",
+        lambda c: c.opset < 7 and c.attribute("beta", 1.0) != 1 and not c.attribute("broadcast", 0),
+        lambda: call("Gemm", 6, *[_ones(2, 2)] * 3, beta=3.0),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({*("Add", "Sub", "Mul", "Div", "And", "Or", "Xor", "Equal", "Greater", "Less")}),
+        "knows NumPy's broadcasting only; before opset 7, `axis` says where the axes of B begin",
+        lambda c: c.opset < 7 and c.attribute("axis") is not None,
+        lambda: call("Add", 6, 0 * _ones(2, 2), np.array([1, 2], np.float32), axis=0, broadcast=1),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Gemm"}),
         "multiplies integers by alpha as doubles, which hold no int64 beyond 2**53, and casts "
         "what is out of range as the processor does; T is one type",
-        lambda c: _has_large_integers(c) or _is_below_zero(c),
+        lambda c: _has_large_integers(c) or _has_factors_out_of_range(c),
         lambda: call("Gemm", 12, np.full((1, 1), 2**60 + 1), np.ones((1, 1), np.int64)),
     ),
     Disagreement(
@@ -400,8 +424,8 @@ OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
         frozenset({"OneHot"}),
-        "adds off + hot * (on - off), which is NaN where a value is not finite",
-        lambda c: not _is_finite(c),
+        "adds off + hot * (on - off), which rounds, and is NaN where a value is not finite",
+        lambda c: not _is_finite(c) or any(x.dtype == np.float16 for x in c.arrays),
         lambda: call(
             "OneHot",
             11,

@@ -57,7 +57,8 @@ def _slack(e: Expected) -> np.ndarray:
     size = np.abs(np.where(np.isfinite(e.reference), e.reference, 0.0))
     largest = size.max(initial=0.0)
     floor = float(np.finfo(e.dtype).smallest_normal)
-    return np.asarray(LOOSE[e.dtype] * (size + OF_LARGEST * largest) + floor)
+    with np.errstate(over="ignore"):
+        return np.asarray(LOOSE[e.dtype] * (size + OF_LARGEST * largest) + floor)
 
 
 def _out_of(got: np.ndarray, e: Expected, bound: np.ndarray, units: Units) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from onnx import defs, helper
 
 from engine.ir.types import ALL_DTYPES
+from engine.onnx_import.opsets import HINTS
 from engine.onnx_import.switches import SWITCHES
 from engine.onnx_import.unread import WITHOUT_EFFECT
 from properties.hostile.calls import OPSETS_OF_WITNESSES, Drawn, schemas
@@ -17,6 +19,8 @@ from properties.hostile.values import STRINGS, dtype_of, value_of
 
 Rng = np.random.Generator
 Schema = defs.OpSchema
+PER_AXIS = {"pads": 1, "strides": 2, "dilations": 2}
+"""Attributes of windows with an entry for each axis, and an entry that changes something."""
 ANY = "another value"
 """Of an attribute whose values cannot be listed: any but the default."""
 
@@ -26,50 +30,58 @@ class Feature:
     """One of them.
 
     Attributes:
+        version: of the operator, as an index.
         kind: "example", "attribute", "given", "omitted" or "dtype".
         name: of the attribute, input or type parameter.
         value: of the attribute, as text; of a dtype, its name.
     """
 
     op_type: str
+    version: int
     kind: str
     name: str = ""
     value: str = ""
 
     def __str__(self) -> str:
+        schema = schemas()[self.op_type][self.version]
+        return f"{self.op_type}-{schema.since_version}: {self._what}"
+
+    @property
+    def _what(self) -> str:
         if self.kind == "example":
-            return f"{self.op_type}: examples"
+            return "examples"
         if self.kind == "attribute":
-            return f"{self.op_type}: {self.name}={self.value}"
+            return f"{self.name}={self.value}"
         if self.kind == "dtype":
-            return f"{self.op_type}: {self.name} of {self.value}"
-        return f"{self.op_type}: {'with' if self.kind == 'given' else 'without'} {self.name}"
+            return f"{self.name} of {self.value}"
+        return f"{'with' if self.kind == 'given' else 'without'} {self.name}"
 
 
-def version_for_witnesses(op_type: str) -> int:
-    """Index of the newest version of an operator that the witnesses know, the newest if none."""
+def versions(op_type: str) -> range:
+    """Indices of the versions of an operator that the witnesses know, of all if they know none."""
     since = [schema.since_version for schema in schemas()[op_type]]
-    return max((k for k, v in enumerate(since) if v <= OPSETS_OF_WITNESSES), default=len(since) - 1)
+    return range(sum(v <= OPSETS_OF_WITNESSES for v in since) or len(since))
 
 
-def features(op_type: str) -> Iterator[Feature]:
-    """All of an operator, each value of an enumeration apart."""
-    schema = schemas()[op_type][version_for_witnesses(op_type)]
-    yield Feature(op_type, "example")
+def features(op_type: str, version: int) -> Iterator[Feature]:
+    """All of a version of an operator, each value of an enumeration apart."""
+    schema = schemas()[op_type][version]
+    made = partial(Feature, op_type, version)
+    yield made("example")
     for name, attribute in sorted(schema.attributes.items()):
-        if (op_type, name) not in WITHOUT_EFFECT:
+        if (op_type, name) not in WITHOUT_EFFECT and name not in HINTS:
             for value in values_of(schema, attribute):
-                yield Feature(op_type, "attribute", name, value)
+                yield made("attribute", name, value)
     for formal in schema.inputs:
         if formal.option == Schema.FormalParameterOption.Optional:
-            yield Feature(op_type, "given", formal.name)
-            yield Feature(op_type, "omitted", formal.name)
+            yield made("given", formal.name)
+            yield made("omitted", formal.name)
     used = {formal.type_str for formal in schema.inputs}
     for constraint in schema.type_constraints:
         if constraint.type_param_str in used:
             for dtype in filter(None, map(dtype_of, sorted(constraint.allowed_type_strs))):
                 if dtype in ALL_DTYPES:
-                    yield Feature(op_type, "dtype", constraint.type_param_str, dtype.name)
+                    yield made("dtype", constraint.type_param_str, dtype.name)
 
 
 def values_of(schema: defs.OpSchema, attribute: defs.OpSchema.Attribute) -> Iterator[str]:
@@ -102,6 +114,13 @@ def give(drawn: Drawn, feature: Feature) -> None:
             drawn.attributes[feature.name] = feature.value if is_text else int(feature.value)
             if feature.name == "auto_pad":
                 drawn.attributes.pop("pads", None)  # "cannot be used simultaneously"
+            if feature.name == "broadcast":
+                _repeat(drawn, axis=-1)
+        elif feature.name == "axis" and "broadcast" in drawn.schema.attributes:
+            drawn.attributes["broadcast"] = 1
+            _repeat(drawn, drawn.attributes.setdefault("axis", int(drawn.rng.integers(3))))
+        elif feature.name in PER_AXIS and "kernel_shape" in drawn.schema.attributes:
+            drawn.attributes[feature.name] = _per_axis(drawn, feature.name)
         elif not has(drawn, feature):
             rank = 1 if not drawn.inputs or drawn.inputs[0] is None else drawn.inputs[0].ndim
             drawn.attributes[feature.name] = value_of(drawn.rng, attribute, rank)
@@ -116,6 +135,22 @@ def give(drawn: Drawn, feature: Feature) -> None:
             for index, x in enumerate(drawn.inputs):
                 if x is not None and _type_of(drawn, index) == feature.name:
                     drawn.inputs[index] = x.astype(feature.value)
+
+
+def _per_axis(drawn: Drawn, name: str) -> list[int]:
+    """The same for every spatial axis, in step with the kernel."""
+    x = drawn.inputs[0]
+    axes = len(drawn.attributes.get("kernel_shape", ())) or (0 if x is None else x.ndim - 2)
+    drawn.attributes.pop("auto_pad", None)
+    return [PER_AXIS[name]] * (2 * axes if name == "pads" else axes)
+
+
+def _repeat(drawn: Drawn, axis: int) -> None:
+    """Give the last input the extent of one axis of the first, as opsets before 7 broadcast."""
+    first, last = drawn.inputs[0], drawn.inputs[-1]
+    if first is not None and last is not None and first.size and last.size and first.ndim > axis:
+        count = first.shape[axis] if first.ndim and drawn.op_type != "Gemm" else 1
+        drawn.inputs[-1] = np.resize(last, count)
 
 
 def has(drawn: Drawn, feature: Feature) -> bool:

@@ -23,8 +23,8 @@ from engine.config import ForwardType, ScheduleConfig
 from engine.errors import ParallaxError
 from engine.runtime import Runtime
 from properties.hostile.witnesses import WITNESSES
-from properties.witnessed.features import Feature, features
-from properties.witnessed.unwitnessed import UNWITNESSED
+from properties.witnessed.features import Feature, features, versions
+from properties.witnessed.unwitnessed import BY_CHANCE, why_not
 from properties.witnessed.walk import Heard, Walk, walked
 
 Rows = Sequence[tuple[Feature, Heard]]
@@ -58,16 +58,18 @@ def _heard(names: Sequence[str], seed: int) -> Iterator[tuple[Feature, Heard]]:
     with Runtime() as runtime:
         walk = Walk(runtime.backend(ForwardType.CPU, ScheduleConfig()), seed)
         for name in track(names, "operators", console=console, disable=not console.is_terminal):
-            for feature in features(name):
-                yield feature, walk.hear(feature)
+            for version in versions(name):
+                for feature in features(name, version):
+                    yield feature, walk.hear(feature)
 
 
 def verdict(feature: Feature, heard: Heard) -> str:
     """The verdict on a feature, with what is known of it."""
-    known = str(feature) in UNWITNESSED
+    known = why_not(str(feature))
     if heard.verdict == "not witnessed" and known:
         return "known to be unwitnessed"
-    return "witnessed after all" if heard.verdict == "witnessed" and known else heard.verdict
+    is_stale = heard.verdict == "witnessed" and known and known not in BY_CHANCE
+    return "witnessed after all" if is_stale else heard.verdict
 
 
 def is_wrong(feature: Feature, heard: Heard) -> bool:
@@ -78,7 +80,7 @@ def is_wrong(feature: Feature, heard: Heard) -> bool:
 def reason(feature: Feature, heard: Heard) -> str:
     """Why a feature is not witnessed."""
     sentence = heard.sentence.removeprefix(f"{feature.op_type} 'node': ")
-    return heard.against or UNWITNESSED.get(str(feature), "") or sentence
+    return heard.against or why_not(str(feature)) or sentence
 
 
 def facts(found: Rows) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def facts(found: Rows) -> dict[str, Any]:
 def _show(found: Rows, *, everything: bool) -> None:
     console = Console(highlight=False)
     for feature, heard in found:
-        if heard.verdict != "witnessed":
+        if verdict(feature, heard) != "witnessed":
             console.print(f"{verdict(feature, heard)}: {feature}")
             console.print(Padding(reason(feature, heard), (0, 0, 0, 4)))
         elif everything:

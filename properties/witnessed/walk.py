@@ -25,13 +25,14 @@ from properties.witnessed.features import (
     give,
     has,
     values_of,
-    version_for_witnesses,
+    versions,
 )
+from properties.witnessed.unwitnessed import why_not
 
 AGREED = 2
 """Calls of a feature that each must be agreed on before it counts."""
-TRIES = 100
-"""Calls of a feature at most."""
+TRIES, TRIES_WHERE_KNOWN = 300, 30
+"""Calls of a feature at most; of one that is known to be unwitnessed."""
 
 
 @dataclass
@@ -79,8 +80,8 @@ class Walk:
         """Draw calls with a feature until witnesses agree on enough of them."""
         rng = np.random.default_rng((self._seed, *f"{feature}".encode()))
         found = Heard()
-        for _ in range(TRIES):
-            drawn = Drawn(rng, feature.op_type, version_for_witnesses(feature.op_type))
+        for _ in range(TRIES_WHERE_KNOWN if why_not(str(feature)) else TRIES):
+            drawn = Drawn(rng, feature.op_type, feature.version)
             give(drawn, feature)
             if has(drawn, feature):
                 self._hear(drawn, feature, found)
@@ -181,4 +182,5 @@ def walked() -> list[str]:
 def every_feature() -> Iterator[Feature]:
     """Of all operators."""
     for op_type in walked():
-        yield from features(op_type)
+        for version in versions(op_type):
+            yield from features(op_type, version)

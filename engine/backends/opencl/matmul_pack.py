@@ -27,7 +27,8 @@ def packed_matrix(
     """
     blocks = -(-n // BLOCK)
     first = 0
-    for part in constant.parts(most_nbytes, unit=BLOCK * k if turned else n):
+    unit = BLOCK * k if turned else n
+    for part in constant.parts(most_nbytes, unit) if k * n else ():
         if turned:
             rows = part.reshape(-1, k)
             tiles = _tiles(rows.T).reshape(1, -1)
