@@ -99,6 +99,12 @@ HOST_FAULTS: tuple[Fault, ...] = (
         operators("Relu"),
     ),
     Fault(
+        "infinite-weights-go-to-the-depthwise-kernel",
+        "host",
+        _later("conv", "_is_finite", lambda old: lambda value: True),
+        operators("Conv"),
+    ),
+    Fault(
         "leading-stride-forgotten",
         "host",
         _later(

@@ -28,6 +28,27 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         operators("Relu", "Tanh"),
     ),
     _fault(
+        "conv-transpose-multiplies-what-lies-outside",
+        "conv",
+        "#ifdef SKIPS_OUTSIDE",
+        "#ifdef NEVER_SKIPS",
+        operators("ConvTranspose"),
+    ),
+    _fault(
+        "pow-narrows-its-exponent",
+        "binary",
+        "#define EXPONENT B_STORAGE",
+        "#define EXPONENT COMPUTE",
+        operators("Pow"),
+    ),
+    _fault(
+        "pow-takes-an-exponent-as-a-float",
+        "binary",
+        "SCALAR(Pow, power(p, q))\n#else",
+        "SCALAR(Pow, pow(p, (COMPUTE)q))\n#else",
+        operators("Pow"),
+    ),
+    _fault(
         "relu-loses-nan",
         "unary",
         "UNARY(Relu, v < ZERO ? ZERO : v)",

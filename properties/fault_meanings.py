@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from engine.onnx_import import build
 from engine.onnx_import.form import Emitter, Form
-from properties.fault import Bench, Fault, attribute
+from engine.ops.spec import Arrays, Attributes, Reference
+from properties.fault import Bench, Fault, attribute, spec
 from properties.memory import Violation
 from properties.witnessed.features import features, versions
 from properties.witnessed.main import is_wrong, reason
@@ -103,7 +106,24 @@ MISREADINGS: dict[str, tuple[str, Change]] = {
 }
 """Name -> the operator that is read otherwise, and how."""
 
-MEANING_FAULTS: tuple[Fault, ...] = tuple(
-    Fault(name, "meaning", _read_as(op_type, change), witnessed(op_type))
-    for name, (op_type, change) in MISREADINGS.items()
+
+def _by_signed_indices(old: Reference) -> Reference:
+    def reference(inputs: Arrays, attributes: Attributes) -> tuple[np.ndarray, ...]:
+        indices, *others = inputs
+        return old((indices.astype(np.int64), *others), attributes)
+
+    return reference
+
+
+MEANING_FAULTS: tuple[Fault, ...] = (
+    *(
+        Fault(name, "meaning", _read_as(op_type, change), witnessed(op_type))
+        for name, (op_type, change) in MISREADINGS.items()
+    ),
+    Fault(
+        "one-hot-takes-unsigned-indices-for-signed",
+        "meaning",
+        spec("OneHot", reference=_by_signed_indices),
+        witnessed("OneHot"),
+    ),
 )

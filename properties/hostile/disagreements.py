@@ -148,7 +148,7 @@ def _has_large_integers(call: Call) -> bool:
 
 
 def _has_factors_out_of_range(call: Call) -> bool:
-    """Whether a Gemm of integers has a factor that is none of them; docs/numerics.md has our rule."""
+    """Whether a Gemm of integers has a factor that is none: docs/numerics.md has our rule."""
     factors = call.attribute("alpha", 1.0), call.attribute("beta", 1.0)
     kind = call.first.dtype.kind
     return kind in "iu" and (max(map(abs, factors)) > 2**12 or (kind == "u" and min(factors) < 0))

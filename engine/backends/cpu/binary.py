@@ -38,7 +38,14 @@ def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """In the wider float dtype; half in float. Integer powers wrap, 1 / a ** |b| truncates."""
     if a.dtype.kind == "f":
         wide = np.result_type(a, np.float64 if b.dtype == np.float64 else np.float32)
-        _real_power(a.astype(wide, copy=False), b.astype(wide), out)
+        exponent = b.astype(wide)
+        if b.dtype.kind == "f" or np.array_equal(exponent, b):
+            _real_power(a.astype(wide, copy=False), exponent, out)
+        else:  # the parity of what a float does not hold
+            real = np.empty(out.shape)
+            _real_power(np.abs(a).astype(np.float64), b.astype(np.float64), real)
+            np.negative(real, out=real, where=np.signbit(a) & (b & 1 == 1))
+            out[...] = real
     elif b.dtype.kind == "f":
         real = np.empty(out.shape)
         _real_power(a.astype(np.float64), b.astype(np.float64), real)

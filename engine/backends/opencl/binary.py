@@ -12,7 +12,7 @@ from engine.backends.opencl import strides
 from engine.backends.opencl.commands import in_order
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node
-from engine.ir.types import FLOAT16, FLOATS
+from engine.ir.types import FLOAT, FLOAT16, FLOATS
 
 if TYPE_CHECKING:
     from engine.backends.opencl.backend import OpenCLBackend
@@ -92,8 +92,11 @@ def _exponent_options(backend: OpenCLBackend, node: Node) -> tuple[str, ...]:
     a, b = (v.known_type.dtype for v in node.inputs if v is not None)
     if node.op_type != "Pow" or backend.storage(a) == backend.storage(b):
         return ()
-    half = ("-DB_HALF",) if backend.storage(b) == FLOAT16 else ()
-    return (f"-DB_STORAGE={C_TYPES[backend.storage(b)]}", *half)
+    more = ["-DB_HALF"] if backend.storage(b) == FLOAT16 else []
+    if a in FLOATS and b not in FLOATS:
+        wide = np.result_type(backend.compute(a), FLOAT)
+        more.append(f"-DWHOLE_POWERS_IN={C_TYPES[wide]}")
+    return (f"-DB_STORAGE={C_TYPES[backend.storage(b)]}", *more)
 
 
 def _kernel_name(node: Node) -> str:

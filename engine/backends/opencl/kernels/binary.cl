@@ -6,7 +6,8 @@
 // [g1 * block, (g1 + 1) * block). No local memory, no barrier. y may be a or b.
 //
 // p_count, q_count: read by Mean only. IS_PREDICATE: y is uchar 0/1. ONLY_WHERE: just Where.
-// B_STORAGE (and B_HALF): the type of b where it is not STORAGE.
+// B_STORAGE (and B_HALF): the type of b where it is not STORAGE. WHOLE_POWERS_IN: b is integer, a is
+// not, and powers are computed in that type.
 
 #ifndef B_STORAGE
 #define B_STORAGE STORAGE
@@ -18,8 +19,8 @@
 #define B_DIFFERS
 #define LOAD_B(p, i) ((EXPONENT)((p)[(i)]))
 #endif
-// Of integers, an exponent may be wider than its base.
-#if defined(B_DIFFERS) && defined(IS_INTEGER)
+// An integer exponent may be wider than its base.
+#if defined(B_DIFFERS) && (defined(IS_INTEGER) || defined(WHOLE_POWERS_IN))
 #define EXPONENT B_STORAGE
 #else
 #define EXPONENT COMPUTE
@@ -149,15 +150,36 @@ BINARY(Min, min(p, q))
 #endif
 #else
 BINARY(Div, p / q)
+#ifndef B_DIFFERS
 // Not in vectors: on PoCL 3.0, fmod of double16 is wrong for some pairs.
 SCALAR(Fmod, fmod(p, q))
+#endif
+#ifdef WHOLE_POWERS_IN
+// Parts of 24 bits, which any float holds; all have the sign of q, so no infinity meets a 0.
+inline COMPUTE power(const COMPUTE p, const EXPONENT q) {
+  typedef WHOLE_POWERS_IN W;
+  if (q == (EXPONENT)2) return p * p;
+  const ulong size = q < (EXPONENT)0 ? (ulong)0 - (ulong)(long)q : (ulong)q, mask = (1 << 24) - 1;
+  const W unit = q < (EXPONENT)0 ? (W)-1 : (W)1;
+  W y = pow((W)p, unit * (W)(size & mask));
+  if (size >> 24) {
+    y *= pow((W)p, unit * (W)((size >> 24) & mask) * (W)16777216.0f);
+    y *= pow((W)p, unit * (W)(size >> 48) * (W)281474976710656.0f);
+  }
+  return (COMPUTE)y;
+}
+SCALAR(Pow, power(p, q))
+#else
 // A square is a product, whatever else is in the vector: `_kernel_name` does so for constants.
 BINARY(Pow, q == (T)2 ? p * p : POW(p, q))
+#endif
+#ifndef B_DIFFERS
 // NaN in either operand is the result.
 BINARY(Max, ((p > q) | isnan(p)) ? p : q)
 BINARY(Min, ((p < q) | isnan(p)) ? p : q)
 // One step of a mean: terms are divided before they are added, so that no sum overflows.
 BINARY(Mean, p / (T)(COMPUTE)p_count + q / (T)(COMPUTE)q_count)
+#endif
 #endif
 #endif
 
