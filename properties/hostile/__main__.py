@@ -1,5 +1,6 @@
 """`python -m properties.hostile`; see `main.py`."""
 
+import signal
 import sys
 from importlib.util import find_spec
 
@@ -12,4 +13,5 @@ if __name__ == "__main__":
         sys.exit(2)
     from properties.hostile.main import main
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was counted is kept
     sys.exit(main())
