@@ -15,10 +15,11 @@ from conformance.devices import config_of
 from engine.interpreter import Interpreter
 from properties.devices import selectors
 from properties.hostile import attacks, wire
+from properties.hostile.asked import Disagreement
 from properties.hostile.calls import Drawn, schemas
 from properties.hostile.campaign import Campaign, Tally
 from properties.hostile.cases import USUAL, Limits, Result, load
-from properties.hostile.disagreements import KNOWN, Disagreement
+from properties.hostile.disagreements import KNOWN
 from properties.hostile.expectation import expect
 from properties.hostile.hearing import bound
 from properties.hostile.main import main

@@ -14,8 +14,9 @@ from engine.ir.graph import Graph
 from engine.ops.compose import flops_of
 from engine.passes import bind_shapes, infer_where_known
 from engine.passes.infer_shapes import are_typed
+from properties.hostile.asked import Call
 from properties.hostile.cases import Outcome
-from properties.hostile.disagreements import Call, explained
+from properties.hostile.disagreements import explained
 from properties.hostile.expectation import Arrays, Expected, expect
 from properties.hostile.verdict import alike, differences, misses
 from properties.hostile.witnesses import WITNESSES, Court, Declined

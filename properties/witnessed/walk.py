@@ -13,8 +13,9 @@ from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
 from engine.ops import OPERATORS
 from engine.passes import bind_shapes, infer_where_known
+from properties.hostile.asked import Call
 from properties.hostile.calls import LIKE, Drawn, schemas
-from properties.hostile.disagreements import Call, explained
+from properties.hostile.disagreements import explained
 from properties.hostile.expectation import Arrays, Expected, expect
 from properties.hostile.hearing import can_be_expected
 from properties.hostile.verdict import differences

@@ -1,0 +1,169 @@
+"""What witnesses are asked: a node of a model, and what disagreements look at in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.inliner
+from onnx import helper
+
+Array = np.ndarray
+
+
+@lru_cache(1)
+def _inlined(data: bytes) -> onnx.ModelProto:
+    return onnx.inliner.inline_local_functions(onnx.load_from_string(data))
+
+
+@dataclass(frozen=True)
+class Call:
+    """A node of what was asked of the witnesses.
+
+    Attributes:
+        data: the model. feeds: what was fed. node: position of the node in it.
+    """
+
+    data: bytes
+    feeds: Mapping[str, Array]
+    node: int = 0
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """The model, without calls of functions."""
+        return _inlined(self.data)
+
+    @property
+    def op_type(self) -> str:
+        """Of the node."""
+        return str(self.model.graph.node[self.node].op_type)
+
+    @property
+    def op_types(self) -> str:
+        """Of all nodes, each once."""
+        return "+".join(dict.fromkeys(node.op_type for node in self.model.graph.node))
+
+    @property
+    def opset(self) -> int:
+        """Of the default domain."""
+        return next((int(o.version) for o in self.model.opset_import if not o.domain), 1)
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """Of the node."""
+        for attribute in self.model.graph.node[self.node].attribute:
+            if attribute.name == name:
+                return helper.get_attribute_value(attribute)
+        return default
+
+    @property
+    def arrays(self) -> list[Array]:
+        """All that goes in, constants included."""
+        constants = [onnx.numpy_helper.to_array(t) for t in self.model.graph.initializer]
+        return [*self.feeds.values(), *constants]
+
+    @property
+    def limits(self) -> list[Array]:
+        """Of a Clip."""
+        given = [self.attribute(name) for name in ("min", "max")]
+        names = list(self.model.graph.node[self.node].input)[1:]
+        return [np.asarray(v) for v in given if v is not None] + [
+            self._given[n] for n in names if n
+        ]
+
+    @cached_property
+    def _given(self) -> dict[str, Array]:
+        constants = self.model.graph.initializer
+        return {**{t.name: onnx.numpy_helper.to_array(t) for t in constants}, **self.feeds}
+
+    @property
+    def first(self) -> Array:
+        """The first input; raises KeyError where another node computes it."""
+        name = self.model.graph.node[self.node].input[0]
+        return np.asarray(self._given[name])
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """One reason.
+
+    Attributes:
+        reason: what the witness does, and what settles it.
+        applies: whether it explains a call. shown: a call that shows it.
+    """
+
+    witness: str
+    op_types: frozenset[str]
+    reason: str
+    applies: Callable[[Call], bool]
+    shown: Callable[[], Call]
+
+
+def call(
+    op_type: str,
+    opset: int,
+    *inputs: Array,
+    constants: tuple[int, ...] = (),
+    outputs: int = 1,
+    **attributes: Any,
+) -> Call:
+    """A model of one node with inputs x0, x1..., fed but for the constants."""
+    results = ["y", "z"][:outputs]
+    names = [f"x{i}" for i in range(len(inputs))]
+    feeds = {n: x for i, (n, x) in enumerate(zip(names, inputs)) if i not in constants}
+    graph = helper.make_graph(
+        [helper.make_node(op_type, names, results, **attributes)],
+        "call",
+        [
+            helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+            for n, x in feeds.items()
+        ],
+        [helper.make_empty_tensor_value_info(name) for name in results],
+        [onnx.numpy_helper.from_array(inputs[i], names[i]) for i in constants],
+    )
+    imports = [helper.make_opsetid("", opset)]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=8)
+    return Call(model.SerializeToString(), feeds)
+
+
+def is_finite(call: Call) -> bool:
+    """Whether no float that goes in is infinite or NaN."""
+    return all(np.isfinite(x).all() for x in call.arrays if x.dtype.kind == "f")
+
+
+def pads(call: Call) -> bool:
+    """Whether a window may reach beyond the tensor."""
+    return any(call.attribute("pads", ())) or call.attribute("auto_pad", b"").startswith(b"SAME")
+
+
+def has_large_integers(call: Call) -> bool:
+    """Some whose products may leave 32 bits, or what a double holds."""
+    wide = [x.astype(float) for x in call.arrays if x.dtype.kind in "iu"]
+    return any((np.abs(x) > 2**12).any() for x in wide)
+
+
+def has_factors_out_of_range(call: Call) -> bool:
+    """Whether a Gemm of integers has a factor that is none: docs/numerics.md has our rule."""
+    factors = call.attribute("alpha", 1.0), call.attribute("beta", 1.0)
+    kind = call.first.dtype.kind
+    return kind in "iu" and (max(map(abs, factors)) > 2**12 or (kind == "u" and min(factors) < 0))
+
+
+def ones(*shape: int) -> Array:
+    """Of float32."""
+    return np.ones(shape, np.float32)
+
+
+EXPANDED = (
+    "expands the function body, which takes the variance as E[x^2] - E[x]^2: far from zero that is "
+    "off, and NaN where it comes out negative"
+)
+
+
+def far_from_zero() -> tuple[Array, Array, Array]:
+    """x, scale and bias of a normalization, where E[x^2] - E[x]^2 loses all."""
+    x = 1000 + np.linspace(0, 0.01, 16, dtype=np.float32).reshape(1, 2, 8)
+    return x, ones(2), 0 * ones(2)

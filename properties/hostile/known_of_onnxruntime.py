@@ -1,0 +1,107 @@
+"""Where onnxruntime is known to read ONNX differently, and why."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from properties.hostile.asked import (
+    EXPANDED,
+    Disagreement,
+    call,
+    far_from_zero,
+    is_finite,
+    ones,
+    pads,
+)
+
+OF_ONNXRUNTIME = (
+    Disagreement(
+        "onnxruntime",
+        frozenset({"MaxPool", "AveragePool"}),
+        "forgets dilations when it pads for SAME_*; outputs are ceil(input / stride)",
+        lambda c: pads(c) and any(d != 1 for d in c.attribute("dilations", ())),
+        lambda: call(
+            "MaxPool",
+            14,
+            np.arange(7, dtype=np.float32).reshape(1, 1, 7),
+            kernel_shape=[3],
+            strides=[2],
+            dilations=[2],
+            auto_pad="SAME_UPPER",
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"MaxPool", "AveragePool"}),
+        "rounds up for VALID with ceil_mode; the specification has ceil((input - span + 1) / "
+        "stride), which is as without",
+        lambda c: c.attribute("auto_pad") == b"VALID" and c.attribute("ceil_mode", 0) == 1,
+        lambda: call(
+            "AveragePool",
+            22,
+            ones(1, 1, 5),
+            kernel_shape=[3],
+            strides=[3],
+            auto_pad="VALID",
+            ceil_mode=1,
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"ReduceSumSquare"}),
+        "saturates int32; sums wrap, as its own ReduceSum does",
+        lambda c: c.first.dtype == np.int32 and bool((np.abs(c.first.astype(float)) > 2**12).any()),
+        lambda: call("ReduceSumSquare", 13, np.full((1, 2), 50000, np.int32)),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"ReduceMean"}),
+        "takes the mean of integers through a float, which does not hold all of them",
+        lambda c: c.first.dtype.kind in "iu",
+        lambda: call("ReduceMean", 13, np.full((1, 3), 2**60 + 1), axes=[1]),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"GroupNormalization"}),
+        EXPANDED,
+        lambda c: True,
+        lambda: call("GroupNormalization", 22, *far_from_zero(), num_groups=2),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"LRN"}),
+        "keeps one running sum over the channels: what a large one leaves when it is taken off "
+        "again stays in those behind it",
+        lambda c: bool((np.abs(c.first) > 100).any()),
+        lambda: call(
+            "LRN",
+            13,
+            np.array([1e5, 1, 1, 1], np.float32).reshape(1, 4, 1, 1),
+            size=1,
+            alpha=1.0,
+            bias=1e-3,
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"ReduceLogSumExp"}),
+        "has no kernel at opset 28 or for half and expands the function body, whose exp overflows",
+        lambda c: (
+            (c.opset >= 28 or c.first.dtype == np.float16) and bool((np.abs(c.first) > 10).any())
+        ),
+        lambda: call("ReduceLogSumExp", 28, np.array(1e10)),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Upsample", "Resize"}),
+        "multiplies a neighbour of weight 0 all the same: NaN where it is infinite",
+        lambda c: not is_finite(c),
+        lambda: call(
+            "Upsample",
+            8,
+            np.array([[[1, np.inf, 2, 3]]], np.float32),
+            scales=[1.0, 1.0, 2.0],
+            mode="linear",
+        ),
+    ),
+)

@@ -1,0 +1,349 @@
+"""Where onnx's reference evaluator is known to read ONNX differently, and why."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from properties.hostile.asked import (
+    EXPANDED,
+    Disagreement,
+    call,
+    far_from_zero,
+    has_factors_out_of_range,
+    has_large_integers,
+    is_finite,
+    ones,
+    pads,
+)
+
+SUMMING = frozenset(
+    {
+        *("InstanceNormalization", "LayerNormalization", "GroupNormalization", "CumSum", "LRN"),
+        *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMean", "ReduceSum"),
+        *("ReduceSumSquare", "AveragePool", "GlobalAveragePool", "Softmax", "LogSoftmax"),
+        *("MatMul", "Gemm", "Conv", "ConvTranspose", "Mean", "Sum"),
+    }
+)
+"""Operators that add many terms."""
+OF_THE_EVALUATOR = (
+    Disagreement(
+        "evaluator",
+        frozenset({"GlobalMaxPool"}),
+        "reduces other axes than the spatial ones of maps that are not 2-D; the output keeps the "
+        "rank of the input ('the first two dimensions of output shape are the same as the input')",
+        lambda c: c.first.ndim != 4,
+        lambda: call("GlobalMaxPool", 22, ones(1, 3, 5)),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"ReduceSumSquare"}),
+        "squares integers of 32 bits as such of 64; T is one type for input and output",
+        lambda c: c.first.dtype in (np.uint32, np.int32),
+        lambda: call("ReduceSumSquare", 13, np.ones((2, 3), np.uint32)),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"ReduceMean"}),
+        "takes the mean of integers in double, which holds no int64 beyond 2**53",
+        lambda c: c.first.dtype.kind in "iu",
+        lambda: call("ReduceMean", 13, np.full((1, 3), 2**60 + 1), axes=[1]),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"AveragePool"}),
+        "leaves NaN out of a mean, because it pads with NaN",
+        lambda c: not is_finite(c),
+        lambda: call("AveragePool", 10, np.array([[[1, np.nan, 2]]], np.float32), kernel_shape=[2]),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"AveragePool"}),
+        "counts the padding before opset 7, where the sum 'is divided by the number of elements "
+        "exclude pad'",
+        lambda c: c.opset < 7 and pads(c),
+        lambda: call("AveragePool", 1, ones(1, 1, 4), kernel_shape=[2], pads=[1, 0]),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"ConvTranspose"}),
+        "adds the bias wrongly where group is not 1; onnxruntime computes ours",
+        lambda c: c.attribute("group", 1) != 1,
+        lambda: call(
+            "ConvTranspose",
+            18,
+            np.arange(18, dtype=np.float32).reshape(1, 2, 3, 3),
+            np.arange(12, dtype=np.float32).reshape(2, 1, 3, 2),
+            np.array([1, 2], np.float32),
+            group=2,
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"PRelu"}),
+        "multiplies 0 by the slope too, NaN where that is infinite; the specification has x for "
+        "x >= 0",
+        lambda c: not is_finite(c),
+        lambda: call("PRelu", 16, np.zeros(1, np.float32), np.array([np.inf], np.float32)),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Gelu", "Erf"}),
+        "rounds erf to float: 1 + erf of a double is zero early",
+        lambda c: c.first.dtype == np.float64,
+        lambda: call("Gelu", 20, np.array([-6.6])),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Resize"}),
+        "makes the largest finite numbers of infinities",
+        lambda c: not is_finite(c),
+        lambda: call(
+            "Resize",
+            18,
+            np.array([[[[-np.inf, 4, 1, 2]]]], np.float32),
+            np.zeros(0, np.float32),
+            np.array([1, 1, 1, 2], np.float32),
+            constants=(1, 2),
+            mode="cubic",
+            exclude_outside=1,
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"MaxPool"}),
+        "pads nothing for SAME_LOWER; outputs are ceil(input / stride)",
+        lambda c: c.attribute("auto_pad") == b"SAME_LOWER",
+        lambda: call(
+            "MaxPool",
+            22,
+            np.arange(8, dtype=np.float32).reshape(1, 1, 8),
+            kernel_shape=[3],
+            strides=[3],
+            auto_pad="SAME_LOWER",
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"AveragePool"}),
+        "forgets dilations where auto_pad is given",
+        lambda c: (
+            c.attribute("auto_pad", b"NOTSET") != b"NOTSET"
+            and any(d != 1 for d in c.attribute("dilations", ()))
+        ),
+        lambda: call(
+            "AveragePool",
+            22,
+            np.arange(5, dtype=np.float32).reshape(1, 1, 5),
+            kernel_shape=[3],
+            dilations=[2],
+            auto_pad="VALID",
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Resize"}),
+        "takes the pixel before where rounding leaves a place just below a pixel; interpolation is "
+        "continuous there",
+        lambda c: c.attribute("coordinate_transformation_mode") == b"half_pixel_symmetric",
+        lambda: call(
+            "Resize",
+            20,
+            np.array([[0, 9, 0, 0, 0, 0, 0, 0, 0]], np.float32),
+            np.zeros(0, np.float32),
+            np.array([1, 1.5], np.float32),
+            constants=(1, 2),
+            mode="cubic",
+            coordinate_transformation_mode="half_pixel_symmetric",
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"ConvTranspose"}),
+        "takes pads beside auto_pad=VALID, which 'cannot be used simultaneously'",
+        lambda c: c.attribute("auto_pad") == b"VALID" and any(c.attribute("pads", ())),
+        lambda: call(
+            "ConvTranspose", 11, ones(1, 1, 5), ones(1, 1, 2), auto_pad="VALID", pads=[0, 1]
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"MaxPool"}),
+        "gives 0 where a window lies wholly in the padding, whose elements are -inf",
+        lambda c: pads(c) and any(d != 1 for d in c.attribute("dilations", ())),
+        lambda: call(
+            "MaxPool",
+            22,
+            -ones(1, 1, 2),
+            kernel_shape=[2],
+            strides=[2],
+            dilations=[4],
+            auto_pad="SAME_UPPER",
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"MaxPool"}),
+        "takes padding for another axis, and loses it with ceil_mode; onnxruntime computes ours",
+        pads,
+        lambda: call("MaxPool", 12, ones(1, 1, 7), kernel_shape=[2], pads=[1, 1], ceil_mode=1),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Clip"}),
+        "lets a limit that is NaN make everything NaN; the function body of the schema compares, "
+        "and no comparison with NaN holds",
+        lambda c: any(np.isnan(limit).any() for limit in c.limits),
+        lambda: call("Clip", 13, ones(2), np.array(np.nan, np.float32)),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Shape"}),
+        "takes end < -rank as Python does; the specification clamps it to [0, r]",
+        lambda c: c.attribute("end", 0) < -c.first.ndim,
+        lambda: call("Shape", 15, ones(7, 8), end=-3),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Gemm"}),
+        "multiplies integers by a float alpha or beta before opset 7 and leaves them floats; T is "
+        "one type for input and output",
+        lambda c: c.first.dtype.kind in "iu" and c.opset < 7,
+        lambda: call("Gemm", 6, *[np.ones((2, 2), np.uint64)] * 3, alpha=0.5),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Gemm"}),
+        "forgets beta before opset 7 where nothing is broadcast; Y = alpha * A * B + beta * C",
+        lambda c: c.opset < 7 and c.attribute("beta", 1.0) != 1 and not c.attribute("broadcast", 0),
+        lambda: call("Gemm", 6, *[ones(2, 2)] * 3, beta=3.0),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({*("Add", "Sub", "Mul", "Div", "And", "Or", "Xor", "Equal", "Greater", "Less")}),
+        "knows NumPy's broadcasting only; before opset 7, `axis` says where the axes of B begin",
+        lambda c: c.opset < 7 and c.attribute("axis") is not None,
+        lambda: call("Add", 6, 0 * ones(2, 2), np.array([1, 2], np.float32), axis=0, broadcast=1),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Gemm"}),
+        "multiplies integers by alpha as doubles, which hold no int64 beyond 2**53, and casts "
+        "what is out of range as the processor does; T is one type",
+        lambda c: has_large_integers(c) or has_factors_out_of_range(c),
+        lambda: call("Gemm", 12, np.full((1, 1), 2**60 + 1), np.ones((1, 1), np.int64)),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"LayerNormalization"}),
+        "gives Mean and InvStdDev in the dtype of the data; with stash_type=1 they are float",
+        lambda c: c.first.dtype == np.float64,
+        lambda: call("LayerNormalization", 17, np.ones((2, 3)), np.ones(3), outputs=2),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"LRN"}),
+        "takes a window of size + 1 for an even size; the specification's is "
+        "[c - floor((size - 1) / 2), c + ceil((size - 1) / 2)]",
+        lambda c: c.attribute("size") % 2 == 0,
+        lambda: call("LRN", 13, 100 * ones(1, 4, 1, 1), size=2),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"LRN"}),
+        "takes a power of 0.5 as a square root, whose sign is that of -0; a power of -0 is +0",
+        lambda c: c.attribute("beta") == 0.5 and c.attribute("bias") == 0,
+        lambda: call("LRN", 13, ones(1, 1, 1, 1), size=1, alpha=-0.0, beta=0.5, bias=-0.0),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"LRN"}),
+        "normalises only as many channels as there are batch entries",
+        lambda c: c.first.ndim > 1 and c.first.shape[0] < c.first.shape[1],
+        lambda: call("LRN", 13, 100 * ones(1, 4, 1, 1), size=3),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"GroupNormalization"}),
+        EXPANDED,
+        lambda c: True,
+        lambda: call("GroupNormalization", 22, *far_from_zero(), num_groups=2),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"OneHot"}),
+        "adds off + hot * (on - off), which rounds, and is NaN where a value is not finite",
+        lambda c: not is_finite(c) or any(x.dtype == np.float16 for x in c.arrays),
+        lambda: call(
+            "OneHot",
+            11,
+            np.array([0]),
+            np.array(2),
+            np.array([1, np.inf], np.float32),
+            constants=(1,),
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Softmax", "LogSoftmax", "Hardmax"}),
+        "knows the meaning of opset 13 only; before, all axes from `axis` on were one",
+        lambda c: c.opset < 13,
+        lambda: call("Softmax", 11, np.arange(8, dtype=np.float32).reshape(2, 2, 2), axis=1),
+    ),
+    Disagreement(
+        "evaluator",
+        SUMMING,
+        "sums half in half, term by term",
+        lambda c: c.first.dtype == np.float16,
+        lambda: call(
+            "InstanceNormalization",
+            22,
+            np.linspace(990, 1000, 33000).astype(np.float16).reshape(1, 1, -1),
+            np.ones(1, np.float16),
+            np.zeros(1, np.float16),
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Resize", "Upsample"}),
+        "interpolates integers in double, which holds no int64 beyond 2**53",
+        lambda c: c.first.dtype.kind in "iu",
+        lambda: call(
+            "Resize",
+            13,
+            np.full((1, 1, 2, 2), 2**60 + 1),
+            np.zeros(0, np.float32),
+            np.array([1, 1, 2, 2], np.float32),
+            constants=(1, 2),
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Resize"}),
+        "takes exclude_outside for every mode; it is about the weights of cubic interpolation",
+        lambda c: c.attribute("exclude_outside", 0) == 1 and c.attribute("mode") != b"cubic",
+        lambda: call(
+            "Resize",
+            13,
+            ones(1, 1, 1, 1),
+            np.zeros(0, np.float32),
+            np.array([1, 1, 1, 4], np.float32),
+            constants=(1, 2),
+            mode="nearest",
+            nearest_mode="ceil",
+            exclude_outside=1,
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"BatchNormalization"}),
+        "mixes the statistics of the data in, although one output means inference: the default of "
+        "momentum, which its class of opset 9 takes for a request to train",
+        lambda c: 7 <= c.opset < 14,
+        lambda: call(
+            "BatchNormalization",
+            9,
+            np.arange(12, dtype=np.float32).reshape(2, 2, 3),
+            *[ones(2)] * 4,
+        ),
+    ),
+)
