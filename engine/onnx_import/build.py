@@ -22,7 +22,7 @@ from engine.onnx_import.read_file import Origin
 from engine.onnx_import.switches import check_switches
 from engine.onnx_import.tensors import constant_of, dtype_of
 from engine.onnx_import.topology import near
-from engine.onnx_import.unread import check_unread
+from engine.onnx_import.unread import check_declared
 from engine.onnx_import.wire import Extent
 
 FILL_NBYTES_MAX = 64 * 2**20
@@ -133,7 +133,6 @@ class Builder:
         attributes = {k: self._decoded(a, raw, k) for k, a in raw.attributes.items()}
         check_finite(raw.title, attributes)
         check_switches(raw.title, attributes)
-        check_unread(raw.title, raw.op_type, attributes)
         values = [self._values[name] if name else None for name in inputs]
         if raw.op_type == "Constant":
             self._define(outputs[0], _constant_value(raw.title, attributes))
@@ -147,6 +146,7 @@ class Builder:
             return
         self._rewritten = raw.name or f"{raw.op_type}_{outputs[0]}"
         to_newest(form, self)
+        check_declared(form.title, form.op_type, form.attributes)
         while form.inputs and form.inputs[-1] is None:
             form.inputs.pop()
         names = [name or self._fresh(f"{form.outputs[0]}_unused") for name in form.outputs]

@@ -1,7 +1,6 @@
-"""Attributes that no operator here reads: harmless ones by name, all others only at their default.
+"""What is accepted and not read is a wrong answer that nobody notices: it is refused.
 
-What is accepted and not read is a wrong answer that nobody notices, since reference and kernels
-read the same.
+Reference and kernels would ignore it alike. Specs declare what they read.
 """
 
 from __future__ import annotations
@@ -10,34 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import UnsupportedError
-
-WITHOUT_EFFECT = frozenset(
-    {
-        ("BatchNormalization", "momentum"),  # of training
-        ("Cast", "round_mode"),  # of 8-bit floats
-        ("Cast", "saturate"),  # of 8-bit floats
-        ("Dropout", "seed"),  # of training
-        ("GroupNormalization", "stash_type"),  # how precise a mean is kept; ours is never less
-        ("MaxPool", "storage_order"),  # of Indices, which is refused
-        ("Range", "stash_type"),  # how precise a sum is kept
-    }
-)
-"""(operator, attribute) that change no result of inference."""
-
-ONLY = {
-    ("Gelu", "approximate"): "none",
-    ("IsInf", "detect_negative"): 1,
-    ("IsInf", "detect_positive"): 1,
-    ("SpaceToDepth", "mode"): "DCR",
-}
-"""The one value that kernels know."""
+from engine.ops import OPERATORS
 
 
-def check_unread(title: str, op_type: str, attributes: Mapping[str, Any]) -> None:
-    """Raise UnsupportedError for a value that would not be heeded."""
+def check_declared(title: str, op_type: str, attributes: Mapping[str, Any]) -> None:
+    """Raise UnsupportedError for an attribute, of the newest opset, that would not be heeded."""
+    spec = OPERATORS[op_type]
     for name, value in attributes.items():
-        key = op_type, name
-        if key in ONLY and value != ONLY[key]:
+        if name in spec.reads or name in spec.ignores:
+            continue
+        if name not in spec.only:
+            raise UnsupportedError(f"{title}: attribute {name!r} is not supported")
+        if value != spec.only[name]:
             raise UnsupportedError(
-                f"{title}: {name}={value!r} is not supported, only {ONLY[key]!r}"
+                f"{title}: {name}={value!r} is not supported, only {spec.only[name]!r}"
             )

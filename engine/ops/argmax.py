@@ -75,6 +75,7 @@ def arg_extreme(op_type: str, function: Callable[..., Array]) -> OpSpec:
         lambda inputs, attributes, units: exact(*reference(inputs, attributes)),
         example,
         is_exact=True,
+        reads=("axis", "keepdims", "select_last_index"),
         edges=(
             lambda: Call((table,), {"axis": 1}, "NaN and ties"),
             lambda: Call((table,), {"axis": 1, "select_last_index": 1}, "NaN and ties, last"),

@@ -341,6 +341,7 @@ MOD = OpSpec(
     laws=(NEIGHBOURS,),
     rejects=(Reject("float without fmod", lambda: Call((np.ones(3, "f4"),) * 2), "integers only"),),
     flops=lambda inputs, outputs, _: outputs[0].size,
+    reads=("fmod",),
 )
 
 

@@ -146,6 +146,8 @@ CAST = OpSpec(
         Reject("strings", lambda: Call((np.zeros(3, "f4"),), {"to": 8}), "to=8 is not supported"),
     ),
     laws=(NEIGHBOURS,),
+    reads=("to",),
+    ignores=("round_mode", "saturate"),  # of 8-bit floats, which are refused
 )
 
 

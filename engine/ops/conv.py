@@ -220,6 +220,7 @@ _transpose, _transpose_error = _linear(
 )
 _reverse_batch = Law("batch entries are independent", _swap_batch, lambda _, y: y[::-1])
 
+WINDOW = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 CONV = OpSpec(
     "Conv",
     (2, 3),
@@ -255,6 +256,7 @@ CONV = OpSpec(
         Law("input channels commute", _permute_inputs, lambda _, y: y),
     ),
     flops=_flops,
+    reads=WINDOW,
 )
 
 CONV_TRANSPOSE = OpSpec(
@@ -285,6 +287,7 @@ CONV_TRANSPOSE = OpSpec(
         Law("input channels commute", _permute_transpose_inputs, lambda _, y: y),
     ),
     flops=_transpose_flops,
+    reads=(*WINDOW, "output_padding", "output_shape"),
 )
 
 SPECS = (CONV, CONV_TRANSPOSE)

@@ -112,5 +112,6 @@ SPECS: tuple[OpSpec, ...] = (
         ),
         laws=(Law("reversed input summed from the other end", _from_the_end, _flipped),),
         flops=lambda inputs, outputs, _: outputs[0].size,
+        reads=("exclusive", "reverse"),
     ),
 )

@@ -292,6 +292,7 @@ SPECS: tuple[OpSpec, ...] = (
             Reject("empty axis", lambda: Call((zeros(0, 2), vector(0))), "0 elements"),
         ),
         laws=(_from_the_end,),
+        reads=("axis",),
     ),
     movement(
         "GatherElements",
@@ -311,6 +312,7 @@ SPECS: tuple[OpSpec, ...] = (
             ),
         ),
         laws=(_from_the_end,),
+        reads=("axis",),
     ),
     movement(
         "GatherND",
@@ -324,6 +326,7 @@ SPECS: tuple[OpSpec, ...] = (
             Reject("depth", lambda: Call((zeros(2, 3), np.zeros((1, 3), "i8"))), "do not index"),
             Reject("empty", lambda: Call((zeros(2, 0), np.zeros((1, 2), "i8"))), "0 elements"),
         ),
+        reads=("batch_dims",),
     ),
     movement(
         "OneHot",
@@ -335,6 +338,7 @@ SPECS: tuple[OpSpec, ...] = (
         constant_inputs=frozenset({1}),
         edges=(lambda: Call((vector(-4, 3, 0, 2), np.array(3), np.array([2, 5], "f4"))),),
         rejects=(Reject("depth", lambda: Call((vector(0), np.array(0), zeros(2))), "depth >= 1"),),
+        reads=("axis",),
     ),
     movement(
         "Trilu",
@@ -346,5 +350,6 @@ SPECS: tuple[OpSpec, ...] = (
         constant_inputs=frozenset({1}),
         edges=(lambda: Call((zeros(0, 3),)), lambda: Call((np.ones((3, 3), "f4"), vector(9)))),
         rejects=(Reject("rank 1", lambda: Call((zeros(3),)), "at least 2"),),
+        reads=("upper",),
     ),
 )

@@ -234,6 +234,7 @@ SPECS: tuple[OpSpec, ...] = (
         laws=(
             Law("a reversed input under the undone permutation", _transposed_call, lambda c, y: y),
         ),
+        reads=("perm",),
     ),
     movement(
         "Expand",
@@ -272,6 +273,7 @@ SPECS: tuple[OpSpec, ...] = (
         rejects=(
             Reject("3", lambda: Call((zeros(1, 3, 2, 2),), {"blocksize": 2}), "not divisible"),
         ),
+        reads=("blocksize", "mode"),
     ),
     movement(
         "SpaceToDepth",
@@ -284,6 +286,8 @@ SPECS: tuple[OpSpec, ...] = (
         rejects=(
             Reject("3", lambda: Call((zeros(1, 4, 3, 2),), {"blocksize": 2}), "not divisible"),
         ),
+        reads=("blocksize",),
+        only={"mode": "DCR"},
     ),
     movement(
         "Reorder", (1, 1), _infer_same, _same, example_on_payload(lambda c, x: Growth((HERE,)))

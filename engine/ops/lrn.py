@@ -139,6 +139,7 @@ LRN = OpSpec(
     flops=lambda inputs, outputs, a: (
         outputs[0].size * (2 * min(int(a["size"]), 2 * outputs[0].dims[1]) + 4)
     ),
+    reads=("alpha", "beta", "bias", "size"),
 )
 
 SPECS: tuple[OpSpec, ...] = (LRN,)

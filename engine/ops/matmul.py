@@ -308,6 +308,7 @@ GEMM = OpSpec(
     ),
     laws=(Law("operands stored transposed", _store_transposed, lambda _, y: y),),
     flops=_depth_flops("transA"),
+    reads=("alpha", "beta", "transA", "transB"),
 )
 
 SPECS = (MATMUL, GEMM)

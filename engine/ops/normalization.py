@@ -265,6 +265,7 @@ LAYER = OpSpec(
         ),
     ),
     flops=lambda inputs, outputs, _: 8 * outputs[0].size,
+    reads=("axis", "epsilon", "stash_type"),
 )
 
 
@@ -276,11 +277,14 @@ class ByChannel:
     Attributes:
         groups_of: number of groups from the attributes and the number of channels.
         attributes_of: draws attributes for a number of channels.
+        reads: their names. ignores: see OpSpec.
     """
 
     op_type: str
     groups_of: Callable[[Attributes, int], int]
     attributes_of: Callable[[Choose, int], dict[str, int]]
+    reads: tuple[str, ...] = ()
+    ignores: tuple[str, ...] = ()
 
     def rows_of(self, inputs: Arrays, attributes: Attributes) -> Rows:
         """x by groups; scale and bias, one number a channel, repeated over its pixels."""
@@ -353,6 +357,8 @@ def spec_of(by: ByChannel) -> OpSpec:
         by.error_model,
         by.example,
         grow=by.grow,
+        reads=("epsilon", *by.reads),
+        ignores=by.ignores,
         edges=(
             lambda: _with_parameters(np.full((1, 2, 5), 7.0, "f4"), 1),
             lambda: _with_parameters(np.zeros((0, 2, 5), "f4"), 2),
@@ -383,6 +389,8 @@ GROUP = spec_of(
         "GroupNormalization",
         lambda a, channels: int(a.get("num_groups", 1)),
         lambda choose, n: {"num_groups": choose.one_of([g for g in range(1, n + 1) if n % g == 0])},
+        reads=("num_groups",),
+        ignores=("stash_type",),  # how precise a mean is kept; ours is never less
     )
 )
 
@@ -466,6 +474,8 @@ BATCH = OpSpec(
         ),
     ),
     flops=lambda inputs, outputs, _: 2 * outputs[0].size,
-)  # fmt: skip
+    reads=("epsilon", "training_mode"),
+    ignores=("momentum",),  # of training
+)
 
 SPECS: tuple[OpSpec, ...] = (BATCH, LAYER, INSTANCE, GROUP)

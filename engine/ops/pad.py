@@ -161,5 +161,6 @@ SPECS: tuple[OpSpec, ...] = (
                 "mode=reflect",
             ),
         ),
+        reads=("mode",),
     ),
 )

@@ -291,6 +291,9 @@ def _negative_padding(auto: str) -> Call:
     return Call((zeros(1, 1, 5),), {"kernel_shape": (1,), "strides": (3,), "auto_pad": auto})
 
 
+WINDOW = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
+
+
 def _spec(op: str, reference: Reference, error_model: ErrorModel, dtypes: Dtypes) -> OpSpec:
     windows = not op.startswith("Global")
     counting = {"count_include_pad": 1} if op == "AveragePool" else {}
@@ -328,6 +331,8 @@ def _spec(op: str, reference: Reference, error_model: ErrorModel, dtypes: Dtypes
         _draw(op, dtypes),
         grow=_grow(op),
         is_exact="Max" in op,
+        reads=(*WINDOW, *counting) if windows else (),
+        ignores=("storage_order",) if op == "MaxPool" else (),  # of Indices, which are refused
         edges=edges,
         rejects=rejects,
         laws=(Law("channels reversed", _flipped_channels, lambda c, y: np.flip(y, 1)),),

@@ -391,6 +391,7 @@ def spec_of(reduction: Reduction) -> OpSpec:
         grow=reduction.grow,
         constant_inputs=frozenset({AXES_INPUT}),
         is_exact=reduction.is_exact,
+        reads=("keepdims", "noop_with_empty_axes"),
         edges=EDGES,
         rejects=REJECTS,
         flops=lambda inputs, outputs, _: inputs[0].size if inputs[0] else 0,

@@ -230,6 +230,7 @@ SPECS: tuple[OpSpec, ...] = (
             Reject("rank 0", lambda: Call((zeros(),), {"axis": 0}), "axis=0 is outside"),
         ),
         laws=(Law("inputs in reverse order", _reversed_concat, _reversed_parts),),
+        reads=("axis",),
     ),
     movement(
         "Split",
@@ -248,6 +249,7 @@ SPECS: tuple[OpSpec, ...] = (
             Reject("sum", lambda: Call((zeros(5), vector(2, 2))), "does not add up to 5"),
             Reject("no sizes", lambda: Call((zeros(5),)), "neither"),
         ),
+        reads=("axis", "num_outputs"),
     ),
     movement(
         "Slice",

@@ -206,5 +206,16 @@ SPECS: tuple[OpSpec, ...] = (
         flops=lambda inputs, outputs, a: (
             outputs[0].size * (0 if a.get("mode", "nearest") == "nearest" else 8)
         ),
+        reads=(
+            "antialias",
+            "axes",
+            "coordinate_transformation_mode",
+            "cubic_coeff_a",
+            "exclude_outside",
+            "extrapolation_value",
+            "keep_aspect_ratio_policy",
+            "mode",
+            "nearest_mode",
+        ),
     ),
 )

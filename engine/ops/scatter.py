@@ -232,6 +232,7 @@ SPECS: tuple[OpSpec, ...] = (
                 "0 elements",
             ),
         ),
+        reads=("axis", "reduction"),
     ),
     _scatter(
         "ScatterND",
@@ -257,5 +258,6 @@ SPECS: tuple[OpSpec, ...] = (
                 "reduction='mean'",
             ),
         ),
+        reads=("reduction",),
     ),
 )

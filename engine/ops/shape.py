@@ -149,6 +149,7 @@ SPECS: tuple[OpSpec, ...] = (
         _example_shape,
         grow=_grow_shape,
         edges=(lambda: Call((zeros(),)), lambda: Call((zeros(2, 0),), {"start": -1})),
+        reads=("end", "start"),
     ),
     movement(
         "Size",
@@ -168,6 +169,7 @@ SPECS: tuple[OpSpec, ...] = (
         constant_inputs=frozenset({0}),
         edges=(lambda: Call((np.zeros(0, INT64),)), lambda: Call((np.array([0, 3]),))),
         rejects=(Reject("negative", lambda: Call((np.array([-1]),)), "at least 0"),),
+        reads=("value",),
     ),
     movement(
         "Range",
@@ -180,5 +182,6 @@ SPECS: tuple[OpSpec, ...] = (
         rejects=(
             Reject("step 0", lambda: Call((np.array(3), np.array(1), np.array(0))), "step != 0"),
         ),
+        ignores=("stash_type",),  # how precise a sum is kept
     ),
 )

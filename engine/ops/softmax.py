@@ -193,6 +193,7 @@ def spec_of(scores: Scores) -> OpSpec:
         scores.error_model,
         _example,
         grow=_grow,
+        reads=("axis",),
         edges=EDGES,
         rejects=REJECTS,
         laws=(_rotate(), _shift()),

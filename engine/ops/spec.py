@@ -155,6 +155,9 @@ class OpSpec:
             the operator stand in the epilogue of a fused node.
         edges: named calls that must work; rejects: calls that must be refused.
         flops: arithmetic operations from the types of inputs and outputs.
+        reads: attributes that types, reference and kernels heed; any other is refused.
+        ignores: attributes that change no result of inference.
+        only: attribute -> the one value that kernels know.
     """
 
     op_type: str
@@ -173,6 +176,9 @@ class OpSpec:
     rejects: tuple[Reject, ...] = ()
     laws: tuple[Law, ...] = ()
     flops: Callable[[Sequence[TensorType | None], Sequence[TensorType], Attributes], int] = no_flops
+    reads: tuple[str, ...] = ()
+    ignores: tuple[str, ...] = ()
+    only: Attributes = field(default_factory=dict)
 
     def nbytes(
         self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType], _: Attributes

@@ -78,6 +78,7 @@ class Unary:
         domain: range of the examples.
         divisor: the attribute that the formula divides by, hence not 0.
         slope: greatest |dy/dx|; None where there is none.
+        only: attributes of ONNX's of which one value alone is known.
         edge: elements that must work, alone and in vectors with others, with the default
             attributes and with the last ones.
     """
@@ -93,6 +94,7 @@ class Unary:
     divisor: str | None = None
     slope: float | Callable[[Attributes], float] | None = None
     is_exact: bool = False
+    only: Attributes = field(default_factory=dict)
     edge: tuple[float, ...] = (0.0, -0.0, np.inf, -np.inf, np.nan, 88.8, -104.0, 0.3, 1e10)
 
     def parameters(self, attributes: Attributes) -> dict[str, float]:
@@ -186,6 +188,8 @@ def spec_of(unary: Unary) -> OpSpec:
         grow=unary.grow,
         is_exact=unary.is_exact,
         slope=None if unary.slope is None else unary.slopes,
+        reads=tuple(unary.attributes),
+        only=unary.only,
         edges=(
             lambda: Call((np.array(unary.edge, dtype),)),
             lambda: Call((np.zeros((0, 3), dtype),)),
@@ -421,7 +425,12 @@ FUNCTIONS = (
     Unary("Round", np.rint, is_exact=True),
     Unary("Sign", np.sign, dtypes=SIGNED, is_exact=True),
     Unary("IsNaN", np.isnan, out_dtype=BOOL),
-    Unary("IsInf", np.isinf, out_dtype=BOOL),
+    Unary(
+        "IsInf",
+        np.isinf,
+        out_dtype=BOOL,
+        only={"detect_negative": 1, "detect_positive": 1},
+    ),
     Unary("Sqrt", np.sqrt, _scaled("sqrt"), **_positive),
     Unary("Reciprocal", lambda x: 1.0 / x, _scaled("reciprocal"), **_positive),
     Unary("Log", np.log, _scaled("log"), **_positive),
@@ -452,7 +461,13 @@ FUNCTIONS = (
         slope=1.5,
         edge=(0.0, -0.0, np.inf, np.nan, 3.0, -3.0),
     ),
-    Unary("Gelu", lambda x: x / 2 * (1 + _erf(x / math.sqrt(2))), _gelu_magnitude, slope=1.13),
+    Unary(
+        "Gelu",
+        lambda x: x / 2 * (1 + _erf(x / math.sqrt(2))),
+        _gelu_magnitude,
+        slope=1.13,
+        only={"approximate": "none"},
+    ),
     Unary("Not", np.logical_not, dtypes=frozenset({BOOL}), out_dtype=BOOL),
     Unary("Tan", np.tan, _scaled("tan"), domain=(-1.5, 1.5)),
     Unary("Asin", np.arcsin, _scaled("asin"), domain=(-1.0, 1.0)),

@@ -107,6 +107,7 @@ def _view(
     rejects: Sequence[Reject] = (),
     laws: Sequence[Law] = (),
     example: Callable[[Choose], Call] | None = None,
+    reads: tuple[str, ...] = (),
 ) -> OpSpec:
     """`second` names input 1, a list of integers; "" where there is none."""
 
@@ -130,6 +131,7 @@ def _view(
         grow=grow,
         is_view=True,
         constant_inputs=frozenset(range(1, arity[1])),
+        reads=reads,
         edges=tuple(edges),
         rejects=tuple(rejects),
         laws=tuple(laws),
@@ -215,6 +217,7 @@ SPECS: tuple[OpSpec, ...] = (
             Reject("indivisible", lambda: Call((zeros(2, 3), vector(4, -1))), "cannot hold"),
             Reject("zero beyond", lambda: Call((zeros(6), vector(6, 0))), "copies axis 1"),
         ),
+        reads=("allowzero",),
     ),
     _view(
         "Flatten",
@@ -222,6 +225,7 @@ SPECS: tuple[OpSpec, ...] = (
         _grow_flatten,
         edges=(lambda: Call((zeros(),), {"axis": 0}), lambda: Call((zeros(2, 0, 3),))),
         rejects=(Reject("axis", lambda: Call((zeros(2, 3),), {"axis": 3}), "axis=3 is outside"),),
+        reads=("axis",),
     ),
     _view(
         "Squeeze",
@@ -266,5 +270,6 @@ SPECS: tuple[OpSpec, ...] = (
                 "training_mode is true",
             ),
         ),
+        ignores=("seed",),  # of training
     ),
 )

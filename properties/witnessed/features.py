@@ -13,8 +13,8 @@ from onnx import defs, helper
 from engine.ir.types import ALL_DTYPES
 from engine.onnx_import.opsets import HINTS
 from engine.onnx_import.switches import SWITCHES
-from engine.onnx_import.unread import WITHOUT_EFFECT
-from properties.hostile.calls import OPSETS_OF_WITNESSES, Drawn, schemas
+from engine.ops import OPERATORS
+from properties.hostile.calls import LIKE, OPSETS_OF_WITNESSES, Drawn, schemas
 from properties.hostile.values import STRINGS, dtype_of, value_of
 
 Rng = np.random.Generator
@@ -67,9 +67,10 @@ def features(op_type: str, version: int) -> Iterator[Feature]:
     """All of a version of an operator, each value of an enumeration apart."""
     schema = schemas()[op_type][version]
     made = partial(Feature, op_type, version)
+    spec = OPERATORS.get(op_type) or OPERATORS[LIKE[op_type]]
     yield made("example")
     for name, attribute in sorted(schema.attributes.items()):
-        if (op_type, name) not in WITHOUT_EFFECT and name not in HINTS:
+        if name not in spec.ignores and name not in HINTS:
             for value in values_of(schema, attribute):
                 yield made("attribute", name, value)
     for formal in schema.inputs:
