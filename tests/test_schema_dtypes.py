@@ -13,12 +13,14 @@ import pytest
 from onnx import defs
 
 from engine.errors import ShapeError, UnsupportedError
+from engine.interpreter import Interpreter
 from engine.ir.types import ALL_DTYPES
 from engine.onnx_import import OPSET_MAX
 from engine.ops import OPERATORS
 from engine.ops.spec import Call
 from properties.choose import SeededChoose
 from properties.single import draw_case
+from tests.model_writing import model_bytes, node
 
 pytestmark = pytest.mark.device_free
 
@@ -87,3 +89,10 @@ def test_a_dtype_that_onnx_allows_is_accepted_or_unsupported(
         call = retyped(op_type, drawn, variable, dtype)
         told = refusal(op_type, call)
         assert told in (None, FORBIDDEN.get(op_type)) or dtype.name in told
+
+
+def test_an_output_that_is_not_computed_is_unsupported() -> None:
+    call = node("MaxPool", "x", "y i", kernel_shape=[2])
+    interpreter = Interpreter.from_buffer(model_bytes([call], {"x": (1, 1, 4)}, ["y", "i"]))
+    with pytest.raises(UnsupportedError, match="MaxPool 'the_y': 2 outputs, only 1 are supported"):
+        interpreter.create_session()

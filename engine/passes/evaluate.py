@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from engine import heap
-from engine.errors import ParallaxError, ShapeError
+from engine.errors import ParallaxError, ShapeError, UnsupportedError
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import FLOATS, TensorType, check_dims
 from engine.ops.compose import spec_of
@@ -43,7 +43,9 @@ def infer_node(node: Node) -> tuple[TensorType, ...]:
         for type_ in types:
             check_dims(type_.dims, node.title)
     if len(types) < len(node.outputs):
-        raise type_error(node, f"{len(node.outputs)} outputs, only {len(types)} are supported")
+        raise UnsupportedError(
+            f"{node.title}: {len(node.outputs)} outputs, only {len(types)} are supported"
+        )
     if spec.all_outputs and len(types) > len(node.outputs):
         raise type_error(node, f"{len(node.outputs)} outputs, expected {len(types)}")
     return types[: len(node.outputs)]
