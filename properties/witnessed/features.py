@@ -107,35 +107,50 @@ def default_of(attribute: defs.OpSchema.Attribute) -> Any:
 
 def give(drawn: Drawn, feature: Feature) -> None:
     """Change a call so that it has a feature, where that is possible."""
-    formals = drawn.schema.inputs
-    if feature.kind == "attribute":
-        attribute = drawn.schema.attributes[feature.name]
-        if feature.value != ANY:
-            is_text = attribute.type.name == "STRING"
-            drawn.attributes[feature.name] = feature.value if is_text else int(feature.value)
-            if feature.name == "auto_pad":
-                drawn.attributes.pop("pads", None)  # "cannot be used simultaneously"
-            if feature.name == "broadcast":
-                _repeat(drawn, axis=-1)
-        elif feature.name == "axis" and "broadcast" in drawn.schema.attributes:
-            drawn.attributes["broadcast"] = 1
-            _repeat(drawn, drawn.attributes.setdefault("axis", int(drawn.rng.integers(3))))
-        elif feature.name in PER_AXIS and "kernel_shape" in drawn.schema.attributes:
-            drawn.attributes[feature.name] = _per_axis(drawn, feature.name)
-        elif not has(drawn, feature):
-            rank = 1 if not drawn.inputs or drawn.inputs[0] is None else drawn.inputs[0].ndim
-            drawn.attributes[feature.name] = value_of(drawn.rng, attribute, rank)
+    if feature.kind == "attribute" and feature.value == ANY:
+        _give_another_value(drawn, feature)
+    elif feature.kind == "attribute":
+        _give_value(drawn, feature)
     elif feature.kind == "omitted":
-        index = [formal.name for formal in formals].index(feature.name)
-        if index < len(drawn.inputs):
-            drawn.inputs[index] = None
-        while drawn.inputs and drawn.inputs[-1] is None:
-            drawn.inputs.pop()
+        _omit(drawn, feature.name)
     elif feature.kind == "dtype":
-        with np.errstate(all="ignore"):
-            for index, x in enumerate(drawn.inputs):
-                if x is not None and _type_of(drawn, index) == feature.name:
-                    drawn.inputs[index] = x.astype(feature.value)
+        _retype(drawn, feature)
+
+
+def _give_value(drawn: Drawn, feature: Feature) -> None:
+    is_text = drawn.schema.attributes[feature.name].type.name == "STRING"
+    drawn.attributes[feature.name] = feature.value if is_text else int(feature.value)
+    if feature.name == "auto_pad":
+        drawn.attributes.pop("pads", None)  # "cannot be used simultaneously"
+    if feature.name == "broadcast":
+        _repeat(drawn, axis=-1)
+
+
+def _give_another_value(drawn: Drawn, feature: Feature) -> None:
+    known, name = drawn.schema.attributes, feature.name
+    if name == "axis" and "broadcast" in known:
+        drawn.attributes["broadcast"] = 1
+        _repeat(drawn, drawn.attributes.setdefault("axis", int(drawn.rng.integers(3))))
+    elif name in PER_AXIS and "kernel_shape" in known:
+        drawn.attributes[name] = _per_axis(drawn, name)
+    elif not has(drawn, feature):
+        rank = 1 if not drawn.inputs or drawn.inputs[0] is None else drawn.inputs[0].ndim
+        drawn.attributes[name] = value_of(drawn.rng, known[name], rank)
+
+
+def _omit(drawn: Drawn, name: str) -> None:
+    index = [formal.name for formal in drawn.schema.inputs].index(name)
+    if index < len(drawn.inputs):
+        drawn.inputs[index] = None
+    while drawn.inputs and drawn.inputs[-1] is None:
+        drawn.inputs.pop()
+
+
+def _retype(drawn: Drawn, feature: Feature) -> None:
+    with np.errstate(all="ignore"):
+        for index, x in enumerate(drawn.inputs):
+            if x is not None and _type_of(drawn, index) == feature.name:
+                drawn.inputs[index] = x.astype(feature.value)
 
 
 def _per_axis(drawn: Drawn, name: str) -> list[int]:
