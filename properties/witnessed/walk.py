@@ -32,8 +32,8 @@ from properties.witnessed.unwitnessed import why_not
 
 AGREED = 2
 """Calls of a feature that each must be agreed on before it counts."""
-TRIES, TRIES_WHERE_KNOWN = 300, 30
-"""Calls of a feature at most; of one that is known to be unwitnessed."""
+TRIES, TRIES_WHERE_KNOWN, REFUSALS = 300, 30, 80
+"""Calls of a feature at most; of one that is known to be unwitnessed; where all are refused."""
 
 
 @dataclass
@@ -86,7 +86,8 @@ class Walk:
             give(drawn, feature)
             if has(drawn, feature):
                 self._hear(drawn, feature, found)
-            if found.against or max(found.agreed.values()) >= AGREED:
+            only_refused = found.verdict == "refused" and found.refused >= REFUSALS
+            if found.against or max(found.agreed.values()) >= AGREED or only_refused:
                 break
         return found
 
