@@ -8,6 +8,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 from engine.errors import DeviceError
 from properties import devices
 from properties.single import REFUSALS, RUNS
+from properties.witnessed import COUNTS
 
 HEAVY = [HealthCheck.too_slow, HealthCheck.data_too_large]
 SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
@@ -39,6 +40,9 @@ def pytest_terminal_summary(terminalreporter) -> None:
     if RUNS:
         counts = ", ".join(f"{name} {n:,}" for name, n in RUNS.items())
         terminalreporter.write_line(f"calls executed and judged: {counts}")
+    if COUNTS:
+        counts = ", ".join(f"{n:,} {verdict}" for verdict, n in COUNTS.most_common())
+        terminalreporter.write_line(f"features beside other engines: {counts}")
     grouped: dict[tuple[str, str], list[str]] = {}
     for (op_type, backend, reason), count in sorted(REFUSALS.items()):
         grouped.setdefault((backend, reason), []).append(f"{op_type} {count}")

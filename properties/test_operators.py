@@ -131,6 +131,14 @@ def test_every_half_is_right(op_type, dtype, target):
 ONCE_WRONG = {
     "rank 0": ("Gelu", Call((np.array(0.5, "f4"),))),
     "exp overflows inside": ("Sigmoid", Call((np.array([-91.8, -88.8], "f4"),))),
+    "odd powers that no double holds": (
+        "Pow",
+        Call((np.array([-1.0, 1, -1]), np.array([2**55 + 1, 2**55 + 1, 2**55]))),
+    ),
+    "odd powers that no float holds": (
+        "Pow",
+        Call((np.array([-1, 1, -1], "f4"), np.array([2**55 + 1, 2**55 + 1, 2**55]))),
+    ),
     "products overflow in one order": (
         "ReduceProd",
         Call((np.array([3e17, 5e8, 0, -1e16, 5e13, -7e11, 504, 3e38, 0.5], "f4"),)),

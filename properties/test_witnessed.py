@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from fnmatch import fnmatchcase
 
 import pytest
 
 from engine.config import ForwardType, ScheduleConfig
 from properties.devices import runtime
+from properties.witnessed import COUNTS
 from properties.witnessed.features import features, versions
 from properties.witnessed.main import is_wrong, main, reason, verdict
 from properties.witnessed.unwitnessed import UNWITNESSED
@@ -19,7 +19,6 @@ from properties.witnessed.walk import Walk, every_feature, walked
 pytestmark = pytest.mark.device_free
 
 SEEDS = {"nightly": 8}.get(os.environ.get("HYPOTHESIS_PROFILE", "ci"), 1)
-COUNTS: Counter[str] = Counter()
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -34,14 +33,6 @@ def test_every_feature_is_witnessed_refused_or_known_not_to_be(
     COUNTS.update(verdict(feature, h) for feature, h in heard.items())
     wrong = {str(f): (h.verdict, reason(f, h)) for f, h in heard.items() if is_wrong(f, h)}
     assert wrong == {}
-
-
-def test_most_features_are_witnessed() -> None:
-    """Runs after the others; alone it has nothing to count."""
-    if not COUNTS:
-        pytest.skip("no operator was walked in this process")
-    print(", ".join(f"{count:,} {name}" for name, count in COUNTS.most_common()))
-    assert COUNTS["witnessed"] > 0.9 * COUNTS.total()
 
 
 def test_every_entry_of_the_unwitnessed_is_a_feature() -> None:

@@ -34,14 +34,18 @@ def _modulo(fmod: bool) -> Into:
     return into
 
 
+HELD_BY_FLOATS = 2**24
+"""Integers below it are floats."""
+
+
 def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """In the wider float dtype; half in float. Integer powers wrap, 1 / a ** |b| truncates."""
     if a.dtype.kind == "f":
         wide = np.result_type(a, np.float64 if b.dtype == np.float64 else np.float32)
         exponent = b.astype(wide)
-        if b.dtype.kind == "f" or np.array_equal(exponent, b):
+        if b.dtype.kind == "f" or np.abs(exponent).max(initial=0) < HELD_BY_FLOATS:
             _real_power(a.astype(wide, copy=False), exponent, out)
-        else:  # the parity of what a float does not hold
+        else:  # a float may lose the parity of the exponent
             real = np.empty(out.shape)
             _real_power(np.abs(a).astype(np.float64), b.astype(np.float64), real)
             np.negative(real, out=real, where=np.signbit(a) & (b & 1 == 1))
