@@ -11,6 +11,7 @@ mark that is not true fails.
 
 from __future__ import annotations
 
+import gc
 import types
 
 import pytest
@@ -51,6 +52,12 @@ def rename(name: str) -> None:
 
     pyopencl.Device.name = property(lambda device: name)
     backend.platform = types.SimpleNamespace(processor=lambda: name, machine=lambda: name)
+
+
+def pytest_collection_finish() -> None:
+    """What is here to stay is not looked through by every later `gc.collect`."""
+    gc.collect()
+    gc.freeze()
 
 
 def runs_on_the_cpu(item: pytest.Item) -> bool:

@@ -14,6 +14,7 @@ from engine import arguments
 from engine.errors import InputError
 from engine.ir.graph import Graph, Value
 from engine.ir.types import BOOL, FLOATS, TensorType, type_of
+from engine.passes import deciding_inputs
 
 __all__ = ["Feeds", "Shapes", "default_shapes", "index_range", "random_inputs", "shuffled"]
 
@@ -49,13 +50,20 @@ def random_inputs(
         shapes: by input name; `default_shapes` fills in those left out.
 
     Raises:
-        InputError: an unknown name, no shapes that the model accepts, or more memory than there is.
+        InputError: an unknown name, no shapes that the model accepts, more memory than there is, or
+            an input whose value decides shapes: which values are sensible is not known here.
     """
     graph = model if isinstance(model, Graph) else model.graph
     inputs = {v.name: v for v in graph.inputs}
     for name in shapes or ():
         if name not in inputs:
             raise arguments.unknown("no input", name, inputs)
+    if deciding := deciding_inputs(graph):
+        names = ", ".join(map(repr, deciding))
+        raise InputError(
+            f"the value of input {names} decides shapes, and cannot be drawn at random: give all "
+            "inputs, on the command line with --inputs"
+        )
     chosen = default_shapes(graph, shapes)
     _check_memory({n: TensorType(v.known_type.dtype, chosen[n]) for n, v in inputs.items()})
     return {name: _draw(value, chosen[name], seed) for name, value in inputs.items()}

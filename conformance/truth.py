@@ -44,7 +44,9 @@ class Rounding:
         ]
 
     def _noisy(self, y: np.ndarray, sigma: np.ndarray, storage: np.dtype) -> np.ndarray:
-        sigma = np.where(np.isfinite(sigma) & (y != y.astype(storage)), sigma, 0.0)
+        # a result that was rounded to float64 always fits there, and to float32 hardly ever
+        narrow = np.float32 if storage == np.float64 else storage
+        sigma = np.where(np.isfinite(sigma) & (y != y.astype(narrow)), sigma, 0.0)
         return np.asarray(y + sigma * self._rng.standard_normal(y.shape))
 
 

@@ -28,8 +28,16 @@ from engine.arrays import ArrayLike, array_of
 from engine.config import ForwardType, Precision
 from engine.errors import ConfigError, InputError
 from engine.interpreter import Interpreter, read_model
+from engine.ir.graph import Graph
 from engine.ir.types import type_of
-from engine.passes import bind_passes, bind_shapes, run_passes
+from engine.passes import (
+    bind_passes,
+    bind_shapes,
+    bind_values,
+    deciding_inputs,
+    infer_unfolded,
+    run_passes,
+)
 from engine.runtime import Runtime
 from engine.session import Session
 
@@ -158,7 +166,8 @@ def _drawer(
         return lambda seed: random_inputs(interpreter, shapes, seed)
     if callable(inputs):
         return lambda seed: given if seed == first else inputs(seed)
-    return lambda seed: given if seed == first else shuffled(given, seed)
+    fixed = {n: given[n] for n in deciding_inputs(interpreter.graph)}
+    return lambda seed: given if seed == first else shuffled(given, seed) | fixed
 
 
 class _Job:
@@ -241,8 +250,11 @@ class _Job:
         """What is expected, against the device-free graph; raises InputError where it cannot be."""
         types = {name: type_of(array) for name, array in self.truth.items()}
         check_arrays("expected outputs", self.expected, types, complete=False)
-        graph = bind_shapes(self.interpreter.graph, self.shapes)
+        graph = self.bound(self.interpreter.graph)
         run_passes(graph, bind_passes())
+        if any(output.is_constant for output in graph.outputs):
+            graph = self.bound(self.interpreter.imported)
+            infer_unfolded(graph)
         tell = self.progress or (lambda stage, done, total: None)
         return Stored(
             self.expected,
@@ -252,6 +264,12 @@ class _Job:
             self.seed,
             lambda done, total: tell("what rounding does to the outputs", done, total),
         )
+
+    def bound(self, graph: Graph) -> Graph:
+        """A copy of a graph of the model for the shapes, and the values that decide some."""
+        graph = bind_shapes(graph, self.shapes)
+        bind_values(graph, {n: self.feeds[n] for n in deciding_inputs(graph)})
+        return graph
 
     def telling(self, precision: Precision) -> Progress | None:
         """The caller's progress, with the precision in front."""

@@ -24,6 +24,7 @@ from engine.passes import (
     bind_passes,
     bind_shapes,
     cut,
+    deciding_inputs,
     infer_where_known,
     load_passes,
     resolve_path,
@@ -152,6 +153,9 @@ class Interpreter:
         """
         pipelines = self._pipelines("support", [config])
         whole, known = self._graph_for(pipelines, arguments.shapes("support", shapes))
+        if deciding := deciding_inputs(whole):
+            names = ", ".join(map(repr, deciding))
+            raise ConfigError(f"support: the value of input {names} decides shapes: unknown here")
         graph = bind_shapes(whole, known)
         run_passes(graph, bind_passes(pipelines.protected))
         with ExitStack() as stack:

@@ -14,7 +14,7 @@ from engine.info import ModelSurvey, OperatorCount, Support, Unsupported
 from engine.interpreter import Interpreter
 from engine.ir.graph import Graph, Node
 from engine.onnx_import import Contents, Place, Refusal, read_contents
-from engine.passes import bind_shapes, free_dimensions, infer_where_known
+from engine.passes import bind_shapes, deciding_inputs, free_dimensions, infer_where_known
 from engine.pipelines import Pipelines
 from engine.plans import Shapes
 from engine.runtime import Runtime
@@ -106,8 +106,11 @@ class ModelFile:
     ) -> tuple[list[Support], list[Unsupported], str]:
         """Of the optimised graph where its shapes are known, else of what there is."""
         free = "" if shapes is not None else ", ".join(free_dimensions(self.graph))
+        deciding = ", ".join(map(repr, deciding_inputs(self.graph)))
         if free:
             problem = f"shapes are needed for {free}"
+        elif deciding:
+            problem = f"the value of input {deciding} decides shapes"
         elif self.interpreter is None:
             problem = "parts of the model cannot be imported"
         else:

@@ -123,9 +123,11 @@ class Module(ProcessBound):
             self._results.clear()
             session = self._session
             shapes = {n: v.shape for n, v in zip(self.inputs, given, strict=True)}
-            session.resize(shapes)
-            for name, var in zip(self.inputs, given, strict=True):
-                var.feed(session.input(name))
+            named = dict(zip(self.inputs, given, strict=True))
+            session.resize(shapes, {n: named[n].read_map() for n in session.deciding})
+            for name, var in named.items():
+                if name not in session.deciding:
+                    var.feed(session.input(name))
             session.run()
             results = [Var.of(session.output(name), self._lock) for name in self.outputs]
             self._results.update(results)

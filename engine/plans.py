@@ -8,23 +8,30 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
+import numpy as np
+
 from engine import arguments, heap
 from engine.cache import CacheFile
 from engine.execution import Execution, closing_deadline_s
 from engine.info import ResizeReport
 from engine.ir.graph import Graph
-from engine.passes import bind_passes, bind_shapes, run_passes
+from engine.passes import bind_passes, bind_shapes, bind_values, deciding_inputs, run_passes
 from engine.pipelines import Pipelines
 from engine.runtime import Runtime
 from engine.watch import Watch
 
 Shapes = Mapping[str, tuple[int, ...]]
+Values = Mapping[str, np.ndarray]
 Named = TypeVar("Named")
 logger = logging.getLogger("parallax.session")
 
 
 class Plans:
-    """Makes an execution for each set of shapes, and keeps the last `pipelines.plans_kept`."""
+    """Makes an execution for each set of shapes, and keeps the last `pipelines.plans_kept`.
+
+    Attributes:
+        deciding: names of the inputs whose values decide shapes, too.
+    """
 
     def __init__(
         self,
@@ -35,15 +42,19 @@ class Plans:
     ) -> None:
         self.backends = pipelines.backends(runtime)
         self._graph, self._pipelines = graph, pipelines
+        self.deciding = deciding_inputs(graph)
         self._runtime, self._cache = runtime, cache
         self._made: OrderedDict[Hashable, Execution] = OrderedDict()
         self._warned = False
         self.watch = Watch() if any(c.debug for c in pipelines.configs) else None
 
-    def get(self, shapes: Shapes, *, afresh: bool = False) -> tuple[Execution, ResizeReport]:
+    def get(
+        self, shapes: Shapes, values: Values, *, afresh: bool = False
+    ) -> tuple[Execution, ResizeReport]:
         """The execution for some input shapes; those used least recently are closed.
 
         Args:
+            values: of all deciding inputs.
             afresh: even when there is one already, which is then closed.
 
         Raises:
@@ -51,12 +62,14 @@ class Plans:
         """
         graph = bind_shapes(self._graph, shapes)
         bound = {v.name: v.known_type.dims for v in graph.inputs}
-        key = tuple(bound.items())
+        decided = tuple((n, values[n].dtype.str, values[n].tobytes()) for n in self.deciding)
+        key = (*bound.items(), *decided)
         if key in self._made and not afresh:
             self._made.move_to_end(key)
             return self._made[key], ResizeReport(bound, reused=True)
         started = time.perf_counter()
         with heap.enough_for("making a session ready"):
+            bind_values(graph, {n: values[n] for n in self.deciding})
             execution, report = self._make(graph, bound)
         logger.info(
             "ready for %s: %d operators, %d programs built, %.3g s",

@@ -20,8 +20,9 @@ from engine.errors import ClosedError, ConfigError, InputError, RunStopped
 from engine.execution import Execution, Listener
 from engine.forks import ProcessBound, check_process
 from engine.info import OperatorInfo, ResizeReport, ResizeStatus, SessionInfo
+from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node, Value
-from engine.ir.types import TensorType
+from engine.ir.types import TensorType, type_of
 from engine.passes import free_dimensions
 from engine.pipelines import Pipelines
 from engine.plans import Plans, Shapes, find
@@ -39,7 +40,8 @@ class Session(ProcessBound):
 
     `run` on OpenCL returns once everything is enqueued; `read` and `synchronize` wait. A session
     whose input shapes are not known yet is resized by the first `run(feeds)` or by `resize`. Every
-    method is atomic: threads that share a session take turns, call by call::
+    method is atomic: threads that share a session take turns, call by call. Values of an input that
+    decide shapes or axes (`deciding`) are part of what a session is resized to::
 
         import parallax as px
 
@@ -92,6 +94,7 @@ class Session(ProcessBound):
         self._readable: dict[str, Value] = {}
         self._shapes: dict[str, tuple[int, ...]] = dict(shapes or {})
         self._pending: dict[str, tuple[int, ...]] = {}
+        self._values: dict[str, np.ndarray] = {}
         self._closing = ExitStack()
         self._closing.callback(closed)
         if owns_runtime:
@@ -101,7 +104,7 @@ class Session(ProcessBound):
             self._closing.callback(runtime.dismiss, self)
             self._plans = Plans(graph, pipelines, runtime, cache)
             self._closing.callback(self._plans.close)
-            ready = shapes or not free_dimensions(graph)
+            ready = (shapes or not free_dimensions(graph)) and not self.deciding
             if ready and not any(c.defer_resize for c in pipelines.configs):
                 self.resize(self._shapes)
         except BaseException:
@@ -112,8 +115,13 @@ class Session(ProcessBound):
     @property
     def inputs(self) -> dict[str, TensorType]:
         """Name and type of every input, in graph order; concrete once resized."""
-        graph = self._execution.graph if self._execution else self._interface
-        return {v.name: v.known_type for v in graph.inputs}
+        known = self._inputs if self._execution else {}
+        return {v.name: known.get(v.name, v).known_type for v in self._interface.inputs}
+
+    @property
+    def deciding(self) -> tuple[str, ...]:
+        """Names of the inputs whose values decide shapes: another value is another plan."""
+        return self._plans.deciding
 
     @property
     def outputs(self) -> list[str]:
@@ -153,27 +161,38 @@ class Session(ProcessBound):
         return Tensor(self.execution, find(kind, name, known))
 
     # ------------------------------------------------------------------ shapes
-    def resize(self, shapes: Shapes) -> ResizeReport:
+    def resize(self, shapes: Shapes, values: Mapping[str, ArrayLike] | None = None) -> ResizeReport:
         """Bind input shapes, optimise, place, plan and allocate for them.
 
         Inputs must be written again, unless nothing changed.
 
         Args:
             shapes: by input name; inputs left out keep the shape they have, if it is known.
+            values: of inputs in `deciding`; those left out keep the value they have.
 
         Raises:
-            InputError: unknown input, wrong rank, or a contradiction to fixed dimensions; the
-                session stays as it was.
+            InputError: unknown input, wrong rank, a contradiction to fixed dimensions, or a
+                deciding input without a value; the session stays as it was.
         """
         with self._lock:
-            before = dict(self._pending)
+            before = dict(self._pending), dict(self._values)
             try:
                 for name, shape in arguments.shapes("resize", shapes).items():
                     self.resize_tensor(name, shape)
+                for name, array in arguments.feeds("resize: values", values or {}).items():
+                    self._decide(name, array)
                 return self.resize_session()
             except BaseException:
-                self._pending = before
+                self._pending, self._values = before
                 raise
+
+    def _decide(self, name: str, array: ArrayLike) -> None:
+        """Ask for a value of a deciding input, and the shape that goes with it."""
+        find("deciding input", name, dict.fromkeys(self.deciding))
+        declared = next(v for v in self._interface.inputs if v.name == name)
+        value = np.array(array_of(f"input {name!r}", array, declared.known_type))
+        self.resize_tensor(name, value.shape)
+        self._values[name] = value
 
     def resize_tensor(self, name: str, shape: Sequence[int]) -> None:
         """Ask for another shape of one input; `resize_session` applies all that were asked for."""
@@ -195,15 +214,30 @@ class Session(ProcessBound):
         afresh = arguments.switch("reallocate", reallocate)
         with self._lock:
             self.check_open()
+            self._check_decided()
             merged = {**self._shapes, **self._pending}
             asked, self._pending = self._pending, {}
-            if self._has_plan and not asked and not afresh:
+            if self._has_plan and not asked and not afresh and self._is_as_decided:
                 shapes = {name: type_.dims for name, type_ in self.inputs.items()}
                 return ResizeReport(shapes, reused=True)
-            execution, report = self._plans.get(merged, afresh=afresh)
+            execution, report = self._plans.get(merged, self._values, afresh=afresh)
             self._use(execution)
             self._shapes = merged
             return report
+
+    def _check_decided(self) -> None:
+        if missing := [name for name in self.deciding if name not in self._values]:
+            names = ", ".join(map(repr, missing))
+            raise InputError(
+                f"the value of input {names} decides shapes, and is not known yet: call "
+                f"run(feeds), write({missing[0]!r}, array) or resize(shapes, values)"
+            )
+
+    @property
+    def _is_as_decided(self) -> bool:
+        """Whether the plan is that of the values asked for."""
+        bound = ((self._inputs[n].constant, self._values[n]) for n in self.deciding)
+        return all(old is not None and old.tobytes() == new.tobytes() for old, new in bound)
 
     def _use(self, execution: Execution) -> None:
         graph, keep = execution.graph, self._pipelines.keep
@@ -215,7 +249,8 @@ class Session(ProcessBound):
         if execution is not self._execution:
             execution.forget()
         self._execution = execution
-        self._inputs = {v.name: v for v in graph.inputs}
+        decided = {n: Value(n, type_of(x), Constant(x)) for n, x in self._values.items()}
+        self._inputs = {v.name: v for v in graph.inputs} | decided
         self._readable = {v.name: v for v in (*graph.outputs, *saved)}
 
     @property
@@ -233,10 +268,12 @@ class Session(ProcessBound):
             return ResizeStatus(False, f"resize_tensor asked for {asked}; call resize_session")
         if not self._has_plan:
             free = ", ".join(free_dimensions(self._interface)) or "none"
+            deciding = ", ".join(map(repr, self.deciding))
             return ResizeStatus(
                 False,
                 "the session has no plan yet; call resize({name: shape}) or run(feeds); free "
-                f"dimensions: {free}",
+                f"dimensions: {free}"
+                + (f"; values that decide shapes: {deciding}" if deciding else ""),
             )
         return ResizeStatus(True)
 
@@ -251,9 +288,43 @@ class Session(ProcessBound):
 
     # ------------------------------------------------------------------ running
     def write(self, name: str, array: ArrayLike) -> None:
-        """Fill one input, as `Tensor.write` does; raises InputError for an unknown name too."""
+        """Fill one input, as `Tensor.write` does; raises InputError for an unknown name too.
+
+        Another value of an input that decides shapes resizes the session, once its shapes and all
+        deciding values are known; other inputs that were written keep what they hold.
+        """
         with self._lock:
-            self.input(name).write(array)
+            self.check_open()
+            if name in self.deciding:
+                self._write_deciding(name, array)
+            else:
+                self.input(name).write(array)
+
+    def _write_deciding(self, name: str, array: ArrayLike) -> None:
+        before = dict(self._pending), dict(self._values)
+        waits = self._has_plan and bool(self._pending)  # for the user's resize_session
+        held = {}
+        if self._has_plan and not waits:
+            execution = self.execution
+            held = {v.name: execution.read(v) for v in execution.written}
+        try:
+            self._decide(name, array)
+            if waits or not self._is_decided:
+                return
+            reused = self.resize_session().reused
+        except BaseException:
+            self._pending, self._values = before
+            raise
+        if not reused:
+            for other, data in held.items():
+                self.input(other).write(data)
+
+    @property
+    def _is_decided(self) -> bool:
+        """Whether all that a plan depends on is known."""
+        known = {**self._shapes, **self._pending}
+        free = [v for v in self._interface.inputs if not v.known_type.is_static]
+        return all(v.name in known for v in free) and all(n in self._values for n in self.deciding)
 
     def attach(self, name: str, memory: Any) -> None:
         """Let an input lie in the user's own memory, until the next resize: nothing is copied.
@@ -263,15 +334,20 @@ class Session(ProcessBound):
                 `storage_dtype` in row-major order. CPU: a NumPy array.
 
         Raises:
-            InputError: it does not fit.
+            InputError: it does not fit, or its value decides shapes.
         """
         with self._lock:
+            if name in self.deciding:
+                raise InputError(f"input {name!r}: its value decides shapes; write it")
             self.execution.attach(find("input", name, self._inputs), memory)
 
     def take(self, name: str, tensor: Tensor) -> None:
         """Fill one input from a tensor of another session; on one device without the host."""
         with self._lock:
-            self.input(name).copy_from(tensor)
+            if name in self.deciding:
+                self.write(name, tensor.read())
+            else:
+                self.input(name).copy_from(tensor)
 
     def run(
         self,
@@ -408,9 +484,13 @@ class Session(ProcessBound):
                 n: array_of(f"input {n!r}", feeds[n], v.known_type) for n, v in inputs.items()
             }
         self._pending = {}
-        self.resize({name: array.shape for name, array in arrays.items()})
-        for name, array in arrays.items():
-            self.write(name, array)
+        self.resize(
+            {name: array.shape for name, array in arrays.items()},
+            {name: arrays[name] for name in self.deciding},
+        )
+        for name in arrays:
+            if name not in self.deciding:
+                self.write(name, arrays[name])
 
     def read(self, name: str) -> np.ndarray:
         """One output or saved tensor; waits for the work it depends on.

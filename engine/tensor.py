@@ -147,7 +147,10 @@ class Tensor(AsArray):
             InputError: wrong dtype or shape, or a constant.
         """
         if self._is_constant:
-            raise InputError(f"tensor {self.name!r} is a constant of the model")
+            raise InputError(
+                f"tensor {self.name!r} is a constant of the model, or decides its shapes; "
+                "Session.write takes another value of one that decides"
+            )
         data = array_of(f"input {self.name!r}", array, self.type)
         if data.shape != self.shape:
             raise InputError(

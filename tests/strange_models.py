@@ -78,9 +78,12 @@ def quantised() -> onnx.ModelProto:
     nodes = [
         node("QuantizeLinear", "x s z", "q"),
         node("QLinearConv", "q s z w s z s z", "c"),
-        node("DequantizeLinear", "c s z", "y"),
+        node("QLinearAdd", "c s z c s z s z", "d", domain="com.microsoft"),
+        node("QLinearMul", "d s z d s z s z", "e", domain="com.microsoft"),
+        node("QLinearSigmoid", "e s z s z", "f", domain="com.microsoft"),
+        node("DequantizeLinear", "f s z", "y"),
     ]
-    return model(nodes, {"x": (1, 3, 8, 8)}, ["y"], constants)
+    return model(nodes, {"x": (1, 3, 8, 8)}, ["y"], constants, domains=["com.microsoft"])
 
 
 def custom_domain() -> onnx.ModelProto:
@@ -159,8 +162,10 @@ def refused_attribute() -> onnx.ModelProto:
 
 
 def computed_shape() -> onnx.ModelProto:
-    """A Reshape to a shape that is an input."""
-    data = model([node("Reshape", "x s", "y")], {"x": (3, 4), "s": (2,)}, ["y"])
+    """A Reshape to a shape that is computed from data."""
+    largest = node("ReduceMax", "s", "m", axes=[0], keepdims=0)
+    nodes = [largest, node("Reshape", "x m", "y")]
+    data = model(nodes, {"x": (3, 4), "s": (5, 2)}, ["y"])
     data.graph.input[1].type.tensor_type.elem_type = TensorProto.INT64
     return data
 

@@ -19,7 +19,6 @@ import parallax as px
 from parallax import BackendConfig, ForwardType, GpuMode, MemoryMode, ScheduleConfig
 from properties.devices import selectors
 from properties.faults import select
-from tests.model_writing import model_bytes, node
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -214,9 +213,6 @@ def test_every_public_name_is_in_a_document():
     assert sorted(set(px.__all__) - words) == []
 
 
-QUANTISED = model_bytes([node("QuantizeLinear", "x s", "y")], {"x": [2], "s": []}, ["y"])
-
-
 def mode(flags: GpuMode) -> ScheduleConfig:
     return ScheduleConfig(type=ForwardType.OPENCL, mode=flags)
 
@@ -229,7 +225,6 @@ REFUSED: list[Callable[[], object]] = [
     lambda: mode(GpuMode.TUNING_WIDE),
     lambda: mode(GpuMode.TUNING_HEAVY),
     lambda: mode(GpuMode.TUNING_NONE | GpuMode.MEMORY_IMAGE),
-    lambda: px.Interpreter.from_buffer(QUANTISED),
 ]
 
 

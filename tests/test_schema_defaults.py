@@ -55,6 +55,9 @@ class Recorder:
     def rank(self, value: Value | None) -> int | None:
         return len(X.shape)
 
+    def dtype(self, value: Value | None) -> np.dtype:
+        return X.dtype
+
     def is_read(self, name: str) -> bool:
         return False
 

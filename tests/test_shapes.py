@@ -156,8 +156,9 @@ def test_a_refusal_that_no_shape_changes_ends_the_search_early(
     tries = []
     right = shapes_module.bind_shapes
     monkeypatch.setattr(shapes_module, "bind_shapes", lambda g, s: tries.append(s) or right(g, s))
-    nodes = [node("Cast", "x", "s", to=7), node("Expand", "x s", "y")]
-    assert choose_shapes(graph(nodes, {"x": ("n",)}, {})).problem
+    largest = node("ReduceMax", "i", "s", axes=[1], keepdims=0)
+    nodes = [node("Cast", "x", "i", to=7), largest, node("Expand", "x s", "y")]
+    assert choose_shapes(graph(nodes, {"x": ("n", 2)}, {})).problem
     assert 1 < len(tries) <= 1 + shapes_module.PATIENCE
 
 

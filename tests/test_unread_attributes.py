@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from onnx import defs, helper
 
-from engine.errors import UnsupportedError
+from engine.errors import ModelError, UnsupportedError
 from engine.onnx_import import OPSET_MAX, load_model
 from engine.ops import OPERATORS
 from engine.ops.spec import Call
@@ -81,7 +82,7 @@ ONLY = [(name, *pair) for name, spec in OPERATORS.items() for pair in spec.only.
 
 
 @pytest.mark.parametrize(("op_type", "name", "only"), ONLY)
-def test_only_the_known_value_of_an_unread_attribute_is_accepted(
+def test_only_the_known_value_of_an_unread_attribute_reaches_a_kernel(
     op_type: str, name: str, only: str | int
 ) -> None:
     schema = defs.get_schema(op_type, OPSET_MAX, "")
@@ -97,5 +98,21 @@ def test_only_the_known_value_of_an_unread_attribute_is_accepted(
         return model([call], {"x": shape}, ["y"], opset=OPSET_MAX).SerializeToString()
 
     load_model(data(only))
-    with pytest.raises(UnsupportedError, match=rf"{op_type} 'the_y': {name}=.* is not supported"):
-        load_model(data("tanh" if isinstance(only, str) else 0))
+    spec, wrong = OPERATORS[op_type], "other" if isinstance(only, str) else 2
+    for other in (*spec.defined.get(name, () if isinstance(only, str) else (0,)), wrong):
+        refusal = refusal_of(data(other))
+        assert (refusal is None) == (other != wrong)
+        if refusal is not None:
+            sentence = rf"{op_type} 'the_y': {name}=.* is not supported|.*=2, expected 0 or 1"
+            assert re.match(sentence, refusal)
+        else:
+            nodes = load_model(data(other)).nodes
+            assert all(n.attributes.get(name, only) == only for n in nodes)
+
+
+def refusal_of(data: bytes) -> str | None:
+    try:
+        load_model(data)
+    except (UnsupportedError, ModelError) as refusal:
+        return str(refusal)
+    return None

@@ -7,14 +7,15 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, TensorProto, TypeProto, ValueInfoProto
+from onnx.helper import make_tensor_type_proto, np_dtype_to_tensor_dtype
 
 from engine.errors import GraphError, ModelError, UnsupportedError
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.names import Names
 from engine.ir.types import Dim, TensorType, check_dims
 from engine.onnx_import.attributes import check_against_schema, check_finite, decode_attribute
-from engine.onnx_import.facts import output_rank
+from engine.onnx_import.facts import output_dtypes, output_rank
 from engine.onnx_import.form import Form
 from engine.onnx_import.opsets import to_newest
 from engine.onnx_import.raw_node import RawNode
@@ -33,17 +34,23 @@ ANONYMOUS = frozenset(("?", "*", "-1", "None"))
 
 
 class Builder:
-    """Collects values by name while nodes are added; implements `form.Emitter`."""
+    """Collects values by name while nodes are added; implements `form.Emitter`.
 
-    def __init__(self, name: str, opset: int) -> None:
+    Args:
+        taken: every value name of the graph, and those that functions make of them; grows.
+    """
+
+    def __init__(self, name: str, opset: int, taken: Names) -> None:
         self.graph = Graph(name)
         self.graph.opset = opset
         self._values: dict[str, Value] = {}
         self._inputs: set[str] = set()
         self._reads: set[str] = set()
-        self._taken = Names()
+        self._made: set[str] = set()
+        self._taken = taken
         self._node_names: Counter[str] = Counter()
         self._ranks: dict[Value | None, int | None] = {}
+        self._dtypes: dict[Value | None, np.dtype | None] = {}
         self._attributes: dict[int, tuple[AttributeProto, Any]] = {}
         self._rewritten = ""
         self._filled_nbytes = 0
@@ -96,21 +103,43 @@ class Builder:
         return self.graph.add_constant(self._fresh(name), array)
 
     # ----------------------------------------------------------------- nodes
-    def reserve(self, nodes: Sequence[RawNode], outputs: Iterable[str]) -> None:
-        """Announce all nodes, so that names made on the way cannot meet later ones."""
-        self._reads = {name for node in nodes for name in node.inputs} | set(outputs)
-        self._taken = Names(self._values)
+    def expect(self, nodes: Sequence[RawNode], outputs: Iterable[str] = ()) -> None:
+        """Announce nodes that will be added, so that what they read is known to be read."""
+        self._reads.update(outputs)
+        for node in nodes:
+            self._reads.update(node.inputs)
         for node in nodes:
             for name in filter(None, node.outputs):
-                if name in self._taken:
+                if name in self._made or name in self._values:
                     raise GraphError(f"{node.title}: value '{name}' is defined a second time")
-                self._taken.add(name)
+                self._made.add(name)
+
+    def replace(self, call: RawNode, body: Sequence[RawNode]) -> None:
+        """Announce nodes instead of one that was announced."""
+        self._made.difference_update(call.outputs)
+        self.expect(body)
 
     def rank(self, value: Value | None) -> int | None:
         """The rank of a value, None where it cannot be told before shapes are known."""
         if value is None or value.type is None:
             return self._ranks.get(value)
         return len(value.type.shape)
+
+    def dtype(self, value: Value | None) -> np.dtype | None:
+        """The dtype of a value, None where it cannot be told before shapes are known."""
+        if value is None or value.type is None:
+            return self._dtypes.get(value)
+        return value.type.dtype
+
+    def type_of(self, name: str) -> TypeProto | None:
+        """A value's type as ONNX writes it, with as much of its shape as is known."""
+        value = self._values.get(name)
+        dtype, rank = self.dtype(value), self.rank(value)
+        if value is None or dtype is None:
+            return None
+        shape = value.type.shape if value.type is not None else (None,) * (rank or 0)
+        known = None if rank is None else [d if isinstance(d, int) else None for d in shape]
+        return make_tensor_type_proto(np_dtype_to_tensor_dtype(dtype), known)
 
     def is_read(self, name: str) -> bool:
         """True when a node or the model's outputs read that name."""
@@ -206,6 +235,7 @@ class Builder:
             name = f"{name}_{self._node_names[name] - 1}"
         node = self.graph.add_node(op_type, inputs, outputs, attributes, name=name)
         self._ranks.update(dict.fromkeys(node.outputs, output_rank(node, self.rank)))
+        self._dtypes.update(zip(node.outputs, output_dtypes(node, self.dtype), strict=True))
         return node
 
 

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
+from onnx import TensorProto
+from onnx.defs import onnx_opset_version
 
 from engine.ir.graph import Node, Value
+from engine.onnx_import.attributes import schema_of
 from engine.onnx_import.tensors import DTYPES
 from engine.ops import binary, pool, unary
 
 Rank = int | None
 """None where it cannot be told."""
+Dtype = np.dtype | None
+"""None where it cannot be told."""
+_NAMED = {
+    f"tensor({TensorProto.DataType.Name(number).lower()})": dtype
+    for number, dtype in DTYPES.items()
+}
+"""ONNX's name of a type in schemas -> dtype."""
 
 LIKE_FIRST = frozenset(spec.op_type for m in (unary, pool) for spec in m.SPECS) | {
     *("BatchNormalization", "Cast", "Concat", "CumSum", "DepthToSpace", "Identity", "LRN"),
@@ -23,29 +34,43 @@ WIDEST = frozenset(spec.op_type for spec in binary.SPECS)
 """Operators whose inputs are broadcast together."""
 
 
-TYPED_BY = {"Where": 1, "CastLike": 1, "OneHot": 2}
-"""The input whose dtype the output has, where that is not the first."""
+def output_dtypes(node: Node, dtype: Callable[[Value | None], np.dtype | None]) -> list[Dtype]:
+    """The dtypes of a node's outputs, as ONNX's newest schema of the operator relates them.
 
-
-def dtype_before_run(value: Value | None) -> np.dtype:
-    """The dtype, followed back through producers to an input, a constant or a Cast.
-
-    For operators whose output has the dtype of their first input (others: TYPED_BY), which all
-    floating-point ones are; float32 where the walk ends without an answer.
+    Args:
+        dtype: of its inputs.
     """
-    while value is not None:
-        if value.type is not None:
-            return value.type.dtype
-        node = value.producer
-        if node is None:
-            break
-        if node.op_type == "Cast":
-            return DTYPES[node.attributes["to"]]
-        if node.op_type == "ConstantOfShape":
-            fill: np.ndarray = np.asarray(node.attributes.get("value", np.float32(0)))
-            return np.dtype(fill.dtype)
-        value = node.inputs[TYPED_BY.get(node.op_type, 0)]
-    return np.dtype(np.float32)
+    if node.op_type == "Cast":
+        return [DTYPES[node.attributes["to"]]]
+    if node.op_type == "ConstantOfShape":
+        return [np.asarray(node.attributes.get("value", np.float32(0))).dtype]
+    known = [dtype(value) for value in node.inputs]
+    found: list[Dtype] = []
+    for rule in _typed_by(node.op_type, len(node.outputs)):
+        positions = [i for i in rule if i < len(known)] if isinstance(rule, tuple) else []
+        like = next((known[i] for i in positions if known[i] is not None), None)
+        found.append(rule if isinstance(rule, np.dtype) else like)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _typed_by(op_type: str, outputs: int) -> list[np.dtype | tuple[int, ...]]:
+    """For each output its only dtype, or the inputs that have the same."""
+    schema = schema_of(op_type, onnx_opset_version())
+    if schema is None:
+        return [()] * outputs
+    only = {
+        constraint.type_param_str: constraint.allowed_type_strs[0]
+        for constraint in schema.type_constraints
+        if len(constraint.allowed_type_strs) == 1
+    }
+    rules: list[np.dtype | tuple[int, ...]] = []
+    for i in range(outputs):
+        kind = schema.outputs[min(i, len(schema.outputs) - 1)].type_str
+        name = only.get(kind, kind)
+        inputs = tuple(j for j, formal in enumerate(schema.inputs) if formal.type_str == kind)
+        rules.append(_NAMED.get(name, inputs))
+    return rules
 
 
 def output_rank(node: Node, rank: Callable[[Value | None], Rank]) -> Rank:

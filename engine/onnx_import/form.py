@@ -60,6 +60,10 @@ class Emitter(Protocol):
         """The rank of a value, None where it cannot be told before shapes are known."""
         ...
 
+    def dtype(self, value: Value | None) -> np.dtype | None:
+        """The dtype of a value, None where it cannot be told before shapes are known."""
+        ...
+
     def is_read(self, name: str) -> bool:
         """True when a node or the model's outputs read that name."""
         ...

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from typing import Protocol
 
-import onnx
-from onnx import AttributeProto, FunctionProto
+from onnx import AttributeProto, FunctionProto, TypeProto
 
 from engine.errors import ModelError
 from engine.ir.names import Names
-from engine.onnx_import.attributes import schema_of
+from engine.onnx_import.definitions import definition
 from engine.onnx_import.raw_node import (
     RawNode,
     normal_domain,
@@ -37,6 +35,18 @@ DEPTH_MAX = 64
 Key = tuple[str, str, str]
 
 
+class Context(Protocol):
+    """The graph that nodes are added to while calls are replaced."""
+
+    def type_of(self, name: str) -> TypeProto | None:
+        """What is known of a value's type; None where its dtype is not."""
+        ...
+
+    def replace(self, call: RawNode, body: Sequence[RawNode]) -> None:
+        """Nodes will be added instead of a call."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Body:
     """A function's nodes, read once; `proto` is kept so that its id stays its own."""
@@ -51,22 +61,22 @@ class Inliner:
 
     Args:
         functions: the model's own.
-        taken: every value name of the main graph.
-        is_known: operators of the default domain that need no inlining.
+        taken: every value name of the main graph; grows by those that are made.
+        has_kernel: whether a node of the default domain needs no inlining.
         written: how many nodes the main graph has.
     """
 
     def __init__(
         self,
         functions: Sequence[FunctionProto],
-        taken: Iterable[str],
-        is_known: Callable[[str], bool],
+        taken: Names,
+        has_kernel: Callable[[RawNode], bool],
         written: int = 0,
     ) -> None:
         self._functions: dict[Key, FunctionProto] = {}
         self._bodies: dict[int, _Body] = {}
-        self._taken = Names(taken)
-        self._is_known = is_known
+        self._taken = taken
+        self._has_kernel = has_kernel
         written += sum(len(function.node) for function in functions)
         self._nodes_left = self._nodes_max = min(NODES_MAX, NODES_FREE + NODES_EACH * written)
         self._characters_left = NAMES_NBYTES_MAX
@@ -79,15 +89,16 @@ class Inliner:
             self._functions[key] = function
 
     def inline(
-        self, node: RawNode, within: tuple[Key, ...] = (), *, definitions: bool = True
+        self, node: RawNode, context: Context | None = None, within: tuple[Key, ...] = ()
     ) -> Iterator[RawNode]:
         """The node, or where it is a call the nodes of its body, recursively.
 
         Args:
-            definitions: calls are also the operators that ONNX defines by others, unless known.
+            context: given, calls are also the operators that ONNX defines by others, unless known;
+                each node that is yielded is in the graph before the next is asked for.
         """
         key = (node.domain, node.op_type, node.overload)
-        body = self._functions.get(key) or (self._schema_body(node) if definitions else None)
+        body = self._functions.get(key) or (self._definition(node, context) if context else None)
         if body is None:
             yield node
         else:
@@ -101,8 +112,11 @@ class Inliner:
                     else f"{node.title}: functions are nested deeper than {DEPTH_MAX}: refused"
                 )
             self._spend(1 + len(body.node))
-            for copy in self._expand(node, body):
-                yield from self.inline(copy, (*within, key), definitions=definitions)
+            copies = self._expand(node, body)
+            if context is not None:
+                context.replace(node, copies)
+            for copy in copies:
+                yield from self.inline(copy, context, (*within, key))
 
     def _spend(self, nodes: int = 0, characters: int = 0) -> None:
         """Count what is about to be made."""
@@ -125,10 +139,11 @@ class Inliner:
             self._bodies[id(proto)] = _Body(proto, opsets, nodes)
         return self._bodies[id(proto)]
 
-    def _schema_body(self, node: RawNode) -> FunctionProto | None:
-        if node.domain or self._is_known(node.op_type):
+    def _definition(self, node: RawNode, context: Context) -> FunctionProto | None:
+        """ONNX's own of an operator that has no kernel."""
+        if node.domain or self._has_kernel(node):
             return None
-        return _schema_function(node.op_type, node.opset)
+        return definition(node, context.type_of)
 
     def _expand(self, call: RawNode, body: FunctionProto) -> list[RawNode]:
         """One copy of the body under the call's names; attributes are shared, not copied."""
@@ -201,12 +216,13 @@ def _shown(key: Key) -> str:
 
 def _actual_attributes(call: RawNode, body: FunctionProto) -> dict[str, AttributeProto]:
     known = {*body.attribute, *(a.name for a in body.attribute_proto)}
-    for name in call.attributes:
-        if name not in known:
-            raise ModelError(f"{call.title}: its function has no attribute '{name}'")
-    for name in body.attribute:
-        if name not in call.attributes and not call.domain == "":
-            raise ModelError(f"{call.title}: its function needs the attribute '{name}'")
+    if call.domain or body.domain:
+        for name in call.attributes:
+            if name not in known:
+                raise ModelError(f"{call.title}: its function has no attribute '{name}'")
+        for name in body.attribute:
+            if name not in call.attributes:
+                raise ModelError(f"{call.title}: its function needs the attribute '{name}'")
     return {a.name: a for a in body.attribute_proto} | call.attributes
 
 
@@ -225,23 +241,6 @@ def _resolved(node: RawNode, actuals: dict[str, AttributeProto]) -> dict[str, At
                 )
             resolved[name] = actual
     return resolved
-
-
-@lru_cache(maxsize=1024)
-def _schema_function(op_type: str, opset: int) -> FunctionProto | None:
-    """The body by which ONNX defines an operator at an opset, where it depends on no types."""
-    schema: Any = schema_of(op_type, opset)
-    if schema is None or not schema.has_function:
-        return None
-    versions = [v for v in schema.function_opset_versions if v <= opset]
-    if not versions:
-        return None
-    body = onnx.FunctionProto()
-    body.ParseFromString(schema.get_function_with_opset_version(max(versions)))
-    for name, attribute in schema.attributes.items():
-        if name in body.attribute and attribute.default_value.name:
-            body.attribute_proto.append(attribute.default_value)
-    return body
 
 
 def refuse_references(nodes: Iterable[RawNode]) -> None:

@@ -18,12 +18,13 @@ from onnx import AttributeProto, GraphProto, ModelProto, ValueInfoProto
 from engine import heap
 from engine.errors import ModelError, ParallaxError, UnsupportedError
 from engine.ir.graph import Graph
+from engine.ir.names import Names
 from engine.ir.verify import verify
 from engine.onnx_import.build import Builder
 from engine.onnx_import.functions import Inliner, refuse_references
 from engine.onnx_import.raw_node import RawNode, opset_versions, raw_node, require_text
 from engine.onnx_import.read_file import Origin, read_model
-from engine.onnx_import.support import check_function_opset, check_known, check_opset, is_known
+from engine.onnx_import.support import check_function_opset, check_known, check_opset, has_kernel
 from engine.onnx_import.topology import graph_names, sorted_nodes
 from engine.onnx_import.wire import Extent
 
@@ -64,18 +65,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Occurrence:
-    """A node as the model's author sees it: functions of the model are expanded, ONNX's not."""
+    """A node as the model's author sees it: functions of the model are expanded, ONNX's not.
+
+    Attributes:
+        refused: its function is.
+    """
 
     node: RawNode
     place: Place
-
-
-@dataclass(frozen=True)
-class Expanded:
-    """An occurrence, and the operators that it stands for: mostly itself; None when refused."""
-
-    occurrence: Occurrence
-    parts: tuple[RawNode, ...] | None
+    refused: bool = False
 
 
 class Import:
@@ -101,8 +99,9 @@ class Import:
         self._origin = origin
         proto = model.graph
         self._opsets = opset_versions(model.opset_import, "the model")
-        self._inliner = Inliner(model.functions, graph_names(proto), is_known, len(proto.node))
-        builder = Builder(name or proto.name or "model", self._opsets.get("", 0))
+        self._taken = Names(graph_names(proto))
+        self._inliner = Inliner(model.functions, self._taken, has_kernel, len(proto.node))
+        builder = Builder(name or proto.name or "model", self._opsets.get("", 0), self._taken)
         self.graph: Graph = builder.graph
         with self._noting("the model"):
             check_opset(self._opsets)
@@ -172,47 +171,40 @@ class Import:
         self, builder: Builder, proto: GraphProto, opsets: dict[str, int], place: Place
     ) -> None:
         raw = _raw_nodes(proto, opsets)
-        expanded = [e for node in raw for e in self._expand(node, place)]
-        self.occurrences += [e.occurrence for e in expanded]
-        parts = [part for e in expanded for part in e.parts or ()]
+        occurrences = [o for node in raw for o in self._expand(node, place)]
+        self.occurrences += occurrences
+        nodes = [o.node for o in occurrences]
         with self._noting("the model"):
-            builder.reserve(parts, (o.name for o in proto.output))
-        of_node = {id(e.occurrence.node): e for e in expanded}
-        nodes = [e.occurrence.node for e in expanded]
+            builder.expect(nodes, (o.name for o in proto.output))
+        of_node = {id(o.node): o for o in occurrences}
         with self._noting("the model"):
             nodes = sorted_nodes(nodes, builder.names)
         for node in nodes:
             self._add_node(builder, of_node[id(node)])
 
-    def _expand(self, node: RawNode, place: Place) -> Iterator[Expanded]:
-        """Calls of the model's functions replaced; of each result, the operators it stands for."""
+    def _expand(self, node: RawNode, place: Place) -> Iterator[Occurrence]:
+        """Calls of the model's functions replaced."""
         try:
             _settle_references(node, place)
-            found = list(self._inliner.inline(node, definitions=False))
+            found = list(self._inliner.inline(node))
         except ParallaxError as error:
             self._refuse(node, error)
-            yield Expanded(Occurrence(node, place), None)
+            yield Occurrence(node, place, refused=True)
             return
         is_call = all(here is not node for here in found)
         inside = replace(place, in_function=True) if is_call else place
         for here in found:
-            yield Expanded(Occurrence(here, inside), self._parts(here))
+            yield Occurrence(here, inside)
 
-    def _parts(self, node: RawNode) -> tuple[RawNode, ...] | None:
-        try:
-            return tuple(self._inliner.inline(node))
-        except ParallaxError as error:
-            self._refuse(node, error)
-            return None
-
-    def _add_node(self, builder: Builder, expanded: Expanded) -> None:
-        node = expanded.occurrence.node
+    def _add_node(self, builder: Builder, occurrence: Occurrence) -> None:
+        """The node, or the operators by which ONNX defines it."""
+        node = occurrence.node
         _assume(builder, node.inputs)
-        if expanded.parts is None:
+        if occurrence.refused:
             _assume(builder, node.outputs)
             return
         try:
-            for part in expanded.parts:
+            for part in self._inliner.inline(node, builder):
                 check_known(part)
                 if part.opsets is not self._opsets:
                     check_function_opset(part)
@@ -221,12 +213,12 @@ class Import:
             self._refuse(node, error)
             _assume(builder, node.outputs)
         for subgraph in _subgraphs(node):
-            self._try_subgraph(builder, subgraph, expanded.occurrence)
+            self._try_subgraph(builder, subgraph, occurrence)
 
     def _try_subgraph(self, outer: Builder, proto: GraphProto, owner: Occurrence) -> None:
         """Its nodes one by one; what it is given from outside is assumed."""
         opsets = owner.node.opsets
-        inner = Builder(proto.name, opsets.get("", 0))
+        inner = Builder(proto.name, opsets.get("", 0), self._taken)
         self._add_initialisers(inner, proto)
         made = {name for node in proto.node for name in node.output}
         for name in filter(None, graph_names(proto) - made):

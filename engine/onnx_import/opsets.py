@@ -15,7 +15,14 @@ from onnx import defs
 
 from engine.onnx_import.attributes import default_of, schema_of
 from engine.onnx_import.form import Emitter, Form, Rewrite
-from engine.onnx_import.rewrites import attributes, broadcasting, inference, meaning, resize
+from engine.onnx_import.rewrites import (
+    attributes,
+    broadcasting,
+    inference,
+    meaning,
+    quantization,
+    resize,
+)
 from engine.onnx_import.rewrites.attributes import ints_to_input
 
 ANY = 10_000
@@ -31,14 +38,21 @@ RULES: dict[str, Rules] = {
     "Cast": ((6, attributes.cast_by_name), (ANY, attributes.cast)),
     "Clip": ((11, attributes.clip),),
     "Concat": ((4, attributes.concat),),
+    "ConvInteger": ((ANY, quantization.conv_integer),),
+    "DequantizeLinear": ((ANY, quantization.dequantize_linear),),
     "Dropout": ((7, inference.is_test), (ANY, inference.dropout)),
-    "Gemm": ((7, broadcasting.gemm),),
+    "Gemm": ((7, broadcasting.gemm), (ANY, meaning.gemm)),
     "GridSample": ((20, meaning.grid_sample),),
     "GroupNormalization": ((21, meaning.group_normalization),),
     "Hardmax": ((13, meaning.softmax),),
+    "IsInf": ((ANY, meaning.is_inf),),
     "LogSoftmax": ((13, meaning.softmax),),
+    "MatMulInteger": ((ANY, quantization.mat_mul_integer),),
     "PRelu": ((7, broadcasting.prelu),),
     "Pad": ((2, attributes.paddings), (11, attributes.pad)),
+    "QLinearConv": ((ANY, quantization.q_linear_conv),),
+    "QLinearMatMul": ((ANY, quantization.q_linear_mat_mul),),
+    "QuantizeLinear": ((ANY, quantization.quantize_linear),),
     "ReduceSum": _AXES_13,
     "Reshape": ((5, attributes.reshape),),
     "Resize": ((11, resize.resize_10), (ANY, resize.resize)),
@@ -66,7 +80,13 @@ RULES: dict[str, Rules] = {
 }
 """By ONNX name; several rules of one operator apply in order."""
 
-REWRITTEN_AWAY = frozenset(("Constant", "Dropout", "Scatter", "Upsample"))
+REWRITTEN_AWAY = frozenset(
+    (
+        *("Constant", "Dropout", "Scatter", "Upsample"),
+        *("QuantizeLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger"),
+        *("QLinearMatMul", "QLinearConv"),
+    )
+)
 """Operators that the importer accepts without a spec of their own."""
 
 HINTS = ("consumed_inputs",)

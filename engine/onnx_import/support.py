@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from engine.errors import ModelError, UnsupportedError
-from engine.onnx_import.attributes import schema_of, why_no_schema
+from engine.onnx_import.attributes import decode_attribute, schema_of, why_no_schema
 from engine.onnx_import.opsets import REWRITTEN_AWAY
 from engine.onnx_import.raw_node import RawNode
 from engine.ops import OPERATORS
@@ -20,6 +20,15 @@ CONTROL_FLOW = frozenset(("If", "Loop", "Scan"))
 def is_known(op_type: str) -> bool:
     """True for operators that have a spec, or that the importer rewrites into such."""
     return op_type in OPERATORS or op_type in REWRITTEN_AWAY
+
+
+def has_kernel(node: RawNode) -> bool:
+    """True for nodes of such operators, unless an attribute has a value that is `defined`."""
+    spec = OPERATORS.get(node.op_type)
+    if spec is None or not spec.defined:
+        return is_known(node.op_type)
+    asked = {name: a for name, a in node.attributes.items() if name in spec.defined}
+    return not any(decode_attribute(a, node.title) in spec.defined[n] for n, a in asked.items())
 
 
 def check_opset(opsets: dict[str, int]) -> None:

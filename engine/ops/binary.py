@@ -7,7 +7,7 @@ open for them is fixed here: division truncates, and dividing by 0 gives 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from typing import Any
@@ -24,6 +24,7 @@ from engine.ir.types import (
     FLOATS,
     INT32,
     INT64,
+    INTEGERS,
     NUMERIC,
     TensorType,
 )
@@ -35,6 +36,7 @@ from engine.ops.broadcasting import (
     broadcast_shape,
     broadcastable,
     draw,
+    edges_of,
     present,
     same_dtype,
     spec_of,
@@ -353,6 +355,71 @@ def _mod_reference(inputs: Arrays, attributes: Attributes) -> Array:
         return _modulo(a, b, int(attributes.get("fmod", 0)))
 
 
+def _bit_shift(inputs: Arrays, attributes: Attributes) -> Array:
+    """Beyond the bits of the dtype, and by a negative number, what the sign alone leaves.
+
+    So ONNX has it since opset 28, when signed integers came in; no width was defined before.
+    """
+    x, by = (np.asarray(a) for a in inputs)
+    left = attributes["direction"] == "LEFT"
+    within = (by >= 0) & (by < 8 * x.dtype.itemsize)
+    steps = np.where(within, by, 0).astype(x.dtype)
+    moved = np.left_shift(x, steps) if left else np.right_shift(x, steps)
+    fill = np.where(~np.array(left) & (x < 0), -1, 0)
+    return np.where(within, moved, fill.astype(x.dtype))
+
+
+def _infer_bit_shift(
+    inputs: Sequence[Operand | None], attributes: Attributes
+) -> tuple[TensorType, ...]:
+    types = present("BitShift", inputs)
+    dtype = same_dtype("BitShift", types, INTEGERS)
+    if (direction := attributes.get("direction")) not in ("LEFT", "RIGHT"):
+        raise ShapeError(f"BitShift: direction={direction!r}, expected 'LEFT' or 'RIGHT'")
+    return (TensorType(dtype, broadcast_shape("BitShift", types)),)
+
+
+def _bit_shift_example(choose: Choose) -> Call:
+    dtype = choose.one_of(sorted(INTEGERS, key=str))
+    shape = choose.shape((0, 4))
+    few = 0 if dtype.kind == "u" else -3
+    by = choose.tensor(broadcastable(choose, shape), dtype, few, 8 * dtype.itemsize + 2)
+    direction = choose.one_of(("LEFT", "RIGHT"))
+    return Call((draw(choose, shape, dtype, -100.0, 100.0), by), {"direction": direction})
+
+
+def _shifted(edge: Callable[[], Call], direction: str) -> Call:
+    call = edge()
+    return replace(call, attributes={"direction": direction}, note=f"{call.note} {direction}")
+
+
+BIT_SHIFT = OpSpec(
+    "BitShift",
+    (2, 2),
+    _infer_bit_shift,
+    lambda inputs, attributes: (_bit_shift(inputs, attributes),),
+    lambda inputs, attributes, units: exact(_bit_shift(inputs, attributes)),
+    _bit_shift_example,
+    is_exact=True,
+    edges=tuple(
+        partial(_shifted, edge, direction)
+        for edge in edges_of(INTEGERS)
+        for direction in ("LEFT", "RIGHT")
+    ),
+    rejects=(
+        Reject("no direction", lambda: Call((np.ones(3, "u1"),) * 2), "expected 'LEFT' or 'RIGHT'"),
+        Reject(
+            "floats",
+            lambda: Call((np.ones(3, "f4"),) * 2, {"direction": "LEFT"}),
+            "float32 is not supported",
+        ),
+    ),
+    laws=(NEIGHBOURS,),
+    flops=lambda inputs, outputs, _: outputs[0].size,
+    reads=("direction",),
+)
+
+
 def _infer_where(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
     condition, a, b = present("Where", inputs)
     if condition.dtype != BOOL:
@@ -409,6 +476,7 @@ WHERE = OpSpec(
 _booleans = frozenset({BOOL})
 _comparison: dict[str, Any] = {"predicate": True, "grows": False}
 _logical: dict[str, Any] = {"predicate": True, "dtypes": _booleans, "commutes": True}
+_bitwise: dict[str, Any] = {"dtypes": INTEGERS, "commutes": True, "is_exact": True}
 
 
 def _ones(values: Arrays, _: Attributes) -> tuple[float, ...]:
@@ -462,5 +530,8 @@ FUNCTIONS = (
     Elementwise("And", np.logical_and, **_logical),
     Elementwise("Or", np.logical_or, **_logical),
     Elementwise("Xor", np.logical_xor, **_logical),
+    Elementwise("BitwiseAnd", np.bitwise_and, **_bitwise),
+    Elementwise("BitwiseOr", np.bitwise_or, **_bitwise),
+    Elementwise("BitwiseXor", np.bitwise_xor, **_bitwise),
 )
-SPECS: tuple[OpSpec, ...] = (*map(spec_of, FUNCTIONS), POW, PRELU, MOD, WHERE)
+SPECS: tuple[OpSpec, ...] = (*map(spec_of, FUNCTIONS), POW, PRELU, MOD, BIT_SHIFT, WHERE)

@@ -213,9 +213,11 @@ def spec_of(elementwise: Elementwise) -> OpSpec:
 def edges_of(dtypes: frozenset[np.dtype]) -> tuple[Callable[[], Call], ...]:
     """Every pair of hard numbers (or of booleans), empty tensors, scalars, large integers."""
     hard = np.array(HARD)
-    if FLOAT not in dtypes:
+    if BOOL in dtypes and FLOAT not in dtypes:
         table = np.array([False, True])
         return (lambda: Call((table[:, None], table)), lambda: Call((table[:0], table[:1])))
+    if FLOAT not in dtypes:
+        return tuple(partial(_pairs_of_integers, dtype) for dtype in sorted(dtypes, key=str))
     edges: list[Callable[[], Call]] = [
         lambda: Call((hard.astype("f4")[:, None], hard.astype("f4")), note="every pair"),
         *(partial(_pairs_in_lanes, hard, dtype) for dtype in (FLOAT, FLOAT16, DOUBLE)),
@@ -229,6 +231,14 @@ def edges_of(dtypes: frozenset[np.dtype]) -> tuple[Callable[[], Call], ...]:
     return tuple(edges)
 
 
+def _pairs_of_integers(dtype: np.dtype) -> Call:
+    """Every pair of small integers and of those at the limits, along more than a vector."""
+    limits = np.iinfo(dtype)
+    few = [n for n in (-9, -8, -3, -1, 0, 1, 2, 7, 8, 31, 32, 63) if n >= limits.min]
+    hard = np.array([*few, limits.min, limits.max], dtype)
+    return Call((np.repeat(hard, len(hard)), np.tile(hard, len(hard))), note=f"pairs of {dtype}")
+
+
 def _pairs_in_lanes(hard: Array, dtype: np.dtype) -> Call:
     """Every pair once, along one axis that is longer than a vector."""
     a, b = np.repeat(hard, len(hard)), np.tile(hard, len(hard))
@@ -237,7 +247,8 @@ def _pairs_in_lanes(hard: Array, dtype: np.dtype) -> Call:
 
 def rejects_of(dtypes: frozenset[np.dtype]) -> tuple[Reject, ...]:
     """Shapes that do not broadcast, and two dtypes in one call."""
-    dtype, other = (FLOAT, INT64) if FLOAT in dtypes else (BOOL, FLOAT)
+    dtype = next(d for d in (FLOAT, BOOL, INT64) if d in dtypes)
+    other = INT64 if dtype == FLOAT else FLOAT
     return (
         Reject(
             "shapes that do not broadcast",

@@ -288,6 +288,7 @@ SPECS: tuple[OpSpec, ...] = (
         ),
         reads=("blocksize",),
         only={"mode": "DCR"},
+        defined={"mode": ("CRD",)},
     ),
     movement(
         "Reorder", (1, 1), _infer_same, _same, example_on_payload(lambda c, x: Growth((HERE,)))

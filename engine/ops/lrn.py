@@ -76,7 +76,8 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
     """The roundings of base, amplified by pow; pow's ULP row; the last product.
 
     base: size squares and sums, alpha / size, one product, one sum: size + 4 roundings of terms,
-    which exceed base where they cancel (alpha or bias below zero). A relative error r of base is
+    which exceed base where they cancel (alpha or bias below zero). alpha / size and the product may
+    be subnormal, or flushed: then they are off by the floor. A relative error r of base is
     one of at most |beta| r (1 - r)^-(|beta| + 1) of the power. Where base or its power may be half
     wrong, or the squares overflow the compute format, nothing is promised.
     """
@@ -88,6 +89,9 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
         squares = window_sum(x * x, window)
         terms = abs(window.bias) + abs(window.alpha) / window.size * squares
         roundings = (window.size + 4) * np.where(terms == 0, 1, terms / np.abs(base))
+        lost = np.where(squares > 0, (squares + 1) * units.without_storage().floor, 0.0)
+        lost = lost * (window.alpha != 0)
+        roundings += np.where(lost == 0, 0.0, lost / (np.abs(base) * units.u_compute))
         r = roundings * units.u_compute
         per_unit = power * roundings * (1 - r) ** -(power + 1) + 2 * units.ulps("pow") + 1
     error = magnified(y, finite(y) * finite(per_unit), units)
@@ -132,6 +136,11 @@ LRN = OpSpec(
         lambda: Call((np.ones((1, 2, 3, 3), "f4"),), {"size": 9}, "window wider than the channels"),
         lambda: Call((np.zeros((0, 2, 3, 3), "f4"),), {"size": 3}),
         lambda: Call((np.array([[[1], [np.nan], [2], [1]]], "f4"),), {"size": 3}),
+        lambda: Call(
+            (np.full((1, 4, 17), 3, "f4"),),
+            {"size": 5, "alpha": 1e-45, "beta": -0.5, "bias": 0.0},
+            "alpha / size is subnormal",
+        ),
     ),
     rejects=(
         Reject("size 0", lambda: Call((np.ones((1, 2, 3, 3), "f4"),), {"size": 0}), "size=0"),

@@ -158,6 +158,7 @@ class OpSpec:
         reads: attributes that types, reference and kernels heed; any other is refused.
         ignores: attributes that change no result of inference.
         only: attribute -> the one value that kernels know.
+        defined: attribute -> other values, for which ONNX's definition by others is taken.
     """
 
     op_type: str
@@ -179,6 +180,7 @@ class OpSpec:
     reads: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
     only: Attributes = field(default_factory=dict)
+    defined: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def nbytes(
         self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType], _: Attributes

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOATS, INTEGERS, TensorType
+from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOATS, INT64, INTEGERS, TensorType
 from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Error, Units, exact, magnified
 from engine.ops.operands import check_dtype
@@ -67,6 +67,10 @@ def _wrong_dtype() -> Call:
     return Call((np.zeros((2, 3), np.bool_),))
 
 
+INTEGER_EDGE = (0, 1, -1, 255, -256, 2**31, -(2**62))
+"""Elements of functions of integers alone."""
+
+
 @dataclass(frozen=True)
 class Unary:
     """y = function(x, **attributes).
@@ -78,7 +82,7 @@ class Unary:
         domain: range of the examples.
         divisor: the attribute that the formula divides by, hence not 0.
         slope: greatest |dy/dx|; None where there is none.
-        only: attributes of ONNX's of which one value alone is known.
+        only, defined: attributes of ONNX's of which kernels know one value; see OpSpec.
         edge: elements that must work, alone and in vectors with others, with the default
             attributes and with the last ones.
     """
@@ -95,6 +99,7 @@ class Unary:
     slope: float | Callable[[Attributes], float] | None = None
     is_exact: bool = False
     only: Attributes = field(default_factory=dict)
+    defined: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     edge: tuple[float, ...] = (0.0, -0.0, np.inf, -np.inf, np.nan, 88.8, -104.0, 0.3, 1e10)
 
     def parameters(self, attributes: Attributes) -> dict[str, float]:
@@ -144,9 +149,9 @@ class Unary:
     def example(self, choose: Choose) -> Call:
         """Floats in the domain, integers, or booleans."""
         shape = choose.shape((0, 4))
-        if FLOAT not in self.dtypes:
+        if BOOL in self.dtypes:
             return Call((choose.tensor(shape, FLOAT, -1.0, 1.0) > 0,))
-        dtype = choose.one_of((FLOAT, *sorted(self.dtypes - {FLOAT}, key=str)))
+        dtype = choose.one_of(sorted(self.dtypes, key=lambda d: (d != FLOAT, str(d))))
         x = choose.tensor(shape, dtype, *domain_of(choose, dtype, *self.domain))
         return Call((choose.mixed(x, self.edge),), self.draw_attributes(choose))
 
@@ -163,7 +168,7 @@ def parameters_of(op_type: str, attributes: Attributes) -> dict[str, float]:
 
 def _attribute_rejects(unary: Unary) -> Iterator[Reject]:
     """Values that attributes cannot have."""
-    zeros: Array = np.zeros(2, FLOAT if FLOAT in unary.dtypes else BOOL)
+    zeros: Array = np.zeros(2, _simplest(unary.dtypes))
     for name in unary.attributes:
         for value in (math.inf, math.nan, 0.0) if name == unary.divisor else (math.inf, math.nan):
             call = Call((zeros,), {name: value})
@@ -174,9 +179,13 @@ def _given(call: Call) -> Call:
     return call
 
 
+def _simplest(dtypes: frozenset[np.dtype]) -> np.dtype:
+    return next(d for d in (FLOAT, BOOL, INT64) if d in dtypes)
+
+
 def spec_of(unary: Unary) -> OpSpec:
     """The operator of a function of one number."""
-    dtype = FLOAT if FLOAT in unary.dtypes else BOOL
+    dtype = _simplest(unary.dtypes)
     last = {name: values[-1] for name, values in unary.attributes.items()}
     return OpSpec(
         unary.op_type,
@@ -190,6 +199,7 @@ def spec_of(unary: Unary) -> OpSpec:
         slope=None if unary.slope is None else unary.slopes,
         reads=tuple(unary.attributes),
         only=unary.only,
+        defined=unary.defined,
         edges=(
             lambda: Call((np.array(unary.edge, dtype),)),
             lambda: Call((np.zeros((0, 3), dtype),)),
@@ -467,8 +477,10 @@ FUNCTIONS = (
         _gelu_magnitude,
         slope=1.13,
         only={"approximate": "none"},
+        defined={"approximate": ("tanh",)},
     ),
     Unary("Not", np.logical_not, dtypes=frozenset({BOOL}), out_dtype=BOOL),
+    Unary("BitwiseNot", np.bitwise_not, dtypes=INTEGERS, is_exact=True, edge=INTEGER_EDGE),
     Unary("Tan", np.tan, _scaled("tan"), domain=(-1.5, 1.5)),
     Unary("Asin", np.arcsin, _scaled("asin"), domain=(-1.0, 1.0)),
     Unary("Acos", np.arccos, _scaled("acos"), domain=(-1.0, 1.0)),

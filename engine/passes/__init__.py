@@ -18,8 +18,14 @@ from engine.passes import (
 from engine.passes.assign_segments import assign_segments
 from engine.passes.base import Pass, run_passes
 from engine.passes.bind_shapes import bind_shapes, free_dimensions
+from engine.passes.bind_values import bind_values, deciding_inputs, undecided_nodes
 from engine.passes.cut_path import Cut, cut
-from engine.passes.infer_shapes import INFER_SHAPES, are_typed, infer_where_known
+from engine.passes.infer_shapes import (
+    INFER_SHAPES,
+    are_typed,
+    infer_unfolded,
+    infer_where_known,
+)
 from engine.passes.resolve_path import resolve_path
 from engine.passes.segment import Segment
 
@@ -72,10 +78,14 @@ __all__ = [
     "assign_segments",
     "bind_passes",
     "bind_shapes",
+    "bind_values",
     "cut",
+    "deciding_inputs",
     "free_dimensions",
+    "infer_unfolded",
     "infer_where_known",
     "load_passes",
     "resolve_path",
     "run_passes",
+    "undecided_nodes",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from engine.errors import GraphError, ParallaxError
 from engine.ir.graph import Graph, Node, Value
 from engine.passes.base import Pass, require_types
+from engine.passes.bind_values import undecided_nodes
 from engine.passes.evaluate import Folding, infer_node, is_computable
 
 
@@ -26,16 +27,28 @@ def infer_shapes(graph: Graph) -> None:
 
 
 def infer_where_known(graph: Graph) -> dict[Node, ParallaxError]:
-    """The same where some types stay unknown; returns the nodes that refuse their inputs."""
+    """The same where some types stay unknown; returns the nodes that refuse their inputs.
+
+    What the values of deciding inputs would make known stays unknown.
+    """
     refusals: dict[Node, ParallaxError] = {}
     folding = Folding(graph)
+    undecided = undecided_nodes(graph)
     for node in graph.nodes:
-        if are_typed(node.inputs):
+        if are_typed(node.inputs) and node not in undecided:
             try:
                 _infer(graph, node, folding)
             except ParallaxError as error:
                 refusals[node] = error
     return refusals
+
+
+def infer_unfolded(graph: Graph) -> None:
+    """The same, with what nodes compute left to them, also where it is known before a run."""
+    infer_shapes(graph)
+    for node in graph.nodes:
+        for out in node.outputs:
+            out.contents = None
 
 
 def are_typed(values: Iterable[Value | None]) -> bool:

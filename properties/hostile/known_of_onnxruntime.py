@@ -17,6 +17,15 @@ from properties.hostile.asked import (
 OF_ONNXRUNTIME = (
     Disagreement(
         "onnxruntime",
+        frozenset({"MaxPool", "GlobalMaxPool"}),
+        "skips NaN, or takes it for the lowest number; docs/numerics.md has our rule",
+        lambda c: bool(np.isnan(c.first).any()),
+        lambda: call(
+            "MaxPool", 22, np.array([[[1, np.nan, 3]]], np.float32), kernel_shape=[1], strides=[1]
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
         frozenset({"MaxPool", "AveragePool"}),
         "forgets dilations when it pads for SAME_*; outputs are ceil(input / stride)",
         lambda c: pads(c) and any(d != 1 for d in c.attribute("dilations", ())),

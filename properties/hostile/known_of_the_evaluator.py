@@ -87,6 +87,27 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"PRelu"}),
+        "lets the slope widen the output; it is broadcast to the input, before opset 7 one number "
+        "for each channel",
+        lambda c: np.broadcast_shapes(*(x.shape for x in c.arrays)) != c.first.shape,
+        lambda: call("PRelu", 6, -ones(2, 3, 1), ones(3)),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Conv"}),
+        "stuffs a dilated kernel with zeros and multiplies by those too: NaN where no tap is",
+        lambda c: any(d != 1 for d in c.attribute("dilations", ())) and not is_finite(c),
+        lambda: call(
+            "Conv",
+            11,
+            np.array([[[1, np.inf, 2]]], np.float32),
+            ones(1, 1, 2),
+            dilations=[2],
+        ),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"Gelu", "Erf"}),
         "rounds erf to float: 1 + erf of a double is zero early",
         lambda c: c.first.dtype == np.float64,

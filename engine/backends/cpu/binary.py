@@ -101,11 +101,21 @@ _FUNCTIONS: dict[str, Into] = {
     "And": _ufunc(np.logical_and),
     "Or": _ufunc(np.logical_or),
     "Xor": _ufunc(np.logical_xor),
+    "BitwiseAnd": _ufunc(np.bitwise_and),
+    "BitwiseOr": _ufunc(np.bitwise_or),
+    "BitwiseXor": _ufunc(np.bitwise_xor),
 }
 
 
+def _by_attribute(node: Node) -> Into:
+    """NumPy's shifts are ONNX's beyond the width too."""
+    if node.op_type == "BitShift":
+        return _ufunc(np.left_shift if node.attributes["direction"] == "LEFT" else np.right_shift)
+    return _modulo(bool(node.attributes.get("fmod", 0)))
+
+
 def _make(backend: CpuBackend, node: Node) -> Function:
-    into = _FUNCTIONS.get(node.op_type) or _modulo(bool(node.attributes.get("fmod", 0)))
+    into = _FUNCTIONS.get(node.op_type) or _by_attribute(node)
 
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         a, b = inputs
@@ -156,7 +166,7 @@ def _make_where(backend: CpuBackend, node: Node) -> Function:
 
 
 KERNELS = {
-    **dict.fromkeys((*_FUNCTIONS, "Mod"), _make),
+    **dict.fromkeys((*_FUNCTIONS, "Mod", "BitShift"), _make),
     **dict.fromkeys(_VARIADIC, _make_variadic),
     "Where": _make_where,
 }

@@ -229,6 +229,7 @@ _FUNCTIONS: dict[str, Into] = {
     "HardSwish": _hard_swish,
     "Gelu": _gelu,
     "Not": lambda x, out: np.logical_not(x, out=out),
+    "BitwiseNot": lambda x, out: np.invert(x, out=out),
     "Tan": lambda x, out: np.tan(x, out=out),
     "Asin": lambda x, out: np.arcsin(x, out=out),
     "Acos": lambda x, out: np.arccos(x, out=out),

@@ -22,6 +22,7 @@ CHUNK = 4096
 
 PREDICATES = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor")
 VARIADIC = ("Max", "Min", "Sum", "Mean")
+BITS = ("BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift")
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ def _exponent_options(backend: OpenCLBackend, node: Node) -> tuple[str, ...]:
 def _kernel_name(node: Node) -> str:
     if node.op_type == "Mod":
         return "Fmod" if node.attributes.get("fmod", 0) else "Mod"
+    if node.op_type == "BitShift":
+        return "ShiftLeft" if node.attributes["direction"] == "LEFT" else "ShiftRight"
     if node.op_type == "Pow":
         base, exponent = node.inputs
         assert base is not None
@@ -165,7 +168,8 @@ def _prepare_where(backend: OpenCLBackend, node: Node) -> Kernel:
 
 
 KERNELS = {
-    **dict.fromkeys((*PREDICATES, "Add", "Sub", "Mul", "Div", "Pow", "Mod", "PRelu"), _prepare),
+    **dict.fromkeys((*PREDICATES, *BITS, "Add", "Sub", "Mul", "Div", "Pow"), _prepare),
+    **dict.fromkeys(("Mod", "PRelu"), _prepare),
     **dict.fromkeys(VARIADIC, _prepare_variadic),
     "Where": _prepare_where,
 }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CHUNK = 1024
 """Elements per work-item, as in kernels/unary.cl."""
 
-INTEGER_KERNELS = ("Relu", "Neg", "Abs", "Sign", "Clip")
+INTEGER_KERNELS = ("Relu", "Neg", "Abs", "Sign", "Clip", "BitwiseNot")
 
 
 def chunks(count: int) -> tuple[int]:
@@ -116,7 +116,7 @@ _UNARY = (
     *("Reciprocal", "Log", "Exp", "Sin", "Cos", "Tanh", "Erf", "Sigmoid", "LeakyRelu"),
     *("HardSigmoid", "HardSwish", "Gelu", "Not", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh"),
     *("Asinh", "Acosh", "Atanh", "Softplus", "Softsign", "Elu", "Selu", "Celu"),
-    *("ThresholdedRelu", "Shrink", "Mish", "Swish"),
+    *("ThresholdedRelu", "Shrink", "Mish", "Swish", "BitwiseNot"),
 )
 KERNELS = {**dict.fromkeys(_UNARY, _prepare), "Clip": _prepare_clip}
 WHY_NOT = dict.fromkeys(KERNELS, _why_not)

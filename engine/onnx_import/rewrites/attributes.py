@@ -6,7 +6,6 @@ import numpy as np
 from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
-from engine.onnx_import.facts import dtype_before_run
 from engine.onnx_import.form import Emitter, Form, Rewrite
 from engine.onnx_import.tensors import dtype_of
 from engine.ops.numerics import saturated
@@ -43,8 +42,13 @@ def slice_(form: Form, emitter: Emitter) -> None:
         ints_to_input(name, index)(form, emitter)
 
 
-def element(form: Form, name: str, value: float, dtype: np.dtype) -> np.ndarray:
-    """A float attribute as an element of the data; raises ModelError where it cannot be one."""
+def element(form: Form, name: str, value: float, dtype: np.dtype | None) -> np.ndarray:
+    """A float attribute as an element of the data; raises ModelError where it cannot be one.
+
+    Args:
+        dtype: None where what produces the data has been refused already; taken for float32.
+    """
+    dtype = np.dtype(np.float32) if dtype is None else dtype
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         if not limits.min <= value <= limits.max:
@@ -55,7 +59,7 @@ def element(form: Form, name: str, value: float, dtype: np.dtype) -> np.ndarray:
 
 def clip(form: Form, emitter: Emitter) -> None:
     """Its limits. Opset 6 has finite ones for those left out, so that infinities are cut."""
-    dtype = dtype_before_run(form.inputs[0])
+    dtype = emitter.dtype(form.inputs[0])
     for index, name in enumerate(("min", "max"), start=1):
         limit = form.take(name)
         if limit is not None:
@@ -68,7 +72,7 @@ def pad(form: Form, emitter: Emitter) -> None:
     ints_to_input("pads", 1)(form, emitter)
     value = form.take("value")
     if value != 0:
-        array = element(form, "value", value, dtype_before_run(form.inputs[0]))
+        array = element(form, "value", value, emitter.dtype(form.inputs[0]))
         form.set_input(2, emitter.constant(f"{form.outputs[0]}_value", array))
 
 

@@ -65,3 +65,25 @@ def sum_(form: Form, emitter: Emitter) -> None:
     """Of two tensors it is Add, which passes fuse."""
     if len(form.inputs) == 2:
         form.op_type = "Add"
+
+
+def gemm(form: Form, emitter: Emitter) -> None:
+    """With a factor of zero the third input is not read, as in BLAS: no infinity in it is NaN."""
+    if form.value("beta") == 0:
+        del form.inputs[2:]
+
+
+def is_inf(form: Form, emitter: Emitter) -> None:
+    """Of one sign alone, or of none: what is infinite, and has the sign."""
+    negative, positive = form.take("detect_negative"), form.take("detect_positive")
+    if negative and positive:
+        return
+    x = form.inputs[0]
+    infinite = emitter.emit("IsInf", [x], {})
+    if negative or positive:
+        dtype = emitter.dtype(x) or np.dtype(np.float32)
+        zero = emitter.constant(f"{form.outputs[0]}_zero", np.zeros((), dtype))
+        wanted = emitter.emit("Less" if negative else "Greater", [x, zero], {})
+    else:
+        wanted = emitter.emit("IsNaN", [x], {})
+    form.op_type, form.inputs = "And", [infinite, wanted]

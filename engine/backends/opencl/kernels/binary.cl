@@ -140,6 +140,21 @@ inline COMPUTE power(const COMPUTE p, const EXPONENT q) {
   }
   return result;
 }
+// Beyond the width, or by a negative number: what the sign alone leaves.
+#define WITHIN(q) ((q) >= (COMPUTE)0 && (q) < (COMPUTE)(8 * sizeof(COMPUTE)))
+inline COMPUTE shift_left(const COMPUTE p, const COMPUTE q) {
+  return WITHIN(q) ? (COMPUTE)(p << q) : (COMPUTE)0;
+}
+inline COMPUTE shift_right(const COMPUTE p, const COMPUTE q) {
+  return WITHIN(q) ? (COMPUTE)(p >> q) : (p < (COMPUTE)0 ? (COMPUTE)-1 : (COMPUTE)0);
+}
+#ifndef B_DIFFERS
+BINARY(BitwiseAnd, p & q)
+BINARY(BitwiseOr, p | q)
+BINARY(BitwiseXor, p ^ q)
+SCALAR(ShiftLeft, shift_left(p, q))
+SCALAR(ShiftRight, shift_right(p, q))
+#endif
 SCALAR(Div, quotient(p, q))
 SCALAR(Mod, remainder_python(p, q))
 SCALAR(Fmod, q == ZERO ? ZERO : remainder_c(p, q))

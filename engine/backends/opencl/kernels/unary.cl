@@ -57,6 +57,7 @@ UNARY(Relu, max(v, ZERO))
 UNARY(Neg, -v)
 UNARY(Abs, v < ZERO ? -v : v)
 UNARY(Sign, v > ZERO ? ONE : (v < ZERO ? -ONE : ZERO))
+UNARY(BitwiseNot, ~v)
 #else
 // NaN goes through Relu and the clamps: `v < 0 ? 0 : v` keeps it, fmax would drop it.
 #define UNIT(v) ((v) < ZERO ? ZERO : ((v) > ONE ? ONE : (v)))

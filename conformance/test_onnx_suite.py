@@ -1,0 +1,97 @@
+"""ONNX's own cases: what ONNX and other engines stored is what every device computes.
+
+Node cases show what each operator means, at its newest opset; PyTorch wrote most of the others, of
+opset 6, whose operators have older forms. What this engine cannot run is refused in the words of
+`onnx_refused.txt`, no case more and none less.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import onnx
+import pytest
+
+from conformance import verify
+from conformance.judge import Verdict
+from conformance.onnx_suite import ROUNDED_WHEN_STORED, Case, cases, refusal, refused
+from conformance.report import NOTHING_VERIFIED, VERIFIED, Agreement, PrecisionReport
+from engine.runtime import Runtime
+
+DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
+ALL, REFUSED = cases(), refused()
+RUN = [case for case in ALL.values() if case.name not in REFUSED]
+COUNTS = {"node": 1884, "pytorch-converted": 82, "pytorch-operator": 35, "simple": 23}
+"""Group -> how many cases onnx 1.23 has."""
+LEAST = {"node": 1374, "pytorch-converted": 82, "pytorch-operator": 35, "simple": 7}
+"""How many of them run."""
+RUNTIME = Runtime()
+
+CONV3D = ("", "_dilated", "_dilated_strided", "_groups", "_no_bias", "_stride", "_stride_padding")
+CROPS = ("", "_axes_2_3", "_axes_3_2", "_extrapolation_value")
+FALLS_BACK = {
+    **{f"test_Conv3d{kind}": "Conv over 3 spatial axes has no OpenCL kernel" for kind in CONV3D},
+    **{
+        f"test_resize_tf_crop_and_resize{kind}": "the OpenCL Resize has no tf_crop_and_resize"
+        for kind in CROPS
+    },
+    "test_convtranspose_3d": "ConvTranspose over 3 spatial axes has no OpenCL kernel",
+    "test_pow_types_int32_float32": "Pow has no OpenCL kernel for int32 to the power of float32",
+    "test_pow_types_int64_float32": "Pow has no OpenCL kernel for int64 to the power of float32",
+}
+"""Cases with a node that OpenCL leaves to the CPU backend -> why."""
+TOO_LARGE_FOR_HALF = {
+    "test_reduce_prod_default_axes_keepdims_example",
+    *(f"test_{kind}_large_number" for kind in ("softmax", "logsoftmax")),
+    *(f"test_{kind}_large_number_expanded" for kind in ("softmax", "logsoftmax")),
+    *(f"test_{kind}_large_number_expanded_ver18" for kind in ("softmax", "logsoftmax")),
+}
+"""Every node is right; but 12! is infinite in half, and 10,003 is 10,000."""
+
+
+@pytest.mark.device_free
+def test_every_case_is_known() -> None:
+    assert Counter(case.group for case in ALL.values()) == COUNTS
+    assert set(REFUSED) <= set(ALL)
+    assert Counter(case.group for case in RUN) == LEAST
+    files = [onnx.ModelProto.FromString(c.model) for c in ALL.values() if c.group != "node"]
+    assert sum(model.opset_import[0].version == 6 for model in files) == 112
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("case", RUN, ids=lambda case: case.name)
+def test_a_case_computes_what_is_stored(case: Case, device: str) -> None:
+    report = verify(
+        case.model,
+        device=device,
+        precisions=["high"] if device == "cpu" else None,
+        inputs=case.inputs,
+        expected=None if case.name in ROUNDED_WHEN_STORED else case.outputs,
+        runtime=RUNTIME,
+    )
+    for precision in report.precisions:
+        assert all(check.verdict is Verdict.PASS for check in precision.checks), str(report)
+        if any(y.size for y in case.outputs.values()) and not precision.fallbacks:
+            assert precision.verified == len(precision.checks), str(report)
+        half = device != "cpu" and precision.requested != "high"
+        if not (half and case.name in TOO_LARGE_FOR_HALF):
+            assert precision.exit_code in (VERIFIED, NOTHING_VERIFIED), str(report)
+            assert agrees(case, precision), str(report)
+        reasons = {fallback.reason for fallback in precision.fallbacks}
+        expected = FALLS_BACK.get(case.name) if device != "cpu" else None
+        assert reasons == (set() if expected is None else {f"opencl: {expected}"})
+
+
+def agrees(case: Case, precision: PrecisionReport) -> bool:
+    """Every output; within what ONNX allows where it was rounded when it was written down."""
+    if case.name in ROUNDED_WHEN_STORED:
+        return all(e.max_abs <= case.atol + case.rtol for e in precision.outputs)
+    found = {c.error.name: c.verdict for c in precision.stored}
+    return found == dict.fromkeys(case.outputs, Agreement.AGREE)
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("case", [ALL[name] for name in sorted(REFUSED)], ids=lambda c: c.name)
+def test_a_case_that_cannot_run_is_refused_in_known_words(case: Case) -> None:
+    assert refusal(case, RUNTIME) == REFUSED[case.name]

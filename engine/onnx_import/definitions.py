@@ -1,0 +1,77 @@
+"""The bodies by which ONNX itself defines operators by simpler ones.
+
+Source: https://github.com/onnx/onnx/blob/main/docs/Operators.md, "Function body". Some are the same
+for all calls; others depend on attributes, types and ranks, and ONNX makes one for each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from onnx import FunctionProto, NodeProto, TypeProto, defs
+
+from engine.errors import UnsupportedError
+from engine.onnx_import.attributes import check_against_schema, schema_of
+from engine.onnx_import.raw_node import RawNode
+
+TypeOf = Callable[[str], TypeProto | None]
+
+
+def definition(node: RawNode, type_of: TypeOf) -> FunctionProto | None:
+    """The body of an operator of the default domain; None where ONNX has none.
+
+    Args:
+        type_of: by the name of an input; None where its dtype is not known.
+
+    Raises:
+        ModelError: the node is not as ONNX's schema has it.
+        UnsupportedError: what the body depends on is not known before the run.
+    """
+    schema = schema_of(node.op_type, node.opset)
+    if schema is None or not (schema.has_function or schema.has_context_dependent_function):
+        return None
+    omitted = [i for i, name in enumerate(node.inputs) if not name]
+    counts = len(node.inputs), len(node.outputs)
+    check_against_schema(node.title, node.op_type, node.opset, counts, node.attributes, omitted)
+    body = _same_for_all(node.op_type, node.opset)
+    return body or _of_call(node, schema, type_of)
+
+
+@lru_cache(maxsize=1024)
+def _same_for_all(op_type: str, opset: int) -> FunctionProto | None:
+    schema = schema_of(op_type, opset)
+    versions = [v for v in schema.function_opset_versions if v <= opset] if schema else []
+    if schema is None or not versions:
+        return None
+    return _parsed(schema, schema.get_function_with_opset_version(max(versions)))
+
+
+def _of_call(node: RawNode, schema: defs.OpSchema, type_of: TypeOf) -> FunctionProto | None:
+    versions = [v for v in schema.context_dependent_function_opset_versions if v <= node.opset]
+    if not versions:
+        return None
+    types = []
+    for name in node.inputs:
+        known = type_of(name) if name else TypeProto()
+        if known is None:
+            raise UnsupportedError(
+                f"{node.title}: there is no kernel for this operator, and its definition by others "
+                f"depends on the dtype of '{name}', which is not known at import"
+            )
+        types.append(known.SerializeToString())
+    call = NodeProto(op_type=node.op_type, name=node.name, input=node.inputs, output=node.outputs)
+    call.attribute.extend(node.attributes.values())
+    data = schema.get_context_dependent_function_with_opset_version(
+        max(versions), call.SerializeToString(), types
+    )
+    return _parsed(schema, data) if data else None
+
+
+def _parsed(schema: defs.OpSchema, data: bytes) -> FunctionProto:
+    """With the schema's defaults of the attributes that the body reads."""
+    body = FunctionProto.FromString(data)
+    for name, attribute in schema.attributes.items():
+        if name in body.attribute and attribute.default_value.name:
+            body.attribute_proto.append(attribute.default_value)
+    return body

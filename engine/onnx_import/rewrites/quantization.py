@@ -1,0 +1,223 @@
+"""Quantised operators, by the arithmetic that defines them: integers exactly, then one scaling.
+
+Source: https://onnx.ai/onnx/operators/, QuantizeLinear, DequantizeLinear, MatMulInteger,
+ConvInteger, QLinearMatMul and QLinearConv. Products are summed in int32, those of convolutions in
+double, which holds them; scales are doubles, which no precision of a backend stores in half. So
+integers come out the same everywhere (docs/numerics.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from engine.errors import ModelError, UnsupportedError
+from engine.ir.graph import Value
+from engine.onnx_import.form import Emitter, Form
+from engine.onnx_import.tensors import DTYPES
+
+INT32, DOUBLE = TensorProto.INT32, TensorProto.DOUBLE
+
+
+class Steps:
+    """Writes the nodes before the one that is rewritten."""
+
+    def __init__(self, form: Form, emitter: Emitter) -> None:
+        self.form, self.emitter = form, emitter
+
+    def of(self, op_type: str, *inputs: Value | None, **attributes: Any) -> Value:
+        """One node."""
+        return self.emitter.emit(op_type, list(inputs), attributes)
+
+    def cast(self, value: Value, to: int) -> Value:
+        """A Cast."""
+        return self.of("Cast", value, to=to)
+
+    def integers(self, name: str, *numbers: int) -> Value:
+        """A constant vector."""
+        name = f"{self.form.outputs[0]}_{name}"
+        return self.emitter.constant(name, np.array(numbers, np.int64))
+
+    def centred(self, value: Value, zero_point: Value | None, kind: int) -> Value:
+        """value - zero_point, exactly, as int32 or double."""
+        wide = self.cast(value, kind)
+        return wide if zero_point is None else self.of("Sub", wide, self.cast(zero_point, kind))
+
+    def rank(self, value: Value | None, what: str) -> int:
+        """A rank that must be known."""
+        rank = self.emitter.rank(value)
+        if rank is None:
+            title = self.form.title
+            raise UnsupportedError(f"{title}: the rank of {what} is not known at import")
+        return rank
+
+    def is_one(self, value: Value) -> bool:
+        """Whether it is one number, also in a vector."""
+        known = value.type is not None and value.type.is_static and value.type.size == 1
+        return known or self.emitter.rank(value) == 0
+
+    def along(self, value: Value | None, axis: int, rank: int) -> Value | None:
+        """A vector along one axis of `rank`; scalars stay as they are."""
+        if value is None or self.is_one(value):
+            return value
+        dims = [1] * rank
+        dims[axis] = -1
+        return self.of("Reshape", value, self.integers("dims", *dims))
+
+
+def quantize_linear(form: Form, emitter: Emitter) -> None:
+    """saturate(round(x / scale) + zero_point); ties to even."""
+    steps = Steps(form, emitter)
+    x, scale, zero_point = (form.input(i) for i in range(3))
+    assert x is not None
+    kind = form.take("output_dtype") or 0
+    if zero_point is not None:
+        own = emitter.dtype(zero_point)
+        kind = kind or (0 if own is None else _kind(own))
+    kind = kind or TensorProto.UINT8
+    form.take("saturate")  # of 8-bit floats alone
+    if form.take("precision") not in (None, 0, TensorProto.FLOAT):
+        raise UnsupportedError(f"{form.title}: precision is supported as FLOAT or left out")
+    scale, zero_point = _spread(form, steps, x, (scale, zero_point))
+    assert scale is not None
+    quotient = steps.of("Div", steps.cast(x, DOUBLE), steps.cast(scale, DOUBLE))
+    _saturate(form, steps, steps.of("Round", quotient), zero_point, kind)
+
+
+def dequantize_linear(form: Form, emitter: Emitter) -> None:
+    """(x - zero_point) * scale, in the scale's dtype."""
+    steps = Steps(form, emitter)
+    x, scale, zero_point = (form.input(i) for i in range(3))
+    assert x is not None
+    kind = form.take("output_dtype") or _kind(emitter.dtype(scale) or np.dtype(np.float32))
+    scale, zero_point = _spread(form, steps, x, (scale, zero_point))
+    assert scale is not None
+    product = steps.of("Mul", steps.centred(x, zero_point, DOUBLE), steps.cast(scale, DOUBLE))
+    form.op_type, form.inputs, form.attributes = "Cast", [product], {"to": kind}
+
+
+def mat_mul_integer(form: Form, emitter: Emitter) -> None:
+    """(a - a_zero_point) @ (b - b_zero_point) in int32."""
+    steps = Steps(form, emitter)
+    a, b, a_zero, b_zero = (form.input(i) for i in range(4))
+    form.op_type, form.inputs = "MatMul", _centred_matrices(steps, a, b, a_zero, b_zero)
+
+
+def conv_integer(form: Form, emitter: Emitter) -> None:
+    """The convolution of x - x_zero_point with w - w_zero_point, whose border is 0."""
+    steps = Steps(form, emitter)
+    x, w, x_zero, w_zero = (form.input(i) for i in range(4))
+    y = _exact_conv(form, steps, (x, w, x_zero, w_zero), None)
+    form.op_type, form.inputs, form.attributes = "Cast", [y], {"to": INT32}
+
+
+def q_linear_mat_mul(form: Form, emitter: Emitter) -> None:
+    """The product in int32, scaled once."""
+    steps = Steps(form, emitter)
+    a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = form.inputs
+    product = steps.of("MatMul", *_centred_matrices(steps, a, b, a_zero, b_zero))
+    rank = steps.rank(a, "input a")
+    scale = _scale(steps, steps.along(a_scale, -2, rank) if rank > 1 else a_scale, b_scale, y_scale)
+    scaled = steps.of("Round", steps.of("Mul", steps.cast(product, DOUBLE), scale))
+    assert y_zero is not None
+    _saturate(form, steps, scaled, y_zero, _kind(emitter.dtype(y_zero) or np.dtype(np.uint8)))
+
+
+def q_linear_conv(form: Form, emitter: Emitter) -> None:
+    """The convolution with its bias in integers, scaled once."""
+    steps = Steps(form, emitter)
+    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = form.inputs[:8]
+    y = _exact_conv(form, steps, (x, w, x_zero, w_zero), form.input(8))
+    w_scale = steps.along(w_scale, 1, steps.rank(w, "the weight"))
+    scale = _scale(steps, x_scale, w_scale, y_scale)
+    scaled = steps.of("Round", steps.of("Mul", y, scale))
+    assert y_zero is not None
+    _saturate(form, steps, scaled, y_zero, _kind(emitter.dtype(y_zero) or np.dtype(np.uint8)))
+
+
+# --------------------------------------------------------------------- parts
+def _kind(dtype: np.dtype) -> int:
+    """The ONNX element type of a scale or a zero point."""
+    return next(kind for kind, known in DTYPES.items() if known == dtype)
+
+
+def _saturate(
+    form: Form, steps: Steps, rounded: Value, zero_point: Value | None, kind: int
+) -> None:
+    """The last node: the zero point added, and a Cast, which saturates."""
+    if zero_point is not None:
+        rounded = steps.of("Add", rounded, steps.cast(zero_point, DOUBLE))
+    form.op_type, form.inputs, form.attributes = "Cast", [rounded], {"to": kind}
+
+
+def _scale(steps: Steps, a: Value | None, b: Value | None, y: Value | None) -> Value:
+    assert a is not None
+    assert b is not None
+    assert y is not None
+    product = steps.of("Mul", steps.cast(a, DOUBLE), steps.cast(b, DOUBLE))
+    return steps.of("Div", product, steps.cast(y, DOUBLE))
+
+
+def _centred_matrices(
+    steps: Steps, a: Value | None, b: Value | None, a_zero: Value | None, b_zero: Value | None
+) -> list[Value | None]:
+    """int32; zero points by rows of a and by columns of b."""
+    assert a is not None
+    assert b is not None
+    rank = steps.rank(a, "input a")
+    rows = steps.along(a_zero, -2, rank) if rank > 1 else a_zero
+    return [steps.centred(a, rows, INT32), steps.centred(b, b_zero, INT32)]
+
+
+def _exact_conv(
+    form: Form,
+    steps: Steps,
+    operands: tuple[Value | None, Value | None, Value | None, Value | None],
+    bias: Value | None,
+) -> Value:
+    x, w, x_zero, w_zero = operands
+    assert x is not None
+    assert w is not None
+    w_zero = steps.along(w_zero, 0, steps.rank(w, "the weight"))
+    inputs = [steps.centred(x, x_zero, DOUBLE), steps.centred(w, w_zero, DOUBLE)]
+    if bias is not None:
+        inputs.append(steps.cast(bias, DOUBLE))
+    attributes, form.attributes = form.attributes, {}
+    return steps.of("Conv", *inputs, **attributes)
+
+
+def _spread(
+    form: Form, steps: Steps, x: Value, parameters: tuple[Value | None, Value | None]
+) -> list[Value | None]:
+    """Scale and zero point in shapes that broadcast to x: for all, for an axis, or for blocks."""
+    axis, block = int(form.take("axis") or 0), int(form.take("block_size") or 0)
+    first = next(p for p in parameters if p is not None)
+    if not block and steps.is_one(first):
+        return list(parameters)
+    rank = steps.rank(x, "its input")
+    if not -rank <= axis < max(rank, 1):
+        raise ModelError(f"{form.title}: axis={axis} is outside [{-rank}, {rank - 1}]")
+    if block < 0:
+        raise ModelError(f"{form.title}: block_size={block}, expected 0 or more")
+    if not block:
+        return [steps.along(p, axis, rank) for p in parameters] if rank else list(parameters)
+    return [None if p is None else _blocks(steps, p, x, axis % rank, block) for p in parameters]
+
+
+def _blocks(steps: Steps, parameter: Value, x: Value, axis: int, block: int) -> Value:
+    """Each element of an axis `block` times, cut to the extent that x has there."""
+    one = steps.integers("one", 1)
+    upright = steps.of("Unsqueeze", parameter, steps.integers("after", axis + 1))
+    shape = steps.of("Shape", parameter)
+    before = steps.of("Slice", shape, steps.integers("begin", 0), steps.integers("to", axis + 1))
+    after = steps.of("Slice", shape, steps.integers("to", axis + 1), steps.integers("end", 2**31))
+    width = steps.integers("block", block)
+    repeated = steps.of("Expand", upright, steps.of("Concat", before, width, after, axis=0))
+    left = steps.of("Slice", shape, steps.integers("begin", 0), steps.integers("axis", axis))
+    flat = steps.of("Concat", left, steps.integers("rest", -1), after, axis=0)
+    whole = steps.of("Reshape", repeated, flat)
+    extent = steps.of("Shape", x, start=axis, end=axis + 1)
+    begin, along = steps.integers("begin", 0), steps.integers("axis", axis)
+    return steps.of("Slice", whole, begin, extent, along, one)
