@@ -140,6 +140,27 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         operators("Add", "Mul"),
     ),
     _fault(
+        "top-k-takes-the-last-of-ties",
+        "top_k",
+        "#define LARGER(a, b) ((a) > (b)",
+        "#define LARGER(a, b) ((a) >= (b)",
+        operators("TopK"),
+    ),
+    _fault(
+        "top-k-nan-is-small",
+        "top_k",
+        "(!ISNAN(a) && ISNAN(b))",
+        "(ISNAN(a) && !ISNAN(b))",
+        operators("TopK"),
+    ),
+    _fault(
+        "top-k-keeps-its-last-place",
+        "top_k",
+        "if (kept == k && !BEFORE(c, LOAD(v, (k - 1) * inner))) continue;",
+        "if (kept == k) continue;",
+        operators("TopK"),
+    ),
+    _fault(
         "bit-shift-right-fills-with-zeros",
         "binary",
         "(p < (COMPUTE)0 ? (COMPUTE)-1 : (COMPUTE)0)",

@@ -207,7 +207,7 @@ class Builder:
     def _used_outputs(self, raw: RawNode) -> list[str]:
         """Trailing optional outputs that nobody reads are dropped (masks, indices)."""
         outputs = _stripped(raw.outputs)
-        if raw.op_type in ("Split", "BatchNormalization"):
+        if raw.op_type in ("Split", "BatchNormalization", "TopK"):
             return outputs
         while len(outputs) > 1 and not self.is_read(outputs[-1]):
             outputs.pop()

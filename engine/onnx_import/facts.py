@@ -27,7 +27,7 @@ _NAMED = {
 LIKE_FIRST = frozenset(spec.op_type for m in (unary, pool) for spec in m.SPECS) | {
     *("BatchNormalization", "Cast", "Concat", "CumSum", "DepthToSpace", "Identity", "LRN"),
     *("InstanceNormalization", "LayerNormalization", "LogSoftmax", "Pad", "Resize", "Slice"),
-    *("Softmax", "SpaceToDepth", "Split", "Tile", "Transpose", "Trilu"),
+    *("Softmax", "SpaceToDepth", "Split", "Tile", "TopK", "Transpose", "Trilu"),
 }
 """Operators whose outputs have the rank of their first input."""
 WIDEST = frozenset(spec.op_type for spec in binary.SPECS)

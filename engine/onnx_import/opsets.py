@@ -18,6 +18,7 @@ from engine.onnx_import.form import Emitter, Form, Rewrite
 from engine.onnx_import.rewrites import (
     attributes,
     broadcasting,
+    composed,
     inference,
     meaning,
     quantization,
@@ -41,13 +42,19 @@ RULES: dict[str, Rules] = {
     "ConvInteger": ((ANY, quantization.conv_integer),),
     "DequantizeLinear": ((ANY, quantization.dequantize_linear),),
     "Dropout": ((7, inference.is_test), (ANY, inference.dropout)),
+    "EyeLike": ((ANY, composed.eye_like),),
     "Gemm": ((7, broadcasting.gemm), (ANY, meaning.gemm)),
+    "GlobalLpPool": ((ANY, composed.global_lp_pool),),
     "GridSample": ((20, meaning.grid_sample),),
     "GroupNormalization": ((21, meaning.group_normalization),),
-    "Hardmax": ((13, meaning.softmax),),
+    "Hardmax": ((ANY, composed.hardmax),),
     "IsInf": ((ANY, meaning.is_inf),),
     "LogSoftmax": ((13, meaning.softmax),),
+    "LpNormalization": ((ANY, composed.lp_normalization),),
+    "LpPool": ((ANY, composed.lp_pool),),
     "MatMulInteger": ((ANY, quantization.mat_mul_integer),),
+    "Mod": ((ANY, composed.mod),),
+    "OneHot": ((ANY, composed.one_hot),),
     "PRelu": ((7, broadcasting.prelu),),
     "Pad": ((2, attributes.paddings), (11, attributes.pad)),
     "QLinearConv": ((ANY, quantization.q_linear_conv),),
@@ -84,7 +91,8 @@ REWRITTEN_AWAY = frozenset(
     (
         *("Constant", "Dropout", "Scatter", "Upsample"),
         *("QuantizeLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger"),
-        *("QLinearMatMul", "QLinearConv"),
+        *("QLinearMatMul", "QLinearConv", "Hardmax", "LpNormalization", "LpPool", "GlobalLpPool"),
+        "EyeLike",
     )
 )
 """Operators that the importer accepts without a spec of their own."""

@@ -21,6 +21,7 @@ from engine.ops import (
     scatter,
     shape,
     softmax,
+    top_k,
     unary,
     view,
 )
@@ -47,6 +48,7 @@ OPERATORS: dict[str, OpSpec] = {
         scatter,
         shape,
         softmax,
+        top_k,
         unary,
         view,
     )

@@ -19,6 +19,7 @@ from engine.backends.cpu import (
     scatter,
     shape,
     softmax,
+    top_k,
     unary,
     view,
 )
@@ -42,6 +43,7 @@ FAMILIES = (
     scatter,
     shape,
     softmax,
+    top_k,
     unary,
     view,
 )

@@ -18,6 +18,7 @@ from engine.backends.opencl import (
     resize,
     scatter,
     softmax,
+    top_k,
     unary,
     view,
 )
@@ -40,6 +41,7 @@ FAMILIES = (
     resize,
     scatter,
     softmax,
+    top_k,
     unary,
     view,
 )

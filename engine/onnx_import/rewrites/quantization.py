@@ -8,63 +8,16 @@ integers come out the same everywhere (docs/numerics.md).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
 from engine.ir.graph import Value
 from engine.onnx_import.form import Emitter, Form
+from engine.onnx_import.rewrites.steps import Steps
 from engine.onnx_import.tensors import DTYPES
 
 INT32, DOUBLE = TensorProto.INT32, TensorProto.DOUBLE
-
-
-class Steps:
-    """Writes the nodes before the one that is rewritten."""
-
-    def __init__(self, form: Form, emitter: Emitter) -> None:
-        self.form, self.emitter = form, emitter
-
-    def of(self, op_type: str, *inputs: Value | None, **attributes: Any) -> Value:
-        """One node."""
-        return self.emitter.emit(op_type, list(inputs), attributes)
-
-    def cast(self, value: Value, to: int) -> Value:
-        """A Cast."""
-        return self.of("Cast", value, to=to)
-
-    def integers(self, name: str, *numbers: int) -> Value:
-        """A constant vector."""
-        name = f"{self.form.outputs[0]}_{name}"
-        return self.emitter.constant(name, np.array(numbers, np.int64))
-
-    def centred(self, value: Value, zero_point: Value | None, kind: int) -> Value:
-        """value - zero_point, exactly, as int32 or double."""
-        wide = self.cast(value, kind)
-        return wide if zero_point is None else self.of("Sub", wide, self.cast(zero_point, kind))
-
-    def rank(self, value: Value | None, what: str) -> int:
-        """A rank that must be known."""
-        rank = self.emitter.rank(value)
-        if rank is None:
-            title = self.form.title
-            raise UnsupportedError(f"{title}: the rank of {what} is not known at import")
-        return rank
-
-    def is_one(self, value: Value) -> bool:
-        """Whether it is one number, also in a vector."""
-        known = value.type is not None and value.type.is_static and value.type.size == 1
-        return known or self.emitter.rank(value) == 0
-
-    def along(self, value: Value | None, axis: int, rank: int) -> Value | None:
-        """A vector along one axis of `rank`; scalars stay as they are."""
-        if value is None or self.is_one(value):
-            return value
-        dims = [1] * rank
-        dims[axis] = -1
-        return self.of("Reshape", value, self.integers("dims", *dims))
 
 
 def quantize_linear(form: Form, emitter: Emitter) -> None:
@@ -94,7 +47,7 @@ def dequantize_linear(form: Form, emitter: Emitter) -> None:
     kind = form.take("output_dtype") or _kind(emitter.dtype(scale) or np.dtype(np.float32))
     scale, zero_point = _spread(form, steps, x, (scale, zero_point))
     assert scale is not None
-    product = steps.of("Mul", steps.centred(x, zero_point, DOUBLE), steps.cast(scale, DOUBLE))
+    product = steps.of("Mul", _centred(steps, x, zero_point, DOUBLE), steps.cast(scale, DOUBLE))
     form.op_type, form.inputs, form.attributes = "Cast", [product], {"to": kind}
 
 
@@ -152,6 +105,12 @@ def _saturate(
     form.op_type, form.inputs, form.attributes = "Cast", [rounded], {"to": kind}
 
 
+def _centred(steps: Steps, value: Value, zero_point: Value | None, kind: int) -> Value:
+    """value - zero_point, exactly, as int32 or double."""
+    wide = steps.cast(value, kind)
+    return wide if zero_point is None else steps.of("Sub", wide, steps.cast(zero_point, kind))
+
+
 def _scale(steps: Steps, a: Value | None, b: Value | None, y: Value | None) -> Value:
     assert a is not None
     assert b is not None
@@ -168,7 +127,7 @@ def _centred_matrices(
     assert b is not None
     rank = steps.rank(a, "input a")
     rows = steps.along(a_zero, -2, rank) if rank > 1 else a_zero
-    return [steps.centred(a, rows, INT32), steps.centred(b, b_zero, INT32)]
+    return [_centred(steps, a, rows, INT32), _centred(steps, b, b_zero, INT32)]
 
 
 def _exact_conv(
@@ -181,7 +140,7 @@ def _exact_conv(
     assert x is not None
     assert w is not None
     w_zero = steps.along(w_zero, 0, steps.rank(w, "the weight"))
-    inputs = [steps.centred(x, x_zero, DOUBLE), steps.centred(w, w_zero, DOUBLE)]
+    inputs = [_centred(steps, x, x_zero, DOUBLE), _centred(steps, w, w_zero, DOUBLE)]
     if bias is not None:
         inputs.append(steps.cast(bias, DOUBLE))
     attributes, form.attributes = form.attributes, {}

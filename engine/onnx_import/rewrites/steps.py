@@ -1,0 +1,57 @@
+"""Steps: short ways to write the nodes that an operator is taken apart into."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine.errors import UnsupportedError
+from engine.ir.graph import Value
+from engine.onnx_import.form import Emitter, Form
+
+
+class Steps:
+    """Writes the nodes before the one that is rewritten."""
+
+    def __init__(self, form: Form, emitter: Emitter) -> None:
+        self.form, self.emitter = form, emitter
+
+    def of(self, op_type: str, *inputs: Value | None, **attributes: Any) -> Value:
+        """One node."""
+        return self.emitter.emit(op_type, list(inputs), attributes)
+
+    def cast(self, value: Value, to: int) -> Value:
+        """A Cast."""
+        return self.of("Cast", value, to=to)
+
+    def integers(self, name: str, *numbers: int) -> Value:
+        """A constant vector."""
+        name = f"{self.form.outputs[0]}_{name}"
+        return self.emitter.constant(name, np.array(numbers, np.int64))
+
+    def like(self, name: str, number: float, value: Value | None) -> Value:
+        """A constant number of a value's dtype."""
+        dtype = self.emitter.dtype(value) or np.dtype(np.float32)
+        return self.emitter.constant(f"{self.form.outputs[0]}_{name}", np.array(number, dtype))
+
+    def rank(self, value: Value | None, what: str) -> int:
+        """A rank that must be known."""
+        rank = self.emitter.rank(value)
+        if rank is None:
+            title = self.form.title
+            raise UnsupportedError(f"{title}: the rank of {what} is not known at import")
+        return rank
+
+    def is_one(self, value: Value) -> bool:
+        """Whether it is one number, also in a vector."""
+        known = value.type is not None and value.type.is_static and value.type.size == 1
+        return known or self.emitter.rank(value) == 0
+
+    def along(self, value: Value | None, axis: int, rank: int) -> Value | None:
+        """A vector along one axis of `rank`; scalars stay as they are."""
+        if value is None or self.is_one(value):
+            return value
+        dims = [1] * rank
+        dims[axis] = -1
+        return self.of("Reshape", value, self.integers("dims", *dims))

@@ -1,0 +1,124 @@
+"""Operators that the importer takes apart, against engines that have kernels of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto
+from onnx.reference import ReferenceEvaluator
+
+from conformance import verify
+from engine.errors import ParallaxError
+from engine.interpreter import Interpreter
+from engine.runtime import Runtime
+from tests.model_writing import model, node
+
+DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
+RUNTIME = Runtime()
+RNG = np.random.default_rng(2)
+F = np.float32
+
+
+def floats(*shape: int) -> np.ndarray:
+    return RNG.normal(size=shape).astype(F)
+
+
+Case = tuple[str, int, dict[str, np.ndarray], dict[str, Any]]
+
+
+def cases() -> Iterator[Case]:
+    """Operator, opset, inputs, attributes."""
+    ties = np.array([[1, 3, 3], [-1, -1, -1], [0, 5, 2]], F)
+    for opset in (1, 11, 13):
+        for axis in (1, 0, -1) if opset == 13 else (1, 0):
+            yield "Hardmax", opset, {"x": floats(3, 17, 5)}, {"axis": axis}
+            yield "Hardmax", opset, {"x": ties}, {"axis": axis}
+    for p in (1, 2):
+        for axis in (-1, 0, 1):
+            for opset in (1, 22):
+                yield "LpNormalization", opset, {"x": floats(3, 17, 5)}, {"p": p, "axis": axis}
+    yield "LpNormalization", 22, {"x": np.zeros((2, 3), F)}, {}
+    for p in (1, 2, 3):
+        for opset in (2, 18):
+            yield "GlobalLpPool", opset, {"x": floats(2, 3, 5, 7)}, {"p": p}
+            window = {"kernel_shape": [3, 2], "pads": [1, 0, 1, 1], "strides": [2, 1]}
+            yield "LpPool", opset, {"x": floats(2, 3, 9, 17)}, {"p": p, **window}
+    same = {"kernel_shape": [3], "auto_pad": "SAME_UPPER", "strides": [2]}
+    yield "LpPool", 18, {"x": floats(1, 2, 33)}, same
+    yield "LpPool", 18, {"x": floats(1, 2, 33)}, {"kernel_shape": [2], "dilations": [3]}
+    for k in (-2, 0, 1, 9):
+        yield "EyeLike", 9, {"x": floats(4, 7)}, {"k": k}
+        yield "EyeLike", 22, {"x": floats(7, 4)}, {"k": k, "dtype": TensorProto.INT32}
+    yield "EyeLike", 9, {"x": np.zeros((2, 2), np.int64)}, {}
+    yield "EyeLike", 9, {"x": floats(2, 3)}, {"dtype": TensorProto.BOOL}
+    for dtype in (F, np.float64):
+        hard = np.array([0, -0.0, 3, -3, 2.5, -2.5, np.inf, -np.inf, np.nan, 1e-3], dtype)
+        yield "Mod", 28, {"x": np.repeat(hard, len(hard)), "w": np.tile(hard, len(hard))}, {}
+    off = np.array([0.0, 2.9, -1.0, 7.0], F)
+    values = np.array([2, 5], F)
+    yield "OneHot", 11, {"x": off, "depth": np.array(3, F), "values": values}, {"axis": 0}
+
+
+CASES = {f"{i} {c[0]}-{c[1]} {c[3]}": c for i, c in enumerate(cases())}
+
+
+def written(case: Case) -> bytes:
+    op_type, opset, inputs, attributes = case
+    proto = model(
+        [node(op_type, " ".join(inputs), "y", **attributes)],
+        {n: x.shape for n, x in inputs.items()},
+        ["y"],
+        opset=opset,
+    )
+    for info, x in zip(proto.graph.input, inputs.values(), strict=True):
+        info.type.tensor_type.elem_type = onnx.helper.np_dtype_to_tensor_dtype(x.dtype)
+    return proto.SerializeToString()
+
+
+def outside(case: Case) -> np.ndarray:
+    """onnxruntime's answer, or that of onnx's evaluator where onnxruntime has no kernel."""
+    data, inputs = written(case), case[2]
+    if case[0] not in ("Mod", "EyeLike"):
+        return np.asarray(onnxruntime.InferenceSession(data).run(None, inputs)[0])
+    with np.errstate(all="ignore"):
+        return np.asarray(ReferenceEvaluator(onnx.load_from_string(data)).run(None, inputs)[0])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("case", CASES)
+def test_another_engine_gives_the_same(case: str, device: str) -> None:
+    data, inputs = written(CASES[case]), CASES[case][2]
+    report = verify(
+        data, device=device, inputs=inputs, expected={"y": outside(CASES[case])}, runtime=RUNTIME
+    )
+    assert report.precisions[0].exit_code in (0, 3), str(report)
+    for precision in report.precisions:
+        assert not precision.failures, str(report)
+        assert not precision.fallbacks
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        (("Hardmax", 13, {"x": floats(2, 3)}, {"axis": 2}), "axis=2 is outside"),
+        (("LpNormalization", 22, {"x": floats(2, 3)}, {"p": 3}), "p=3, expected 1 or 2"),
+        (("LpPool", 18, {"x": floats(1, 1, 9)}, {"kernel_shape": [2], "p": 0}), "p=0, expected"),
+        (
+            ("LpPool", 18, {"x": floats(1, 1, 9)}, {"kernel_shape": [2], "ceil_mode": 1}),
+            "ceil_mode",
+        ),
+        (("EyeLike", 9, {"x": floats(2, 3, 4)}, {}), "not two dimensions"),
+        (("Mod", 27, {"x": floats(3), "w": floats(3)}, {}), "fmod=0 is for integers only"),
+    ],
+    ids=str,
+)
+def test_what_is_not_defined_is_refused(case: Case, words: str) -> None:
+    with pytest.raises(ParallaxError, match=words):
+        Interpreter.from_buffer(written(case)).create_session()
