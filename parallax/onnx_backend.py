@@ -2,9 +2,11 @@
 
 The functions of `onnx.backend.base.Backend`, as a class and as a module, as tools expect them::
 
+    import onnx
+
     import parallax.onnx_backend as backend
 
-    (y,) = backend.run_model(onnx.load("model.onnx"), [x], device="OPENCL")
+    (y,) = backend.run_model(onnx.load("model.onnx"), [array], device="CPU")
 """
 
 from __future__ import annotations

@@ -237,7 +237,7 @@ NUMBERS = frozenset(
     {
         *("axis", "batch_dims", "block_size", "blocksize", "dtype", "end", "group", "hidden_size"),
         *("num_groups", "num_outputs", "output_dtype", "seed", "size", "start", "stash_type", "to"),
-        *("k", "value_int", "max_unpool", "precision"),
+        *("k", "value_int", "max_unpool", "precision", "p"),
     }
 )
 """Integer attributes that count, name or choose."""
