@@ -32,6 +32,29 @@ def floats(*shape: int) -> np.ndarray:
 Case = tuple[str, int, dict[str, np.ndarray], dict[str, Any]]
 
 
+EQUATIONS = (
+    ("ij->ji", [(3, 17)]),
+    ("ij->i", [(3, 17)]),
+    ("ij->", [(3, 17)]),
+    ("i,i", [(17,), (17,)]),
+    ("i,j->ij", [(17,), (5,)]),
+    ("ij, jk", [(3, 17), (17, 5)]),
+    ("bij,bjk->bik", [(2, 3, 17), (2, 17, 5)]),
+    ("bhid,bhjd->bhij", [(2, 3, 5, 17), (2, 3, 4, 17)]),
+    ("bhwc,hkc->bhwk", [(2, 3, 5, 7), (3, 4, 7)]),
+    ("ijk,il->ljk", [(2, 3, 17), (2, 5)]),
+    ("ijk,jil->kl", [(5, 4, 3), (4, 5, 2)]),
+    ("ab,bc,cd->ad", [(2, 3), (3, 17), (17, 4)]),
+    ("ab,ab,ab->b", [(3, 17)] * 3),
+    ("...ij,...jk->...ik", [(2, 1, 3, 17), (2, 4, 17, 5)]),
+    ("...i->...", [(2, 3, 17)]),
+    ("i...,i...->i...", [(3, 2, 17), (3, 2, 17)]),
+    ("ij,kl->ik", [(3, 4), (5, 6)]),
+    ("ij,jk->ik", [(3, 0), (0, 5)]),
+    (",ij->ij", [(), (3, 4)]),
+)
+
+
 def cases() -> Iterator[Case]:
     """Operator, opset, inputs, attributes."""
     ties = np.array([[1, 3, 3], [-1, -1, -1], [0, 5, 2]], F)
@@ -60,6 +83,9 @@ def cases() -> Iterator[Case]:
     for dtype in (F, np.float64):
         hard = np.array([0, -0.0, 3, -3, 2.5, -2.5, np.inf, -np.inf, np.nan, 1e-3], dtype)
         yield "Mod", 28, {"x": np.repeat(hard, len(hard)), "w": np.tile(hard, len(hard))}, {}
+    for equation, shapes in EQUATIONS:
+        tensors = {f"x{i}": floats(*shape) for i, shape in enumerate(shapes)}
+        yield "Einsum", 12, tensors, {"equation": equation}
     off = np.array([0.0, 2.9, -1.0, 7.0], F)
     values = np.array([2, 5], F)
     yield "OneHot", 11, {"x": off, "depth": np.array(3, F), "values": values}, {"axis": 0}
@@ -113,6 +139,15 @@ def test_another_engine_gives_the_same(case: str, device: str) -> None:
         (
             ("LpPool", 18, {"x": floats(1, 1, 9)}, {"kernel_shape": [2], "ceil_mode": 1}),
             "ceil_mode",
+        ),
+        (("Einsum", 12, {"x": floats(2, 2)}, {"equation": "ii->i"}), "a diagonal, 'ii'"),
+        (("Einsum", 12, {"x": floats(2, 2)}, {"equation": "ij,jk"}), "2 terms for 1 inputs"),
+        (("Einsum", 12, {"x": floats(2, 2)}, {"equation": "i->i"}), "'i' for a tensor of 2 axes"),
+        (("Einsum", 12, {"x": floats(2, 2)}, {"equation": "ij->k"}), "'k' of the result"),
+        (("Einsum", 12, {"x": floats(2, 2)}, {"equation": "i1->i"}), "not letters"),
+        (
+            ("Einsum", 12, {"x": floats(2, 2), "w": floats(2, 3)}, {"equation": "i...,..."}),
+            "numbers of axes",
         ),
         (("EyeLike", 9, {"x": floats(2, 3, 4)}, {}), "not two dimensions"),
         (("Mod", 27, {"x": floats(3), "w": floats(3)}, {}), "fmod=0 is for integers only"),

@@ -19,6 +19,7 @@ from engine.onnx_import.rewrites import (
     attributes,
     broadcasting,
     composed,
+    einsum,
     inference,
     meaning,
     quantization,
@@ -42,6 +43,7 @@ RULES: dict[str, Rules] = {
     "ConvInteger": ((ANY, quantization.conv_integer),),
     "DequantizeLinear": ((ANY, quantization.dequantize_linear),),
     "Dropout": ((7, inference.is_test), (ANY, inference.dropout)),
+    "Einsum": ((ANY, einsum.einsum),),
     "EyeLike": ((ANY, composed.eye_like),),
     "Gemm": ((7, broadcasting.gemm), (ANY, meaning.gemm)),
     "GlobalLpPool": ((ANY, composed.global_lp_pool),),
@@ -92,7 +94,7 @@ REWRITTEN_AWAY = frozenset(
         *("Constant", "Dropout", "Scatter", "Upsample"),
         *("QuantizeLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger"),
         *("QLinearMatMul", "QLinearConv", "Hardmax", "LpNormalization", "LpPool", "GlobalLpPool"),
-        "EyeLike",
+        *("EyeLike", "Einsum"),
     )
 )
 """Operators that the importer accepts without a spec of their own."""
