@@ -52,6 +52,9 @@ class Case:
     rtol: float
     atol: float
 
+    def __str__(self) -> str:
+        return self.name
+
 
 @cache
 def cases() -> dict[str, Case]:
@@ -103,7 +106,9 @@ def _arrays(folder: Path, kind: str, names: Sequence[str]) -> Iterator[tuple[str
 
 
 def _value(given: Any) -> Any:
-    return numpy_helper.to_array(given) if isinstance(given, TensorProto) else given
+    if isinstance(given, TensorProto):
+        return numpy_helper.to_array(given)
+    return np.asarray(given) if isinstance(given, np.generic) else given
 
 
 # --------------------------------------------------------------------- what is refused

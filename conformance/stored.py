@@ -40,7 +40,11 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Stored:
-    """The stored outputs of one model for one set of inputs."""
+    """The stored outputs of one model for one set of inputs.
+
+    Attributes:
+        theirs: how far each lies from the truth, in what the model's own dtypes explain.
+    """
 
     def __init__(
         self,
@@ -62,14 +66,14 @@ class Stored:
         self._seed, self._tell = seed, tell
         self._truth = float64_run(graph, feeds)
         self._runs: dict[object, list[dict[str, np.ndarray]]] = {}
-        self._theirs = {n: self._distance(n, y, cpu) for n, y in expected.items()}
+        self.theirs = {n: self._distance(n, y, cpu) for n, y in expected.items()}
 
     def check(self, outputs: Arrays, backend: Backend) -> tuple[StoredCheck, ...]:
         """Compare what a backend computed with what is stored; one check per stored output."""
         checks = []
         for name, stored in self._expected.items():
             got = outputs[name]
-            ours, theirs = self._distance(name, got, backend), self._theirs[name]
+            ours, theirs = self._distance(name, got, backend), self.theirs[name]
             checks.append(
                 StoredCheck(
                     error=output_error(name, got, stored),
