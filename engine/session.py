@@ -216,6 +216,12 @@ class Session(ProcessBound):
             self.check_open()
             self._check_decided()
             merged = {**self._shapes, **self._pending}
+            for name in self.deciding:
+                if merged.get(name, self._values[name].shape) != self._values[name].shape:
+                    raise InputError(
+                        f"input {name!r}: its value decides shapes: for the shape {merged[name]} "
+                        "give a value that has it"
+                    )
             asked, self._pending = self._pending, {}
             if self._has_plan and not asked and not afresh and self._is_as_decided:
                 shapes = {name: type_.dims for name, type_ in self.inputs.items()}
@@ -311,11 +317,12 @@ class Session(ProcessBound):
             self._decide(name, array)
             if waits or not self._is_decided:
                 return
-            reused = self.resize_session().reused
+            plan = self._execution
+            self.resize_session()
         except BaseException:
             self._pending, self._values = before
             raise
-        if not reused:
+        if self._execution is not plan:
             for other, data in held.items():
                 self.input(other).write(data)
 
@@ -337,6 +344,7 @@ class Session(ProcessBound):
             InputError: it does not fit, or its value decides shapes.
         """
         with self._lock:
+            self.check_open()
             if name in self.deciding:
                 raise InputError(f"input {name!r}: its value decides shapes; write it")
             self.execution.attach(find("input", name, self._inputs), memory)
@@ -344,6 +352,7 @@ class Session(ProcessBound):
     def take(self, name: str, tensor: Tensor) -> None:
         """Fill one input from a tensor of another session; on one device without the host."""
         with self._lock:
+            self.check_open()
             if name in self.deciding:
                 self.write(name, tensor.read())
             else:

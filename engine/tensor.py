@@ -15,7 +15,7 @@ from engine.errors import InputError
 from engine.execution import Execution
 from engine.forks import ProcessBound, check_process
 from engine.ir.graph import Value
-from engine.ir.types import TensorType
+from engine.ir.types import TensorType, type_of
 
 
 class Constant:
@@ -50,6 +50,26 @@ class Snapshot(ProcessBound):
         """Enqueue the read."""
         check_process(self)
         return self.backend.read_later(self.slot)
+
+    def put(self, target: Tensor) -> None:
+        """Fill an input with it; on one device without the host."""
+        target._execution.take(target._value, self.slot, self.backend)
+
+
+class Kept:
+    """The snapshot of a tensor that lies on no device: a constant, or what was computed early."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+        self.type = type_of(array)
+
+    def read_later(self) -> PendingRead:
+        """The array itself."""
+        return Constant(self._array)
+
+    def put(self, target: Tensor) -> None:
+        """Fill an input with it."""
+        target.write(self._array)
 
 
 class Tensor(AsArray):
@@ -159,29 +179,32 @@ class Tensor(AsArray):
             )
         self._execution.write(self._value, data)
 
-    def copy_from(self, other: Tensor | Snapshot) -> None:
+    def copy_from(self, other: Tensor | Snapshot | Kept) -> None:
         """Copy another session's tensor in; on one device this happens there, without waiting.
 
         Raises:
             InputError: another dtype or shape, or `other` holds no data yet.
         """
-        of_kind("copy_from", other, (Tensor, Snapshot), "a Tensor, as session.output() gives it")
+        kinds = (Tensor, Snapshot, Kept)
+        of_kind("copy_from", other, kinds, "a Tensor, as session.output() gives it")
         self._execution.check_open()
         if other.type != self.type:
             raise InputError(f"input {self.name!r}: got {other.type}, expected {self.type}")
-        if isinstance(other, Tensor):
-            other._check_holds()
-            if other._is_constant:
-                self.write(other.read())
-                return
-            backend, slot = other._execution.backend_of(other._value), other._slot
+        if not isinstance(other, Tensor):
+            other.put(self)
+            return
+        other._check_holds()
+        if other._is_constant:
+            self.write(other.read())
         else:
-            backend, slot = other.backend, other.slot
-        self._execution.take(self._value, slot, backend)
+            backend = other._execution.backend_of(other._value)
+            self._execution.take(self._value, other._slot, backend)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> Snapshot | Kept:
         """A copy on the device, in order with what is enqueued; it outlives the session."""
         self._check_holds()
+        if self._is_constant:
+            return Kept(self.read())
         return Snapshot(self._execution.backend_of(self._value), self._slot)
 
     def read(self) -> np.ndarray:

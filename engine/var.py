@@ -13,7 +13,7 @@ from engine.arrays import ArrayLike, AsArray, array_of
 from engine.errors import ClosedError
 from engine.forks import ProcessBound, check_process
 from engine.ir.types import TensorType, type_of
-from engine.tensor import Snapshot, Tensor
+from engine.tensor import Kept, Snapshot, Tensor
 
 
 class Var(AsArray, ProcessBound):
@@ -28,7 +28,7 @@ class Var(AsArray, ProcessBound):
 
     def __init__(self, array: ArrayLike) -> None:
         self._array: np.ndarray | None = np.array(array_of("Var", array), order="C")
-        self._place: Tensor | Snapshot | None = None
+        self._place: Tensor | Snapshot | Kept | None = None
         self._type = type_of(self._array)
         self.lock = threading.RLock()
         self._bind_to_process()

@@ -46,7 +46,7 @@ class Prepared(base.BackendRep):  # type: ignore[misc]
         """
         names = list(self.session.inputs)
         if not isinstance(inputs, Mapping):
-            given = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+            given = _listed("run", inputs)
             if len(given) != len(names):
                 raise InputError(f"run: got {len(given)} inputs, expected {names}")
             inputs = dict(zip(names, given, strict=True))
@@ -63,6 +63,7 @@ class Backend(base.Backend):  # type: ignore[misc]
     @classmethod
     def is_compatible(cls, model: ModelProto, device: str = "CPU", **_: Any) -> bool:
         """Whether the model can be loaded; raises ModelError where it is none."""
+        arguments.of_kind("is_compatible", model, ModelProto, "an onnx.ModelProto")
         try:
             Interpreter.from_buffer(model.SerializeToString())
         except UnsupportedError:
@@ -115,19 +116,25 @@ class Backend(base.Backend):  # type: ignore[misc]
         """
         arguments.of_kind("run_node", node, NodeProto, "an onnx.NodeProto")
         names = [name for name in node.input if name]
-        arrays = [np.asarray(x) for x in inputs]
+        arrays = [np.asarray(x) for x in _listed("run_node", inputs)]
         if len(arrays) != len(names):
             raise InputError(f"run_node: got {len(arrays)} inputs, expected {names}")
+        version = options.pop("opset_version", onnx_opset_version())
+        version = min(arguments.count("opset_version", version, 1), 2**31 - 1)
+        opset = helper.make_opsetid("", version)
+        apart = NodeProto()  # a name that is read twice stands for two arrays
+        apart.CopyFrom(node)
+        del apart.input[:]
+        apart.input.extend(f"{name}/{i}" if name else "" for i, name in enumerate(node.input))
         graph = helper.make_graph(
-            [node],
+            [apart],
             node.op_type,
             [
-                helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
-                for n, x in zip(names, arrays, strict=True)
+                helper.make_tensor_value_info(name, _element_type(x), x.shape)
+                for name, x in zip(filter(None, apart.input), arrays, strict=True)
             ],
             [helper.make_empty_tensor_value_info(name) for name in node.output if name],
         )
-        opset = helper.make_opsetid("", options.pop("opset_version", onnx_opset_version()))
         model = helper.make_model(graph, opset_imports=[opset])
         return cls.run_model(model, arrays, device, **options)
 
@@ -140,6 +147,20 @@ class Backend(base.Backend):  # type: ignore[misc]
         except DeviceError:
             return False
         return True
+
+
+def _listed(where: str, inputs: Any) -> list[Any]:
+    """Arrays in order; a single one stands for a list of it."""
+    if isinstance(inputs, (np.ndarray, np.generic)):
+        return [inputs]
+    return list(arguments.of_kind(where, inputs, Sequence, "a list of arrays", InputError))
+
+
+def _element_type(array: np.ndarray) -> int:
+    try:
+        return int(helper.np_dtype_to_tensor_dtype(array.dtype))
+    except (KeyError, ValueError):
+        raise InputError(f"run_node: ONNX has no tensors of {array.dtype}") from None
 
 
 def _target(device: str, runtime: Runtime) -> Target:

@@ -72,6 +72,7 @@ def cases() -> Iterator[Case]:
             yield "GlobalLpPool", opset, {"x": floats(2, 3, 5, 7)}, {"p": p}
             window = {"kernel_shape": [3, 2], "pads": [1, 0, 1, 1], "strides": [2, 1]}
             yield "LpPool", opset, {"x": floats(2, 3, 9, 17)}, {"p": p, **window}
+    yield "GlobalLpPool", 1, {"x": floats(1, 2, 17)}, {"p": 2.5}
     same = {"kernel_shape": [3], "auto_pad": "SAME_UPPER", "strides": [2]}
     yield "LpPool", 18, {"x": floats(1, 2, 33)}, same
     yield "LpPool", 18, {"x": floats(1, 2, 33)}, {"kernel_shape": [2], "dilations": [3]}
@@ -110,6 +111,9 @@ def written(case: Case) -> bytes:
 def outside(case: Case) -> np.ndarray:
     """onnxruntime's answer, or that of onnx's evaluator where onnxruntime has no kernel."""
     data, inputs = written(case), case[2]
+    if case[:2] == ("GlobalLpPool", 1):
+        p, x = case[3]["p"], np.abs(inputs["x"].astype(np.float64))
+        return np.asarray((x**p).sum(2, keepdims=True) ** (1 / p)).astype(F)
     if case[0] not in ("Mod", "EyeLike"):
         return np.asarray(onnxruntime.InferenceSession(data).run(None, inputs)[0])
     with np.errstate(all="ignore"):

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from conformance import verify
 from conformance.inputs import random_inputs
-from engine.config import ScheduleConfig
+from engine.config import BackendConfig, ScheduleConfig
 from engine.errors import ConfigError, InputError
 from engine.interpreter import Interpreter
 from engine.module import Module
@@ -110,6 +110,34 @@ def test_another_value_is_written_and_the_rest_keeps_what_it_holds(device: str) 
 
 
 @pytest.mark.device_free
+def test_a_plan_that_was_kept_gets_what_the_other_inputs_hold() -> None:
+    config = ScheduleConfig(backend_config=BackendConfig(memory="high"))
+    with Interpreter.from_buffer(SUMS).create_session(config) as ready:
+        ready({"x": X, "axes": ints(0)})
+        for axes in ((1,), (0,), (0, 1), (1,)):
+            ready.write("axes", ints(*axes))
+            ready.run()
+            np.testing.assert_array_equal(ready.read("y"), X.sum(axes))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_lies_on_no_device_outlives_the_next_run(device: str) -> None:
+    """Results that are known before a run, and deciding inputs, have snapshots too."""
+    nodes = [node("Shape", "x", "s"), node("ReduceSum", "x axes", "y", keepdims=0)]
+    data = model(nodes, {"x": (FLOAT, ["h", 4]), "axes": (INT, [1])})
+    proto = onnx.load_from_string(data)
+    proto.graph.output.append(helper.make_empty_tensor_value_info("s"))
+    config = ScheduleConfig() if device == "cpu" else ScheduleConfig("opencl", device=device)
+    with Module.load(proto.SerializeToString(), config=config) as module:
+        y, s = module.on_forward([X, ints(0)])
+        module.on_forward([X[:2], ints(1)])
+        np.testing.assert_array_equal(s.read_map(), [3, 4])
+        np.testing.assert_array_equal(y.read_map(), X.sum(0))
+        kept = module.session.input("axes").snapshot()
+        np.testing.assert_array_equal(kept.read_later().result(), [1])
+
+
+@pytest.mark.device_free
 def test_values_wait_for_free_dimensions() -> None:
     with session(TILES) as ready:
         ready.write("rows", np.array([2], np.int32))
@@ -142,6 +170,8 @@ def test_without_values_a_resize_says_what_is_missing() -> None:
         with pytest.raises(InputError, match="deciding input: no tensor named 'x'"):
             ready.resize({}, {"x": X})
         ready.write("axes", ints(0))
+        with pytest.raises(InputError, match=r"for the shape \(2,\) give a value that has it"):
+            ready.resize({"axes": (2,)})
         with pytest.raises(InputError, match="decides shapes; write it"):
             ready.attach("axes", ints(1))
         with pytest.raises(InputError, match="or decides its shapes"):

@@ -73,6 +73,27 @@ def test_bodies_within_bodies_and_functions_get_names_of_their_own() -> None:
     np.testing.assert_allclose(y, normalized(normalized(np.tile(X, (2, 1)))), rtol=1e-6)
 
 
+def test_an_attribute_of_a_function_reaches_the_body_under_the_name_it_has_there() -> None:
+    """ONNX makes such a body from the call, so a name of the function's own would be lost."""
+    norm = node("RMSNormalization", "x scale", "y")
+    for name, kind in (("axis", onnx.AttributeProto.INT), ("epsilon", onnx.AttributeProto.FLOAT)):
+        norm.attribute.add(name=name, ref_attr_name=f"the_{name}", type=kind)
+    function = helper.make_function(
+        "own", "Norm", ["x", "scale"], ["y"], [norm], [helper.make_opsetid("", 23)],
+        attributes=["the_axis", "the_epsilon"],
+    )  # fmt: skip
+    call = helper.make_node(
+        "Norm", ["x", "scale"], ["y"], domain="own", the_axis=0, the_epsilon=0.5
+    )
+    scale = np.ones((2, 3), np.float32)
+    data = model_bytes([call], {"x": (2, 3)}, ["y"], {"scale": scale},
+                       opset=23, functions=[function], domains=["own"])  # fmt: skip
+    x = np.tile(X, (2, 1))
+    with Interpreter.from_buffer(data).create_session() as session:
+        (y,) = session({"x": x}).values()
+    np.testing.assert_allclose(y, x / np.sqrt((x * x).mean() + 0.5), rtol=1e-6)
+
+
 def test_a_call_that_its_schema_does_not_know_is_refused() -> None:
     for call, words in (
         (node("CastLike", "x", "y"), "CastLike 'the_y' has 1 inputs"),

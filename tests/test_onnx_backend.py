@@ -11,7 +11,7 @@ import pytest
 from onnx.backend.test import BackendTest
 
 import parallax.onnx_backend as backend
-from engine.errors import ConfigError, DeviceError, InputError, ModelError
+from engine.errors import ConfigError, DeviceError, InputError, ModelError, UnsupportedError
 from tests.model_writing import model, node
 
 DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
@@ -81,5 +81,19 @@ def test_what_cannot_be_is_one_error() -> None:
         backend.prepare(SUM, speed=3)
     with pytest.raises(ConfigError, match="precision"):
         backend.prepare(SUM, precision="perfect")
+    for wrong in (None, 3, b"model"):
+        with pytest.raises(InputError, match=r"expected an onnx\.ModelProto"):
+            backend.is_compatible(wrong)
+        with pytest.raises(InputError, match="expected a list of arrays"):
+            backend.run_model(SUM, wrong if wrong != b"model" else object())
+    add = onnx.helper.make_node("Add", ["a", "a"], ["y"])
+    np.testing.assert_array_equal(backend.run_node(add, [X, 2 * X])[0], 3 * X)
+    with pytest.raises(InputError, match="no tensors of datetime64"):
+        backend.run_node(add, [np.zeros(2, "M8[s]")] * 2)
+    for version in ("13", None, 0):
+        with pytest.raises(InputError, match="opset_version"):
+            backend.run_node(add, [X, X], opset_version=version)
+    with pytest.raises(UnsupportedError, match="supported: 1 to"):
+        backend.run_node(add, [X, X], opset_version=2**70)
     with pytest.raises(InputError, match="run_node: got 1 inputs"):
         backend.run_node(onnx.helper.make_node("Add", ["a", "b"], ["y"]), [X])

@@ -85,6 +85,10 @@ def cases() -> dict[str, tuple[str, dict[str, np.ndarray | None], int, dict[str,
             found[f"quantize {kind} {name}"] = ("QuantizeLinear", x, 21, more)
             x = {"x": whole(dtype, 2, 3, 5), "s": scales(*shape), "z": points}
             found[f"dequantize {kind} {name}"] = ("DequantizeLinear", x, 21, more)
+    wide: dict[str, np.ndarray | None] = {"x": floats(7, 4), "s": scales(1, 4)}
+    found["quantize in one block, huge"] = (
+        "QuantizeLinear", wide, 21, {"axis": 0, "block_size": 2**30}
+    )  # fmt: skip
     half = {"x": np.full(4, 0.5, F), "s": np.array(1, F)}
     found["quantize without a zero point"] = ("QuantizeLinear", {**half}, 13, {})
     one = np.array([0.25], F)
@@ -139,6 +143,18 @@ def test_a_quantised_operator_gives_what_onnxruntime_gives(case: str, device: st
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("shape", [(17,), (2, 17, 1), (2, 1, 1)], ids=str)
+def test_zero_points_of_rows_are_those_of_each_row(shape: tuple[int, ...], device: str) -> None:
+    """onnxruntime has none; ONNX: 'zero point tensor may have shape [D1, D2, M, 1]'."""
+    a, b, zeros = whole(np.uint8, 2, 17, 9), whole(np.int8, 9, 5), whole(np.uint8, *shape)
+    data, feeds = single("MatMulInteger", {"a": a, "b": b, "az": zeros}, 10)
+    with Interpreter.from_buffer(data).create_session(config(device, "normal")) as session:
+        y = session(feeds)["y"]
+    rows = zeros[:, None] if zeros.ndim == 1 else zeros
+    np.testing.assert_array_equal(y, (a.astype(np.int32) - rows) @ b.astype(np.int32))
+
+
 def config(device: str, precision: str) -> ScheduleConfig:
     if device == "cpu":
         return ScheduleConfig()
@@ -159,6 +175,44 @@ def config(device: str, precision: str) -> ScheduleConfig:
             "block_size",
         ),
         ("MatMulInteger", {"a": whole(np.int8, 2, 3), "b": whole(np.int8, 4, 2)}, {}, "MatMul"),
+        ("MatMulInteger", {"a": floats(2, 3), "b": whole(np.int8, 3, 2)}, {}, "is float32, exp"),
+        ("ConvInteger", {"x": whole(np.int32, 1, 1, 3), "w": whole(np.int8, 1, 1, 1)}, {}, "int32"),
+        ("QuantizeLinear", {"x": floats(3), "s": scales(), "z": whole(np.int32)}, {}, "y_zero_po"),
+        ("QuantizeLinear", {"x": floats(3), "s": scales()}, {"output_dtype": 1}, "cannot be here"),
+        ("QuantizeLinear", {"x": floats(3), "s": scales()}, {"output_dtype": 17}, "FLOAT8E4M3FN"),
+        ("QuantizeLinear", {"x": floats(3), "s": scales()}, {"output_dtype": 99}, "not an ONNX"),
+        (
+            "QuantizeLinear",
+            {"x": floats(3), "s": scales(), "z": whole(np.uint8)},
+            {"output_dtype": 3},
+            "not that of its zero point",
+        ),
+        (
+            "QuantizeLinear",
+            {"x": floats(2, 3), "s": scales(), "z": whole(np.uint8, 3)},
+            {},
+            "scale and zero point have",
+        ),
+        ("QuantizeLinear", {"x": floats(2, 3), "s": scales(2, 3)}, {}, "expected one number"),
+        (
+            "QuantizeLinear",
+            {"x": floats(4, 7), "s": scales(4, 5)},
+            {"block_size": 3},
+            r"expected \(4, 3\)",
+        ),
+        (
+            "DequantizeLinear",
+            {"x": whole(np.uint8, 3), "s": scales(), "z": whole(np.int8)},
+            {},
+            "x_zero_point is int8",
+        ),
+        ("DequantizeLinear", {"x": floats(3), "s": scales()}, {}, "x is float32"),
+        (
+            "DequantizeLinear",
+            {"x": whole(np.int8, 3), "s": whole(np.int32)},
+            {},
+            "x_scale is int32",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(

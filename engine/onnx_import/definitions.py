@@ -61,7 +61,9 @@ def _of_call(node: RawNode, schema: defs.OpSchema, type_of: TypeOf) -> FunctionP
             )
         types.append(known.SerializeToString())
     call = NodeProto(op_type=node.op_type, name=node.name, input=node.inputs, output=node.outputs)
-    call.attribute.extend(node.attributes.values())
+    for attribute_name, attribute in node.attributes.items():
+        call.attribute.add().CopyFrom(attribute)
+        call.attribute[-1].name = attribute_name  # a function's may have another
     data = schema.get_context_dependent_function_with_opset_version(
         max(versions), call.SerializeToString(), types
     )

@@ -89,12 +89,15 @@ def output_rank(node: Node, rank: Callable[[Value | None], Rank]) -> Rank:
     if node.op_type in WIDEST:
         ranks = [rank(value) for value in node.inputs if value is not None]
         return None if None in ranks else max(r for r in ranks if r is not None)
+    count, base = _length(second), rank(first)
     if node.op_type.startswith("Reduce"):
-        return rank(first) if node.attributes.get("keepdims", 1) else None
-    count = _length(second)
+        if node.attributes.get("keepdims", 1):
+            return base
+        if not any(node.inputs[1:]):
+            return base if node.attributes.get("noop_with_empty_axes", 0) else 0
+        return None if base is None or not count else base - count
     if node.op_type == "Reshape":
         return count
-    base = rank(first)
     if node.op_type in ("Squeeze", "Unsqueeze") and count is not None and base is not None:
         return base + (count if node.op_type == "Unsqueeze" else -count)
     return None

@@ -67,7 +67,8 @@ def global_lp_pool(form: Form, emitter: Emitter) -> None:
     p = _order(form)
     axes = steps.integers("axes", *range(2, steps.rank(x, "its input")))
     if p in (1, 2):
-        form.op_type, form.inputs, form.attributes = f"ReduceL{p}", [x, axes], {"keepdims": 1}
+        name = f"ReduceL{int(p)}"
+        form.op_type, form.inputs, form.attributes = name, [x, axes], {"keepdims": 1}
         return
     total = steps.of("ReduceSum", _powers(steps, x, p), axes, keepdims=1)
     form.op_type, form.inputs = "Pow", [total, steps.like("root", 1 / p, x)]
@@ -122,14 +123,15 @@ def mod(form: Form, emitter: Emitter) -> None:
     form.op_type, form.inputs, form.attributes = "Where", [is_zero, signed, moved], {}
 
 
-def _order(form: Form) -> int:
-    p = int(form.take("p"))
-    if p < 1:
-        raise ModelError(f"{form.title}: p={p}, expected 1 or more")
-    return p
+def _order(form: Form) -> float:
+    """A whole number; before opset 2 any."""
+    p = form.take("p")
+    if p <= 0:
+        raise ModelError(f"{form.title}: p={p}, expected a number above 0")
+    return float(p)
 
 
-def _powers(steps: Steps, x: Value, p: int) -> Value:
+def _powers(steps: Steps, x: Value, p: float) -> Value:
     """|x|^p."""
     if p == 2:
         return steps.of("Mul", x, x)

@@ -8,35 +8,47 @@ integers come out the same everywhere (docs/numerics.md).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from onnx import TensorProto
 
-from engine.errors import ModelError, UnsupportedError
+from engine.errors import ModelError
 from engine.ir.graph import Value
+from engine.ir.types import FLOATS
 from engine.onnx_import.form import Emitter, Form
 from engine.onnx_import.rewrites.steps import Steps
-from engine.onnx_import.tensors import DTYPES
+from engine.onnx_import.tensors import DTYPES, dtype_of
 
 INT32, DOUBLE = TensorProto.INT32, TensorProto.DOUBLE
+FLOAT = np.dtype(np.float32)
+
+
+EIGHT_BITS = frozenset(map(np.dtype, ("int8", "uint8")))
+SMALL = EIGHT_BITS | frozenset(map(np.dtype, ("int16", "uint16")))
+WORD = np.dtype(np.int32)
 
 
 def quantize_linear(form: Form, emitter: Emitter) -> None:
-    """saturate(round(x / scale) + zero_point); ties to even."""
+    """saturate(round(x / scale) + zero_point); the quotient in the scale's dtype, ties to even."""
     steps = Steps(form, emitter)
     x, scale, zero_point = (form.input(i) for i in range(3))
     assert x is not None
+    steps.check("x", x, FLOATS | {WORD})
+    own = steps.check("y_zero_point", zero_point, SMALL)
     kind = form.take("output_dtype") or 0
-    if zero_point is not None:
-        own = emitter.dtype(zero_point)
-        kind = kind or (0 if own is None else _kind(own))
-    kind = kind or TensorProto.UINT8
+    asked = _dtype(form, "output_dtype", kind, SMALL) if kind else own
+    if own is not None and asked != own:
+        raise ModelError(f"{form.title}: output_dtype is not that of its zero point, {own.name}")
+    kind = kind or _kind(own or np.dtype(np.uint8))
     form.take("saturate")  # of 8-bit floats alone
-    if form.take("precision") not in (None, 0, TensorProto.FLOAT):
-        raise UnsupportedError(f"{form.title}: precision is supported as FLOAT or left out")
+    precision = form.take("precision") or _kind(steps.check("y_scale", scale, FLOATS) or FLOAT)
+    _dtype(form, "precision", precision, FLOATS)
     scale, zero_point = _spread(form, steps, x, (scale, zero_point))
     assert scale is not None
-    quotient = steps.of("Div", steps.cast(x, DOUBLE), steps.cast(scale, DOUBLE))
-    _saturate(form, steps, steps.of("Round", quotient), zero_point, kind)
+    quotient = steps.of("Div", steps.cast(x, precision), steps.cast(scale, precision))
+    rounded = steps.cast(steps.of("Round", quotient), DOUBLE)
+    _saturate(form, steps, rounded, zero_point, kind)
 
 
 def dequantize_linear(form: Form, emitter: Emitter) -> None:
@@ -44,7 +56,10 @@ def dequantize_linear(form: Form, emitter: Emitter) -> None:
     steps = Steps(form, emitter)
     x, scale, zero_point = (form.input(i) for i in range(3))
     assert x is not None
-    kind = form.take("output_dtype") or _kind(emitter.dtype(scale) or np.dtype(np.float32))
+    own = steps.check("x", x, SMALL | {WORD})
+    steps.check("x_zero_point", zero_point, SMALL | {WORD} if own is None else {own})
+    kind = form.take("output_dtype") or _kind(steps.check("x_scale", scale, FLOATS) or FLOAT)
+    _dtype(form, "output_dtype", kind, FLOATS)
     scale, zero_point = _spread(form, steps, x, (scale, zero_point))
     assert scale is not None
     product = steps.of("Mul", _centred(steps, x, zero_point, DOUBLE), steps.cast(scale, DOUBLE))
@@ -55,6 +70,7 @@ def mat_mul_integer(form: Form, emitter: Emitter) -> None:
     """(a - a_zero_point) @ (b - b_zero_point) in int32."""
     steps = Steps(form, emitter)
     a, b, a_zero, b_zero = (form.input(i) for i in range(4))
+    _check_bytes(steps, (a, a_zero), (b, b_zero))
     form.op_type, form.inputs = "MatMul", _centred_matrices(steps, a, b, a_zero, b_zero)
 
 
@@ -62,6 +78,7 @@ def conv_integer(form: Form, emitter: Emitter) -> None:
     """The convolution of x - x_zero_point with w - w_zero_point, whose border is 0."""
     steps = Steps(form, emitter)
     x, w, x_zero, w_zero = (form.input(i) for i in range(4))
+    _check_bytes(steps, (x, x_zero), (w, w_zero))
     y = _exact_conv(form, steps, (x, w, x_zero, w_zero), None)
     form.op_type, form.inputs, form.attributes = "Cast", [y], {"to": INT32}
 
@@ -70,6 +87,7 @@ def q_linear_mat_mul(form: Form, emitter: Emitter) -> None:
     """The product in int32, scaled once."""
     steps = Steps(form, emitter)
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = form.inputs
+    _check_bytes(steps, (a, a_zero), (b, b_zero), (y_zero, y_zero))
     product = steps.of("MatMul", *_centred_matrices(steps, a, b, a_zero, b_zero))
     rank = steps.rank(a, "input a")
     scale = _scale(steps, steps.along(a_scale, -2, rank) if rank > 1 else a_scale, b_scale, y_scale)
@@ -82,6 +100,7 @@ def q_linear_conv(form: Form, emitter: Emitter) -> None:
     """The convolution with its bias in integers, scaled once."""
     steps = Steps(form, emitter)
     x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = form.inputs[:8]
+    _check_bytes(steps, (x, x_zero), (w, w_zero), (y_zero, y_zero))
     y = _exact_conv(form, steps, (x, w, x_zero, w_zero), form.input(8))
     w_scale = steps.along(w_scale, 1, steps.rank(w, "the weight"))
     scale = _scale(steps, x_scale, w_scale, y_scale)
@@ -91,9 +110,24 @@ def q_linear_conv(form: Form, emitter: Emitter) -> None:
 
 
 # --------------------------------------------------------------------- parts
+def _check_bytes(steps: Steps, *pairs: tuple[Value | None, Value | None]) -> None:
+    """Tensors of eight bits, each with a zero point of its own dtype."""
+    for value, zero_point in pairs:
+        own = steps.check("an input", value, EIGHT_BITS)
+        steps.check("a zero point", zero_point, EIGHT_BITS if own is None else {own})
+
+
 def _kind(dtype: np.dtype) -> int:
     """The ONNX element type of a scale or a zero point."""
     return next(kind for kind, known in DTYPES.items() if known == dtype)
+
+
+def _dtype(form: Form, name: str, kind: int, allowed: Collection[np.dtype]) -> np.dtype:
+    """An attribute that names an element type; raises UnsupportedError or ModelError."""
+    dtype = dtype_of(kind, f"{form.title}: attribute '{name}'")
+    if dtype not in allowed:
+        raise ModelError(f"{form.title}: {name} is {dtype.name}, which cannot be here")
+    return dtype
 
 
 def _saturate(
@@ -152,31 +186,53 @@ def _spread(
 ) -> list[Value | None]:
     """Scale and zero point in shapes that broadcast to x: for all, for an axis, or for blocks."""
     axis, block = int(form.take("axis") or 0), int(form.take("block_size") or 0)
-    first = next(p for p in parameters if p is not None)
-    if not block and steps.is_one(first):
+    given = [p for p in parameters if p is not None]
+    if not block and all(map(steps.is_one, given)):
         return list(parameters)
+    ranks = {steps.rank(p, "a parameter") for p in given}
+    if len(ranks) > 1:
+        raise ModelError(f"{form.title}: scale and zero point have {sorted(ranks)} axes")
     rank = steps.rank(x, "its input")
     if not -rank <= axis < max(rank, 1):
         raise ModelError(f"{form.title}: axis={axis} is outside [{-rank}, {rank - 1}]")
     if block < 0:
         raise ModelError(f"{form.title}: block_size={block}, expected 0 or more")
+    if ranks != {rank if block else 1}:
+        wanted = f"{rank} axes, for blocks" if block else "one number, or a vector"
+        raise ModelError(f"{form.title}: a scale of {ranks} axes, expected {wanted}")
     if not block:
-        return [steps.along(p, axis, rank) for p in parameters] if rank else list(parameters)
+        return [steps.along(p, axis, rank) for p in parameters]
     return [None if p is None else _blocks(steps, p, x, axis % rank, block) for p in parameters]
 
 
 def _blocks(steps: Steps, parameter: Value, x: Value, axis: int, block: int) -> Value:
     """Each element of an axis `block` times, cut to the extent that x has there."""
+    for known in (parameter.type, x.type):
+        if known is None or not known.is_static:
+            break
+    else:
+        _check_blocks(steps, parameter.known_type.dims, x.known_type.dims, axis, block)
     one = steps.integers("one", 1)
+    extent = steps.of("Shape", x, start=axis, end=axis + 1)
     upright = steps.of("Unsqueeze", parameter, steps.integers("after", axis + 1))
     shape = steps.of("Shape", parameter)
     before = steps.of("Slice", shape, steps.integers("begin", 0), steps.integers("to", axis + 1))
     after = steps.of("Slice", shape, steps.integers("to", axis + 1), steps.integers("end", 2**31))
-    width = steps.integers("block", block)
+    width = steps.of("Min", steps.integers("block", block), extent)
     repeated = steps.of("Expand", upright, steps.of("Concat", before, width, after, axis=0))
     left = steps.of("Slice", shape, steps.integers("begin", 0), steps.integers("axis", axis))
     flat = steps.of("Concat", left, steps.integers("rest", -1), after, axis=0)
     whole = steps.of("Reshape", repeated, flat)
-    extent = steps.of("Shape", x, start=axis, end=axis + 1)
     begin, along = steps.integers("begin", 0), steps.integers("axis", axis)
     return steps.of("Slice", whole, begin, extent, along, one)
+
+
+def _check_blocks(
+    steps: Steps, blocks: tuple[int, ...], shape: tuple[int, ...], axis: int, block: int
+) -> None:
+    expected = (*shape[:axis], -(-shape[axis] // block), *shape[axis + 1 :])
+    if blocks != expected:
+        raise ModelError(
+            f"{steps.form.title}: a scale of shape {blocks} for blocks of {block} along axis "
+            f"{axis} of {shape}, expected {expected}"
+        )

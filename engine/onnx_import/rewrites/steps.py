@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
-from engine.errors import UnsupportedError
+from engine.errors import ModelError, UnsupportedError
 from engine.ir.graph import Value
 from engine.onnx_import.form import Emitter, Form
 
@@ -48,10 +49,22 @@ class Steps:
         known = value.type is not None and value.type.is_static and value.type.size == 1
         return known or self.emitter.rank(value) == 0
 
+    def check(
+        self, what: str, value: Value | None, allowed: Collection[np.dtype]
+    ) -> np.dtype | None:
+        """The dtype, where it is known; raises ModelError unless it is allowed."""
+        dtype = self.emitter.dtype(value)
+        if value is None or dtype is None or dtype in allowed:
+            return dtype
+        names = ", ".join(sorted(d.name for d in allowed))
+        raise ModelError(f"{self.form.title}: {what} is {dtype.name}, expected {names}")
+
     def along(self, value: Value | None, axis: int, rank: int) -> Value | None:
-        """A vector along one axis of `rank`; scalars stay as they are."""
-        if value is None or self.is_one(value):
+        """A vector along one axis of `rank`; scalars, and what has all axes, stay as they are."""
+        if value is None or self.is_one(value) or self.rank(value, "a parameter") == rank > 1:
             return value
+        if self.emitter.rank(value) != 1:
+            raise ModelError(f"{self.form.title}: a parameter is no number, vector or whole tensor")
         dims = [1] * rank
         dims[axis] = -1
         return self.of("Reshape", value, self.integers("dims", *dims))
