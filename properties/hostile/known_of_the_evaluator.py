@@ -88,9 +88,12 @@ OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
         frozenset({"PRelu"}),
-        "lets the slope widen the output; it is broadcast to the input, before opset 7 one number "
-        "for each channel",
-        lambda c: np.broadcast_shapes(*(x.shape for x in c.arrays)) != c.first.shape,
+        "lets the slope widen the output, and takes a vector for the last axis; it is broadcast to "
+        "the input, before opset 7 one number for each channel",
+        lambda c: (
+            c.model.opset_import[0].version < 7
+            or np.broadcast_shapes(*(x.shape for x in c.arrays)) != c.first.shape
+        ),
         lambda: call("PRelu", 6, -ones(2, 3, 1), ones(3)),
     ),
     Disagreement(
