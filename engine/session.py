@@ -176,10 +176,11 @@ class Session(ProcessBound):
         """
         with self._lock:
             before = dict(self._pending), dict(self._values)
+            asked = {} if values is None else values
             try:
                 for name, shape in arguments.shapes("resize", shapes).items():
                     self.resize_tensor(name, shape)
-                for name, array in arguments.feeds("resize: values", values or {}).items():
+                for name, array in arguments.feeds("resize: values", asked).items():
                     self._decide(name, array)
                 return self.resize_session()
             except BaseException:

@@ -133,11 +133,25 @@ def test_another_engine_gives_the_same(case: str, device: str) -> None:
         assert not precision.fallbacks
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_the_first_top_k_has_its_count_as_an_attribute(axis: int, device: str) -> None:
+    """onnxruntime, and the newest form, have the same answer."""
+    x = floats(5, 17)
+    old = model([node("TopK", "x", "y i", k=4, axis=axis)], {"x": x.shape}, ["y", "i"], opset=1)
+    y, i = onnxruntime.InferenceSession(old.SerializeToString()).run(None, {"x": x})
+    report = verify(
+        old.SerializeToString(), device=device, inputs={"x": x}, expected={"y": y, "i": i},
+        runtime=RUNTIME, precisions=["high"],
+    )  # fmt: skip
+    assert report.precisions[0].exit_code == 0, str(report)
+
+
 @pytest.mark.device_free
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        (("Hardmax", 13, {"x": floats(2, 3)}, {"axis": 2}), "axis=2 is outside"),
+        (("Hardmax", 13, {"x": floats(2, 3)}, {"axis": 2}), "axis=2 is no axis"),
         (("LpNormalization", 22, {"x": floats(2, 3)}, {"p": 3}), "p=3, expected 1 or 2"),
         (("LpPool", 18, {"x": floats(1, 1, 9)}, {"kernel_shape": [2], "p": 0}), "p=0, expected"),
         (

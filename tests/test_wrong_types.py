@@ -168,7 +168,7 @@ CALLS: dict[str, Callable[[Place], Call]] = {
     # ------------------------------------------------------------- Session
     "Session.input": lambda p: (p.session.input, {"name": "x"}),
     "Session.output": lambda p: (p.session.output, {"name": "y"}),
-    "Session.resize": lambda p: (p.session.resize, {"shapes": {"x": (3, 4)}}),
+    "Session.resize": lambda p: (p.session.resize, {"shapes": {"x": (3, 4)}, "values": {}}),
     "Session.resize_tensor": lambda p: (p.session.resize_tensor, {"name": "x", "shape": (3, 4)}),
     "Session.resize_session": lambda p: (p.session.resize_session, {"reallocate": False}),
     "Session.write": lambda p: (p.session.write, {"name": "x", "array": p.x}),

@@ -12,7 +12,7 @@ from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
 from engine.ir.graph import Graph
 from engine.ops.compose import flops_of
-from engine.passes import bind_shapes, infer_where_known
+from engine.passes import bind_shapes, bind_values, deciding_inputs, infer_where_known
 from engine.passes.infer_shapes import are_typed
 from properties.hostile.asked import Call
 from properties.hostile.cases import Outcome
@@ -55,6 +55,7 @@ def judged(court: Court, run: Run) -> Outcome:
 def bound(interpreter: Interpreter, feeds: Arrays) -> Graph:
     """The imported graph for the shapes of its inputs, with all types that can be told."""
     graph = bind_shapes(interpreter.imported, {n: a.shape for n, a in feeds.items()})
+    bind_values(graph, {name: feeds[name] for name in deciding_inputs(graph)})
     infer_where_known(graph)
     return graph
 

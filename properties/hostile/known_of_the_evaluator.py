@@ -6,6 +6,7 @@ import numpy as np
 
 from properties.hostile.asked import (
     EXPANDED,
+    Call,
     Disagreement,
     call,
     far_from_zero,
@@ -25,6 +26,16 @@ SUMMING = frozenset(
     }
 )
 """Operators that add many terms."""
+
+
+def _indices_are_floats(call: Call) -> bool:
+    """Also where another node computes them, so that nothing is known of them."""
+    try:
+        return call.first.dtype.kind == "f"
+    except KeyError:
+        return True
+
+
 OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
@@ -202,6 +213,31 @@ OF_THE_EVALUATOR = (
             strides=[2],
             dilations=[4],
             auto_pad="SAME_UPPER",
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"OneHot"}),
+        "compares indices that are no integers as they are; ONNX casts them to int64",
+        _indices_are_floats,
+        lambda: call(
+            "OneHot", 11, np.array([0.5], np.float32), np.array(2), np.arange(2.0), constants=(1, 2)
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"AveragePool"}),
+        "moves the windows of ceil_mode beside uneven padding; onnxruntime computes ours",
+        lambda c: pads(c) and c.attribute("ceil_mode", 0) == 1,
+        lambda: call(
+            "AveragePool",
+            10,
+            np.arange(8.0).reshape(1, 1, 8),
+            kernel_shape=[5],
+            strides=[3],
+            pads=[4, 0],
+            ceil_mode=1,
+            count_include_pad=1,
         ),
     ),
     Disagreement(

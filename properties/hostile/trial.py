@@ -76,8 +76,10 @@ def attempt(bench: Bench, data: bytes, feeds: Arrays | None, device: str) -> Out
 
 
 def nbytes_of(graph: Graph) -> int:
-    """Of everything that nodes make and whose type can be told."""
+    """Of everything that nodes make and whose type can be told, and of constants that come out."""
+    constants = [v.type for v in graph.outputs if v.is_constant and v.type is not None]
     made = [v.type for node in graph.nodes for v in node.outputs if v.type is not None]
+    made += constants
     return sum(t.nbytes for t in made if t.is_static)
 
 

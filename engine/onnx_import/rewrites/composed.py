@@ -24,7 +24,7 @@ def hardmax(form: Form, emitter: Emitter) -> None:
     assert x is not None
     rank, axis = steps.rank(x, "its input"), int(form.take("axis"))
     if not -rank <= axis < rank:
-        raise ModelError(f"{form.title}: axis={axis} is outside [{-rank}, {rank - 1}]")
+        raise ModelError(f"{form.title}: axis={axis} is no axis of a tensor of rank {rank}")
     axis %= rank
     flat = steps.of("Flatten", x, axis=axis) if form.opset < 13 else x
     along = 1 if form.opset < 13 else axis
@@ -51,7 +51,9 @@ def lp_normalization(form: Form, emitter: Emitter) -> None:
     """x / norm, and 0 where the norm is."""
     steps, x = Steps(form, emitter), form.inputs[0]
     assert x is not None
-    p, axis = form.take("p"), int(form.take("axis"))
+    p, axis, rank = form.take("p"), int(form.take("axis")), steps.rank(x, "its input")
+    if not -rank <= axis < rank:
+        raise ModelError(f"{form.title}: axis={axis} is no axis of a tensor of rank {rank}")
     if p not in (1, 2):
         raise ModelError(f"{form.title}: p={p}, expected 1 or 2")
     norm = steps.of(f"ReduceL{p}", x, steps.integers("axis", axis), keepdims=1)
