@@ -43,10 +43,10 @@ def test_every_entry_of_the_unwitnessed_is_a_feature() -> None:
 def test_the_command_prints_features_verdicts_and_counts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["--operator", "Gelu", "--all"]) == 0
+    assert main(["--operator", "Gelu", "--operator", "BatchNormalization", "--all"]) == 0
     printed = capsys.readouterr().out
-    assert "witnessed: Gelu-20: examples (onnxruntime, evaluator)" in printed
-    assert "refused: Gelu-20: approximate=tanh" in printed
+    assert "witnessed: Gelu-20: approximate=tanh (onnxruntime, evaluator)" in printed
+    assert "refused: BatchNormalization-15: training_mode=1" in printed
     assert main(["--operator", "Gelu", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["schema"] == "parallax.witnessed/1"

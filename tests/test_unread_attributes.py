@@ -110,6 +110,14 @@ def test_only_the_known_value_of_an_unread_attribute_reaches_a_kernel(
             assert all(n.attributes.get(name, only) == only for n in nodes)
 
 
+def test_a_value_of_another_type_is_refused() -> None:
+    proto = model([node("Gelu", "x", "y")], {"x": (2,)}, ["y"], opset=OPSET_MAX)
+    pair = helper.make_attribute("approximate", helper.make_tensor("t", 1, [2], [0.5, 0.5]))
+    proto.graph.node[0].attribute.append(pair)
+    with pytest.raises(ModelError, match="attribute 'approximate' is of type TENSOR"):
+        load_model(proto.SerializeToString())
+
+
 def refusal_of(data: bytes) -> str | None:
     try:
         load_model(data)

@@ -27,8 +27,12 @@ def has_kernel(node: RawNode) -> bool:
     spec = OPERATORS.get(node.op_type)
     if spec is None or not spec.defined:
         return is_known(node.op_type)
-    asked = {name: a for name, a in node.attributes.items() if name in spec.defined}
-    return not any(decode_attribute(a, node.title) in spec.defined[n] for n, a in asked.items())
+    asked = {
+        name: decode_attribute(a, node.title)
+        for name, a in node.attributes.items()
+        if name in spec.defined
+    }
+    return not any(isinstance(v, str) and v in spec.defined[name] for name, v in asked.items())
 
 
 def check_opset(opsets: dict[str, int]) -> None:
