@@ -2,8 +2,8 @@
 
 Source: https://onnx.ai/onnx/operators/, QuantizeLinear, DequantizeLinear, MatMulInteger,
 ConvInteger, QLinearMatMul and QLinearConv. Products are summed in int32, those of convolutions in
-double, which holds them; scales are doubles, which no precision of a backend stores in half. So
-integers come out the same everywhere (docs/numerics.md).
+double, which holds them; QLinear operators scale in double, which no precision of a backend stores
+in half. So their integers come out the same everywhere (docs/numerics.md).
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from engine.onnx_import.tensors import DTYPES, dtype_of
 
 INT32, DOUBLE = TensorProto.INT32, TensorProto.DOUBLE
 FLOAT = np.dtype(np.float32)
-
-
 EIGHT_BITS = frozenset(map(np.dtype, ("int8", "uint8")))
 SMALL = EIGHT_BITS | frozenset(map(np.dtype, ("int16", "uint16")))
 WORD = np.dtype(np.int32)
