@@ -88,7 +88,7 @@ def _larger(extents: Sequence[int]) -> dict[int, int]:
     found: dict[int, int] = {}
     for extent in extents:
         free = [tail for tail in TAILS if tail > extent and tail not in found.values()]
-        found[extent] = next(iter(free), extent)
+        found[extent] = next(iter(free), extent + (extent % 16 == 0))
     return found
 
 
