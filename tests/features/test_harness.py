@@ -235,7 +235,8 @@ def test_the_suite_runs_on_every_driver_that_comes_as_a_package():
         assert f"PARALLAX_DEVICES = cpu,{selector}" in tox[f"testenv:{name}"]["set_env"]
         assert "commands" not in tox[f"testenv:{name}"]
     assert tox["testenv"]["commands"].startswith('pytest -m "not device_free" ')
-    assert tox["testenv:cpu"]["commands"].startswith("pytest -m device_free ")
+    for name, folders in (("cpu", "tests"), ("harness", "conformance properties")):
+        assert tox[f"testenv:{name}"]["commands"] == f"pytest -m device_free {{posargs:{folders}}}"
     latency = tox["testenv:both"]
     assert latency["commands"].count(" pytest perf") == 2
     assert {*latency["depends"].split(", "), "both"} == set(environments)
