@@ -10,7 +10,7 @@ from conformance.document import deliver
 from conformance.report import jsonable
 from conformance.shapes import Shapes, choose_shapes
 from engine.config import ScheduleConfig
-from engine.errors import ModelError, ParallaxError, UnsupportedError
+from engine.errors import InputError, ModelError, ParallaxError, UnsupportedError
 from engine.info import ModelSurvey, OperatorInfo, SessionInfo, Support
 from engine.interpreter import Interpreter
 from engine.model_file import ModelFile
@@ -120,6 +120,12 @@ def _add_session(
 ) -> None:
     use_cache(interpreter, args.cache)
     with interpreter.create_session(config, runtime, shapes) as session:
+        if session.deciding:
+            names = ", ".join(map(repr, session.deciding))
+            raise InputError(
+                f"what a session would be depends on the value of input {names}, which decides "
+                "shapes: `parallax run --inputs` shows one; info without --device needs none"
+            )
         data["session"] = session_facts(session, config, args)
         if args.cache is not None:
             data["cache"] = cache_facts(interpreter.update_cache_file(session))

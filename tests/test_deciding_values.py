@@ -224,5 +224,7 @@ def test_the_command_line_takes_them_from_a_file(
     assert main(["run", path, "--inputs", inputs]) == 0
     assert main(["info", path]) == 0
     assert "decides shapes" in capsys.readouterr().out
+    assert main(["info", path, "--device", "cpu"]) == 2
+    assert "depends on the value of input 'axes'" in capsys.readouterr().err
     assert main(["run", path]) == 2
     assert "--inputs" in capsys.readouterr().err
