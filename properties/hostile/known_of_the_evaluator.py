@@ -257,6 +257,14 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"Clip"}),
+        "broadcasts a limit that is a vector of one number, and a scalar becomes one; the output "
+        "has the input's shape",
+        lambda c: any(np.ndim(limit) > 0 for limit in c.limits),
+        lambda: call("Clip", 12, np.array(3, np.int16), ones(1).astype(np.int16)),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"Shape"}),
         "takes end < -rank as Python does; the specification clamps it to [0, r]",
         lambda c: c.attribute("end", 0) < -c.first.ndim,
