@@ -53,7 +53,7 @@ def set_constant(rng: Rng, model: ModelProto) -> str:
     tensor = small[int(rng.integers(len(small)))]
     try:
         array = np.array(onnx.numpy_helper.to_array(tensor))
-    except (ValueError, TypeError, onnx.checker.ValidationError):
+    except (ValueError, TypeError, RuntimeError, onnx.checker.ValidationError):
         return "unreadable constant"
     flat = array.reshape(-1)
     if flat.size and flat.dtype.kind in "iuf":
