@@ -14,6 +14,14 @@ from properties.hostile.asked import (
     pads,
 )
 
+
+def _is_uneven(scales: np.ndarray) -> bool:
+    """Whether there are scales that no few bits hold."""
+    if scales.dtype != np.float32 or scales.ndim != 1:
+        return False
+    return bool((scales * 1024 % 1 != 0).any())
+
+
 OF_ONNXRUNTIME = (
     Disagreement(
         "onnxruntime",
@@ -99,6 +107,23 @@ OF_ONNXRUNTIME = (
             (c.opset >= 28 or c.first.dtype == np.float16) and bool((np.abs(c.first) > 10).any())
         ),
         lambda: call("ReduceLogSumExp", 28, np.array(1e10)),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Resize"}),
+        "computes coordinates in float, which may come out on the other side of a whole number; "
+        "the evaluator computes ours",
+        lambda c: c.attribute("mode", b"nearest") == b"nearest" and any(map(_is_uneven, c.arrays)),
+        lambda: call(
+            "Resize",
+            12,
+            np.arange(4, dtype=np.float32),
+            np.zeros(0, np.float32),
+            np.array([0.6], np.float32),
+            constants=(1, 2),
+            mode="nearest",
+            nearest_mode="floor",
+        ),
     ),
     Disagreement(
         "onnxruntime",

@@ -28,6 +28,15 @@ SUMMING = frozenset(
 """Operators that add many terms."""
 
 
+def _loses_its_second(pair: np.ndarray) -> bool:
+    """Whether off + (on - off) is not on."""
+    if pair.dtype.kind != "f" or pair.size != 2:
+        return False
+    off, on = pair.reshape(-1)
+    with np.errstate(all="ignore"):
+        return bool(pair.dtype == np.float16 or off + (on - off) != on)
+
+
 def _indices_are_floats(call: Call) -> bool:
     """Also where another node computes them, so that nothing is known of them."""
     try:
@@ -340,7 +349,7 @@ OF_THE_EVALUATOR = (
         "evaluator",
         frozenset({"OneHot"}),
         "adds off + hot * (on - off), which rounds, and is NaN where a value is not finite",
-        lambda c: not is_finite(c) or any(x.dtype == np.float16 for x in c.arrays),
+        lambda c: not is_finite(c) or any(map(_loses_its_second, c.arrays)),
         lambda: call(
             "OneHot",
             11,
