@@ -361,8 +361,9 @@ def _selu(x: Array, alpha: float, gamma: float) -> Array:
 
 
 def _selu_magnitude(x: Array, y: Array, units: Units, alpha: float, gamma: float) -> Array:
-    """Elu's, gamma rounded, and one more product."""
-    return np.where(x < 0, (2 * units.ulps("expm1") + 4) * abs(y), 2 * abs(y))
+    """Elu's, gamma rounded, and one more product, which magnifies what was subnormal before it."""
+    lost = abs(gamma) * units.without_storage().floor / units.u_compute if alpha else 0.0
+    return np.where(x < 0, (2 * units.ulps("expm1") + 4) * abs(y) + lost, 2 * abs(y))
 
 
 def _celu(x: Array, alpha: float) -> Array:
