@@ -97,8 +97,8 @@ def describe_support(nodes: Collection[Node], backend: Backend) -> Support:
 
 def constants_nbytes(graph: Graph, *, in_memory: bool = False) -> int:
     """Bytes of the distinct constants of a graph, or of those that are in host memory now."""
-    distinct = {id(v.contents): v.contents for v in graph.values() if v.contents is not None}
-    return sum(c.type.nbytes for c in distinct.values() if c.is_in_memory or not in_memory)
+    constants = graph.constants()
+    return sum(c.type.nbytes for c in constants if c.is_in_memory or not in_memory)
 
 
 def _memory(

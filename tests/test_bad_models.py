@@ -98,16 +98,6 @@ def test_unsupported_tensors_are_named() -> None:
         load_model(sparse.SerializeToString())
 
 
-def test_control_flow_is_refused_by_name() -> None:
-    branch = helper.make_graph(
-        [node("Relu", "x", "r")], "b", [], [helper.make_empty_tensor_value_info("r")]
-    )
-    nodes = [node("If", "c", "y", then_branch=branch, else_branch=branch)]
-    data = model(nodes, {"x": (1,)}, ["y"], {"c": np.array(True)})
-    with pytest.raises(UnsupportedError, match="If 'the_y'"):
-        load_model(data.SerializeToString())
-
-
 def test_an_absurd_opset_of_a_function_is_refused() -> None:
     function = helper.make_function(
         "local", "F", ["a"], ["b"], [node("Foo", "a", "b")], [helper.make_opsetid("", 2**40)]
@@ -237,7 +227,7 @@ NUMBERS = frozenset(
     {
         *("axis", "batch_dims", "block_size", "blocksize", "dtype", "end", "group", "hidden_size"),
         *("num_groups", "num_outputs", "output_dtype", "seed", "size", "start", "stash_type", "to"),
-        *("k", "value_int", "max_unpool", "precision", "p"),
+        *("k", "value_int", "max_unpool", "num_scan_inputs", "precision", "p"),
     }
 )
 """Integer attributes that count, name or choose."""

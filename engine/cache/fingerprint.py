@@ -31,6 +31,7 @@ def fingerprint(graph: Graph) -> str:
         what = _text((node.domain, node.op_type, node.name, node.attributes))
         body = _text(tuple((b.op_type, b.attributes, b.inputs, str(b.type)) for b in node.body))
         lines.append(f"{outputs} = {what} {inputs} {body}")
+        lines += [f"{name} {fingerprint(g)}" for name, g in sorted(node.subgraphs.items())]
     lines.append(_text(tuple(graph.outputs)))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from engine.errors import GraphError, InputError
 from engine.ir.constant import Constant
 from engine.ir.names import Names
-from engine.ir.node import Attributes, BodyOp, Node, Value
+from engine.ir.node import NO_SUBGRAPHS, Attributes, BodyOp, Node, Value
 from engine.ir.types import TensorType, type_of
 from engine.ir.value_list import ValueList
 
@@ -82,8 +82,8 @@ class Graph:
                     yield node
 
     # ----------------------------------------------------------------- building
-    def add_input(self, name: str, type_: TensorType) -> Value:
-        """A new graph input."""
+    def add_input(self, name: str, type_: TensorType | None) -> Value:
+        """A new graph input; that of a subgraph may be of no known type."""
         value = self._new_value(name, type_)
         self.inputs.append(value)
         return value
@@ -105,6 +105,7 @@ class Graph:
         name: str = "",
         before: Node | None = None,
         body: tuple[BodyOp, ...] = (),
+        subgraphs: Mapping[str, Graph] = NO_SUBGRAPHS,
     ) -> Node:
         """Append a node (or insert it before another one) and create its output values."""
         outs = []
@@ -118,6 +119,7 @@ class Graph:
             tuple(outs),
             dict(attributes or {}),
             body=body,
+            subgraphs=subgraphs,
         )
         self._connect(node)
         for out in outs:
@@ -187,6 +189,23 @@ class Graph:
             if not out.is_constant:
                 self._names.discard(out.name)
 
+    def pass_on(self, node: Node, values: Sequence[Value]) -> list[Node]:
+        """Each output of a node, under its name, becomes a copy of a value; the node is removed.
+
+        Returns:
+            The nodes that copy.
+        """
+        copies = []
+        for out, value in zip(node.outputs, values, strict=True):
+            copy = Node(f"{node.name}/{out.name}", "Identity", (value,), (out,))
+            self._connect(copy)
+            out.producer = copy
+            copies.append(copy)
+        self._before.setdefault(node, []).extend(copies)
+        self._disconnect(node)
+        self._gone.add(node)
+        return copies
+
     def set_nodes(self, nodes: Iterable[Node]) -> None:
         """Reorder the nodes; they must be the same ones."""
         nodes = list(nodes)
@@ -226,11 +245,18 @@ class Graph:
         for value in self.values():
             value.contents = None
 
+    def constants(self) -> list[Constant]:
+        """Every constant, once, those of subgraphs too."""
+        found = {id(v.contents): v.contents for v in self.values() if v.contents is not None}
+        for node in self.nodes:
+            for subgraph in node.subgraphs.values():
+                found.update((id(c), c) for c in subgraph.constants())
+        return list(found.values())
+
     def rest(self) -> None:
         """Let go of the arrays of constants that can be made again."""
-        for value in self.values():
-            if value.contents is not None:
-                value.contents.rest()
+        for constant in self.constants():
+            constant.rest()
 
     def value(self, name: str) -> Value:
         """The value of that name; raises InputError."""
@@ -264,6 +290,7 @@ class Graph:
                 dict(node.attributes),
                 node.domain,
                 node.body,
+                node.subgraphs,
             )
             new._connect(twin)
             for v in twin.outputs:

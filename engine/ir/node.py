@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +13,11 @@ from engine.errors import GraphError
 from engine.ir.constant import Constant
 from engine.ir.types import TensorType
 
+if TYPE_CHECKING:
+    from engine.ir.graph import Graph
+
 Attributes = Mapping[str, Any]
+NO_SUBGRAPHS: Mapping[str, Graph] = MappingProxyType({})
 
 
 @dataclass(eq=False)
@@ -95,13 +100,14 @@ class Node:
         attributes: dict[str, Any] | None = None,
         domain: str = "",
         body: tuple[BodyOp, ...] = (),
+        subgraphs: Mapping[str, Graph] = NO_SUBGRAPHS,
     ) -> None:
         self.name, self.op_type, self.domain = name, op_type, domain
         self._inputs = list(inputs)
         self._shown: tuple[Value | None, ...] | None = None
         self.outputs = outputs
         self.attributes = {} if attributes is None else attributes
-        self.body = body
+        self.body, self.subgraphs = body, subgraphs
 
     @property
     def inputs(self) -> tuple[Value | None, ...]:
@@ -118,6 +124,14 @@ class Node:
     def read_all(self, values: Sequence[Value | None]) -> None:
         """Read these values and no others; for Graph alone."""
         self._inputs, self._shown = list(values), None
+
+    @property
+    def states(self) -> int:
+        """How many of the inputs of a Loop or Scan are carried from iteration to iteration."""
+        own: int = self.attributes["num_inputs"]
+        if self.op_type == "Loop":
+            return own - 2
+        return own - int(self.attributes.get("num_scan_inputs", own))
 
     @property
     def title(self) -> str:

@@ -43,9 +43,7 @@ def decode_attribute(attribute: AttributeProto, owner: str) -> Any:
     if set_fields not in ([], [field]):
         raise ModelError(f"{owner}: its type says '{field}', but it holds {', '.join(set_fields)}")
     if field in ("g", "graphs"):
-        raise UnsupportedError(
-            f"{owner} is a subgraph: control flow (If, Loop, Scan) is not supported"
-        )
+        raise UnsupportedError(f"{owner} is a subgraph: only If, Loop and Scan may have them")
     if kind == AttributeProto.STRING:
         return _text(attribute.s, owner)
     if kind == AttributeProto.STRINGS:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, TensorProto, TypeProto, ValueInfoProto
+from onnx import AttributeProto, GraphProto, TensorProto, TypeProto, ValueInfoProto
 from onnx.helper import make_tensor_type_proto, np_dtype_to_tensor_dtype
 
 from engine.errors import GraphError, ModelError, UnsupportedError
@@ -90,6 +90,10 @@ class Builder:
         """The value of that name, None where nothing has produced it yet."""
         return self._values.get(name)
 
+    def is_constant(self, name: str) -> bool:
+        """Whether a value that was produced is known before any run."""
+        return self._values[name].is_constant
+
     def assume(self, name: str, like: Value | None = None) -> None:
         """A value that nothing in this graph produces, so that its readers can be tried.
 
@@ -97,6 +101,81 @@ class Builder:
             like: a value of another graph with its type and constant; None: nothing is known.
         """
         self._values[name] = Value(name) if like is None else Value(name, like.type, like.contents)
+
+    # ----------------------------------------------------------------- subgraphs
+    def add_formal(self, info: ValueInfoProto, like: np.dtype | None = None) -> None:
+        """An input that a subgraph is given by its node; what the file does not say stays open.
+
+        Args:
+            like: its dtype where the file does not declare one.
+        """
+        if not info.name or info.name in self._values:
+            raise GraphError(f"subgraph input '{info.name}' is defined twice, or has no name")
+        tensor = info.type.tensor_type
+        if info.type.WhichOneof("value") not in (None, "tensor_type"):
+            kind = info.type.WhichOneof("value")
+            raise UnsupportedError(
+                f"subgraph input '{info.name}' is {kind}: only dense tensors are supported"
+            )
+        value = self._values[info.name] = self.graph.add_input(info.name, None)
+        declared = dtype_of(tensor.elem_type, info.name) if tensor.elem_type else None
+        self._dtypes[value] = declared or like
+        self._ranks[value] = len(tensor.shape.dim) if tensor.HasField("shape") else None
+
+    def capture(self, name: str, outer: Builder) -> bool:
+        """A value of the graph around this one; True where it is an input, False for a constant."""
+        there = outer.find(name)
+        assert there is not None, f"{name} is produced before its reader"
+        if there.contents is not None:
+            self._values[name] = self.graph.add_constant(name, there.contents)
+            return False
+        value = self._values[name] = self.graph.add_input(name, there.type)
+        self._dtypes[value], self._ranks[value] = outer.dtype(there), outer.rank(there)
+        return True
+
+    def set_results(self, proto: GraphProto) -> None:
+        """What a subgraph gives to its node, in order."""
+        for info in proto.output:
+            if info.name not in self._values:
+                raise GraphError(
+                    f"subgraph output '{info.name}' is never produced"
+                    f"{near(info.name, self._values)}"
+                )
+            self.graph.outputs.append(self._values[info.name])
+
+    def add_with_subgraphs(
+        self, raw: RawNode, bodies: Mapping[str, Builder], captured: Sequence[str]
+    ) -> None:
+        """Append an If, Loop or Scan.
+
+        Args:
+            bodies: by the name of the attribute. captured: names of what they read from outside.
+        """
+        inputs = [self._values[name] if name else None for name in raw.inputs]
+        attributes = {
+            k: self._decoded(a, raw, k) for k, a in raw.attributes.items() if k not in bodies
+        }
+        names = [name or self._fresh(f"{raw.title}_unused") for name in _stripped(raw.outputs)]
+        node = self.graph.add_node(
+            raw.op_type,
+            [*inputs, *(self._values[name] for name in captured)],
+            names,
+            {**attributes, "num_inputs": len(inputs)},
+            name=self._named(raw.name or f"{raw.op_type}_{(*names, '')[0]}"),
+            subgraphs={key: body.graph for key, body in bodies.items()},
+        )
+        states, facts = node.states, [body.results() for body in bodies.values()]
+        for k, (out, same) in enumerate(zip(node.outputs, zip(*facts, strict=True), strict=False)):
+            dtypes, ranks = zip(*same, strict=True)
+            stacked = raw.op_type != "If" and k >= states
+            known = len({*ranks}) == 1 and ranks[0] is not None
+            self._dtypes[out] = next((d for d in dtypes if d is not None), None)
+            self._ranks[out] = ranks[0] + stacked if known else None
+        self._values.update((value.name, value) for value in node.outputs)
+
+    def results(self) -> list[tuple[np.dtype | None, int | None]]:
+        """Dtype and rank of each output."""
+        return [(self.dtype(v), self.rank(v)) for v in self.graph.outputs]
 
     def constant(self, name: str, array: np.ndarray) -> Value:
         """A new constant; the name is made unique."""
@@ -107,7 +186,7 @@ class Builder:
         """Announce nodes that will be added, so that what they read is known to be read."""
         self._reads.update(outputs)
         for node in nodes:
-            self._reads.update(node.inputs)
+            self._reads.update(node.reads)
         for node in nodes:
             for name in filter(None, node.outputs):
                 if name in self._made or name in self._values:
@@ -222,6 +301,11 @@ class Builder:
         self.graph.internal.add(fresh)
         return fresh
 
+    def _named(self, name: str) -> str:
+        """The name, with a number from its second use on."""
+        self._node_names[name] += 1
+        return name if self._node_names[name] == 1 else f"{name}_{self._node_names[name] - 1}"
+
     def _add(
         self,
         op_type: str,
@@ -230,10 +314,7 @@ class Builder:
         attributes: dict[str, Any],
         name: str,
     ) -> Node:
-        self._node_names[name] += 1
-        if self._node_names[name] > 1:
-            name = f"{name}_{self._node_names[name] - 1}"
-        node = self.graph.add_node(op_type, inputs, outputs, attributes, name=name)
+        node = self.graph.add_node(op_type, inputs, outputs, attributes, name=self._named(name))
         self._ranks.update(dict.fromkeys(node.outputs, output_rank(node, self.rank)))
         self._dtypes.update(zip(node.outputs, output_dtypes(node, self.dtype), strict=True))
         return node

@@ -6,11 +6,11 @@ of the body; local values are renamed to `call name/local name`, made unique.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from onnx import AttributeProto, FunctionProto, TypeProto
+from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
 
 from engine.errors import ModelError
 from engine.ir.names import Names
@@ -22,6 +22,7 @@ from engine.onnx_import.raw_node import (
     raw_node,
     require_text,
 )
+from engine.onnx_import.subgraphs import nodes_inside, renamed
 
 NODES_MAX = 500_000
 """Nested functions grow exponentially; beyond this many calls and nodes the model is refused."""
@@ -172,7 +173,7 @@ class Inliner:
             self._spend(characters=len(name))
             inputs = [self._renamed(name, names, call, reading=True) for name in node.inputs]
             outputs = [self._renamed(name, names, call) for name in node.outputs]
-            attributes = _resolved(node, actuals)
+            attributes = self._with_subgraphs(_resolved(node, actuals), names, call, actuals)
             copies.append(
                 RawNode(
                     name,
@@ -189,6 +190,34 @@ class Inliner:
             copies.append(RawNode("", "Identity", "", "", [names[formal]], [actual], {}, opsets))
         return copies
 
+    def _with_subgraphs(
+        self,
+        attributes: dict[str, AttributeProto],
+        names: Mapping[str, str],
+        call: RawNode,
+        actuals: Mapping[str, AttributeProto],
+    ) -> dict[str, AttributeProto]:
+        """The attributes with a copy of each subgraph under the call's names."""
+        found = dict(attributes)
+        for name, attribute in attributes.items():
+            if attribute.type == AttributeProto.GRAPH and attribute.HasField("g"):
+                self._spend(nodes_inside(attribute.g))
+                found[name] = AttributeProto(name=name, type=AttributeProto.GRAPH)
+                graph = renamed(
+                    attribute.g,
+                    names,
+                    lambda inner: self._fresh(call, inner),
+                    lambda node: _resolve(node, actuals),
+                )
+                found[name].g.CopyFrom(graph)
+        return found
+
+    def _fresh(self, call: RawNode, name: str) -> str:
+        fresh = self._taken.fresh(f"{_base(call)}/{name}")
+        self._spend(characters=len(fresh))
+        self._taken.add(fresh)
+        return fresh
+
     def _renamed(
         self, name: str, names: dict[str, str], call: RawNode, *, reading: bool = False
     ) -> str:
@@ -199,10 +228,7 @@ class Inliner:
                 raise ModelError(
                     f"{call.title}: the function's body reads '{name}' before it is produced"
                 )
-            fresh = self._taken.fresh(f"{_base(call)}/{name}")
-            self._spend(characters=len(fresh))
-            self._taken.add(fresh)
-            names[name] = fresh
+            names[name] = self._fresh(call, name)
         return names[name]
 
 
@@ -241,6 +267,17 @@ def _resolved(node: RawNode, actuals: dict[str, AttributeProto]) -> dict[str, At
                 )
             resolved[name] = actual
     return resolved
+
+
+def _resolve(node: NodeProto, actuals: Mapping[str, AttributeProto]) -> None:
+    """The same for a node of a subgraph, in place."""
+    if not any(attribute.ref_attr_name for attribute in node.attribute):
+        return
+    raw = raw_node(node, {})
+    del node.attribute[:]
+    for name, attribute in _resolved(raw, dict(actuals)).items():
+        node.attribute.add().CopyFrom(attribute)
+        node.attribute[-1].name = name
 
 
 def refuse_references(nodes: Iterable[RawNode]) -> None:

@@ -13,17 +13,19 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
-from onnx import AttributeProto, GraphProto, ModelProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, ValueInfoProto
 
 from engine import heap
 from engine.errors import ModelError, ParallaxError, UnsupportedError
 from engine.ir.graph import Graph
 from engine.ir.names import Names
 from engine.ir.verify import verify
+from engine.onnx_import import control_flow
 from engine.onnx_import.build import Builder
 from engine.onnx_import.functions import Inliner, refuse_references
 from engine.onnx_import.raw_node import RawNode, opset_versions, raw_node, require_text
 from engine.onnx_import.read_file import Origin, read_model
+from engine.onnx_import.subgraphs import CONTROL_FLOW, names_outside
 from engine.onnx_import.support import check_function_opset, check_known, check_opset, has_kernel
 from engine.onnx_import.topology import graph_names, sorted_nodes
 from engine.onnx_import.wire import Extent
@@ -208,23 +210,46 @@ class Import:
                 check_known(part)
                 if part.opsets is not self._opsets:
                     check_function_opset(part)
-                builder.add_node(part)
+                if part.op_type in CONTROL_FLOW:
+                    self._add_control_flow(builder, part, occurrence)
+                else:
+                    builder.add_node(part)
         except ParallaxError as error:
             self._refuse(node, error)
             _assume(builder, node.outputs)
-        for subgraph in _subgraphs(node):
-            self._try_subgraph(builder, subgraph, occurrence)
 
-    def _try_subgraph(self, outer: Builder, proto: GraphProto, owner: Occurrence) -> None:
-        """Its nodes one by one; what it is given from outside is assumed."""
-        opsets = owner.node.opsets
-        inner = Builder(proto.name, opsets.get("", 0), self._taken)
-        self._add_initialisers(inner, proto)
-        made = {name for node in proto.node for name in node.output}
-        for name in filter(None, graph_names(proto) - made):
-            if inner.find(name) is None:
-                inner.assume(name, outer.find(name))
-        self._add_nodes(inner, proto, opsets, replace(owner.place, in_subgraph=True))
+    def _add_control_flow(self, builder: Builder, node: RawNode, owner: Occurrence) -> None:
+        """An If, Loop or Scan; what is refused inside is noted.
+
+        Args:
+            owner: the node, or the operator that ONNX defines by it and others; then what is inside
+                is not of the model, and the first refusal is raised.
+        """
+        graphs = control_flow.settle(node)
+        outside = dict.fromkeys(name for graph in graphs.values() for name in names_outside(graph))
+        _assume(builder, outside)
+        captured = [name for name in outside if not builder.is_constant(name)]
+        place = replace(owner.place, in_subgraph=True)
+        noted, found = len(self.refusals), len(self.occurrences)
+        bodies = {}
+        for key, proto in graphs.items():
+            body = bodies[key] = Builder(proto.name, node.opset, self._taken)
+            for info, given in zip(proto.input, node.inputs, strict=False):  # an If passes none
+                body.add_formal(info, builder.dtype(builder.find(given)))
+            for name in outside:
+                body.capture(name, builder)
+            self._add_initialisers(body, proto)
+            self._add_nodes(body, proto, node.opsets, place)
+            body.set_results(proto)
+        refused = self.refusals[noted:]
+        if owner.node is not node:
+            del self.refusals[noted:], self.occurrences[found:]
+            if refused:
+                raise refused[0].error
+        if refused:
+            _assume(builder, node.outputs)
+        else:
+            builder.add_with_subgraphs(node, bodies, captured)
 
 
 def _raw_nodes(proto: GraphProto, opsets: dict[str, int]) -> list[RawNode]:
@@ -249,10 +274,3 @@ def _assume(builder: Builder, names: Iterable[str]) -> None:
     for name in filter(None, names):
         if builder.find(name) is None:
             builder.assume(name)
-
-
-def _subgraphs(node: RawNode) -> Iterator[GraphProto]:
-    for attribute in node.attributes.values():
-        if attribute.type == AttributeProto.GRAPH:
-            yield attribute.g
-        yield from attribute.graphs

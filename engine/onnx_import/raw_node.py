@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from onnx import AttributeProto, NodeProto, OperatorSetIdProto
 
 from engine.errors import ModelError
+from engine.onnx_import.subgraphs import names_outside, subgraphs_of
 
 DEFAULT_DOMAIN = ""
 
@@ -34,6 +36,12 @@ class RawNode:
         """`Conv 'name'`, by its first output where the node is anonymous."""
         named = self.name or next((o for o in self.outputs if o), "")
         return f"{self.op_type} '{named}'"
+
+    @cached_property
+    def reads(self) -> list[str]:
+        """The inputs, and what subgraphs read from outside."""
+        graphs = subgraphs_of(self.attributes)
+        return [*self.inputs, *(name for graph in graphs for name in names_outside(graph))]
 
     @property
     def opset(self) -> int:

@@ -8,18 +8,17 @@ from engine.errors import ModelError, UnsupportedError
 from engine.onnx_import.attributes import decode_attribute, schema_of, why_no_schema
 from engine.onnx_import.opsets import REWRITTEN_AWAY
 from engine.onnx_import.raw_node import RawNode
+from engine.onnx_import.subgraphs import CONTROL_FLOW
 from engine.ops import OPERATORS
 
 OPSET_MIN = 1
 OPSET_MAX = onnx.defs.onnx_opset_version()
 """Newest opset of the installed onnx package."""
 
-CONTROL_FLOW = frozenset(("If", "Loop", "Scan"))
-
 
 def is_known(op_type: str) -> bool:
-    """True for operators that have a spec, or that the importer rewrites into such."""
-    return op_type in OPERATORS or op_type in REWRITTEN_AWAY
+    """True for operators that have a spec, or of which the importer or a plan makes such."""
+    return op_type in OPERATORS or op_type in REWRITTEN_AWAY or op_type in CONTROL_FLOW
 
 
 def has_kernel(node: RawNode) -> bool:
@@ -66,8 +65,6 @@ def check_known(node: RawNode) -> None:
         raise ModelError(f"{node.title}: the model does not import the domain 'ai.onnx'")
     if is_known(node.op_type):
         return
-    if node.op_type in CONTROL_FLOW:
-        raise UnsupportedError(f"{node.title}: control flow is not supported")
     if schema_of(node.op_type, node.opset) is None:
         raise UnsupportedError(f"{node.title}: {why_no_schema(node.op_type, node.opset)}")
     raise UnsupportedError(f"{node.title}: there is no kernel for this operator")

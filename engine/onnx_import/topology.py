@@ -20,7 +20,7 @@ def sorted_nodes(nodes: Sequence[RawNode], known: Collection[str]) -> list[RawNo
     producer = {name: node for node in nodes for name in node.outputs if name}
     ready, done, begun = set(known), [], set[int]()
     for root in nodes:
-        stack = [(root, iter(root.inputs))] if id(root) not in begun else []
+        stack = [(root, iter(root.reads))] if id(root) not in begun else []
         begun.add(id(root))
         while stack:
             node, inputs = stack[-1]
@@ -38,7 +38,7 @@ def sorted_nodes(nodes: Sequence[RawNode], known: Collection[str]) -> list[RawNo
                 raise GraphError(f"{node.title} reads '{missing}' in a cycle of nodes")
             else:
                 begun.add(id(producer[missing]))
-                stack.append((producer[missing], iter(producer[missing].inputs)))
+                stack.append((producer[missing], iter(producer[missing].reads)))
     return done
 
 

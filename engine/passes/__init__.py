@@ -26,6 +26,7 @@ from engine.passes.infer_shapes import (
     infer_unfolded,
     infer_where_known,
 )
+from engine.passes.inline_control_flow import INLINE_KNOWN_BRANCHES
 from engine.passes.resolve_path import resolve_path
 from engine.passes.segment import Segment
 
@@ -40,6 +41,8 @@ def load_passes(keep: Collection[str] = ()) -> tuple[Pass, ...]:
     """
     kept = _names(keep)
     return (
+        fold_constants.pass_keeping(kept),
+        INLINE_KNOWN_BRANCHES,
         fold_constants.pass_keeping(kept),
         remove_dead_nodes.pass_keeping(kept),
         remove_identities.pass_keeping(kept),

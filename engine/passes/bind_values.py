@@ -7,14 +7,13 @@ that has the numbers inside.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node, Value
-from engine.ops.compose import spec_of
-from engine.passes.evaluate import TYPE_ONLY
+from engine.passes.sources import needs
 
 RANK_MAX = 1
 """Numbers and lists of numbers decide shapes; what has more axes is data."""
@@ -44,54 +43,9 @@ def bind_values(graph: Graph, values: Mapping[str, np.ndarray]) -> dict[str, Val
     return bound
 
 
-def _needs(graph: Graph) -> dict[Node, set[Value]]:
-    """For each node that reads values which must be known: the inputs that decide them."""
-    sources: dict[Value, set[Value] | None] = {}
-    inputs = set(graph.inputs)
-    found: dict[Node, set[Value]] = {}
-    for node in graph.nodes:
-        for position in spec_of(node.op_type).constant_inputs:
-            value = node.inputs[position] if position < len(node.inputs) else None
-            if value is not None:
-                needed = _sources(value, inputs, sources)
-                if needed:
-                    found.setdefault(node, set()).update(needed)
-    return found
+def _needs(graph: Graph) -> dict[Node, frozenset[Value]]:
+    return needs(graph, {v: frozenset((v,)) if _may_decide(v) else None for v in graph.inputs})
 
 
-def _sources(
-    value: Value, inputs: set[Value], known: dict[Value, set[Value] | None]
-) -> set[Value] | None:
-    """The deciding inputs that a value is computed from; None where other data has a part in it."""
-    stack = [value]
-    while stack:
-        here = stack[-1]
-        if here not in known:
-            open_ = [v for v in _read(here) if v not in known]
-            if open_:
-                stack += open_
-                continue
-            known[here] = _combined(here, inputs, known)
-        stack.pop()
-    return known[value]
-
-
-def _combined(
-    value: Value, inputs: set[Value], known: Mapping[Value, set[Value] | None]
-) -> set[Value] | None:
-    if value in inputs:
-        decides = value.type is not None and len(value.type.shape) <= RANK_MAX
-        return {value} if decides else None
-    result: set[Value] = set()
-    for needed in (known[v] for v in _read(value)):
-        if needed is None:
-            return None
-        result |= needed
-    return result
-
-
-def _read(value: Value) -> Iterator[Value]:
-    """What its producer computes it from."""
-    node = value.producer
-    if node is not None and not value.is_constant and node.op_type not in TYPE_ONLY:
-        yield from (v for v in node.inputs if v is not None)
+def _may_decide(value: Value) -> bool:
+    return value.type is not None and len(value.type.shape) <= RANK_MAX

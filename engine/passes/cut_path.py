@@ -238,6 +238,7 @@ def _extract(
                 node.attributes,
                 name=node.name,
                 body=node.body,
+                subgraphs=node.subgraphs,
             )
             twins.update(zip(node.outputs, copy.outputs, strict=True))
     new.outputs = [twins[v] for v in outputs]

@@ -74,7 +74,7 @@ def type_error(node: Node, text: str) -> ShapeError:
 
 def is_computable(node: Node) -> bool:
     """True when every input is a constant (or, for Shape and Size, of static type)."""
-    if node.body:
+    if node.body or node.subgraphs:
         return False
     if node.op_type in TYPE_ONLY:
         first = node.inputs[0] if node.inputs else None
@@ -90,8 +90,8 @@ class Folding:
     """
 
     def __init__(self, graph: Graph) -> None:
-        held = {id(v.contents): v.contents for v in graph.values() if v.contents is not None}
-        self._nbytes_max = FOLD_NBYTES_MAX + 2 * sum(c.nbytes for c in held.values())
+        held = sum(constant.nbytes for constant in graph.constants())
+        self._nbytes_max = FOLD_NBYTES_MAX + 2 * held
         self._nbytes_left = self._nbytes_max
 
     def compute(self, node: Node, types: tuple[TensorType, ...]) -> tuple[np.ndarray, ...] | None:

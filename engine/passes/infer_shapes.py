@@ -9,21 +9,45 @@ from engine.ir.graph import Graph, Node, Value
 from engine.passes.base import Pass, require_types
 from engine.passes.bind_values import undecided_nodes
 from engine.passes.evaluate import Folding, infer_node, is_computable
+from engine.passes.inline_control_flow import Inlining
+
+
+class _Sweep:
+    """One way through a graph in topological order.
+
+    Values that turn out constant (shape arithmetic, mostly) become constants on the way, because
+    later types depend on them; their producers stay until fold_constants removes them. Nodes with
+    subgraphs are replaced by what they come to, which is part of the way.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph, self._folding = graph, Folding(graph)
+        self._inlining = Inlining(graph, self.settle)
+
+    def settle(self, node: Node) -> None:
+        """Make known what follows from what the node reads."""
+        if node.subgraphs:
+            self._inlining.expand(node)
+            return
+        types = infer_node(node)
+        for out, type_ in zip(node.outputs, types, strict=True):
+            out.type = type_
+        if is_computable(node):
+            arrays = self._folding.compute(node, types)
+            for out, array in zip(node.outputs, arrays or (), strict=False):
+                self._graph.make_constant(out, array)
 
 
 def infer_shapes(graph: Graph) -> None:
-    """One sweep in topological order.
-
-    Values that turn out constant (shape arithmetic, mostly) become constants on the way, because
-    later types depend on them; their producers stay until fold_constants removes them.
+    """The types of all values, and the course of all control flow.
 
     Raises:
         ShapeError: an operator refuses its inputs; prefixed with the node's title.
-        UnsupportedError: an operator without a spec.
+        UnsupportedError: an operator without a spec, or control flow that data decide.
     """
-    folding = Folding(graph)
+    sweep = _Sweep(graph)
     for node in graph.nodes:
-        _infer(graph, node, folding)
+        sweep.settle(node)
 
 
 def infer_where_known(graph: Graph) -> dict[Node, ParallaxError]:
@@ -32,12 +56,12 @@ def infer_where_known(graph: Graph) -> dict[Node, ParallaxError]:
     What the values of deciding inputs would make known stays unknown.
     """
     refusals: dict[Node, ParallaxError] = {}
-    folding = Folding(graph)
+    sweep = _Sweep(graph)
     undecided = undecided_nodes(graph)
     for node in graph.nodes:
         if are_typed(node.inputs) and node not in undecided:
             try:
-                _infer(graph, node, folding)
+                sweep.settle(node)
             except ParallaxError as error:
                 refusals[node] = error
     return refusals
@@ -54,16 +78,6 @@ def infer_unfolded(graph: Graph) -> None:
 def are_typed(values: Iterable[Value | None]) -> bool:
     """Whether the type of each value that is not omitted is known, with all dimensions."""
     return all(v is None or (v.type is not None and v.type.is_static) for v in values)
-
-
-def _infer(graph: Graph, node: Node, folding: Folding) -> None:
-    types = infer_node(node)
-    for out, type_ in zip(node.outputs, types, strict=True):
-        out.type = type_
-    if is_computable(node):
-        arrays = folding.compute(node, types)
-        for out, array in zip(node.outputs, arrays or (), strict=False):
-            graph.make_constant(out, array)
 
 
 def _require_static_inputs(graph: Graph) -> None:

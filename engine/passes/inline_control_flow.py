@@ -1,0 +1,257 @@
+"""inline_control_flow: If, Loop and Scan whose course is known before the run become plain nodes.
+
+The branch that an If takes, and the body of a Loop or Scan as often as it runs, are put in place of
+the node. So the whole graph stays one plan, which is enqueued without a look at what it computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.errors import ShapeError, UnsupportedError
+from engine.ir.graph import Attributes, Graph, Node, Value
+from engine.ir.types import BOOL, INT64
+from engine.passes.base import Pass
+
+NODES_MAX = 200_000
+"""Of more, in all that is put into one graph, planning would take minutes."""
+
+
+def inline_known_branches(graph: Graph) -> None:
+    """Each If of a constant condition becomes the branch that it takes."""
+
+    def settle(node: Node) -> None:
+        if node.op_type == "If" and _of(node.inputs[0]).is_constant:
+            inlining.expand(node)
+
+    inlining = Inlining(graph, settle)
+    for node in graph.nodes:
+        settle(node)
+
+
+INLINE_KNOWN_BRANCHES = Pass("inline_known_branches", inline_known_branches)
+
+
+@dataclass(frozen=True)
+class _Iteration:
+    """What a body gave: its states, and the elements of what is stacked."""
+
+    states: list[Value]
+    elements: list[Value]
+    goes_on: bool = True
+
+
+class Inlining:
+    """What is put into one graph.
+
+    Args:
+        settle: called with each new node, in order: it makes types and constants known as far as
+            they are, and expands nodes that have subgraphs themselves.
+    """
+
+    def __init__(self, graph: Graph, settle: Callable[[Node], None]) -> None:
+        self._graph, self._settle = graph, settle
+        self._nodes_left = NODES_MAX
+        self._copied: dict[tuple[Node, Value], Value] = {}
+
+    def expand(self, node: Node) -> None:
+        """Put its course in place of an If, Loop or Scan; all it reads is typed, but for an If's.
+
+        Raises:
+            UnsupportedError: its course is not known before the run, or too long.
+            ShapeError: inputs that no such node can have.
+        """
+        course = {"If": self._if, "Loop": self._loop, "Scan": self._scan}[node.op_type]
+        for copy in self._graph.pass_on(node, course(node)[: len(node.outputs)]):
+            self._settle(copy)
+        self._copied.clear()
+
+    # ------------------------------------------------------------------ the operators
+    def _if(self, node: Node) -> list[Value]:
+        branch = "then_branch" if self._known(node, 0, "condition", BOOL) else "else_branch"
+        return self._put(node, branch, _captured(node))
+
+    def _loop(self, node: Node) -> list[Value]:
+        trips, condition, *states = node.inputs[: node.attributes["num_inputs"]]
+        most = None if trips is None else self._known(node, 0, "trip count", INT64)
+        goes_on = condition is None or bool(self._known(node, 1, "condition", BOOL))
+        made: list[_Iteration] = []
+        now = [_of(v) for v in states]
+        while goes_on and (most is None or len(made) < most):
+            made.append(self._iterate(node, len(made), now))
+            now, goes_on = made[-1].states, made[-1].goes_on
+        elements = [i.elements for i in made]
+        sample = elements or [self._iterate(node, 0, now).elements]
+        axes = [0] * len(sample[0])
+        return now + self._stacked(node, sample, axes, is_empty=not elements)
+
+    def _iterate(self, node: Node, number: int, states: Sequence[Value]) -> _Iteration:
+        given = [self._constant(node, np.int64(number)), self._constant(node, np.bool_(True))]
+        condition, *rest = self._put(node, "body", [*given, *states, *_captured(node)], number)
+        count = len(states)
+        return _Iteration(
+            rest[:count], rest[count:], bool(_flag(node, condition, "condition", BOOL))
+        )
+
+    def _scan(self, node: Node) -> list[Value]:
+        own = [_of(v) for v in node.inputs[: node.attributes["num_inputs"]]]
+        count = node.states
+        now, scanned = own[:count], own[count:]
+        axes = _axes(node, "scan_input_axes", [len(v.known_type.dims) for v in scanned])
+        lengths = {v.known_type.dims[a] for v, a in zip(scanned, axes, strict=True)}
+        if len(lengths) != 1:
+            raise ShapeError(f"{node.title}: what it scans has the lengths {sorted(lengths)}")
+        (length,) = lengths
+        backwards = _directions(node, "scan_input_directions", len(scanned))
+        elements: list[list[Value]] = []
+        for k in range(max(length, 1)):
+            places = [length - 1 - k if back else k for back in backwards]
+            slices = [
+                self._slice(node, v, a, p) for v, a, p in zip(scanned, axes, places, strict=True)
+            ]
+            found = self._put(node, "body", [*now, *slices, *_captured(node)], k)
+            now = found[:count] if length else now
+            elements.append(found[count:])
+        ranks = [len(v.known_type.dims) + 1 for v in elements[0]]
+        backwards = _directions(node, "scan_output_directions", len(ranks))
+        ordered = [
+            list(reversed(column)) if back else list(column)
+            for column, back in zip(zip(*elements, strict=True), backwards, strict=True)
+        ]
+        rows = [list(row) for row in zip(*ordered, strict=True)] or elements
+        out_axes = _axes(node, "scan_output_axes", ranks)
+        return now + self._stacked(node, rows, out_axes, is_empty=not length)
+
+    # ------------------------------------------------------------------ their parts
+    def _known(self, node: Node, position: int, what: str, dtype: np.dtype) -> int:
+        return _flag(node, _of(node.inputs[position]), what, dtype)
+
+    def _put(
+        self, node: Node, name: str, arguments: Sequence[Value], number: int | None = None
+    ) -> list[Value]:
+        """A copy of a subgraph before the node; gives what stands for the subgraph's outputs."""
+        body = node.subgraphs[name]
+        self._nodes_left -= 1 + len(body.nodes)
+        if self._nodes_left < 0:
+            raise UnsupportedError(
+                f"{node.title}: it is laid out operator by operator, and comes to more than "
+                f"{NODES_MAX} of them; supported: fewer iterations, or smaller bodies"
+            )
+        prefix = node.name if number is None else f"{node.name}/{number}"
+        twins = dict(zip(body.inputs, arguments, strict=True))
+
+        def twin(value: Value) -> Value:
+            if value in twins:
+                return twins[value]
+            assert value.contents is not None, f"{value} is not of {node.title}"
+            key = node, value
+            if key not in self._copied:
+                constant = self._graph.add_constant(f"{node.name}/{value.name}", value.contents)
+                self._copied[key] = constant
+            return self._copied[key]
+
+        for part in body.nodes:
+            names = [self._graph.unique(f"{prefix}/{v.name}") for v in part.outputs]
+            self._graph.internal.update(names)
+            copy = self._graph.add_node(
+                part.op_type,
+                [None if v is None else twin(v) for v in part.inputs],
+                names,
+                part.attributes,
+                name=f"{prefix}/{part.name}",
+                before=node,
+                subgraphs=part.subgraphs,
+            )
+            twins.update(zip(part.outputs, copy.outputs, strict=True))
+            self._settle(copy)
+        return [twin(v) for v in body.outputs]
+
+    def _constant(self, node: Node, number: np.generic) -> Value:
+        return self._graph.add_constant(f"{node.name}/number", np.asarray(number))
+
+    def _emit(
+        self, node: Node, op_type: str, inputs: Sequence[Value], attributes: Attributes
+    ) -> Value:
+        name = self._graph.unique(f"{node.name}/{op_type.lower()}")
+        self._graph.internal.add(name)
+        new = self._graph.add_node(op_type, inputs, [name], attributes, before=node)
+        self._settle(new)
+        return new.outputs[0]
+
+    def _slice(self, node: Node, value: Value, axis: int, place: int) -> Value:
+        """One element along an axis, which is left out; zeros where there is none."""
+        type_ = value.known_type
+        if not type_.dims[axis]:
+            dims = (*type_.dims[:axis], *type_.dims[axis + 1 :])
+            return self._graph.add_constant(f"{node.name}/nothing", np.zeros(dims, type_.dtype))
+        at = self._constant(node, np.int64(place))
+        return self._emit(node, "Gather", [value, at], {"axis": axis})
+
+    def _stacked(
+        self, node: Node, rows: Sequence[Sequence[Value]], axes: Sequence[int], *, is_empty: bool
+    ) -> list[Value]:
+        """For each column of the rows its values along a new axis; none where it `is_empty`."""
+        results = []
+        for column, axis in zip(zip(*rows, strict=True), axes, strict=True):
+            if is_empty:
+                type_ = column[0].known_type
+                dims = (*type_.dims[:axis], 0, *type_.dims[axis:])
+                nothing = np.zeros(dims, type_.dtype)
+                results.append(self._graph.add_constant(f"{node.name}/nothing", nothing))
+                continue
+            at = self._graph.add_constant(f"{node.name}/axis", np.array([axis], np.int64))
+            parts = [self._emit(node, "Unsqueeze", [v, at], {}) for v in column]
+            results.append(self._emit(node, "Concat", parts, {"axis": axis}))
+        return results
+
+
+def _of(value: Value | None) -> Value:
+    assert value is not None, "the importer saw to it that it is not omitted"
+    return value
+
+
+def _captured(node: Node) -> list[Value]:
+    """What its subgraphs read from outside."""
+    return [_of(v) for v in node.inputs[node.attributes["num_inputs"] :]]
+
+
+def _flag(node: Node, value: Value, what: str, dtype: np.dtype) -> int:
+    """A number on which the course depends."""
+    array = value.constant
+    if array is None:
+        raise UnsupportedError(
+            f"{node.title}: its {what} '{value.name}' is computed from data during the run; "
+            "supported: what follows from constants, shapes and inputs of one element or one axis"
+        )
+    if array.size != 1 or array.dtype != dtype:
+        raise ShapeError(
+            f"{node.title}: its {what} is {value.known_type}, expected one element of {dtype.name}"
+        )
+    return int(array.reshape(()))
+
+
+def _axes(node: Node, name: str, ranks: Sequence[int]) -> list[int]:
+    """Axes of a Scan, counted from the first."""
+    given = _numbers(node, name, len(ranks))
+    for axis, rank in zip(given, ranks, strict=True):
+        if not -rank <= axis < rank:
+            raise ShapeError(f"{node.title}: {name}={list(given)}: {axis} is no axis of {rank}")
+    return [axis % rank for axis, rank in zip(given, ranks, strict=True)]
+
+
+def _directions(node: Node, name: str, count: int) -> list[bool]:
+    """Which are scanned or written from the end."""
+    given = _numbers(node, name, count)
+    if not {*given} <= {0, 1}:
+        raise ShapeError(f"{node.title}: {name}={list(given)}, expected 0 or 1 for each")
+    return [d == 1 for d in given]
+
+
+def _numbers(node: Node, name: str, count: int) -> Sequence[int]:
+    given: Sequence[int] = node.attributes.get(name) or [0] * count
+    if len(given) != count:
+        raise ShapeError(f"{node.title}: {name}={list(given)}, expected {count} numbers")
+    return given

@@ -1,0 +1,114 @@
+"""sources: which inputs of a graph a value is computed from, through subgraphs too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.ir.graph import Graph, Node, Value
+from engine.ops.compose import spec_of
+from engine.passes.evaluate import TYPE_ONLY
+
+Sources = frozenset[Value] | None
+"""The inputs that a value is computed from; None where something else has a part in it."""
+NONE_NEEDED: frozenset[Value] = frozenset()
+
+
+def needs(graph: Graph, sources: Mapping[Value, Sources]) -> dict[Node, frozenset[Value]]:
+    """For each node that reads what must be known before a run: the inputs that decide it.
+
+    Nodes are left out for which something else than those inputs decides.
+
+    Args:
+        sources: of the graph's inputs: itself, or None for one that cannot decide.
+    """
+    return _follow(graph, dict(sources), {})
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """What a subgraph does with its inputs: where its outputs come from, which must be known."""
+
+    outputs: list[Sources]
+    needed: frozenset[Value]
+
+
+def _follow(
+    graph: Graph, sources: dict[Value, Sources], known: dict[int, _Summary]
+) -> dict[Node, frozenset[Value]]:
+    """The same; fills in the sources of all values.
+
+    Args:
+        known: summaries of subgraphs, by id: each is gone through once.
+    """
+    found: dict[Node, frozenset[Value]] = {}
+    for node in graph.nodes:
+        read = [_read(v, sources) for v in node.inputs]
+        if node.subgraphs:
+            results, needed = _through(node, read, known)
+        else:
+            results = [NONE_NEEDED if node.op_type in TYPE_ONLY else _union(read)]
+            results *= len(node.outputs)
+            needed = [read[i] for i in spec_of(node.op_type).constant_inputs if i < len(read)]
+        sources.update(zip(node.outputs, results, strict=False))
+        if all_ := frozenset[Value]().union(*(s for s in needed if s is not None)):
+            found[node] = all_
+    return found
+
+
+def _read(value: Value | None, sources: Mapping[Value, Sources]) -> Sources:
+    return NONE_NEEDED if value is None or value.is_constant else sources[value]
+
+
+def _through(
+    node: Node, read: Sequence[Sources], known: dict[int, _Summary]
+) -> tuple[list[Sources], list[Sources]]:
+    """Sources of the outputs of an If, Loop or Scan, and of all that it must know."""
+    bodies = {name: _summary(graph, known) for name, graph in node.subgraphs.items()}
+    if node.op_type == "If":
+        inside = {n: dict(zip(g.inputs, read[1:], strict=True)) for n, g in node.subgraphs.items()}
+        branches = [[_outside(s, inside[n]) for s in bodies[n].outputs] for n in bodies]
+        results = [_union((read[0], *both)) for both in zip(*branches, strict=True)]
+        return results, [read[0], *(s for n in bodies for s in _each(bodies[n].needed, inside[n]))]
+    body, graph = bodies["body"], node.subgraphs["body"]
+    counting = list(read[:2]) if node.op_type == "Loop" else []
+    given = [*(NONE_NEEDED for _ in counting), *read[len(counting) :]]
+    env = dict(zip(graph.inputs, given, strict=True))
+    states = graph.inputs[len(counting) :][: node.states]
+    conditions = body.outputs[: 1 if counting else 0]
+    results = body.outputs[len(conditions) :]
+    while True:  # a state comes from its first value, and from whatever it is made of in the body
+        new = {s: _union((env[s], _outside(r, env))) for s, r in zip(states, results, strict=False)}
+        if all(env[s] == new[s] for s in new):
+            break
+        env.update(new)
+    outside = [_union((*counting, _outside(r, env))) for r in results]
+    needed = [_outside(s, env) for s in conditions]
+    return outside, [*counting, *needed, *_each(body.needed, env)]
+
+
+def _summary(graph: Graph, known: dict[int, _Summary]) -> _Summary:
+    if id(graph) not in known:
+        sources: dict[Value, Sources] = {v: frozenset((v,)) for v in graph.inputs}
+        needed = _follow(graph, sources, known)
+        outputs = [_read(v, sources) for v in graph.outputs]
+        known[id(graph)] = _Summary(outputs, frozenset[Value]().union(*needed.values()))
+    return known[id(graph)]
+
+
+def _outside(sources: Sources, env: Mapping[Value, Sources]) -> Sources:
+    """Sources among the inputs of a subgraph, as sources where it is used."""
+    return None if sources is None else _union(env[v] for v in sources)
+
+
+def _each(needed: frozenset[Value], env: Mapping[Value, Sources]) -> list[Sources]:
+    return [env[v] for v in needed]
+
+
+def _union(all_: Iterable[Sources]) -> Sources:
+    result = NONE_NEEDED
+    for sources in all_:
+        if sources is None:
+            return None
+        result |= sources
+    return result
