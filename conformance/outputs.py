@@ -17,8 +17,11 @@ CLASSES_MIN_PER_STEP = 32
 def output_error(name: str, got: np.ndarray, truth: np.ndarray) -> OutputError:
     """How far `got` lies from `truth`; integers and booleans are compared as numbers.
 
-    The distances are NaN where no element is finite on both sides.
+    The distances are NaN where no element is finite on both sides, or the shapes differ.
     """
+    if got.shape != truth.shape:
+        none = float("nan")
+        return OutputError(name, str(type_of(got)), none, none, none, None, 0, 0)
     g, t = got.astype(np.float64), truth.astype(np.float64)
     both = np.isfinite(g) & np.isfinite(t)
     a, b = g[both], t[both]

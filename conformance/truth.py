@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +12,15 @@ from engine.backends.protocol import Backend
 from engine.errors import InputError
 from engine.ir.graph import Graph, Node, Value
 from engine.ops.compose import error_of, reference_of, spec_of
+from engine.passes import (
+    bind_passes,
+    bind_shapes,
+    bind_values,
+    cut_stages,
+    deciding_inputs,
+    run_passes,
+)
+from engine.stages import Held, Stages
 
 
 class Rounding:
@@ -86,6 +95,97 @@ def float64_run(
             if not readers[value] and value not in graph.outputs:
                 values.pop(value, None)
     return {v.name: _value(v, values, rounding) for v in graph.outputs}
+
+
+class _Part:
+    """A stage in float64, which gives its values to other stages as they are."""
+
+    def __init__(self, graph: Graph, rounding: Rounding | None) -> None:
+        self.graph, self._rounding = graph, rounding
+        self._values: dict[str, np.ndarray] = {}
+
+    def write(self, value: Value, array: np.ndarray) -> None:
+        """Fill an input; what only the host reads is not rounded to how a device stores."""
+        (wide,) = float64_inputs([array])
+        assert wide is not None
+        self._values[value.name] = wide
+
+    def take(self, value: Value, slot: np.ndarray, backend: None) -> None:
+        """The same."""
+        self._values[value.name] = slot
+
+    def slot(self, value: Value) -> np.ndarray:
+        """The array."""
+        return self._values[value.name]
+
+    def backend_of(self, value: Value) -> None:
+        """None."""
+
+    def read(self, value: Value) -> np.ndarray:
+        """As an engine has it, at its dtype: what the host decides by."""
+        array = self._values[value.name] if value.constant is None else value.constant
+        return array.astype(value.known_type.dtype)
+
+    def run(self) -> None:
+        """Evaluate."""
+        self._values.update(float64_run(self.graph, self._values, self._rounding))
+
+    def close(self, deadline_s: float | None = None) -> None:
+        """Nothing."""
+
+
+Evaluate = Callable[[Rounding | None], dict[str, np.ndarray]]
+"""Outputs by name in float64, with or without the roundings of a backend."""
+
+
+def evaluation(
+    graph: Graph, feeds: Mapping[str, np.ndarray], prepare: Callable[[Graph], None]
+) -> Evaluate:
+    """`float64_run` of a graph that is not bound, also where it is planned in stages.
+
+    Args:
+        prepare: makes types known where shapes are bound; passes, if wanted.
+    """
+    program = cut_stages(graph)
+    if program is None:
+        bound = _bound(graph, feeds)
+        prepare(bound)
+        return lambda rounding: float64_run(bound, feeds, rounding)
+
+    def evaluate(rounding: Rounding | None) -> dict[str, np.ndarray]:
+        def make(stage: Graph) -> _Part:
+            prepare(stage)
+            return _Part(stage, rounding)
+
+        given = [feeds[v.name] for v in program.graph.inputs]
+        found = Stages(make).run_program(program, given, _Part.run)
+        names = [v.name for v in program.graph.outputs]
+        return {n: _array(y, rounding) for n, y in zip(names, found, strict=True)}
+
+    return evaluate
+
+
+def is_known(graph: Graph, feeds: Mapping[str, np.ndarray]) -> bool:
+    """Whether some output is there before a run, rounded once for each node."""
+    if cut_stages(graph) is not None:
+        return False
+    bound = _bound(graph, feeds)
+    run_passes(bound, bind_passes())
+    return any(output.is_constant for output in bound.outputs)
+
+
+def _bound(graph: Graph, feeds: Mapping[str, np.ndarray]) -> Graph:
+    """A copy for the shapes of some inputs, and the values that decide some."""
+    bound = bind_shapes(graph, {n: x.shape for n, x in feeds.items()})
+    bind_values(bound, {n: feeds[n] for n in deciding_inputs(bound)})
+    return bound
+
+
+def _array(held: Held[_Part], rounding: Rounding | None) -> np.ndarray:
+    if isinstance(held, np.ndarray):
+        return held
+    part, value = held
+    return part.slot(value) if value.constant is None else _wide(value.constant, rounding)
 
 
 def _value(

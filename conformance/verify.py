@@ -19,21 +19,19 @@ from conformance.inputs import Feeds, check_arrays, random_inputs, shuffled
 from conformance.judge import Verdict
 from conformance.nodes import Progress, check_nodes, surroundings
 from conformance.outputs import output_error, saturated_constants
-from conformance.report import Fallback, PrecisionReport, VerifyReport
+from conformance.report import Fallback, NodeCheck, PrecisionReport, VerifyReport
 from conformance.shapes import Shapes, default_shapes
 from conformance.stored import Stored
 from conformance.suspects import settle
+from conformance.truth import evaluation, is_known
 from engine import arguments
 from engine.arrays import ArrayLike, array_of
 from engine.config import ForwardType, Precision
 from engine.errors import ConfigError, InputError
 from engine.interpreter import Interpreter, read_model
-from engine.ir.graph import Graph
 from engine.ir.types import type_of
 from engine.passes import (
     bind_passes,
-    bind_shapes,
-    bind_values,
     deciding_inputs,
     infer_unfolded,
     run_passes,
@@ -218,12 +216,15 @@ class _Job:
         primary = self.runtime.backend(self.target[0], config_of(self.target, precision))
         with self.session(self.target, precision, ("*",)) as session:
             outputs = session(self.feeds)
-            execution = session.execution
-            checks = check_nodes(execution, primary, progress=self.telling(precision))
-            checks = settle(checks, execution, self.seed)
-            first = next((c for c in checks if c.verdict is Verdict.FAIL), None)
-            failure = surroundings(execution, first) if first else None
-            saturated = saturated_constants(execution, primary)
+            checks: list[NodeCheck] = []
+            failure, saturated = None, []
+            for part in session.execution.parts:
+                found = check_nodes(part, primary, progress=self.telling(precision))
+                found = settle(found, part, self.seed)
+                first = next((c for c in found if c.verdict is Verdict.FAIL), None)
+                failure = failure or (surroundings(part, first) if first else None)
+                saturated += saturated_constants(part, primary)
+                checks += found
             fallbacks = tuple(
                 Fallback(op.title, op.backend, op.reason) for op in session.info().fallbacks
             )
@@ -250,26 +251,19 @@ class _Job:
         """What is expected, against the device-free graph; raises InputError where it cannot be."""
         types = {name: type_of(array) for name, array in self.truth.items()}
         check_arrays("expected outputs", self.expected, types, complete=False)
-        graph = self.bound(self.interpreter.graph)
-        run_passes(graph, bind_passes())
-        if any(output.is_constant for output in graph.outputs):
-            graph = self.bound(self.interpreter.imported)
-            infer_unfolded(graph)
+        evaluate = evaluation(
+            self.interpreter.graph, self.feeds, lambda bound: run_passes(bound, bind_passes())
+        )
+        if is_known(self.interpreter.graph, self.feeds):
+            evaluate = evaluation(self.interpreter.imported, self.feeds, infer_unfolded)
         tell = self.progress or (lambda stage, done, total: None)
         return Stored(
             self.expected,
-            graph,
-            self.feeds,
+            evaluate,
             self.runtime.backend(ForwardType.CPU, config_of((ForwardType.CPU, None))),
             self.seed,
             lambda done, total: tell("what rounding does to the outputs", done, total),
         )
-
-    def bound(self, graph: Graph) -> Graph:
-        """A copy of a graph of the model for the shapes, and the values that decide some."""
-        graph = bind_shapes(graph, self.shapes)
-        bind_values(graph, {n: self.feeds[n] for n in deciding_inputs(graph)})
-        return graph
 
     def telling(self, precision: Precision) -> Progress | None:
         """The caller's progress, with the precision in front."""

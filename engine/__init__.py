@@ -32,6 +32,7 @@ from engine.errors import (
     UnsupportedError,
 )
 from engine.info import (
+    BorderInfo,
     Choice,
     CopyInfo,
     Loss,
@@ -57,6 +58,7 @@ from engine.var import Var
 
 __all__ = [
     "BackendConfig",
+    "BorderInfo",
     "CacheReport",
     "Choice",
     "ClosedError",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.backends.protocol import LOW_IS_SLOW, Backend
 from engine.config import DEFAULT_MODE, GpuMode, PowerMode, Precision, ScheduleConfig
 from engine.execution import Execution, HostCopy
 from engine.info import (
+    BorderInfo,
     Choice,
     CopyInfo,
     Loss,
@@ -55,34 +56,43 @@ def describe_session(
     Args:
         others: its plans of other shapes.
     """
-    reasons = {p.node: p.reason for p in execution.placements}
-    copies = [step for step in execution.steps if step.node.op_type == "Copy"]
+    parts = execution.parts
     return SessionInfo(
         pipelines=tuple(_pipelines(execution, pipelines, backends)),
-        operators=tuple(
-            describe_operator(execution, node, reasons.get(node, ""))
-            for node in execution.graph.nodes
-            if node.op_type != "Copy"
-        ),
-        copies=tuple(
-            CopyInfo(
-                tensor=value.name,
-                source=execution.home(value),
-                target=step.backend,
-                nbytes=value.known_type.nbytes,
-                through_host=isinstance(step.command, HostCopy),
-            )
-            for step in copies
-            for value in step.node.inputs
-            if value is not None
-        ),
-        memory={n: _memory(execution, n, b, others) for n, b in backends.items()},
-        model_nbytes=constants_nbytes(execution.graph, in_memory=True),
+        operators=tuple(op for part in parts for op in _operators(part)),
+        copies=tuple(copy for part in parts for copy in _copies(part)),
+        memory={n: _memory(parts, n, b, others) for n, b in backends.items()},
+        model_nbytes=sum(constants_nbytes(part.graph, in_memory=True) for part in parts),
         resize_status=resize_status,
         saved=tuple(saved),
         choices=choices,
         losses=tuple(losses),
+        borders=tuple(
+            BorderInfo(border.node.title, tuple(v.name for v in border.values))
+            for border in execution.borders
+        ),
+        stages_planned=execution.stages_planned,
     )
+
+
+def _operators(execution: Execution) -> Iterator[OperatorInfo]:
+    reasons = {p.node: p.reason for p in execution.placements}
+    for node in execution.graph.nodes:
+        if node.op_type != "Copy":
+            yield describe_operator(execution, node, reasons.get(node, ""))
+
+
+def _copies(execution: Execution) -> Iterator[CopyInfo]:
+    for step in execution.steps:
+        for value in step.node.inputs if step.node.op_type == "Copy" else ():
+            if value is not None:
+                yield CopyInfo(
+                    tensor=value.name,
+                    source=execution.home(value),
+                    target=step.backend,
+                    nbytes=value.known_type.nbytes,
+                    through_host=isinstance(step.command, HostCopy),
+                )
 
 
 def describe_support(nodes: Collection[Node], backend: Backend) -> Support:
@@ -102,17 +112,19 @@ def constants_nbytes(graph: Graph, *, in_memory: bool = False) -> int:
 
 
 def _memory(
-    execution: Execution, name: str, backend: Backend, others: Collection[Execution]
+    parts: Sequence[Execution], name: str, backend: Backend, others: Collection[Execution]
 ) -> MemoryInfo:
-    arena = execution.plan.arenas[name]
+    """Parts of one run take turns in the arena, and each keeps its own inputs and outputs."""
+    arenas = [part.plan.arenas[name] for part in parts]
+    arena = max(arenas, key=lambda arena: arena.peak_nbytes)
     largest = max([e.plan.arenas[name].peak_nbytes for e in others], default=0)
     kept = sum(e.kept_nbytes(name) for e in others)
     return MemoryInfo(
         on_device=backend.name != "cpu",
-        weights_nbytes=execution.weights_nbytes(name),
-        kept_nbytes=execution.kept_nbytes(name),
+        weights_nbytes=sum(part.weights_nbytes(name) for part in parts),
+        kept_nbytes=sum(part.kept_nbytes(name) for part in parts),
         arena_nbytes=arena.peak_nbytes,
-        lower_bound_nbytes=arena.lower_bound_nbytes,
+        lower_bound_nbytes=max(arena.lower_bound_nbytes for arena in arenas),
         other_plans_nbytes=kept + max(largest - arena.peak_nbytes, 0),
     )
 

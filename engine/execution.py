@@ -19,6 +19,7 @@ from engine.errors import ClosedError, DeviceError, DeviceMemoryError, ParallaxE
 from engine.forks import ProcessBound, check_process
 from engine.ir.graph import Graph, Node, Value
 from engine.locks import together
+from engine.passes.cut_stages import Border
 from engine.planner.lifetimes import root_of
 from engine.watch import Watch
 
@@ -219,6 +220,31 @@ class Execution(ProcessBound):
                 self._constants[name, value] = self.backends[name].constant(value.contents)
         return self._constants[name, value]
 
+    # ------------------------------------------------------------------ its parts
+    @property
+    def parts(self) -> Sequence[Execution]:
+        """The executions of one run: this one, which may go on with others."""
+        return [self]
+
+    @property
+    def results(self) -> Mapping[str, tuple[Execution, Value]]:
+        """Every output that is known, by name, with the part that it is of."""
+        return {v.name: (self, v) for v in self.graph.outputs}
+
+    @property
+    def borders(self) -> Sequence[Border]:
+        """Where a run stops for the host: nowhere."""
+        return ()
+
+    @property
+    def stages_planned(self) -> int:
+        """How many plans of later stages were made so far."""
+        return 0
+
+    def part_of(self, value: Value) -> Execution:
+        """The part that a value is of."""
+        return next((p for p in self.parts if value in p._home), self)
+
     # ------------------------------------------------------------------ using
     def slot(self, value: Value) -> Slot:
         """Where a value that is not constant lies."""
@@ -334,10 +360,13 @@ class Execution(ProcessBound):
 
     def warm_up(self) -> None:
         """Run on zeros and wait; then inputs count as not written, outputs as not computed."""
+        self._warm_up(self.enqueue)
+
+    def _warm_up(self, enqueue: Callable[[], None]) -> None:
         for value in self.graph.inputs:
             type_ = value.known_type
             self.backend_of(value).write(self.slot(value), np.zeros(type_.dims, type_.dtype))
-        self.enqueue()
+        enqueue()
         self.synchronize()
         self.forget()
 

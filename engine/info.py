@@ -99,6 +99,19 @@ class OperatorInfo:
 
 
 @dataclass(frozen=True)
+class BorderInfo:
+    """Where a run stops until the host has read what the next part is planned for.
+
+    Attributes:
+        operator: which cannot be planned before, `NonZero 'name'`.
+        tensors: what it must know; none for an If, Loop or Scan with such an operator inside.
+    """
+
+    operator: str
+    tensors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class CopyInfo:
     """A tensor that crosses a border between backends in every run."""
 
@@ -226,6 +239,9 @@ class SessionInfo:
         saved: names of tensors that stay readable beside the outputs.
         choices: one sentence for every choice that was made for the user.
         losses: with `debug=True`, the tensors of which values were lost; else empty.
+        borders: between the stages of a model of which data of the run decide shapes or the course;
+            operators and memory are then those of the last run. Else empty: one stage.
+        stages_planned: how many plans of later stages were made so far.
     """
 
     pipelines: tuple[PipelineInfo, ...]
@@ -237,6 +253,8 @@ class SessionInfo:
     saved: tuple[str, ...]
     choices: tuple[str, ...]
     losses: tuple[Loss, ...] = ()
+    borders: tuple[BorderInfo, ...] = ()
+    stages_planned: int = 0
 
     @property
     def device(self) -> DeviceInfo:

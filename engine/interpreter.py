@@ -24,6 +24,7 @@ from engine.passes import (
     bind_passes,
     bind_shapes,
     cut,
+    cut_stages,
     deciding_inputs,
     infer_where_known,
     load_passes,
@@ -157,7 +158,10 @@ class Interpreter:
             names = ", ".join(map(repr, deciding))
             raise ConfigError(f"support: the value of input {names} decides shapes: unknown here")
         graph = bind_shapes(whole, known)
-        run_passes(graph, bind_passes(pipelines.protected))
+        if cut_stages(whole) is None:
+            run_passes(graph, bind_passes(pipelines.protected))
+        else:
+            infer_where_known(graph)  # the rest is planned during a run
         with ExitStack() as stack:
             used = _runtime(runtime) or stack.enter_context(Runtime())
             backends = pipelines.backends(used).values()

@@ -5,19 +5,30 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
 from engine import arguments, heap
 from engine.cache import CacheFile
+from engine.errors import ConfigError
 from engine.execution import Execution, closing_deadline_s
 from engine.info import ResizeReport
 from engine.ir.graph import Graph
-from engine.passes import bind_passes, bind_shapes, bind_values, deciding_inputs, run_passes
+from engine.passes import (
+    Program,
+    bind_passes,
+    bind_shapes,
+    bind_values,
+    cut_stages,
+    deciding_inputs,
+    run_passes,
+)
 from engine.pipelines import Pipelines
 from engine.runtime import Runtime
+from engine.staged_execution import StagedExecution
 from engine.watch import Watch
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -41,8 +52,12 @@ class Plans:
         cache: CacheFile | None,
     ) -> None:
         self.backends = pipelines.backends(runtime)
-        self._graph, self._pipelines = graph, pipelines
-        self.deciding = deciding_inputs(graph)
+        self._program = cut_stages(graph)
+        if self._program is not None:
+            check_one_path(pipelines, self._program)
+        self._graph = graph if self._program is None else self._program.entry.graph
+        self._pipelines = pipelines
+        self.deciding = deciding_inputs(self._graph)
         self._runtime, self._cache = runtime, cache
         self._made: OrderedDict[Hashable, Execution] = OrderedDict()
         self._warned = False
@@ -62,15 +77,15 @@ class Plans:
         """
         graph = bind_shapes(self._graph, shapes)
         bound = {v.name: v.known_type.dims for v in graph.inputs}
-        decided = tuple((n, values[n].dtype.str, values[n].tobytes()) for n in self.deciding)
-        key = (*bound.items(), *decided)
+        decided = {n: values[n] for n in self.deciding}
+        key = (*bound.items(), *((n, x.dtype.str, x.tobytes()) for n, x in decided.items()))
         if key in self._made and not afresh:
             self._made.move_to_end(key)
             return self._made[key], ResizeReport(bound, reused=True)
         started = time.perf_counter()
         with heap.enough_for("making a session ready"):
-            bind_values(graph, {n: values[n] for n in self.deciding})
-            execution, report = self._make(graph, bound)
+            bind_values(graph, decided)
+            execution, report = self._make(graph, bound, decided)
         logger.info(
             "ready for %s: %d operators, %d programs built, %.3g s",
             ", ".join(f"{name} {list(dims)}" for name, dims in bound.items()) or "no inputs",
@@ -85,24 +100,18 @@ class Plans:
             self._made.popitem(last=False)[1].close()
         return execution, report
 
-    def _make(self, graph: Graph, shapes: Shapes) -> tuple[Execution, ResizeReport]:
-        pipelines, backends = self._pipelines, self.backends
-        run_passes(graph, bind_passes(pipelines.protected))
+    def _make(
+        self, graph: Graph, shapes: Shapes, decided: Values
+    ) -> tuple[Execution, ResizeReport]:
+        backends = self.backends
         builds = self._builds()
         arenas = {b.memory: self._runtime.arena(b) for b in backends.values()}
         before = {memory: arena.nbytes for memory, arena in arenas.items()}
-        execution = Execution(
-            graph,
-            backends,
-            keep=pipelines.keep,
-            strict=pipelines.strict,
-            order=pipelines.order(graph),
-            shared=lambda backend: arenas[backend.memory],
-            cache=self._cache,
-            watch=self.watch,
-        )
-        execution.graph.rest()
-        self._warn_of_fallbacks(execution)
+        if self._program is None:
+            execution = self._execution(graph, Execution)
+        else:
+            staged = partial(StagedExecution, self._program, self._stage, decided)
+            execution = self._execution(graph, staged)
         grown = {m: max(arena.nbytes - before[m], 0) for m, arena in arenas.items()}
         return execution, ResizeReport(
             shapes,
@@ -113,6 +122,28 @@ class Plans:
                 n: execution.kept_nbytes(n) + grown.pop(b.memory, 0) for n, b in backends.items()
             },
         )
+
+    def _stage(self, graph: Graph) -> Execution:
+        """A later stage, of a graph that is bound."""
+        with heap.enough_for(f"making {graph.name} ready"):
+            return self._execution(graph, Execution)
+
+    def _execution(self, graph: Graph, make: Callable[..., Execution]) -> Execution:
+        pipelines = self._pipelines
+        run_passes(graph, bind_passes(pipelines.protected))
+        execution = make(
+            graph,
+            self.backends,
+            keep=pipelines.keep,
+            strict=pipelines.strict,
+            order=pipelines.order(graph),
+            shared=self._runtime.arena,
+            cache=self._cache,
+            watch=self.watch,
+        )
+        execution.graph.rest()
+        self._warn_of_fallbacks(execution)
+        return execution
 
     def _warn_of_fallbacks(self, execution: Execution) -> None:
         """Once for a session, in the log; `Session.info` has them all."""
@@ -141,6 +172,16 @@ class Plans:
         while self._made:
             self._made.popitem()[1].close(deadline_s)
         self._graph = self._graph.interface()
+
+
+def check_one_path(pipelines: Pipelines, program: Program) -> None:
+    """Raise ConfigError for several paths of a model that is planned in stages."""
+    if len(pipelines.configs) > 1:
+        first = next(program.all_borders())
+        raise ConfigError(
+            f"{first.node.title} cannot be planned before a part of the model has run; several "
+            "paths are not supported then: use one session for each"
+        )
 
 
 def find(kind: str, name: str, known: Mapping[str, Named], *, more: str = "") -> Named:

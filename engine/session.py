@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NoReturn
 
@@ -158,7 +158,8 @@ class Session(ProcessBound):
             if len(known) != 1:
                 raise InputError(f"{kind}: the model has {list(known)}; say which")
             (name,) = known
-        return Tensor(self.execution, find(kind, name, known))
+        value = find(kind, name, known)
+        return Tensor(self.execution.part_of(value), value)
 
     # ------------------------------------------------------------------ shapes
     def resize(self, shapes: Shapes, values: Mapping[str, ArrayLike] | None = None) -> ResizeReport:
@@ -247,18 +248,28 @@ class Session(ProcessBound):
         return all(old is not None and old.tobytes() == new.tobytes() for old, new in bound)
 
     def _use(self, execution: Execution) -> None:
-        graph, keep = execution.graph, self._pipelines.keep
-        if keep == "*":
-            saved = [v for v in execution.kept if v.name in execution.computed]
-        else:
-            constants = (v for v in graph.values() if v.is_constant and v.name in keep)
-            saved = [*execution.kept, *constants]
         if execution is not self._execution:
             execution.forget()
         self._execution = execution
         decided = {n: Value(n, type_of(x), Constant(x)) for n, x in self._values.items()}
-        self._inputs = {v.name: v for v in graph.inputs} | decided
-        self._readable = {v.name: v for v in (*graph.outputs, *saved)}
+        self._inputs = {v.name: v for v in execution.graph.inputs} | decided
+        self._find_readable()
+
+    def _find_readable(self) -> None:
+        """Outputs and saved tensors, as far as the parts that have them are there."""
+        assert self._execution is not None
+        results = self._execution.results
+        outputs = {n: results[n][1] if n in results else Value(n) for n in self.outputs}
+        saved = [v for part in self._execution.parts for v in self._saved_of(part)]
+        self._readable = {**{v.name: v for v in saved}, **outputs}
+
+    def _saved_of(self, part: Execution) -> Iterator[Value]:
+        keep = self._pipelines.keep
+        if keep == "*":
+            yield from (v for v in part.kept if v.name in part.computed)
+        else:
+            yield from part.kept
+            yield from (v for v in part.graph.values() if v.is_constant and v.name in keep)
 
     @property
     def _has_plan(self) -> bool:
@@ -449,6 +460,8 @@ class Session(ProcessBound):
                 self.warm_up()
 
     def _note_run(self) -> None:
+        if self._execution is not None and len(self._execution.parts) > 1:
+            self._find_readable()
         if not self._has_run and self.cache is not None:
             self.cache.save_at_exit()
         self._has_run = True
@@ -462,8 +475,9 @@ class Session(ProcessBound):
         def observe(node: Node) -> bool:
             if callback is None:
                 return True
-            tensors = [Tensor(execution, v) for v in values(node)]
-            answer = callback(tensors, describe_operator(execution, node))
+            part = execution.part_of(node.outputs[0])
+            tensors = [Tensor(part, v) for v in values(node)]
+            answer = callback(tensors, describe_operator(part, node))
             return arguments.answer(f"{when} {node.title}", answer)
 
         return observe

@@ -93,7 +93,15 @@ class Tensor(AsArray):
 
     @property
     def type(self) -> TensorType:
-        """Logical dtype and shape."""
+        """Logical dtype and shape.
+
+        Raises:
+            InputError: data of a run decide it, and there was none.
+        """
+        if self._value.type is None:
+            raise InputError(
+                f"tensor {self.name!r}: data decide its shape: it is known after a run"
+            )
         return self._value.known_type
 
     @property

@@ -183,6 +183,7 @@ def session_facts(
         "saved": list(info.saved),
         "resize_status": info.resize_status,
         "choices": list(info.choices),
+        "borders": list(info.borders),
     }
 
 

@@ -18,14 +18,15 @@ from tests.graph_reference import LIGHT_MODELS, SMALL_MODELS, model_path
 from tests.model_writing import model, model_bytes, node
 from tests.strange_models import (
     STRANGE,
-    computed_shape,
     conditional,
     local_function,
+    loop,
     no_nodes,
     one_among_eighty,
     quantised,
     refused_attribute,
     strings,
+    wrong_shape,
 )
 from tests.test_bad_models import mutations
 
@@ -34,8 +35,6 @@ CPU = px.ScheduleConfig(type="cpu")
 REFUSED: dict[str, set[tuple[str, str, int, str]]] = {
     "lstm": {("LSTM", "ai.onnx", 1, "importer")},
     "conditional": {("If", "ai.onnx", 2, "importer"), ("Det", "ai.onnx", 1, "importer")},
-    "loop": {("Loop", "ai.onnx", 1, "importer")},
-    "scan": {("Scan", "ai.onnx", 1, "importer")},
     "quantised": {
         (name, "com.microsoft", 1, "importer")
         for name in ("QLinearAdd", "QLinearMul", "QLinearSigmoid")
@@ -56,7 +55,7 @@ REFUSED: dict[str, set[tuple[str, str, int, str]]] = {
     "local_function": {("Det", "ai.onnx", 2, "importer")},
     "recursive_function": {("Again", "local", 1, "importer")},
     "refused_attribute": {("BatchNormalization", "ai.onnx", 1, "importer")},
-    "computed_shape": {("Reshape", "ai.onnx", 1, "shapes")},
+    "wrong_shape": {("Reshape", "ai.onnx", 1, "shapes")},
     "dangling": {("", "", 1, "importer"), ("Det", "ai.onnx", 1, "importer")},
     "sparse_weights": {("", "", 1, "importer")},
     "one_among_eighty": {("Det", "ai.onnx", 1, "importer")},
@@ -77,7 +76,7 @@ def test_a_survey_finds_exactly_what_cannot_run(name: str) -> None:
     assert all(u.first and u.reason and not u.reason.startswith(u.first) for u in found)
 
 
-@pytest.mark.parametrize("name", [n for n in STRANGE if n != "computed_shape"])
+@pytest.mark.parametrize("name", [n for n in STRANGE if n != "wrong_shape"])
 def test_what_a_survey_refuses_the_interpreter_refuses_in_one_short_sentence(name: str) -> None:
     data = STRANGE[name]().SerializeToString()
     first = px.survey(data, CPU).unsupported[0]
@@ -128,7 +127,7 @@ def test_operators_in_subgraphs_and_functions_are_counted_where_they_stand() -> 
 def test_parameters_are_counted_in_elements_and_bytes_of_their_own_types() -> None:
     found = survey(quantised())
     assert (found.parameters, found.parameter_nbytes) == (1 + 1 + 108, 4 + 1 + 108)
-    inside = survey(STRANGE["loop"]())
+    inside = survey(loop())
     assert (inside.parameters, inside.parameter_nbytes) == (1 + 1 + 3, 8 + 1 + 12)
     packed = model([node("Relu", "x", "y")], {"x": (1,)}, ["y"])
     packed.graph.initializer.append(
@@ -246,7 +245,7 @@ def test_strict_makes_the_exit_code_one_where_anything_is_lacking(
     path = save(quantised(), tmp_path)
     assert main(["info", path]) == 0
     assert main(["info", path, "--strict"]) == 1
-    assert main(["info", save(computed_shape(), tmp_path), "--strict"]) == 1
+    assert main(["info", save(wrong_shape(), tmp_path), "--strict"]) == 1
     assert main(["info", save(no_nodes(), tmp_path), "--strict"]) == 0
     assert capsys.readouterr().err == ""
 

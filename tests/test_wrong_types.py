@@ -234,6 +234,25 @@ def _cached(place: Place) -> px.Interpreter:
     return model
 
 
+class Subjects:
+    """A call with its valid arguments, on subjects that are made anew when they were changed."""
+
+    def __init__(self, path: str, folder: Path) -> None:
+        self._path, self._folder, self._stack = path, folder, ExitStack()
+        self.renew()
+
+    def renew(self) -> None:
+        """Make the subjects anew."""
+        self._stack.close()
+        self.function, self.arguments = CALLS[self._path](Place(self._stack, self._folder))
+
+    def __enter__(self) -> None:
+        """Made already."""
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
 def is_exempt(item: object) -> bool:
     """Enumerations have Python's own protocol; records and errors hold whatever they are given."""
     if not inspect.isclass(item):
@@ -287,20 +306,19 @@ def test_a_wrong_argument_in_any_place_is_taken_or_refused_in_words(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    broken = []
-    with ExitStack() as stack:
-        parameters = list(CALLS[path](Place(stack, tmp_path))[1])
-    for parameter in parameters:
-        for kind, wrong in WRONG.items():
-            with ExitStack() as stack:
-                function, arguments = CALLS[path](Place(stack, tmp_path))
+    broken, subjects = [], Subjects(path, tmp_path)
+    with subjects:
+        for parameter in subjects.arguments:
+            for kind, wrong in WRONG.items():
                 try:
-                    function(**{**arguments, parameter: wrong})
+                    subjects.function(**{**subjects.arguments, parameter: wrong})
                 except px.ParallaxError as error:
                     if not str(error):
                         broken.append(f"{parameter}={kind}: no words")
+                    continue  # what refused it is as it was
                 except Exception as error:
                     broken.append(f"{parameter}={kind}: {type(error).__name__}: {error}")
+                subjects.renew()
     assert not broken, "\n".join(broken)
 
 

@@ -39,6 +39,7 @@ RULES: dict[str, Rules] = {
     "BatchNormalization": ((7, inference.is_test), (ANY, inference.batch_normalization)),
     "Cast": ((6, attributes.cast_by_name), (ANY, attributes.cast)),
     "Clip": ((11, attributes.clip),),
+    "Compress": ((ANY, composed.compress),),
     "Concat": ((4, attributes.concat),),
     "ConvInteger": ((ANY, quantization.conv_integer),),
     "DequantizeLinear": ((ANY, quantization.dequantize_linear),),
@@ -94,7 +95,7 @@ REWRITTEN_AWAY = frozenset(
         *("Constant", "Dropout", "Scatter", "Upsample"),
         *("QuantizeLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger"),
         *("QLinearMatMul", "QLinearConv", "Hardmax", "LpNormalization", "LpPool", "GlobalLpPool"),
-        *("EyeLike", "Einsum"),
+        *("Compress", "EyeLike", "Einsum"),
     )
 )
 """Operators that the importer accepts without a spec of their own."""

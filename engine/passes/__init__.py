@@ -20,6 +20,7 @@ from engine.passes.base import Pass, run_passes
 from engine.passes.bind_shapes import bind_shapes, free_dimensions
 from engine.passes.bind_values import bind_values, deciding_inputs, undecided_nodes
 from engine.passes.cut_path import Cut, cut
+from engine.passes.cut_stages import HostStep, Program, Stage, cut_stages
 from engine.passes.infer_shapes import (
     INFER_SHAPES,
     are_typed,
@@ -75,14 +76,18 @@ def _names(keep: Collection[str]) -> frozenset[str]:
 
 __all__ = [
     "Cut",
+    "HostStep",
     "Pass",
+    "Program",
     "Segment",
+    "Stage",
     "are_typed",
     "assign_segments",
     "bind_passes",
     "bind_shapes",
     "bind_values",
     "cut",
+    "cut_stages",
     "deciding_inputs",
     "free_dimensions",
     "infer_unfolded",

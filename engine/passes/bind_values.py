@@ -13,21 +13,26 @@ import numpy as np
 
 from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node, Value
-from engine.passes.sources import needs
+from engine.passes.sources import Needs, needs
 
 RANK_MAX = 1
 """Numbers and lists of numbers decide shapes; what has more axes is data."""
 
 
-def deciding_inputs(graph: Graph) -> tuple[str, ...]:
-    """Names of the inputs whose values must be known before a run, in graph order."""
-    found = {value for needed in _needs(graph).values() for value in needed}
+def deciding_inputs(graph: Graph, rank_max: int = RANK_MAX) -> tuple[str, ...]:
+    """Names of the inputs whose values must be known before a run, in graph order.
+
+    Args:
+        rank_max: an input of more axes cannot decide.
+    """
+    found = {v for needed in find_needs(graph, rank_max).inputs.values() for v in needed}
     return tuple(v.name for v in graph.inputs if v in found)
 
 
 def undecided_nodes(graph: Graph) -> set[Node]:
-    """The nodes that wait for the values of deciding inputs."""
-    return set(_needs(graph))
+    """The nodes that wait for the values of deciding inputs, or for what a run computes."""
+    found = find_needs(graph)
+    return {*found.inputs, *found.during_run}
 
 
 def bind_values(graph: Graph, values: Mapping[str, np.ndarray]) -> dict[str, Value]:
@@ -43,9 +48,10 @@ def bind_values(graph: Graph, values: Mapping[str, np.ndarray]) -> dict[str, Val
     return bound
 
 
-def _needs(graph: Graph) -> dict[Node, frozenset[Value]]:
-    return needs(graph, {v: frozenset((v,)) if _may_decide(v) else None for v in graph.inputs})
+def find_needs(graph: Graph, rank_max: int = RANK_MAX) -> Needs:
+    """What must be known before each node is planned."""
 
+    def may_decide(value: Value) -> bool:
+        return value.type is not None and len(value.type.shape) <= rank_max
 
-def _may_decide(value: Value) -> bool:
-    return value.type is not None and len(value.type.shape) <= RANK_MAX
+    return needs(graph, {v: frozenset((v,)) if may_decide(v) else None for v in graph.inputs})

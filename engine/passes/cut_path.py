@@ -14,6 +14,7 @@ from engine.passes.infer_shapes import INFER_SHAPES
 from engine.passes.segment import (
     Segment,
     closure,
+    extract,
     in_order,
     nodes_of,
     read_outside,
@@ -65,7 +66,7 @@ def cut(graph: Graph, segments: Sequence[Segment], shapes: Mapping[str, Sequence
     nodes = set[Node]().union(*(part.nodes for part in parts))
     fed = in_order(graph, inputs)
     types, defaults = _input_types(graph, fed, shapes)
-    new = _extract(graph, nodes, fed, _outputs(graph, parts), types)
+    new = extract(graph, nodes, fed, _outputs(graph, parts), types)
     return Cut(new, defaults)
 
 
@@ -189,7 +190,7 @@ def _infer(graph: Graph, values: Sequence[Value], shapes: Mapping[str, Shape]) -
     if not values:
         return []
     types = {v: v.known_type for v in graph.inputs}
-    whole = _extract(graph, closure(values), graph.inputs, values, types)
+    whole = extract(graph, closure(values), graph.inputs, values, types)
     try:
         bound = bind_shapes(whole, shapes)
     except InputError as error:
@@ -207,39 +208,3 @@ def _unused(name: str, taken: set[int | str]) -> str:
         name += "_"
     taken.add(name)
     return name
-
-
-# ----------------------------------------------------------------- the new graph
-def _extract(
-    graph: Graph,
-    nodes: set[Node],
-    inputs: Sequence[Value],
-    outputs: Sequence[Value],
-    types: Mapping[Value, TensorType],
-) -> Graph:
-    """These nodes, in the order they have, as a graph with these inputs and outputs."""
-    new = Graph(graph.name)
-    new.opset, new.internal = graph.opset, graph.internal
-    twins = {v: new.add_input(v.name, types[v]) for v in inputs}
-
-    def twin(value: Value | None) -> Value | None:
-        if value is None:
-            return None
-        if value not in twins and value.contents is not None:
-            twins[value] = new.add_constant(value.name, value.contents)
-        return twins[value]
-
-    for node in graph.nodes:
-        if node in nodes:
-            copy = new.add_node(
-                node.op_type,
-                [twin(v) for v in node.inputs],
-                [(v.name, v.type) for v in node.outputs],
-                node.attributes,
-                name=node.name,
-                body=node.body,
-                subgraphs=node.subgraphs,
-            )
-            twins.update(zip(node.outputs, copy.outputs, strict=True))
-    new.outputs = [twins[v] for v in outputs]
-    return new

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from engine import heap
 from engine.errors import ParallaxError, ShapeError, UnsupportedError
 from engine.ir.graph import Graph, Node, Value
-from engine.ir.types import FLOATS, TensorType, check_dims
+from engine.ir.types import FLOATS, TensorType, check_dims, type_of
 from engine.ops.compose import spec_of
 from engine.ops.spec import Operand
 
@@ -34,7 +34,7 @@ _MOVES = frozenset((
 def infer_node(node: Node) -> tuple[TensorType, ...]:
     """Output types that a tensor can have; errors are prefixed with the node's title."""
     operands = [None if v is None else Operand(v.known_type, v.contents) for v in node.inputs]
-    with _naming(node):
+    with naming(node):
         spec = spec_of(node.op_type)
         least, most = spec.arity
         if not least <= len(operands) <= most:
@@ -52,7 +52,7 @@ def infer_node(node: Node) -> tuple[TensorType, ...]:
 
 
 @contextmanager
-def _naming(node: Node) -> Iterator[None]:
+def naming(node: Node) -> Iterator[None]:
     """Errors name the node; a number that leads its arithmetic astray is one of the model's."""
     try:
         with heap.enough_for(node.title):
@@ -103,12 +103,23 @@ class Folding:
             return None
         if _flops(node, types) > FOLD_FLOPS_MAX:
             return None
-        with _naming(node), np.errstate(all="ignore"):
+        with naming(node), np.errstate(all="ignore"):
             arguments = [None if v is None else _argument(node, v) for v in node.inputs]
             results = spec_of(node.op_type).reference(arguments, node.attributes)
             arrays = tuple(_cast(np.asarray(r), t) for r, t in zip(results, types, strict=False))
         self._nbytes_left -= nbytes_out
         return arrays
+
+
+def compute_now(node: Node, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+    """The outputs of an operator that the host computes during a run, from all that it reads."""
+    operands = [None if x is None else Operand(type_of(x), x) for x in arrays]
+    with naming(node), np.errstate(all="ignore"):
+        spec = spec_of(node.op_type)
+        types = spec.infer_types(operands, node.attributes)
+        wide = [x.astype(np.float64) if x is not None and x.dtype in FLOATS else x for x in arrays]
+        results = spec.reference(wide, node.attributes)
+        return tuple(_cast(np.asarray(r), t) for r, t in zip(results, types, strict=False))
 
 
 def _flops(node: Node, types: tuple[TensorType, ...]) -> int:

@@ -15,6 +15,7 @@ from engine.errors import ShapeError, UnsupportedError
 from engine.ir.graph import Attributes, Graph, Node, Value
 from engine.ir.types import BOOL, INT64
 from engine.passes.base import Pass
+from engine.passes.scans import axes_of, directions_of
 
 NODES_MAX = 200_000
 """Of more, in all that is put into one graph, planning would take minutes."""
@@ -100,12 +101,12 @@ class Inlining:
         own = [_of(v) for v in node.inputs[: node.attributes["num_inputs"]]]
         count = node.states
         now, scanned = own[:count], own[count:]
-        axes = _axes(node, "scan_input_axes", [len(v.known_type.dims) for v in scanned])
+        axes = axes_of(node, "scan_input_axes", [len(v.known_type.dims) for v in scanned])
         lengths = {v.known_type.dims[a] for v, a in zip(scanned, axes, strict=True)}
         if len(lengths) != 1:
             raise ShapeError(f"{node.title}: what it scans has the lengths {sorted(lengths)}")
         (length,) = lengths
-        backwards = _directions(node, "scan_input_directions", len(scanned))
+        backwards = directions_of(node, "scan_input_directions", len(scanned))
         elements: list[list[Value]] = []
         for k in range(max(length, 1)):
             places = [length - 1 - k if back else k for back in backwards]
@@ -116,13 +117,13 @@ class Inlining:
             now = found[:count] if length else now
             elements.append(found[count:])
         ranks = [len(v.known_type.dims) + 1 for v in elements[0]]
-        backwards = _directions(node, "scan_output_directions", len(ranks))
+        backwards = directions_of(node, "scan_output_directions", len(ranks))
         ordered = [
             list(reversed(column)) if back else list(column)
             for column, back in zip(zip(*elements, strict=True), backwards, strict=True)
         ]
         rows = [list(row) for row in zip(*ordered, strict=True)] or elements
-        out_axes = _axes(node, "scan_output_axes", ranks)
+        out_axes = axes_of(node, "scan_output_axes", ranks)
         return now + self._stacked(node, rows, out_axes, is_empty=not length)
 
     # ------------------------------------------------------------------ their parts
@@ -231,27 +232,3 @@ def _flag(node: Node, value: Value, what: str, dtype: np.dtype) -> int:
             f"{node.title}: its {what} is {value.known_type}, expected one element of {dtype.name}"
         )
     return int(array.reshape(()))
-
-
-def _axes(node: Node, name: str, ranks: Sequence[int]) -> list[int]:
-    """Axes of a Scan, counted from the first."""
-    given = _numbers(node, name, len(ranks))
-    for axis, rank in zip(given, ranks, strict=True):
-        if not -rank <= axis < rank:
-            raise ShapeError(f"{node.title}: {name}={list(given)}: {axis} is no axis of {rank}")
-    return [axis % rank for axis, rank in zip(given, ranks, strict=True)]
-
-
-def _directions(node: Node, name: str, count: int) -> list[bool]:
-    """Which are scanned or written from the end."""
-    given = _numbers(node, name, count)
-    if not {*given} <= {0, 1}:
-        raise ShapeError(f"{node.title}: {name}={list(given)}, expected 0 or 1 for each")
-    return [d == 1 for d in given]
-
-
-def _numbers(node: Node, name: str, count: int) -> Sequence[int]:
-    given: Sequence[int] = node.attributes.get(name) or [0] * count
-    if len(given) != count:
-        raise ShapeError(f"{node.title}: {name}={list(given)}, expected {count} numbers")
-    return given

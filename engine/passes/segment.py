@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.errors import ConfigError
 from engine.ir.graph import Graph, Node, Value
+from engine.ir.types import TensorType
 from engine.passes.evaluate import TYPE_ONLY
 
 
@@ -86,3 +87,38 @@ def in_order(graph: Graph, values: Iterable[Value]) -> list[Value]:
     computed = (out for node in graph.nodes for out in node.outputs)
     order = dict.fromkeys((*graph.inputs, *graph.outputs, *computed))
     return [v for v in order if v in wanted]
+
+
+def extract(
+    graph: Graph,
+    nodes: Collection[Node],
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
+    types: Mapping[Value, TensorType | None],
+) -> Graph:
+    """These nodes, in the order they have, as a graph with these inputs and outputs."""
+    new = Graph(graph.name)
+    new.opset, new.internal = graph.opset, graph.internal
+    twins = {v: new.add_input(v.name, types[v]) for v in inputs}
+
+    def twin(value: Value | None) -> Value | None:
+        if value is None:
+            return None
+        if value not in twins and value.contents is not None:
+            twins[value] = new.add_constant(value.name, value.contents)
+        return twins[value]
+
+    for node in graph.nodes:
+        if node in nodes:
+            copy = new.add_node(
+                node.op_type,
+                [twin(v) for v in node.inputs],
+                [(v.name, v.type) for v in node.outputs],
+                node.attributes,
+                name=node.name,
+                body=node.body,
+                subgraphs=node.subgraphs,
+            )
+            twins.update(zip(node.outputs, copy.outputs, strict=True))
+    new.outputs = [v for v in map(twin, outputs) if v is not None]
+    return new

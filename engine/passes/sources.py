@@ -14,15 +14,31 @@ Sources = frozenset[Value] | None
 NONE_NEEDED: frozenset[Value] = frozenset()
 
 
-def needs(graph: Graph, sources: Mapping[Value, Sources]) -> dict[Node, frozenset[Value]]:
-    """For each node that reads what must be known before a run: the inputs that decide it.
+@dataclass(frozen=True)
+class Needs:
+    """What must be known before nodes are planned.
 
-    Nodes are left out for which something else than those inputs decides.
+    Attributes:
+        inputs: for each node that waits for values of graph inputs: those.
+        sources: of every value but constants.
+        during_run: for each node that waits for what is computed from data: positions of such
+            inputs; none for an If, Loop or Scan with such a node inside.
+    """
+
+    inputs: dict[Node, frozenset[Value]]
+    sources: dict[Value, Sources]
+    during_run: dict[Node, list[int]]
+
+
+def needs(graph: Graph, sources: Mapping[Value, Sources]) -> Needs:
+    """Go through a graph in order.
 
     Args:
         sources: of the graph's inputs: itself, or None for one that cannot decide.
     """
-    return _follow(graph, dict(sources), {})
+    found = Needs({}, dict(sources), {})
+    _follow(graph, found, {})
+    return found
 
 
 @dataclass(frozen=True)
@@ -33,31 +49,37 @@ class _Summary:
     needed: frozenset[Value]
 
 
-def _follow(
-    graph: Graph, sources: dict[Value, Sources], known: dict[int, _Summary]
-) -> dict[Node, frozenset[Value]]:
-    """The same; fills in the sources of all values.
+def _follow(graph: Graph, found: Needs, known: dict[int, _Summary]) -> None:
+    """Fill in `found`.
 
     Args:
         known: summaries of subgraphs, by id: each is gone through once.
     """
-    found: dict[Node, frozenset[Value]] = {}
     for node in graph.nodes:
-        read = [_read(v, sources) for v in node.inputs]
+        read = [_read(v, found.sources) for v in node.inputs]
         if node.subgraphs:
             results, needed = _through(node, read, known)
+            positions = [i for i in range(_counting(node)) if read[i] is None]
         else:
+            positions = [i for i in spec_of(node.op_type).constant_inputs if i < len(read)]
+            needed = [read[i] for i in positions]
+            positions = [i for i in positions if read[i] is None]
             results = [NONE_NEEDED if node.op_type in TYPE_ONLY else _union(read)]
             results *= len(node.outputs)
-            needed = [read[i] for i in spec_of(node.op_type).constant_inputs if i < len(read)]
-        sources.update(zip(node.outputs, results, strict=False))
+        found.sources.update(zip(node.outputs, results, strict=False))
+        if any(sources is None for sources in needed):
+            found.during_run[node] = positions
         if all_ := frozenset[Value]().union(*(s for s in needed if s is not None)):
-            found[node] = all_
-    return found
+            found.inputs[node] = all_
+
+
+def _counting(node: Node) -> int:
+    """How many of its first inputs decide on the course of an If, Loop or Scan."""
+    return {"If": 1, "Loop": 2, "Scan": 0}[node.op_type]
 
 
 def _read(value: Value | None, sources: Mapping[Value, Sources]) -> Sources:
-    return NONE_NEEDED if value is None or value.is_constant else sources[value]
+    return NONE_NEEDED if value is None or value.is_constant else sources.get(value)
 
 
 def _through(
@@ -71,7 +93,7 @@ def _through(
         results = [_union((read[0], *both)) for both in zip(*branches, strict=True)]
         return results, [read[0], *(s for n in bodies for s in _each(bodies[n].needed, inside[n]))]
     body, graph = bodies["body"], node.subgraphs["body"]
-    counting = list(read[:2]) if node.op_type == "Loop" else []
+    counting = list(read[: _counting(node)])
     given = [*(NONE_NEEDED for _ in counting), *read[len(counting) :]]
     env = dict(zip(graph.inputs, given, strict=True))
     states = graph.inputs[len(counting) :][: node.states]
@@ -89,10 +111,10 @@ def _through(
 
 def _summary(graph: Graph, known: dict[int, _Summary]) -> _Summary:
     if id(graph) not in known:
-        sources: dict[Value, Sources] = {v: frozenset((v,)) for v in graph.inputs}
-        needed = _follow(graph, sources, known)
-        outputs = [_read(v, sources) for v in graph.outputs]
-        known[id(graph)] = _Summary(outputs, frozenset[Value]().union(*needed.values()))
+        found = Needs({}, {v: frozenset((v,)) for v in graph.inputs}, {})
+        _follow(graph, found, known)
+        outputs = [_read(v, found.sources) for v in graph.outputs]
+        known[id(graph)] = _Summary(outputs, frozenset[Value]().union(*found.inputs.values()))
     return known[id(graph)]
 
 

@@ -10,6 +10,8 @@ from engine.backends.cpu import (
     layout,
     lrn,
     matmul,
+    non_max_suppression,
+    nonzero,
     normalization,
     pad,
     pool,
@@ -34,6 +36,8 @@ FAMILIES = (
     layout,
     lrn,
     matmul,
+    non_max_suppression,
+    nonzero,
     normalization,
     pad,
     pool,
@@ -47,3 +51,6 @@ FAMILIES = (
     unary,
     view,
 )
+
+COMPUTED = {**non_max_suppression.COMPUTED, **nonzero.COMPUTED}
+"""Operators of which the host knows what comes out only when it is there."""

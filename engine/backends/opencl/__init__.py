@@ -51,6 +51,9 @@ NOT_YET: dict[str, str] = {
     "Size": "shapes are known on the host; the CPU answers",
     "ConstantOfShape": "constants are made on the host, before a run",
     "Range": "constants are made on the host, before a run",
+    "NonMaxSuppression": "how many boxes there are is known on the host; the CPU answers",
+    "NonZero": "how many elements there are is known on the host; the CPU answers",
+    "Unique": "how many elements there are is known on the host; the CPU answers",
     "Copy": "the engine itself carries values across backends",
 }
 """Operators without an OpenCL kernel, each with a sentence for the user."""

@@ -139,3 +139,15 @@ def _powers(steps: Steps, x: Value, p: float) -> Value:
         return steps.of("Mul", x, x)
     size = steps.of("Abs", x)
     return size if p == 1 else steps.of("Pow", size, steps.like("p", p, x))
+
+
+def compress(form: Form, emitter: Emitter) -> None:
+    """`Gather` of the places where the condition holds."""
+    axis, (data, condition) = form.attributes.pop("axis", None), form.inputs
+    if axis is None:
+        flat = emitter.constant(f"{form.title}/flat", np.array([-1], np.int64))
+        data = emitter.emit("Reshape", [data, flat], {})
+    places = emitter.emit("NonZero", [condition], {})
+    first = emitter.constant(f"{form.title}/first", np.array([0], np.int64))
+    form.inputs = [data, emitter.emit("Squeeze", [places, first], {})]
+    form.op_type, form.attributes = "Gather", {"axis": 0 if axis is None else axis}
