@@ -343,8 +343,9 @@ class ByChannel:
         return Call((x, scale, bias), self.attributes_of(choose, shape[1]))
 
 
-def _with_parameters(x: Array, groups: int) -> Call:
-    return Call((x, *[np.ones(2, "f4")] * 2), {"num_groups": groups})
+def _with_parameters(by: ByChannel, x: Array, groups: int, channels: int = 2) -> Call:
+    attributes = {"num_groups": groups} if "num_groups" in by.reads else {}
+    return Call((x, *[np.ones(channels, "f4")] * 2), attributes)
 
 
 def spec_of(by: ByChannel) -> OpSpec:
@@ -360,10 +361,11 @@ def spec_of(by: ByChannel) -> OpSpec:
         reads=("epsilon", *by.reads),
         ignores=by.ignores,
         edges=(
-            lambda: _with_parameters(np.full((1, 2, 5), 7.0, "f4"), 1),
-            lambda: _with_parameters(np.zeros((0, 2, 5), "f4"), 2),
-            lambda: _with_parameters(np.zeros((3, 2, 0), "f4"), 1),
-            lambda: _with_parameters(np.array([[[1, 3e38], [2, 2e19]]], "f4"), 2),
+            lambda: _with_parameters(by, np.full((1, 2, 5), 7.0, "f4"), 1),
+            lambda: _with_parameters(by, np.zeros((0, 2, 5), "f4"), 2),
+            lambda: _with_parameters(by, np.zeros((3, 2, 0), "f4"), 1),
+            lambda: _with_parameters(by, np.zeros((3, 0, 2), "f4"), 1, channels=0),
+            lambda: _with_parameters(by, np.array([[[1, 3e38], [2, 2e19]]], "f4"), 2),
         ),
         rejects=(
             Reject(
@@ -373,7 +375,7 @@ def spec_of(by: ByChannel) -> OpSpec:
             ),
             Reject(
                 "scale of another length",
-                lambda: _with_parameters(np.zeros((1, 3, 2), "f4"), 1),
+                lambda: _with_parameters(by, np.zeros((1, 3, 2), "f4"), 1),
                 "expected shape (3,)",
             ),
         ),
@@ -382,13 +384,15 @@ def spec_of(by: ByChannel) -> OpSpec:
 
 
 INSTANCE = spec_of(
-    ByChannel("InstanceNormalization", lambda a, channels: channels, lambda choose, n: {})
+    ByChannel("InstanceNormalization", lambda a, channels: max(channels, 1), lambda choose, n: {})
 )
 GROUP = spec_of(
     ByChannel(
         "GroupNormalization",
         lambda a, channels: int(a.get("num_groups", 1)),
-        lambda choose, n: {"num_groups": choose.one_of([g for g in range(1, n + 1) if n % g == 0])},
+        lambda choose, n: {
+            "num_groups": choose.one_of([g for g in range(1, max(n, 1) + 1) if n % g == 0])
+        },
         reads=("num_groups",),
         ignores=("stash_type",),  # how precise a mean is kept; ours is never less
     )

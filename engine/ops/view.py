@@ -148,13 +148,12 @@ def _grow_reshape(choose: Choose, x: TensorType) -> Growth:
         shape.insert(choose.integer(0, len(shape)), 1)
     if shape and choose.integer(0, 1) and 0 not in shape:
         shape[choose.integer(0, len(shape) - 1)] = -1
+    if 0 in shape:
+        return Growth((HERE, vector(*shape)), {"allowzero": 1})
     for i, extent in enumerate(shape):
         if i < len(x.dims) and extent == x.dims[i] and choose.integer(0, 1):
             shape[i] = 0
-    allow = {"allowzero": 1} if 0 in shape and 0 in x.dims and -1 not in shape else {}
-    if allow:
-        shape = [x.dims[i] if e == 0 and i < len(x.dims) else e for i, e in enumerate(shape)]
-    return Growth((HERE, vector(*shape)), allow)
+    return Growth((HERE, vector(*shape)))
 
 
 def _grow_flatten(choose: Choose, x: TensorType) -> Growth:

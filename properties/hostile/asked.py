@@ -82,8 +82,12 @@ class Call:
     @property
     def first(self) -> Array:
         """The first input; raises KeyError where another node computes it."""
-        name = self.model.graph.node[self.node].input[0]
-        return np.asarray(self._given[name])
+        return self.input(0)
+
+    def input(self, index: int) -> Array:
+        """One input of the node; raises KeyError where it is left out or another node's."""
+        names = self.model.graph.node[self.node].input
+        return np.asarray(self._given[names[index] if index < len(names) else ""])
 
 
 @dataclass(frozen=True)

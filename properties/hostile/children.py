@@ -87,18 +87,24 @@ class Child:
         """Hand over a request, whose result comes by `take`; False: give it to another child."""
         if self.connection.closed or self.done >= CASES_MAX:
             return False
-        self.job = Job(request, time.monotonic() + self._seconds, self._cpu_seconds())
+        self.job = Job(request, time.monotonic() + self._seconds, self._cpu_seconds(deep=False))
         try:
             self.connection.send(request)
         except BrokenPipeError:
             self.job = None
         return self.job is not None
 
-    def _cpu_seconds(self) -> float:
-        """Of its whole life, with processes of its own; 0 for one that has ended."""
+    def _cpu_seconds(self, *, deep: bool) -> float:
+        """Of its whole life; 0 for one that has ended.
+
+        Args:
+            deep: with processes of its own. Between cases it has none, and to look for them takes
+                as long as a quarter of a case.
+        """
         try:
             process = psutil.Process(self._process.pid)
-            every = [p.cpu_times() for p in (process, *process.children(recursive=True))]
+            own = process.children(recursive=True) if deep else []
+            every = [p.cpu_times() for p in (process, *own)]
         except psutil.NoSuchProcess:
             return 0.0
         return float(sum(t.user + t.system for t in every))
@@ -114,7 +120,7 @@ class Child:
         job = self.job
         if job is None or job.extensions >= EXTENSIONS_MAX:
             return True
-        used = self._cpu_seconds() - job.cpu_seconds
+        used = self._cpu_seconds(deep=True) - job.cpu_seconds
         if not WAITS * self._seconds < used < WORKS * self._seconds:
             return True
         job.deadline += self._seconds

@@ -6,6 +6,7 @@ import numpy as np
 
 from properties.hostile.asked import (
     EXPANDED,
+    Call,
     Disagreement,
     call,
     far_from_zero,
@@ -20,6 +21,13 @@ def _is_uneven(scales: np.ndarray) -> bool:
     if scales.dtype != np.float32 or scales.ndim != 1:
         return False
     return bool((scales * 1024 % 1 != 0).any())
+
+
+def _has_fractional_lengths(call: Call) -> bool:
+    """Whether scales of a Resize ask for lengths that are no whole numbers."""
+    x = call.first
+    axes = call.attribute("axes", range(x.ndim))
+    return any(s * x.shape[axis] % 1 for s, axis in zip(call.input(2), axes, strict=False))
 
 
 OF_ONNXRUNTIME = (
@@ -123,6 +131,26 @@ OF_ONNXRUNTIME = (
             constants=(1, 2),
             mode="nearest",
             nearest_mode="floor",
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Resize"}),
+        "aligns the corners of the output as it is rounded; ONNX's own test "
+        "(resize_downsample_scales_linear_align_corners) has the length that scales ask for",
+        lambda c: (
+            c.attribute("coordinate_transformation_mode") == b"align_corners"
+            and _has_fractional_lengths(c)
+        ),
+        lambda: call(
+            "Resize",
+            18,
+            np.arange(1, 9, dtype=np.float32).reshape(1, 1, 2, 4),
+            np.zeros(0, np.float32),
+            np.array([1, 1, 0.6, 0.6], np.float32),
+            constants=(1, 2),
+            mode="linear",
+            coordinate_transformation_mode="align_corners",
         ),
     ),
     Disagreement(

@@ -258,6 +258,13 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"MaxPool"}),
+        "skips NaN but for one that comes first; docs/numerics.md has our rule",
+        lambda c: bool(np.isnan(c.first).any()),
+        lambda: call("MaxPool", 8, np.array([[[1, np.nan, 3]]], np.float32), kernel_shape=[3]),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"Clip"}),
         "lets a limit that is NaN make everything NaN; the function body of the schema compares, "
         "and no comparison with NaN holds",

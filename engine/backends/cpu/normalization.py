@@ -78,7 +78,7 @@ def _make_by_channel(backend: CpuBackend, node: Node) -> Function:
         assert scale is not None
         assert bias is not None
         n, channels, pixels = x.shape[0], x.shape[1], prod(x.shape[2:])
-        parts = channels if groups is None else int(groups)
+        parts = max(channels, 1) if groups is None else int(groups)
         wide = _wide(x)
         y = outputs[0] if outputs[0].dtype == wide.dtype else np.empty(x.shape, wide.dtype)
         shape = (n * parts, channels // parts * pixels)

@@ -58,7 +58,7 @@ def _prepare_group(backend: OpenCLBackend, node: Node) -> Kernel:
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         shape = outputs[0].type.dims
-        groups = int(node.attributes.get("num_groups", shape[1]))
+        groups = int(node.attributes.get("num_groups", max(shape[1], 1)))
         sizes = map(np.int64, (groups, shape[1] // groups, prod(shape[2:])))
         rows = shape[0] * groups if prod(shape) else 0
         return backend.command(
