@@ -16,6 +16,8 @@ Array = np.ndarray
 HIDDEN = (1, 2, 3, 15, 16, 17, 33)
 BATCHES = (1, 2, 3, 4, 5, 8, 9)
 STEPS = (1, 2, 3, 5)
+WIDE = {"LSTM": (4, 272), "GRU": (4, 304), "RNN": (8, 368)}
+"""Batch and hidden units that are worth several work-items for one step: 2^20 products."""
 
 
 def _draw_activations(choose: Choose, op: str, directions: int) -> dict[str, Any]:
@@ -51,6 +53,8 @@ def example(op: str, choose: Choose) -> Call:
     direction = choose.one_of(tuple(DIRECTIONS))
     t, b, i, h = map(choose.one_of, (STEPS, BATCHES, (1, 2, 5, 17, 33), HIDDEN))
     attributes = _draw_attributes(choose, op, direction)
+    if choose.integer(0, 2):
+        attributes["hidden_size"] = h
     g, d = GATES[op], len(DIRECTIONS[direction])
     first = attributes.get("layout", 0)
     limit = choose.one_of((1.0, 0.25, 3.0))
@@ -120,6 +124,11 @@ def _bare(op: str) -> Call:
     return Call(made.inputs[:3], {"hidden_size": 33})
 
 
+def _wide(op: str) -> Call:
+    batch, hidden = WIDE[op]
+    return call(op, 2, batch, 1, hidden, lens=(2, 1, 0, *(2,) * (batch - 3)))
+
+
 def _by(op: str, name: str) -> Call:
     """Every activation by one function."""
     given: dict[str, Any] = {
@@ -151,6 +160,7 @@ def _edges(op: str) -> tuple[Callable[[], Call], ...]:
         partial(call, op, batch=0),
         partial(call, op, features=0),
         partial(call, op, hidden=0),
+        partial(_wide, op),
         *(partial(_by, op, name) for name in TAKES),
     )
 

@@ -115,9 +115,8 @@ class _Job:
         launch = partial(self._launch, r, sums, planes)
         if products < LAUNCH_PRODUCTS or parts == 1 or not e.steps:
             return [launch(0, e.steps, self.blocks, 3)]
-        phases = (1, 2) if form.gates == 3 and not form.linear_before_reset else (3,)
         per = -(-self.blocks // parts)
-        return [launch(s, s + 1, per, phase) for s in range(e.steps) for phase in phases]
+        return [launch(s, s + 1, per, phase) for s in range(e.steps) for phase in _phases(form)]
 
     def _launch(
         self, r: Slot, sums: Slot, planes: Slot, first: int, last: int, per: int, phases: int
@@ -135,6 +134,11 @@ class _Job:
         return self.backend.command(
             self.program, "recur", grid, (1, 1, 1), *memory, *self.sizes, span, *functions
         )
+
+
+def _phases(form: Form) -> tuple[int, ...]:
+    """Of a step that several work-items share: a GRU may need all of r H before its last gate."""
+    return (1, 2) if form.gates == GATES["GRU"] and not form.linear_before_reset else (3,)
 
 
 def _functions(types: Any, form: Form) -> tuple[Any, ...]:
