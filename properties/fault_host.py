@@ -12,6 +12,7 @@ from conformance import judge as judging
 from engine.backends.cpu import binary as cpu_binary
 from engine.backends.cpu import cast as cpu_cast
 from engine.backends.cpu import matmul as cpu_matmul
+from engine.backends.cpu import recurrent as cpu_recurrent
 from engine.backends.cpu import unary as cpu_unary
 from engine.backends.protocol import Slot
 from engine.ir.types import NUMERIC
@@ -85,6 +86,19 @@ def _backend(name: str, change: Any) -> Any:
     return lambda: attribute(_opencl("backend").OpenCLBackend, name, change)()
 
 
+def _as_pytorch(weights: np.ndarray, gates: int) -> np.ndarray:
+    """Gates i, f, g, o of an LSTM."""
+    parts = np.split(weights, gates, 1)
+    return np.concatenate([parts[k] for k in ((0, 2, 3, 1) if gates == 4 else range(gates))], 1)
+
+
+def _without_those_of_r(old: Any) -> Any:
+    def biases(b: Any, *others: Any) -> Any:
+        return old(None if b is None else b * np.repeat([1, 0], b.size // 2), *others)
+
+    return biases
+
+
 HOST_FAULTS: tuple[Fault, ...] = (
     Fault(
         "slot-offset-off-by-one",
@@ -118,6 +132,20 @@ HOST_FAULTS: tuple[Fault, ...] = (
             ),
         ),
         operators("Add", "Mul"),
+    ),
+    Fault(
+        "gru-takes-both-phases-at-once",
+        "host",
+        _later("recurrent", "_phases", lambda old: lambda form: (3,)),
+        operators("GRU"),
+    ),
+    Fault(
+        "recurrent-weights-in-the-order-of-pytorch",
+        "host",
+        _later(
+            "recurrent", "packed", lambda old: lambda w, gates: old(_as_pytorch(w, gates), gates)
+        ),
+        operators("LSTM"),
     ),
     Fault(
         "merged-axes-reversed",
@@ -502,6 +530,22 @@ CPU_FAULTS: tuple[Fault, ...] = (
         "cpu",
         attribute(cpu_unary, "_is_none", lambda old: lambda limit: limit is None),
         operators("Clip", on="cpu"),
+    ),
+    Fault(
+        "cpu-recurrent-forgets-the-biases-of-r",
+        "cpu",
+        attribute(cpu_recurrent, "_biases", _without_those_of_r),
+        operators("LSTM", on="cpu"),
+    ),
+    Fault(
+        "cpu-recurrent-forgets-lengths",
+        "cpu",
+        attribute(
+            cpu_recurrent,
+            "_run",
+            lambda old: lambda op, d, back, ends, *rest: old(op, d, back, None, *rest),
+        ),
+        operators("GRU", on="cpu"),
     ),
     Fault(
         "reference-sigmoid-scaled",

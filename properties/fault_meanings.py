@@ -100,6 +100,7 @@ MISREADINGS: dict[str, tuple[str, Change]] = {
     "reduce-sum-always-reduces": ("ReduceSum", _unread("noop_with_empty_axes")),
     "cumsum-confuses-its-switches": ("CumSum", _swapped("exclusive", "reverse")),
     "trilu-keeps-the-other-triangle": ("Trilu", _inverted("upper", 1)),
+    "gru-resets-the-other-way": ("GRU", _inverted("linear_before_reset", 0)),
     "sub-is-taken-backwards": ("Sub", _backwards),
     "greater-includes-equal": ("Greater", _as("GreaterOrEqual")),
     "layer-norm-forgets-its-bias": ("LayerNormalization", _without_last_input),

@@ -24,7 +24,9 @@ def branch(name: str, *nodes: onnx.NodeProto) -> onnx.GraphProto:
 
 def lstm() -> onnx.ModelProto:
     constants = {"w": zeros(1, 16, 3), "r": zeros(1, 16, 4)}
-    nodes = [node("LSTM", "x w r", "h", hidden_size=4), node("Relu", "h", "y")]
+    activations = ["Sigmoid", "Tanh", "Cos"]
+    lstm = node("LSTM", "x w r", "h", hidden_size=4, activations=activations)
+    nodes = [lstm, node("Relu", "h", "y")]
     return model(nodes, {"x": ("seq", "batch", 3)}, ["y"], constants)
 
 

@@ -134,6 +134,28 @@ def neighbours(x: np.ndarray) -> np.ndarray:
 
 STATISTICS = {n: np.abs(floats(3)) + 0.5 for n in "sbmv"}
 BATCH_NORM = "x s b m v"
+RECURRENT = (("RNN", 1), ("LSTM", 1), ("GRU", 1), ("GRU", 3))
+
+
+def recurrent(op: str, opset: int) -> Case:
+    """One step from a state of 0, which R does not meet; B is left out, too."""
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op]
+
+    def y(x: np.ndarray, w: np.ndarray, r: np.ndarray) -> np.ndarray:
+        sums = np.split((x @ w[0].T)[:, None], gates, -1)
+        if op == "RNN":
+            return np.tanh(sums[0])
+        first = 1 / (1 + np.exp(-sums[0]))
+        if op == "GRU":
+            return (1 - first) * np.tanh(sums[2])
+        return np.tanh(first * np.tanh(sums[3])) / (1 + np.exp(-sums[1]))
+
+    inputs = {"x": floats(1, 2, 3)}
+    constants = {"w": floats(1, gates * 4, 3), "r": floats(1, gates * 4, 4)}
+    nodes = [node(op, "x w r", "y h", hidden_size=4, output_sequence=1)]
+    return Case(opset, nodes, inputs, y, constants)
+
+
 CASES: dict[str, Case] = {
     # ------------------------------------------------------------ broadcasting
     **{
@@ -396,6 +418,8 @@ CASES: dict[str, Case] = {
     ),
     "Dropout-1": unary("Dropout", 1, lambda x: x, is_test=1, ratio=0.9, consumed_inputs=[0]),
     "Dropout-6": unary("Dropout", 6, lambda x: x, is_test=1, ratio=0.9),
+    # ------------------------------------------------------------ recurrent
+    **{f"{op}-{opset}": recurrent(op, opset) for op, opset in RECURRENT},
     # ------------------------------------------------------------ as today
     "Max-1": Case(1, [node("Max", "x z", "y")], {"x": X, "z": POSITIVE}, np.maximum),
     "Sum-1": Case(
@@ -424,6 +448,7 @@ WITNESS_FAILS = {
     **{
         f"Split-1 {how}": NO_ADAPTER for how in ("by attribute", "by input", "equally", "of rank 6")
     },
+    **{f"{op}-{opset}": NO_ADAPTER for op, opset in RECURRENT},
     **dict.fromkeys(("Cast-1", "Pad-1", "Tile-1"), NO_ADAPTER),
     **dict.fromkeys(("Pad-1 of nothing", "Tile-1 of nothing"), NO_ADAPTER),
     **{
@@ -528,6 +553,7 @@ def test_defaults_that_changed_are_exactly_these() -> None:
     assert changed == {
         *(("Selu", 1, "alpha"), ("Selu", 1, "gamma")),
         *((op, v, "axis") for op in ("Softmax", "LogSoftmax") for v in (1, 11)),
+        ("GRU", 1, "direction"),  # "foward"
     }
 
 

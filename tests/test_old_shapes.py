@@ -172,6 +172,7 @@ ELSEWHERE = {
     ),
     "QuantizeLinear": "taken apart: test_quantized.py",
     "Scatter": "another name of ScatterElements",
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), "their shapes stay: test_old_opsets.py"),
 }
 """Rules without a case here, and why; what changed below opset 7 is in test_old_opsets.py."""
 

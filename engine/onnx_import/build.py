@@ -15,7 +15,7 @@ from engine.ir.graph import Graph, Node, Value
 from engine.ir.names import Names
 from engine.ir.types import Dim, TensorType, check_dims
 from engine.onnx_import.attributes import check_against_schema, check_finite, decode_attribute
-from engine.onnx_import.facts import output_dtypes, output_rank
+from engine.onnx_import.facts import output_dtypes, output_ranks
 from engine.onnx_import.form import Form
 from engine.onnx_import.opsets import to_newest
 from engine.onnx_import.raw_node import RawNode
@@ -25,6 +25,7 @@ from engine.onnx_import.tensors import constant_of, dtype_of
 from engine.onnx_import.topology import near
 from engine.onnx_import.unread import check_declared
 from engine.onnx_import.wire import Extent
+from engine.ops.recurrent_form import STATES
 
 FILL_NBYTES_MAX = 64 * 2**20
 """Beyond it in all, results of ConstantOfShape are stride-0 views of their one element."""
@@ -286,7 +287,7 @@ class Builder:
     def _used_outputs(self, raw: RawNode) -> list[str]:
         """Trailing optional outputs that nobody reads are dropped (masks, indices)."""
         outputs = _stripped(raw.outputs)
-        if raw.op_type in ("Split", "BatchNormalization", "TopK"):
+        if raw.op_type in ("Split", "BatchNormalization", "TopK", *STATES):
             return outputs
         while len(outputs) > 1 and not self.is_read(outputs[-1]):
             outputs.pop()
@@ -315,7 +316,7 @@ class Builder:
         name: str,
     ) -> Node:
         node = self.graph.add_node(op_type, inputs, outputs, attributes, name=self._named(name))
-        self._ranks.update(dict.fromkeys(node.outputs, output_rank(node, self.rank)))
+        self._ranks.update(zip(node.outputs, output_ranks(node, self.rank), strict=True))
         self._dtypes.update(zip(node.outputs, output_dtypes(node, self.dtype), strict=True))
         return node
 

@@ -13,6 +13,7 @@ from engine.ir.graph import Node, Value
 from engine.onnx_import.attributes import schema_of
 from engine.onnx_import.tensors import DTYPES
 from engine.ops import binary, pool, unary
+from engine.ops.recurrent_form import STATES
 
 Rank = int | None
 """None where it cannot be told."""
@@ -73,12 +74,19 @@ def _typed_by(op_type: str, outputs: int) -> list[np.dtype | tuple[int, ...]]:
     return rules
 
 
-def output_rank(node: Node, rank: Callable[[Value | None], Rank]) -> Rank:
-    """The rank of a node's outputs.
+def output_ranks(node: Node, rank: Callable[[Value | None], Rank]) -> list[Rank]:
+    """The ranks of a node's outputs.
 
     Args:
         rank: of its inputs.
     """
+    if node.op_type in STATES:
+        return [4, *(3,) * STATES[node.op_type]]
+    return [_rank(node, rank)] * len(node.outputs)
+
+
+def _rank(node: Node, rank: Callable[[Value | None], Rank]) -> Rank:
+    """The rank that all outputs have."""
     first, second, *_ = (*node.inputs, None, None)
     if node.op_type in ("Gemm", "Flatten"):
         return 2

@@ -23,6 +23,7 @@ from engine.onnx_import.rewrites import (
     inference,
     meaning,
     quantization,
+    recurrent,
     resize,
 )
 from engine.onnx_import.rewrites.attributes import ints_to_input
@@ -34,6 +35,7 @@ Rules = tuple[tuple[int, Rewrite], ...]
 _AXES_13: Rules = ((13, ints_to_input("axes", 1)),)
 _AXES_18: Rules = ((18, ints_to_input("axes", 1)),)
 _BINARY: Rules = ((7, broadcasting.binary),)
+_RECURRENT: Rules = ((7, recurrent.first_forms), (ANY, recurrent.every_output))
 
 RULES: dict[str, Rules] = {
     "BatchNormalization": ((7, inference.is_test), (ANY, inference.batch_normalization)),
@@ -86,6 +88,7 @@ RULES: dict[str, Rules] = {
         for kind in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
     },
     **dict.fromkeys(("Add", "Div", "Mul", "Pow", "Sub"), _BINARY),
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), _RECURRENT),
     **dict.fromkeys(("And", "Equal", "Greater", "Less", "Or", "Xor"), _BINARY),
 }
 """By ONNX name; several rules of one operator apply in order."""

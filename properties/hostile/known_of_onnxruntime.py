@@ -33,6 +33,21 @@ def _has_fractional_lengths(call: Call) -> bool:
 OF_ONNXRUNTIME = (
     Disagreement(
         "onnxruntime",
+        frozenset({"LSTM", "GRU", "RNN"}),
+        "takes 0 for the alpha of a ThresholdedRelu where none is given; 'default values are the "
+        "same as of corresponding ONNX operators', which is 1",
+        lambda c: b"ThresholdedRelu" in c.attribute("activations", ()),
+        lambda: call(
+            "GRU",
+            14,
+            ones(1, 1, 1),
+            ones(1, 3, 1) * 0.5,
+            ones(1, 3, 1),
+            activations=["Sigmoid", "ThresholdedRelu"],
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
         frozenset({"MaxPool", "GlobalMaxPool"}),
         "skips NaN, or takes it for the lowest number; docs/numerics.md has our rule",
         lambda c: bool(np.isnan(c.first).any()),

@@ -10,6 +10,9 @@ NO_FORM = "no witness has this old form; the importer rewrites it to a newer one
 NO_EFFECT = "inference reads it not: training is refused"
 BY_NUMPY = "onnxruntime begins at opset 7; the evaluator knows NumPy's broadcasting only"
 WITHOUT_BETA = "onnxruntime begins at opset 7; the evaluator forgets beta"
+BEYOND_THE_EVALUATOR = "onnxruntime begins at opset 7; the evaluator knows no such attribute"
+NO_MORE_SAID = "a node that names its first output wants it, whatever the attribute says"
+OLD_RECURRENT = ("GRU-1", "GRU-3", "LSTM-1", "RNN-1")
 UNWITNESSED = {
     "Clip-1: *": NO_FORM,
     "Conv-*: kernel_shape=*": RESTATED,
@@ -26,6 +29,13 @@ UNWITNESSED = {
     "Gemm-6: beta=*": WITHOUT_BETA,
     "Gemm-6: broadcast=1": WITHOUT_BETA,
     "Gemm-6: T of float16": WITHOUT_BETA,
+    **{f"{op}-*: hidden_size=*": RESTATED for op in ("GRU", "LSTM", "RNN")},
+    **{
+        f"{old}: {name}=*": BEYOND_THE_EVALUATOR
+        for old in OLD_RECURRENT
+        for name in ("activation_alpha", "activation_beta", "activations", "clip")
+    },
+    **{f"{old}: output_sequence=1": NO_MORE_SAID for old in OLD_RECURRENT},
     "OneHot-*: T3 of bool": NO_WITNESS,
     "Pow-1: broadcast=1": BY_NUMPY,
     "ReduceSumSquare-*: T of uint32": "onnxruntime has no kernel; the evaluator squares in 64 bits",
@@ -41,7 +51,7 @@ UNWITNESSED = {
     **{f"{name}-6: axis=*": BY_NUMPY for name in ("Add", "Div", "Mul", "Sub")},
 }
 """Patterns of features, as they are printed -> reason."""
-BY_CHANCE = (BY_NUMPY, WITHOUT_BETA)
+BY_CHANCE = (BY_NUMPY, WITHOUT_BETA, BEYOND_THE_EVALUATOR)
 """Reasons that a call now and then escapes: extents that are equal, a beta of 1."""
 
 
