@@ -37,6 +37,7 @@ _BINARY: Rules = ((7, broadcasting.binary),)
 
 RULES: dict[str, Rules] = {
     "BatchNormalization": ((7, inference.is_test), (ANY, inference.batch_normalization)),
+    "BitCast": ((ANY, attributes.cast),),
     "Cast": ((6, attributes.cast_by_name), (ANY, attributes.cast)),
     "Clip": ((11, attributes.clip),),
     "Concat": ((4, attributes.concat),),
