@@ -161,6 +161,20 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         operators("CumProd"),
     ),
     _fault(
+        "dft-forgets-the-conjugates",
+        "dft",
+        "mirrors && t > 0 && 2 * t != n ? 2 : 1",
+        "mirrors && t > 0 ? 2 : 1",
+        operators("DFT"),
+    ),
+    _fault(
+        "dft-turns-the-imaginary-part-back",
+        "dft",
+        "imaginary += re * s + im * c;",
+        "imaginary += im * c - re * s;",
+        operators("DFT"),
+    ),
+    _fault(
         "grid-sample-reflects-at-the-wrong-place",
         "grid_sample",
         "period - m - (aligned ? 0 : 1)",

@@ -25,7 +25,16 @@ _NAMED = {
 """ONNX's name of a type in schemas -> dtype."""
 
 LIKE_FIRST = frozenset(spec.op_type for m in (unary, pool) for spec in m.SPECS) | {
-    *("BatchNormalization", "BitCast", "Cast", "Concat", "CumProd", "CumSum", "DepthToSpace"),
+    *(
+        "BatchNormalization",
+        "BitCast",
+        "Cast",
+        "Concat",
+        "CumProd",
+        "CumSum",
+        "DFT",
+        "DepthToSpace",
+    ),
     *(
         "GridSample",
         "Identity",

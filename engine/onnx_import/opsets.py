@@ -24,6 +24,7 @@ from engine.onnx_import.rewrites import (
     meaning,
     quantization,
     resize,
+    signal,
 )
 from engine.onnx_import.rewrites.attributes import ints_to_input
 
@@ -43,6 +44,7 @@ RULES: dict[str, Rules] = {
     "Concat": ((4, attributes.concat),),
     "ConvInteger": ((ANY, quantization.conv_integer),),
     "DequantizeLinear": ((ANY, quantization.dequantize_linear),),
+    "DFT": ((20, signal.dft),),
     "Dropout": ((7, inference.is_test), (ANY, inference.dropout)),
     "Einsum": ((ANY, einsum.einsum),),
     "EyeLike": ((ANY, composed.eye_like),),
@@ -67,6 +69,7 @@ RULES: dict[str, Rules] = {
     "Reshape": ((5, attributes.reshape),),
     "Resize": ((11, resize.resize_10), (ANY, resize.resize)),
     "Scatter": ((ANY, meaning.scatter),),
+    "STFT": ((ANY, signal.stft),),
     "Slice": ((10, attributes.slice_),),
     "Softmax": ((13, meaning.softmax),),
     "Split": (
@@ -95,7 +98,7 @@ REWRITTEN_AWAY = frozenset(
         *("Constant", "Dropout", "Scatter", "Upsample"),
         *("QuantizeLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger"),
         *("QLinearMatMul", "QLinearConv", "Hardmax", "LpNormalization", "LpPool", "GlobalLpPool"),
-        *("EyeLike", "Einsum"),
+        *("EyeLike", "Einsum", "STFT"),
     )
 )
 """Operators that the importer accepts without a spec of their own."""

@@ -6,6 +6,7 @@ from engine.backends.opencl import (
     cast,
     conv,
     cumsum,
+    dft,
     gather,
     grid_sample,
     layout,
@@ -30,6 +31,7 @@ FAMILIES = (
     cast,
     conv,
     cumsum,
+    dft,
     gather,
     grid_sample,
     layout,
@@ -52,6 +54,7 @@ NOT_YET: dict[str, str] = {
     "Shape": "shapes are known on the host; the CPU answers",
     "Size": "shapes are known on the host; the CPU answers",
     "ConstantOfShape": "constants are made on the host, before a run",
+    "MelWeightMatrix": "constants are made on the host, before a run",
     "Range": "constants are made on the host, before a run",
     "Copy": "the engine itself carries values across backends",
 }
