@@ -99,9 +99,9 @@ def why_no_schema(op_type: str, opset: int) -> str:
     )
 
 
-def default_of(op_type: str, opset: int, name: str) -> Any:
+def default_of(op_type: str, opset: int, name: str, domain: str = "") -> Any:
     """The default that ONNX's schema gives an attribute at an opset; None where it gives none."""
-    schema = schema_of(op_type, opset)
+    schema = schema_of(op_type, opset, domain)
     default = (
         schema.attributes[name].default_value if schema and name in schema.attributes else None
     )

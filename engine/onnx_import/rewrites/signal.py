@@ -34,9 +34,9 @@ def stft(form: Form, emitter: Emitter) -> None:
     hop = _integer(steps, step)
     assert hop is not None
     count = steps.of("Div", steps.of("Sub", signal, length), hop)
-    starts = steps.of("Mul", _range(steps, steps.of("Add", count, steps.integers("one", 1))), hop)
+    starts = steps.of("Mul", steps.range(steps.of("Add", count, steps.integers("one", 1))), hop)
     column = steps.of("Unsqueeze", starts, steps.integers("last", -1))
-    frames = steps.of("Gather", x, steps.of("Add", column, _range(steps, length)), axis=1)
+    frames = steps.of("Gather", x, steps.of("Add", column, steps.range(length)), axis=1)
     if window is not None:
         column = steps.of(
             "Reshape", window, steps.of("Concat", length, steps.integers("unit", 1), axis=0)
@@ -53,13 +53,3 @@ def _integer(steps: Steps, value: Value | None) -> Value | None:
         return None
     wide = steps.cast(value, TensorProto.INT64)
     return steps.of("Reshape", wide, steps.integers("one", 1))
-
-
-def _range(steps: Steps, count: Value) -> Value:
-    """0 to count - 1."""
-    number = steps.of("Squeeze", count)
-    zero, one = (
-        steps.emitter.constant(f"{steps.form.outputs[0]}_{n}", np.array(n, np.int64))
-        for n in (0, 1)
-    )
-    return steps.of("Range", zero, number, one)
