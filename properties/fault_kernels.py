@@ -161,6 +161,20 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         operators("CumProd"),
     ),
     _fault(
+        "deform-conv-takes-columns-for-rows",
+        "deform_conv",
+        "offset_start + 2 * o * places + p",
+        "offset_start + (2 * o + 1) * places + p",
+        operators("DeformConv"),
+    ),
+    _fault(
+        "deform-conv-shares-all-offsets",
+        "deform_conv",
+        "(n * groups + channel / share) * taps + t",
+        "n * groups * taps + t",
+        operators("DeformConv"),
+    ),
+    _fault(
         "dft-forgets-the-conjugates",
         "dft",
         "mirrors && t > 0 && 2 * t != n ? 2 : 1",

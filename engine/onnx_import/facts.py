@@ -25,28 +25,10 @@ _NAMED = {
 """ONNX's name of a type in schemas -> dtype."""
 
 LIKE_FIRST = frozenset(spec.op_type for m in (unary, pool) for spec in m.SPECS) | {
-    *(
-        "BatchNormalization",
-        "BitCast",
-        "Cast",
-        "Concat",
-        "CumProd",
-        "CumSum",
-        "DFT",
-        "DepthToSpace",
-    ),
-    *(
-        "GridSample",
-        "Identity",
-        "LRN",
-        "InstanceNormalization",
-        "LayerNormalization",
-        "LogSoftmax",
-        "Pad",
-        "Resize",
-        "Slice",
-    ),
-    *("Softmax", "SpaceToDepth", "Split", "Tile", "TopK", "Transpose", "Trilu"),
+    *("BatchNormalization", "BitCast", "Cast", "Concat", "CumProd", "CumSum", "DFT", "DeformConv"),
+    *("DepthToSpace", "GridSample", "Identity", "InstanceNormalization", "LRN"),
+    *("LayerNormalization", "LogSoftmax", "Pad", "Resize", "ScatterElements", "Slice", "Softmax"),
+    *("SpaceToDepth", "Split", "Tile", "TopK", "Transpose", "Trilu"),
 }
 """Operators whose outputs have the rank of their first input."""
 WIDEST = frozenset(spec.op_type for spec in binary.SPECS)
