@@ -175,6 +175,20 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         operators("DeformConv"),
     ),
     _fault(
+        "roi-align-samples-the-corner-of-a-bin",
+        "roi_align",
+        "(sample + (COMPUTE)0.5) * axis.step",
+        "sample * axis.step",
+        operators("RoiAlign"),
+    ),
+    _fault(
+        "roi-align-reads-beyond-the-last-pixel",
+        "roi_align",
+        "if (!(at >= -1 && at <= extent)) return taps;",
+        "if (!(at >= -1 && at <= extent - 1)) return taps;",
+        operators("RoiAlign"),
+    ),
+    _fault(
         "dft-forgets-the-conjugates",
         "dft",
         "mirrors && t > 0 && 2 * t != n ? 2 : 1",

@@ -164,6 +164,7 @@ ELSEWHERE = {
         "taken apart: test_composed.py",
     ),
     **dict.fromkeys(("DFT", "STFT"), "the axis of signals: the suite of ONNX, test_composed.py"),
+    "RoiAlign": "a shift by half a pixel: properties/test_witnessed.py",
     "GridSample": "two names of modes: properties/test_witnessed.py",
     "BatchNormalization": "two axes at least, and none of them changes",
     "GroupNormalization": "its older form is refused",

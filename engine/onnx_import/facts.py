@@ -27,7 +27,16 @@ _NAMED = {
 LIKE_FIRST = frozenset(spec.op_type for m in (unary, pool) for spec in m.SPECS) | {
     *("BatchNormalization", "BitCast", "Cast", "Concat", "CumProd", "CumSum", "DFT", "DeformConv"),
     *("DepthToSpace", "GridSample", "Identity", "InstanceNormalization", "LRN"),
-    *("LayerNormalization", "LogSoftmax", "Pad", "Resize", "ScatterElements", "Slice", "Softmax"),
+    *(
+        "LayerNormalization",
+        "LogSoftmax",
+        "Pad",
+        "Resize",
+        "RoiAlign",
+        "ScatterElements",
+        "Slice",
+        "Softmax",
+    ),
     *("SpaceToDepth", "Split", "Tile", "TopK", "Transpose", "Trilu"),
 }
 """Operators whose outputs have the rank of their first input."""

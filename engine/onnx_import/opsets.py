@@ -73,6 +73,7 @@ RULES: dict[str, Rules] = {
     "Reshape": ((5, attributes.reshape),),
     "Resize": ((11, resize.resize_10), (ANY, resize.resize)),
     "ReverseSequence": ((ANY, indices.reverse_sequence),),
+    "RoiAlign": ((16, meaning.roi_align),),
     "Scatter": ((ANY, meaning.scatter),),
     "STFT": ((ANY, signal.stft),),
     "Slice": ((10, attributes.slice_),),
