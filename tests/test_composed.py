@@ -52,6 +52,9 @@ EQUATIONS = (
     ("ij,kl->ik", [(3, 4), (5, 6)]),
     ("ij,jk->ik", [(3, 0), (0, 5)]),
     (",ij->ij", [(), (3, 4)]),
+    ("ii->i", [(17, 17)]),
+    ("iji,ik->jk", [(3, 2, 3), (3, 4)]),
+    ("iiij->ij", [(3, 3, 3, 2)]),
 )
 
 
@@ -87,9 +90,32 @@ def cases() -> Iterator[Case]:
     for equation, shapes in EQUATIONS:
         tensors = {f"x{i}": floats(*shape) for i, shape in enumerate(shapes)}
         yield "Einsum", 12, tensors, {"equation": equation}
+    yield from of_positions()
     off = np.array([0.0, 2.9, -1.0, 7.0], F)
     values = np.array([2, 5], F)
     yield "OneHot", 11, {"x": off, "depth": np.array(3, F), "values": values}, {"axis": 0}
+
+
+def of_positions() -> Iterator[Case]:
+    """Operators that read or write by computed positions; signals."""
+    for time, axes in ((0, (1, 0)), (1, (0, 1))):
+        shape, lengths = ((9, 4), (4, 9))[time], np.array([9, 0, 1, 4])
+        flags = {"time_axis": axes[1], "batch_axis": axes[0]}
+        yield "ReverseSequence", 10, {"x": floats(*shape, 3), "n": lengths}, flags
+    for mode, first in (("linear", [3, 0]), ("circular", [4, 11])):
+        cache = {"past": floats(2, 3, 5, 2), "update": floats(2, 3, 2, 2), "at": np.array(first)}
+        yield "TensorScatter", 24, cache, {"mode": mode}
+    moved = {"past": floats(2, 5, 3), "update": floats(2, 4, 3)}
+    yield "TensorScatter", 24, moved, {"axis": 1}
+    window = {"strides": [2, 1], "dilations": [1, 2], "pads": [1, 0, 0, 1]}
+    image = {"image": np.array([6, 5]), "block": np.array([3, 2])}
+    yield "Col2Im", 18, {"x": floats(2, 2 * 6, 3 * 4), **image}, window
+    places = RNG.permutation(2 * 7 * 8)[: 2 * 3 * 4].reshape(1, 2, 3, 4)
+    unpool = {"kernel_shape": [3, 2], "strides": [2, 2]}
+    yield "MaxUnpool", 11, {"x": floats(1, 2, 3, 4), "i": places}, unpool
+    signal = {"x": floats(2, 33, 1), "step": np.array(5)}
+    yield "STFT", 17, signal | {"window": floats(8)}, {}
+    yield "STFT", 17, signal | {"window": floats(7)}, {"onesided": 0}
 
 
 CASES = {f"{i} {c[0]}-{c[1]} {c[3]}": c for i, c in enumerate(cases())}
@@ -114,7 +140,7 @@ def outside(case: Case) -> np.ndarray:
     if case[:2] == ("GlobalLpPool", 1):
         p, x = case[3]["p"], np.abs(inputs["x"].astype(np.float64))
         return np.asarray((x**p).sum(2, keepdims=True) ** (1 / p)).astype(F)
-    if case[0] not in ("Mod", "EyeLike"):
+    if case[0] not in ("Mod", "EyeLike", "TensorScatter", "STFT"):
         return np.asarray(onnxruntime.InferenceSession(data).run(None, inputs)[0])
     with np.errstate(all="ignore"):
         return np.asarray(ReferenceEvaluator(onnx.load_from_string(data)).run(None, inputs)[0])
@@ -158,7 +184,8 @@ def test_the_first_top_k_has_its_count_as_an_attribute(axis: int, device: str) -
             ("LpPool", 18, {"x": floats(1, 1, 9)}, {"kernel_shape": [2], "ceil_mode": 1}),
             "ceil_mode",
         ),
-        (("Einsum", 12, {"x": floats(2, 2)}, {"equation": "ii->i"}), "a diagonal, 'ii'"),
+        (("Einsum", 12, {"x": floats(2)}, {"equation": "i->ii"}), "'ii' names an axis"),
+        (("Einsum", 12, {"x": floats(2, 3)}, {"equation": "ii->i"}), "4 elements"),
         (("Einsum", 12, {"x": floats(2, 2)}, {"equation": "ij,jk"}), "2 terms for 1 inputs"),
         (("Einsum", 12, {"x": floats(2, 2)}, {"equation": "i->i"}), "'i' for a tensor of 2 axes"),
         (("Einsum", 12, {"x": floats(2, 2)}, {"equation": "ij->k"}), "'k' of the result"),

@@ -554,6 +554,7 @@ def test_defaults_that_changed_are_exactly_these() -> None:
         *(("Selu", 1, "alpha"), ("Selu", 1, "gamma")),
         *((op, v, "axis") for op in ("Softmax", "LogSoftmax") for v in (1, 11)),
         ("GRU", 1, "direction"),  # "foward"
+        ("GridSample", 16, "mode"),
     }
 
 

@@ -28,9 +28,9 @@ BY_TYPE = {f"tensor({'float' if d.name == 'float32' else d.name})": d for d in A
     "tensor(double)": np.dtype(np.float64)
 }
 DRAWS = 6
-FORBIDDEN = {"Mod": "fmod=0 is for integers only"}
+FORBIDDEN = {"Mod": "fmod=0 is for integers only", "BitCast": "expected a type of"}
 """What a schema allows and its text forbids: "If the input type is floating point, then `fmod`
-attribute must be set to 1"."""
+attribute must be set to 1"; "The target type must have the same bit-width as the input type"."""
 
 
 def variables(op_type: str) -> dict[str, list[np.dtype]]:

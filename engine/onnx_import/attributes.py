@@ -71,17 +71,17 @@ READ_ALTHOUGH_DEPRECATED = frozenset(("GroupNormalization",))
 
 
 @lru_cache(maxsize=4096)
-def schema_of(op_type: str, opset: int) -> defs.OpSchema | None:
-    """ONNX's own schema of an operator of the default domain at an opset; None: no such one."""
-    schema = _schema(op_type, opset)
+def schema_of(op_type: str, opset: int, domain: str = "") -> defs.OpSchema | None:
+    """ONNX's own schema of an operator at an opset of its domain; None: no such one."""
+    schema = _schema(op_type, opset, domain)
     if schema is None or (schema.deprecated and op_type not in READ_ALTHOUGH_DEPRECATED):
         return None
     return schema
 
 
-def _schema(op_type: str, opset: int) -> defs.OpSchema | None:
+def _schema(op_type: str, opset: int, domain: str = "") -> defs.OpSchema | None:
     try:
-        return defs.get_schema(op_type, opset, "")
+        return defs.get_schema(op_type, opset, domain)
     except defs.SchemaError:
         return None
 
@@ -97,9 +97,9 @@ def why_no_schema(op_type: str, opset: int) -> str:
     )
 
 
-def default_of(op_type: str, opset: int, name: str) -> Any:
+def default_of(op_type: str, opset: int, name: str, domain: str = "") -> Any:
     """The default that ONNX's schema gives an attribute at an opset; None where it gives none."""
-    schema = schema_of(op_type, opset)
+    schema = schema_of(op_type, opset, domain)
     default = (
         schema.attributes[name].default_value if schema and name in schema.attributes else None
     )
@@ -127,6 +127,7 @@ def check_against_schema(
     counts: tuple[int, int],
     attributes: Mapping[str, AttributeProto],
     omitted: Collection[int] = (),
+    domain: str = "",
 ) -> None:
     """Raise ModelError when ONNX does not define the node so.
 
@@ -134,7 +135,7 @@ def check_against_schema(
         counts: number of inputs and outputs, trailing omitted ones not counted.
         omitted: positions of inputs that are left out before others.
     """
-    facts = _facts(op_type, opset)
+    facts = _facts(op_type, opset, domain)
     if facts is None:
         raise UnsupportedError(f"{title}: {why_no_schema(op_type, opset)}")
     limits, known, required, needed = facts
@@ -168,13 +169,13 @@ def _type_name(kind: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _facts(
-    op_type: str, opset: int
+    op_type: str, opset: int, domain: str
 ) -> (
     tuple[tuple[tuple[int, int], tuple[int, int]], dict[str, int], tuple[str, ...], dict[int, str]]
     | None
 ):
     """Numbers of inputs and outputs, types of attributes, those required, inputs required."""
-    schema = schema_of(op_type, opset)
+    schema = schema_of(op_type, opset, domain)
     if schema is None:
         return None
     known = {name: int(a.type.value) for name, a in schema.attributes.items()}

@@ -226,19 +226,28 @@ class Builder:
         return name in self._reads
 
     def emit(
-        self, op_type: str, inputs: Sequence[Value | None], attributes: dict[str, Any]
+        self,
+        op_type: str,
+        inputs: Sequence[Value | None],
+        attributes: dict[str, Any],
+        output: str = "",
     ) -> Value:
         """A node of the importer's own, `name/op_type`; returns its only output."""
         name = f"{self._rewritten}/{op_type}"
-        node = self._add(op_type, inputs, [self._fresh(op_type.lower())], attributes, name)
-        return node.outputs[0]
+        outputs = [output or self._fresh(op_type.lower())]
+        (value,) = self._add(op_type, inputs, outputs, attributes, name).outputs
+        if output:
+            self._values[output] = value
+        return value
 
     def add_node(self, raw: RawNode) -> None:
         """Check, decode, rewrite to the newest opset and append one node."""
         inputs, outputs = _stripped(raw.inputs), self._used_outputs(raw)
         counts = len(inputs), len(_stripped(raw.outputs))
         omitted = [i for i, name in enumerate(inputs) if not name]
-        check_against_schema(raw.title, raw.op_type, raw.opset, counts, raw.attributes, omitted)
+        check_against_schema(
+            raw.title, raw.op_type, raw.opset, counts, raw.attributes, omitted, raw.domain
+        )
         attributes = {k: self._decoded(a, raw, k) for k, a in raw.attributes.items()}
         check_finite(raw.title, attributes)
         check_switches(raw.title, attributes)
@@ -246,7 +255,7 @@ class Builder:
         if raw.op_type == "Constant":
             self._define(outputs[0], _constant_value(raw.title, attributes))
             return
-        form = Form(raw.title, raw.op_type, raw.opset, values, outputs, attributes)
+        form = Form(raw.title, raw.op_type, raw.opset, values, outputs, attributes, raw.domain)
         filled = _filled(form)
         if filled is not None:
             self._filled_nbytes += filled.nbytes

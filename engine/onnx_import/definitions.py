@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from onnx import FunctionProto, NodeProto, TypeProto, defs
+from onnx import FunctionProto, NodeProto, TypeProto, defs, helper
 
 from engine.errors import UnsupportedError
 from engine.onnx_import.attributes import check_against_schema, schema_of
 from engine.onnx_import.raw_node import RawNode
 
 TypeOf = Callable[[str], TypeProto | None]
+DOMAINS = ("", "ai.onnx.preview")
+"""Whose operators may be expanded."""
 
 
 def definition(node: RawNode, type_of: TypeOf) -> FunctionProto | None:
-    """The body of an operator of the default domain; None where ONNX has none.
+    """The body of an operator of one of the DOMAINS; None where ONNX has none.
 
     Args:
         type_of: by the name of an input; None where its dtype is not known.
@@ -28,19 +30,26 @@ def definition(node: RawNode, type_of: TypeOf) -> FunctionProto | None:
         ModelError: the node is not as ONNX's schema has it.
         UnsupportedError: what the body depends on is not known before the run.
     """
-    schema = schema_of(node.op_type, node.opset)
+    if node.domain not in DOMAINS or node.domain not in node.opsets:
+        return None
+    schema = schema_of(node.op_type, node.opset, node.domain)
     if schema is None or not (schema.has_function or schema.has_context_dependent_function):
         return None
     omitted = [i for i, name in enumerate(node.inputs) if not name]
     counts = len(node.inputs), len(node.outputs)
-    check_against_schema(node.title, node.op_type, node.opset, counts, node.attributes, omitted)
-    body = _same_for_all(node.op_type, node.opset)
-    return body or _of_call(node, schema, type_of)
+    check_against_schema(
+        node.title, node.op_type, node.opset, counts, node.attributes, omitted, node.domain
+    )
+    body = _same_for_all(node.op_type, node.opset, node.domain) or _of_call(node, schema, type_of)
+    if body is not None and node.domain and not any(o.domain == "" for o in body.opset_import):
+        newest = node.opsets.get("", defs.onnx_opset_version())
+        body.opset_import.append(helper.make_opsetid("", newest))  # of the simpler operators
+    return body
 
 
 @lru_cache(maxsize=1024)
-def _same_for_all(op_type: str, opset: int) -> FunctionProto | None:
-    schema = schema_of(op_type, opset)
+def _same_for_all(op_type: str, opset: int, domain: str) -> FunctionProto | None:
+    schema = schema_of(op_type, opset, domain)
     versions = [v for v in schema.function_opset_versions if v <= opset] if schema else []
     if schema is None or not versions:
         return None
@@ -61,6 +70,7 @@ def _of_call(node: RawNode, schema: defs.OpSchema, type_of: TypeOf) -> FunctionP
             )
         types.append(known.SerializeToString())
     call = NodeProto(op_type=node.op_type, name=node.name, input=node.inputs, output=node.outputs)
+    call.domain = node.domain
     for attribute_name, attribute in node.attributes.items():
         call.attribute.add().CopyFrom(attribute)
         call.attribute[-1].name = attribute_name  # a function's may have another
@@ -71,8 +81,11 @@ def _of_call(node: RawNode, schema: defs.OpSchema, type_of: TypeOf) -> FunctionP
 
 
 def _parsed(schema: defs.OpSchema, data: bytes) -> FunctionProto:
-    """With the schema's defaults of the attributes that the body reads."""
+    """With the schema's defaults of the attributes that the body reads, and with their types."""
     body = FunctionProto.FromString(data)
+    body.domain = ""
+    for attribute in (a for node in body.node for a in node.attribute if a.ref_attr_name):
+        attribute.type = schema.attributes[attribute.ref_attr_name].type.value
     for name, attribute in schema.attributes.items():
         if name in body.attribute and attribute.default_value.name:
             body.attribute_proto.append(attribute.default_value)

@@ -26,9 +26,19 @@ _NAMED = {
 """ONNX's name of a type in schemas -> dtype."""
 
 LIKE_FIRST = frozenset(spec.op_type for m in (unary, pool) for spec in m.SPECS) | {
-    *("BatchNormalization", "Cast", "Concat", "CumSum", "DepthToSpace", "Identity", "LRN"),
-    *("InstanceNormalization", "LayerNormalization", "LogSoftmax", "Pad", "Resize", "Slice"),
-    *("Softmax", "SpaceToDepth", "Split", "Tile", "TopK", "Transpose", "Trilu"),
+    *("BatchNormalization", "BitCast", "Cast", "Concat", "CumProd", "CumSum", "DFT", "DeformConv"),
+    *("DepthToSpace", "GridSample", "Identity", "InstanceNormalization", "LRN"),
+    *(
+        "LayerNormalization",
+        "LogSoftmax",
+        "Pad",
+        "Resize",
+        "RoiAlign",
+        "ScatterElements",
+        "Slice",
+        "Softmax",
+    ),
+    *("SpaceToDepth", "Split", "Tile", "TopK", "Transpose", "Trilu"),
 }
 """Operators whose outputs have the rank of their first input."""
 WIDEST = frozenset(spec.op_type for spec in binary.SPECS)
@@ -41,7 +51,7 @@ def output_dtypes(node: Node, dtype: Callable[[Value | None], np.dtype | None]) 
     Args:
         dtype: of its inputs.
     """
-    if node.op_type == "Cast":
+    if node.op_type in ("Cast", "BitCast"):
         return [DTYPES[node.attributes["to"]]]
     if node.op_type == "ConstantOfShape":
         return [np.asarray(node.attributes.get("value", np.float32(0))).dtype]

@@ -22,10 +22,11 @@ class Form:
     inputs: list[Value | None]
     outputs: list[str]
     attributes: dict[str, Any]
+    domain: str = ""
 
     def value(self, name: str) -> Any:
         """An attribute; where it is left out, its default at the node's opset, None for none."""
-        return self.attributes.get(name, default_of(self.op_type, self.opset, name))
+        return self.attributes.get(name, default_of(self.op_type, self.opset, name, self.domain))
 
     def take(self, name: str) -> Any:
         """The same, and the attribute is gone."""
@@ -51,9 +52,17 @@ class Emitter(Protocol):
         ...
 
     def emit(
-        self, op_type: str, inputs: Sequence[Value | None], attributes: dict[str, Any]
+        self,
+        op_type: str,
+        inputs: Sequence[Value | None],
+        attributes: dict[str, Any],
+        output: str = "",
     ) -> Value:
-        """A node before the one being rewritten; returns its only output."""
+        """A node before the one being rewritten; returns its only output.
+
+        Args:
+            output: an output of the one being rewritten, which it then is; "" where it is none.
+        """
         ...
 
     def rank(self, value: Value | None) -> int | None:

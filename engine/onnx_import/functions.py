@@ -142,7 +142,7 @@ class Inliner:
 
     def _definition(self, node: RawNode, context: Context) -> FunctionProto | None:
         """ONNX's own of an operator that has no kernel."""
-        if node.domain or self._has_kernel(node):
+        if not node.domain and self._has_kernel(node):
             return None
         return definition(node, context.type_of)
 
@@ -242,7 +242,7 @@ def _shown(key: Key) -> str:
 
 def _actual_attributes(call: RawNode, body: FunctionProto) -> dict[str, AttributeProto]:
     known = {*body.attribute, *(a.name for a in body.attribute_proto)}
-    if call.domain or body.domain:
+    if body.domain:  # the model's own: what ONNX defines is held against its schema
         for name in call.attributes:
             if name not in known:
                 raise ModelError(f"{call.title}: its function has no attribute '{name}'")

@@ -20,11 +20,14 @@ from engine.onnx_import.rewrites import (
     broadcasting,
     composed,
     einsum,
+    indices,
     inference,
     meaning,
     quantization,
     recurrent,
     resize,
+    signal,
+    training,
 )
 from engine.onnx_import.rewrites.attributes import ints_to_input
 
@@ -39,12 +42,15 @@ _RECURRENT: Rules = ((7, recurrent.first_forms), (ANY, recurrent.every_output))
 
 RULES: dict[str, Rules] = {
     "BatchNormalization": ((7, inference.is_test), (ANY, inference.batch_normalization)),
+    "BitCast": ((ANY, attributes.cast),),
     "Cast": ((6, attributes.cast_by_name), (ANY, attributes.cast)),
     "Clip": ((11, attributes.clip),),
     "Compress": ((ANY, composed.compress),),
+    "Col2Im": ((ANY, indices.col2im),),
     "Concat": ((4, attributes.concat),),
     "ConvInteger": ((ANY, quantization.conv_integer),),
     "DequantizeLinear": ((ANY, quantization.dequantize_linear),),
+    "DFT": ((20, signal.dft),),
     "Dropout": ((7, inference.is_test), (ANY, inference.dropout)),
     "Einsum": ((ANY, einsum.einsum),),
     "EyeLike": ((ANY, composed.eye_like),),
@@ -58,6 +64,7 @@ RULES: dict[str, Rules] = {
     "LpNormalization": ((ANY, composed.lp_normalization),),
     "LpPool": ((ANY, composed.lp_pool),),
     "MatMulInteger": ((ANY, quantization.mat_mul_integer),),
+    "MaxUnpool": ((ANY, indices.max_unpool),),
     "Mod": ((ANY, composed.mod),),
     "OneHot": ((ANY, composed.one_hot),),
     "PRelu": ((7, broadcasting.prelu),),
@@ -68,7 +75,10 @@ RULES: dict[str, Rules] = {
     "ReduceSum": _AXES_13,
     "Reshape": ((5, attributes.reshape),),
     "Resize": ((11, resize.resize_10), (ANY, resize.resize)),
+    "ReverseSequence": ((ANY, indices.reverse_sequence),),
+    "RoiAlign": ((16, meaning.roi_align),),
     "Scatter": ((ANY, meaning.scatter),),
+    "STFT": ((ANY, signal.stft),),
     "Slice": ((10, attributes.slice_),),
     "Softmax": ((13, meaning.softmax),),
     "Split": (
@@ -79,6 +89,7 @@ RULES: dict[str, Rules] = {
     ),
     "Squeeze": ((13, attributes.squeeze),),
     "Sum": ((ANY, meaning.sum_),),
+    "TensorScatter": ((ANY, indices.tensor_scatter),),
     "Tile": ((6, attributes.tile),),
     "TopK": ((10, attributes.top_k),),
     "Unsqueeze": _AXES_13,
@@ -93,12 +104,22 @@ RULES: dict[str, Rules] = {
 }
 """By ONNX name; several rules of one operator apply in order."""
 
+FOREIGN: dict[tuple[str, str], Rewrite] = {
+    ("ai.onnx.ml", "ArrayFeatureExtractor"): composed.array_feature_extractor,
+    ("ai.onnx.ml", "Binarizer"): composed.binarizer,
+    ("ai.onnx.preview.training", "Adagrad"): training.adagrad,
+    ("ai.onnx.preview.training", "Adam"): training.adam,
+    ("ai.onnx.preview.training", "Momentum"): training.momentum,
+}
+"""By domain and name; what is not here of other domains is refused, or expanded."""
+
 REWRITTEN_AWAY = frozenset(
     (
         *("Constant", "Dropout", "Scatter", "Upsample"),
         *("QuantizeLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger"),
         *("QLinearMatMul", "QLinearConv", "Hardmax", "LpNormalization", "LpPool", "GlobalLpPool"),
-        *("Compress", "EyeLike", "Einsum"),
+        *("Compress", "EyeLike", "Einsum", "STFT", "Col2Im", "MaxUnpool", "ReverseSequence"),
+        "TensorScatter",
     )
 )
 """Operators that the importer accepts without a spec of their own."""
@@ -109,6 +130,9 @@ HINTS = ("consumed_inputs",)
 
 def to_newest(form: Form, emitter: Emitter) -> None:
     """Apply the rules of the form's operator."""
+    if form.domain:
+        FOREIGN[form.domain, form.op_type](form, emitter)
+        return
     for hint in HINTS:
         form.attributes.pop(hint, None)
     for name, value in changed_defaults(form.op_type, form.opset).items():

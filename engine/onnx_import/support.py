@@ -6,7 +6,7 @@ import onnx
 
 from engine.errors import ModelError, UnsupportedError
 from engine.onnx_import.attributes import decode_attribute, schema_of, why_no_schema
-from engine.onnx_import.opsets import REWRITTEN_AWAY
+from engine.onnx_import.opsets import FOREIGN, REWRITTEN_AWAY
 from engine.onnx_import.raw_node import RawNode
 from engine.onnx_import.subgraphs import CONTROL_FLOW
 from engine.ops import OPERATORS
@@ -57,6 +57,10 @@ def check_function_opset(node: RawNode) -> None:
 
 def check_known(node: RawNode) -> None:
     """Raise UnsupportedError for an operator that there is no way to run."""
+    if (node.domain, node.op_type) in FOREIGN:
+        if node.domain not in node.opsets:
+            raise ModelError(f"{node.title}: the model does not import domain '{node.domain}'")
+        return
     if node.domain:
         raise UnsupportedError(
             f"{node.title}: operators of domain '{node.domain}' are not supported"

@@ -16,7 +16,7 @@ SWITCHES = frozenset(
         *("detect_negative", "detect_positive", "exclude_outside", "exclusive", "fmod"),
         *("is_test", "keepdims", "noop_with_empty_axes", "reverse", "saturate"),
         *("select_last_index", "spatial", "storage_order", "training_mode", "transA", "transB"),
-        *("upper", "align_corners", "largest", "sorted"),
+        *("upper", "align_corners", "largest", "sorted", "inverse", "onesided"),
         *("input_forget", "layout", "linear_before_reset", "output_sequence"),
     }
 )

@@ -1,9 +1,11 @@
-"""Cast between floats, integers and booleans.
+"""Cast between floats, integers and booleans; BitCast, which keeps the bits and not the number.
 
 Source: https://onnx.ai/onnx/operators/onnx__Cast.html: floats are rounded to nearest even, integers
 are cut to their low bits, float to integer truncates, and everything but 0 is true. What the
 integer cannot hold ONNX leaves open; here it is `numerics.saturated`: the nearest end of the range,
 0 for NaN. Integers never pass through half. (The importer turns CastLike into Cast.)
+Of https://onnx.ai/onnx/operators/onnx__BitCast.html no bits become booleans here, because a byte
+may be neither 0 nor 1.
 """
 
 from __future__ import annotations
@@ -41,12 +43,12 @@ DTYPES = {
 NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
 
 
-def target(attributes: Attributes) -> np.dtype:
+def target(attributes: Attributes, op: str = "Cast") -> np.dtype:
     """The dtype that attribute `to` names; raises UnsupportedError."""
     number = int(attributes["to"])
     if number not in DTYPES:
         names = ", ".join(sorted(d.name for d in DTYPES.values()))
-        raise UnsupportedError(f"Cast: to={number} is not supported, expected one of {names}")
+        raise UnsupportedError(f"{op}: to={number} is not supported, expected one of {names}")
     return DTYPES[number]
 
 
@@ -151,4 +153,75 @@ CAST = OpSpec(
 )
 
 
-SPECS: tuple[OpSpec, ...] = (CAST,)
+# --------------------------------------------------------------------------- BitCast
+def _infer_bits(inputs: Sequence[Operand | None], attributes: Attributes) -> tuple[TensorType, ...]:
+    x = inputs[0]
+    if x is None:
+        raise ShapeError("BitCast: input is missing")
+    check_dtype("BitCast", x.type.dtype, ALL_DTYPES)
+    to = target(attributes, "BitCast")
+    if to.itemsize != x.type.dtype.itemsize:
+        raise ShapeError(
+            f"BitCast: input of dtype {x.type.dtype.name} becomes {to.name}, expected a type of "
+            f"{8 * x.type.dtype.itemsize} bits"
+        )
+    if to == BOOL != x.type.dtype:
+        raise UnsupportedError(f"BitCast: {x.type.dtype.name} to bool is not supported")
+    return (TensorType(to, x.type.shape),)
+
+
+def _bit_cast(inputs: Arrays, attributes: Attributes) -> tuple[np.ndarray, ...]:
+    """What arrives as double is a float of the target's width."""
+    x, to = np.asarray(inputs[0]), target(attributes, "BitCast")
+    if x.dtype in FLOATS:
+        x = x.astype(f"f{to.itemsize}")
+    with np.errstate(all="ignore"):
+        y = np.ascontiguousarray(x).reshape(x.shape).view(to)
+        return (y.astype(np.float64) if to in FLOATS else y,)
+
+
+def _bits_example(choose: Choose) -> Call:
+    """Numbers, and as the source of floats integers of any bits but those of NaN."""
+    dtype, shape = choose.one_of(_DRAWN), choose.shape((0, 4))
+    others = [d for d in _DRAWN if d.itemsize == dtype.itemsize and d != BOOL]
+    to = choose.one_of([d for d in others if d != dtype] or others)
+    if dtype == BOOL:
+        return Call((choose.tensor(shape, FLOAT, -1.0, 1.0) > 0,), {"to": NUMBERS[to]})
+    if to in FLOATS:
+        numbers = choose.tensor(shape, to, -100.0, 100.0)
+        return Call((numbers.view(dtype).reshape(shape),), {"to": NUMBERS[to]})
+    return Call((choose.tensor(shape, dtype, -100.0, 100.0),), {"to": NUMBERS[to]})
+
+
+def _bits(values: Sequence[float], dtype: str, to: np.dtype) -> Call:
+    return Call((np.array(values, dtype),), {"to": NUMBERS[to]})
+
+
+BIT_CAST = OpSpec(
+    "BitCast",
+    (1, 1),
+    _infer_bits,
+    _bit_cast,
+    lambda inputs, a, units: _error(_bit_cast(inputs, a)[0], target(a), units),
+    _bits_example,
+    edges=(
+        lambda: _bits([0.0, -0.0, 1.5, np.inf, -np.inf, 65504, 2.0**-24], "f4", INT32),
+        lambda: _bits([0, -(2**31), 0x7F800000, 0x3FC00000, 0x7F7FFFFF, 0x38801000], "i4", FLOAT),
+        lambda: _bits([-1, 2**62, -(2**63), 0x3FF8000000000000], "i8", DOUBLE),
+        lambda: _bits([1.5, -0.0, np.inf, 65504, 2.0**-24], "f2", np.dtype(np.uint16)),
+        lambda: _bits([0, 0x3E00, 0x7C00, 0x8001], "u2", FLOAT16),
+        lambda: _bits([-1, -128, 127], "i1", np.dtype(np.uint8)),
+        lambda: Call((np.array([True, False]),), {"to": NUMBERS[np.dtype(np.int8)]}),
+        lambda: Call((np.zeros((0, 3), "f4"),), {"to": NUMBERS[INT32]}),
+    ),
+    rejects=(
+        Reject("width", lambda: _bits([1], "f4", INT64), "of 32 bits"),
+        Reject("bool", lambda: _bits([2], "u1", BOOL), "to bool"),
+        Reject("strings", lambda: Call((np.zeros(3, "f4"),), {"to": 8}), "BitCast: to=8 is not"),
+    ),
+    laws=(NEIGHBOURS,),
+    reads=("to",),
+)
+
+
+SPECS: tuple[OpSpec, ...] = (CAST, BIT_CAST)

@@ -420,6 +420,18 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"GridSample"}),
+        "interpolates half in half, and rounds positions of doubles to float",
+        lambda c: c.first.dtype != np.float32,
+        lambda: call(
+            "GridSample",
+            22,
+            np.array([[[[1000, 1, 1000]]]], np.float16),
+            np.array([[[[0.3, 0]]]], np.float16),
+        ),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"Resize", "Upsample"}),
         "interpolates integers in double, which holds no int64 beyond 2**53",
         lambda c: c.first.dtype.kind in "iu",

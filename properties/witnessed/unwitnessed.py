@@ -17,6 +17,7 @@ UNWITNESSED = {
     "Clip-1: *": NO_FORM,
     "Conv-*: kernel_shape=*": RESTATED,
     "ConvTranspose-*: kernel_shape=*": RESTATED,
+    "DeformConv-*: kernel_shape=*": RESTATED,
     "Dropout-1: is_test=1": NO_FORM,
     "Dropout-6: is_test=1": NO_FORM,
     **{f"Dropout-{since}: ratio=*": NO_EFFECT for since in (7, 10)},

@@ -1,4 +1,4 @@
-"""Cast by NumPy, floats to integers by a rule that does not depend on the processor."""
+"""Cast and BitCast by NumPy, floats to integers by a rule that does not depend on the processor."""
 
 from __future__ import annotations
 
@@ -40,4 +40,13 @@ def _make(backend: CpuBackend, node: Node) -> Function:
     return run
 
 
-KERNELS = {"Cast": _make}
+def _make_bits(backend: CpuBackend, node: Node) -> Function:
+    def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
+        x, out = inputs[0], outputs[0]
+        assert x is not None
+        out[...] = np.ascontiguousarray(x).view(out.dtype).reshape(out.shape)
+
+    return run
+
+
+KERNELS = {"Cast": _make, "BitCast": _make_bits}

@@ -1,4 +1,4 @@
-"""CumSum by NumPy, in float at least."""
+"""CumSum and CumProd by NumPy, in float at least."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from engine.backends.cpu.packed import Packed
 from engine.backends.cpu.region import constants
 from engine.ir.graph import Node
-from engine.ops.cumsum import running_sum
+from engine.ops.cumsum import running
 
 if TYPE_CHECKING:
     from engine.backends.cpu.backend import CpuBackend
@@ -23,9 +23,9 @@ def _make(backend: CpuBackend, node: Node) -> Function:
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         x = inputs[0]
         assert x is not None
-        outputs[0][...] = running_sum(x, axis, node.attributes, backend.compute(x.dtype))
+        outputs[0][...] = running(node.op_type, x, axis, node.attributes, backend.compute(x.dtype))
 
     return Packed(run, frozenset({1}))
 
 
-KERNELS = {"CumSum": _make}
+KERNELS = dict.fromkeys(("CumSum", "CumProd"), _make)

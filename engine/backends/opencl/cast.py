@@ -1,4 +1,4 @@
-"""Cast: one program for each pair of stored types."""
+"""Cast and BitCast: one program for each pair of stored types."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.backends.opencl.layout import raw
 from engine.backends.opencl.unary import chunks
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node
@@ -14,6 +15,9 @@ from engine.ir.types import BOOL, DOUBLE, FLOAT16, FLOATS
 
 if TYPE_CHECKING:
     from engine.backends.opencl.backend import OpenCLBackend
+
+INTEGER_OF = {n: np.dtype(f"u{n}") for n in (1, 2, 4, 8)}
+"""By size."""
 
 
 def _options(source: np.dtype, target: np.dtype) -> tuple[str, ...]:
@@ -50,4 +54,26 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     return BoundKernel(bind)
 
 
-KERNELS = {"Cast": _prepare}
+def _prepare_bits(backend: OpenCLBackend, node: Node) -> Kernel:
+    """Floats that are stored as half are widened before their bits are taken."""
+    x, y = node.inputs[0], node.outputs[0]
+    assert x is not None
+    options = raw(backend, INTEGER_OF[x.known_type.dtype.itemsize], "-DBIT_CAST")
+    flags = {"IN_HALF": x, "OUT_HALF": y}
+    narrow = [
+        f for f, v in flags.items() if backend.storage(v.known_type.dtype) != v.known_type.dtype
+    ]
+    program = backend.program(
+        "cast", ("-DSTORAGE=uchar", "-DCOMPUTE=uchar", *options, *(f"-D{f}" for f in narrow))
+    )
+
+    def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
+        count = outputs[0].type.size
+        return backend.command(
+            program, "BitCast", chunks(count), (1,), inputs[0], outputs[0], np.int64(count)
+        )
+
+    return BoundKernel(bind)
+
+
+KERNELS = {"Cast": _prepare, "BitCast": _prepare_bits}

@@ -1,4 +1,4 @@
-"""CumSum on plain tensors: one work-item per line."""
+"""CumSum and CumProd on plain tensors: one work-item per line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
         inner = math.prod(shape[along + 1 :])
         return backend.command(
             program,
-            "cumsum",
+            node.op_type,
             (inner, math.prod(shape[:along]) if outputs[0].type.size else 0),
             local_size(backend, 2),
             inputs[0],
@@ -44,4 +44,4 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     return BoundKernel(bind, frozenset({1}))
 
 
-KERNELS = {"CumSum": _prepare}
+KERNELS = dict.fromkeys(("CumSum", "CumProd"), _prepare)

@@ -27,7 +27,7 @@ NEEDS_CHANNELS_LAST = frozenset(
 KEEPS_LAYOUT = frozenset(unary.KERNELS) | frozenset(
     {
         *("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "PRelu", "Where"),
-        *("BatchNormalization", "Cast", "Identity"),
+        *("BatchNormalization", "BitCast", "Cast", "Identity"),
         *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"),
         *("Concat", "Pad", "Slice", "Split", "Mod"),
     }

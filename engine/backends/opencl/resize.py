@@ -45,7 +45,7 @@ def _tables(node: Node) -> tuple[list[int], list[np.ndarray], list[np.ndarray]]:
     return counts, indices, weights
 
 
-def _upload(backend: OpenCLBackend, array: np.ndarray, dtype: np.dtype) -> Slot:
+def uploaded(backend: OpenCLBackend, array: np.ndarray, dtype: np.dtype) -> Slot:
     """A table at its own dtype, which no precision rounds to half."""
     table = np.ascontiguousarray(array, dtype)
     slot = Slot(backend.allocate(table.nbytes), 0, TensorType(dtype, table.shape), dtype)
@@ -66,11 +66,11 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
         assert x is not None
         n, channels, *spatial = y.type.dims
         extents = volume(spatial, 1)
-        index = _upload(backend, np.concatenate(indices), INT32)
+        index = uploaded(backend, np.concatenate(indices), INT32)
         tables, more = [index], []
         if not is_copy:
             compute = DOUBLE if dtype == DOUBLE else FLOAT
-            tables.append(_upload(backend, np.concatenate(weights), compute))
+            tables.append(uploaded(backend, np.concatenate(weights), compute))
             more.append(dims(counts))
         command = backend.command(
             program,

@@ -109,6 +109,29 @@ def eye_like(form: Form, emitter: Emitter) -> None:
     form.op_type, form.inputs, form.attributes = "Cast", [diagonal], {"to": to}
 
 
+def binarizer(form: Form, emitter: Emitter) -> None:
+    """1 above the threshold, else 0; of integers above the whole number below it."""
+    steps, x = Steps(form, emitter), form.inputs[0]
+    dtype, threshold = emitter.dtype(x), form.take("threshold")
+    if dtype is None:
+        raise UnsupportedError(f"{form.title}: the dtype of its input is not known at import")
+    if dtype.kind in "iu":
+        threshold = min(max(math.floor(threshold), np.iinfo(dtype).min), np.iinfo(dtype).max)
+    above = steps.of("Greater", x, steps.like("threshold", threshold, x))
+    to = next(number for number, known in DTYPES.items() if known == dtype)
+    form.op_type, form.inputs, form.attributes = "Cast", [above], {"to": to}
+
+
+def array_feature_extractor(form: Form, emitter: Emitter) -> None:
+    """Columns by index; of a vector a matrix of one row, as in onnxruntime."""
+    steps, (x, indices) = Steps(form, emitter), form.inputs
+    assert x is not None
+    if steps.rank(x, "its input") == 1:
+        x = steps.of("Unsqueeze", x, steps.integers("axes", 0))
+    flat = steps.of("Reshape", indices, steps.integers("flat", -1))
+    form.op_type, form.inputs, form.attributes = "Gather", [x, flat], {"axis": -1}
+
+
 def mod(form: Form, emitter: Emitter) -> None:
     """Of floats with the sign of the divisor, which opset 28 defines: the other one, moved."""
     x, y = form.inputs

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.errors import ModelError, UnsupportedError
+from engine.errors import ModelError
 from engine.ir.graph import Value
 from engine.onnx_import.form import Emitter, Form
 from engine.onnx_import.rewrites.steps import Steps
@@ -48,7 +48,8 @@ def _read(form: Form, steps: Steps, equation: str) -> tuple[list[Term], tuple[st
     terms = []
     for part, value in zip(parts, form.inputs, strict=True):
         assert value is not None
-        terms.append(Term(value, _labels(form, part, steps.rank(value, f"term {part!r}"))))
+        labels = _labels(form, part, steps.rank(value, f"term {part!r}"))
+        terms.append(_diagonal(steps, Term(value, labels)))
     dots = [t for t, part in zip(terms, parts, strict=True) if "..." in part]
     if len({sum(label.isdigit() for label in term.labels) for term in dots}) > 1:
         raise ModelError(f"{form.title}: equation: '...' stands for different numbers of axes")
@@ -58,6 +59,8 @@ def _read(form: Form, steps: Steps, equation: str) -> tuple[list[Term], tuple[st
         out = _labels(form, right, len(right.replace("...", "")) + len(ellipsis))
         if strange := [x for x in out if x not in every]:
             raise ModelError(f"{form.title}: {strange[0]!r} of the result is in no term")
+        if len(set(out)) != len(out):
+            raise ModelError(f"{form.title}: {right!r} names an axis of the result twice")
     else:
         out = (*ellipsis, *sorted(x for x in set(every) if every.count(x) == 1 and x.isalpha()))
     return terms, out
@@ -71,9 +74,27 @@ def _labels(form: Form, part: str, rank: int) -> tuple[str, ...]:
     free = rank - len(letters)
     if free < 0 or (free and not dots):
         raise ModelError(f"{form.title}: equation: {part!r} for a tensor of {rank} axes")
-    if len(set(letters)) != len(letters):
-        raise UnsupportedError(f"{form.title}: equation: a diagonal, {part!r}, is not supported")
     return (*before, *(str(i) for i in reversed(range(free))), *after)
+
+
+def _diagonal(steps: Steps, term: Term) -> Term:
+    """Without labels that occur twice: of n x n elements every (n + 1)-th."""
+    labels = term.labels
+    twice = next((x for x in labels if labels.count(x) > 1), None)
+    if twice is None:
+        return term
+    first, second = [i for i, x in enumerate(labels) if x == twice][:2]
+    others = [i for i in range(len(labels)) if i not in (first, second)]
+    moved = steps.of("Transpose", term.value, perm=(*others, first, second))
+    shape, n = steps.of("Shape", moved), len(others)
+    extent = steps.part(shape, n, n + 1)
+    whole = steps.of("Mul", extent, extent)
+    flat = steps.of("Concat", _dims(steps, shape, 0, n), whole, axis=0)
+    lines = steps.of("Reshape", moved, flat, allowzero=1)
+    step = steps.of("Add", extent, steps.integers("one", 1))
+    zero, axis = steps.integers("zero", 0), steps.integers("axis", n)
+    value = steps.of("Slice", lines, zero, whole, axis, step)
+    return _diagonal(steps, Term(value, (*(labels[i] for i in others), twice)))
 
 
 def _summed(steps: Steps, term: Term, needed: set[str]) -> Term:

@@ -61,6 +61,11 @@ def grid_sample(form: Form, emitter: Emitter) -> None:
     form.attributes["mode"] = newer.get(mode, mode)
 
 
+def roi_align(form: Form, emitter: Emitter) -> None:
+    """Coordinates were not shifted by half a pixel."""
+    form.attributes["coordinate_transformation_mode"] = "output_half_pixel"
+
+
 def sum_(form: Form, emitter: Emitter) -> None:
     """Of two tensors it is Add, which passes fuse."""
     if len(form.inputs) == 2:

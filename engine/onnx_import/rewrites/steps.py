@@ -36,6 +36,23 @@ class Steps:
         dtype = self.emitter.dtype(value) or np.dtype(np.float32)
         return self.emitter.constant(f"{self.form.outputs[0]}_{name}", np.array(number, dtype))
 
+    def range(self, count: Value) -> Value:
+        """0 to count - 1, where count is one number in a vector."""
+        first, step = (
+            self.emitter.constant(f"{self.form.outputs[0]}_{n}", np.array(n, np.int64))
+            for n in (0, 1)
+        )
+        return self.of("Range", first, self.of("Squeeze", count), step)
+
+    def part(self, vector: Value | None, start: int, stop: int) -> Value:
+        """Some of its elements."""
+        return self.of("Slice", vector, self.integers("start", start), self.integers("stop", stop))
+
+    def beside(self, vector: Value, axis: int, rank: int) -> Value:
+        """A vector along one axis of `rank`."""
+        others = (i for i in range(rank) if i != axis)
+        return self.of("Unsqueeze", vector, self.integers("others", *others))
+
     def rank(self, value: Value | None, what: str) -> int:
         """A rank that must be known."""
         rank = self.emitter.rank(value)

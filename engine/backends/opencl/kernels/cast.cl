@@ -7,6 +7,33 @@
 
 #define CHUNK 1024
 
+#ifdef BIT_CAST
+// y_i has the bits of x_i, both of the size of ELEMENT. IN_HALF, OUT_HALF: a float that is stored as
+// half, of whose float the bits are.
+#ifdef IN_HALF
+#define IN half
+#define BITS(p, i) as_uint(vload_half((size_t)(i), (p)))
+#else
+#define IN ELEMENT
+#define BITS(p, i) ((p)[(i)])
+#endif
+#ifdef OUT_HALF
+#define OUT half
+#define PUT(p, i, v) vstore_half_rte(as_float(v), (size_t)(i), (p))
+#else
+#define OUT ELEMENT
+#define PUT(p, i, v) ((p)[(i)] = (v))
+#endif
+
+__kernel void BitCast(__global const IN *x, const long x_start, __global OUT *y,
+                      const long y_start, const long count) {
+  const long first = (long)get_global_id(0) * CHUNK;
+  const int n = (int)min((long)CHUNK, count - first);
+  x += x_start + first;
+  y += y_start + first;
+  for (int i = 0; i < n; ++i) PUT(y, i, BITS(x, i));
+}
+#else
 #ifdef IN_HALF
 #define READ(p, i) vload_half((size_t)(i), (p))
 #else
@@ -33,3 +60,4 @@ __kernel void Cast(__global const IN *x, const long x_start, __global OUT *y, co
   y += y_start + first;
   for (int i = 0; i < n; ++i) WRITE(y, i, READ(x, i));
 }
+#endif
