@@ -19,7 +19,8 @@ def output_error(name: str, got: np.ndarray, truth: np.ndarray) -> OutputError:
 
     The distances are NaN where no element is finite on both sides.
     """
-    g, t = got.astype(np.float64), truth.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaN of bfloat16
+        g, t = got.astype(np.float64), truth.astype(np.float64)
     both = np.isfinite(g) & np.isfinite(t)
     a, b = g[both], t[both]
     unit_a, unit_b = a / scale_of(a), b / scale_of(b)

@@ -32,7 +32,8 @@ from conformance.report import Agreement, Distance, StoredCheck
 from conformance.truth import Rounding, float64_run
 from engine.backends.protocol import Backend
 from engine.ir.graph import Graph
-from engine.ir.types import FLOAT, FLOATS
+from engine.ir.types import BFLOAT16, FLOAT, FLOATS
+from engine.ops.numerics import BFLOAT16_ROUNDOFF
 
 RUNS = 4
 LIMIT = 4 * SIGMAS
@@ -90,6 +91,7 @@ class Stored:
         runs = [run[name] for run in self._rounded_runs(backend)]
         storage = backend.storage(array.dtype)
         roundoff = float(np.finfo(storage).eps) / 2 if storage in FLOATS else 0.0
+        roundoff = BFLOAT16_ROUNDOFF if array.dtype == BFLOAT16 else roundoff
         return distance(array, truth, spread(truth, runs, roundoff))
 
     def _rounded_runs(self, backend: Backend) -> list[dict[str, np.ndarray]]:
@@ -139,8 +141,8 @@ def spread(truth: np.ndarray, runs: list[np.ndarray], roundoff: float) -> np.nda
 def distance(array: np.ndarray, truth: np.ndarray, spreads: np.ndarray) -> Distance:
     """How many spreads the worst element lies from the truth."""
     if truth.dtype in FLOATS:
-        wide = array.astype(np.float64)
         with np.errstate(invalid="ignore"):
+            wide = array.astype(np.float64)
             error = np.where(equal(wide, truth), 0.0, np.abs(wide - truth))
         error = np.where(np.isnan(error), np.inf, error)
     else:

@@ -12,6 +12,8 @@ from functools import reduce
 
 import numpy as np
 
+BFLOAT16_ROUNDOFF = 2.0**-8
+"""Of a format in which nothing is computed: only Cast rounds to it, exactly as specified."""
 HALF_MAX = 65504.0
 FLOAT_MAX = float(np.finfo(np.float32).max)
 
