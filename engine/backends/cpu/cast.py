@@ -46,7 +46,7 @@ def to_integers(x: np.ndarray, out: np.ndarray) -> None:
 def to_odd_float(x: np.ndarray) -> np.ndarray:
     """As float: what lies between two of its numbers becomes the one with an odd last bit."""
     if x.dtype.itemsize < 4 or x.dtype == np.float32:
-        return x.astype(np.float32)
+        return x.astype(np.float32, copy=False)
     near = x.astype(np.float32)
     if x.dtype.kind == "f":
         above, below = near > x, near < x
