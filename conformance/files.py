@@ -17,6 +17,7 @@ import shtab
 
 from engine.errors import ConfigError
 from engine.files import write_atomically
+from engine.ir.types import NARROW
 
 LOOKED_AT_NBYTES = 256
 """How much of the two ends of a file is looked at to see what it is."""
@@ -151,13 +152,20 @@ def write(name: str, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """An .npz file; unlike `numpy.savez` it takes any name, such as "file"."""
+    """An .npz file; unlike `numpy.savez` it takes any name, such as "file".
+
+    The format has no bfloat16 and the like: their arrays become bytes, as NumPy writes most of
+    them, to be viewed as what they are: `array.view(ml_dtypes.bfloat16)`.
+    """
 
     def archive(file: BinaryIO) -> None:
         with zipfile.ZipFile(file, "w") as members:
             members.comment = MARK
             for key, array in arrays.items():
                 with members.open(f"{key}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+                    array = np.asanyarray(array)
+                    if array.dtype in NARROW:
+                        array = np.asarray(array, order="C").view(f"V{array.dtype.itemsize}")
+                    np.lib.format.write_array(member, array, allow_pickle=False)
 
     write(name, archive)

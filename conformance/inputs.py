@@ -13,7 +13,16 @@ from conformance.shapes import Shapes, default_shapes
 from engine import arguments
 from engine.errors import InputError
 from engine.ir.graph import Graph, Value
-from engine.ir.types import BOOL, FLOATS, TensorType, type_of
+from engine.ir.types import (
+    BOOL,
+    FLOAT8E8M0,
+    FLOATS,
+    NARROW_FLOATS,
+    NARROW_INTEGERS,
+    TensorType,
+    element_bits,
+    type_of,
+)
 from engine.passes import deciding_inputs
 
 __all__ = ["Feeds", "Shapes", "default_shapes", "index_range", "random_inputs", "shuffled"]
@@ -43,8 +52,9 @@ def random_inputs(
 ) -> Feeds:
     """Seeded arrays for every input, the same for the same model, shapes and seed.
 
-    Floating-point: standard normal. Integers that index a table (Gather, also through casts and
-    views): 0..rows-1. Other integers and booleans: 0 or 1, as in a mask.
+    Floating-point: standard normal, or its size where there are no signs. Integers that index a
+    table (Gather, also through casts and views): 0..rows-1. Other integers and booleans: 0 or 1, as
+    in a mask; those of 2 and 4 bits, which are weights: all that they hold.
 
     Args:
         shapes: by input name; `default_shapes` fills in those left out.
@@ -145,6 +155,11 @@ def _draw(value: Value, shape: tuple[int, ...], seed: int) -> np.ndarray:
     rng = np.random.default_rng([zlib.crc32(value.name.encode()), seed])
     if dtype in FLOATS:
         return np.asarray(rng.standard_normal(shape, dtype=np.float32)).astype(dtype)
+    if dtype in NARROW_FLOATS:
+        normal = np.asarray(rng.standard_normal(shape, dtype=np.float32))
+        return (np.abs(normal) if dtype == FLOAT8E8M0 else normal).astype(dtype)
+    if dtype in NARROW_INTEGERS:
+        return np.asarray(rng.integers(0, 2 ** element_bits(dtype), size=shape)).astype(dtype)
     if dtype == BOOL:
         return np.asarray(rng.integers(0, 2, size=shape)).astype(np.bool_)
     end = min(index_range(value) or 2, np.iinfo(dtype).max + 1)

@@ -19,7 +19,7 @@ import numpy as np
 
 from engine.backends.protocol import Backend
 from engine.ir.graph import Node
-from engine.ir.types import FLOATS
+from engine.ir.types import FLOATS, NARROW_FLOATS
 from engine.ops.numerics import Error, Units
 
 SIGMAS = 6.0
@@ -82,14 +82,17 @@ def units_for(backend: Backend, node: Node) -> Units:
 
 def float64_inputs(arrays: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
     """What references take: floating-point tensors as float64, all others as they are."""
-    return [a.astype(np.float64) if a is not None and a.dtype in FLOATS else a for a in arrays]
+    wide = FLOATS | NARROW_FLOATS
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        return [a.astype(np.float64) if a is not None and a.dtype in wide else a for a in arrays]
 
 
 def judge(got: np.ndarray, reference: np.ndarray, error: Error, units: Units) -> Judgement:
     """Compare a device's logical output with the reference; shapes must agree."""
     if got.shape != reference.shape:
         raise AssertionError(f"shapes differ: device {got.shape}, reference {reference.shape}")
-    g, r = got.astype(np.float64), np.asarray(reference, np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        g, r = got.astype(np.float64), np.asarray(reference, np.float64)
     if got.dtype not in FLOATS and got.size and got.dtype.itemsize == 8:
         g, r = _exact_difference(got, reference)
     with np.errstate(all="ignore"):

@@ -22,7 +22,8 @@ def output_error(name: str, got: np.ndarray, truth: np.ndarray) -> OutputError:
     if got.shape != truth.shape:
         none = float("nan")
         return OutputError(name, str(type_of(got)), none, none, none, None, 0, 0)
-    g, t = got.astype(np.float64), truth.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaN of bfloat16
+        g, t = got.astype(np.float64), truth.astype(np.float64)
     both = np.isfinite(g) & np.isfinite(t)
     a, b = g[both], t[both]
     unit_a, unit_b = a / scale_of(a), b / scale_of(b)

@@ -31,7 +31,8 @@ from conformance.outputs import output_error, scale_of
 from conformance.report import Agreement, Distance, StoredCheck
 from conformance.truth import Evaluate, Rounding
 from engine.backends.protocol import Backend
-from engine.ir.types import FLOAT, FLOATS
+from engine.ir.types import BFLOAT16, FLOAT, FLOATS
+from engine.ops.numerics import BFLOAT16_ROUNDOFF
 
 RUNS = 4
 LIMIT = 4 * SIGMAS
@@ -88,6 +89,7 @@ class Stored:
         runs = [run[name] for run in self._rounded_runs(backend)]
         storage = backend.storage(array.dtype)
         roundoff = float(np.finfo(storage).eps) / 2 if storage in FLOATS else 0.0
+        roundoff = BFLOAT16_ROUNDOFF if array.dtype == BFLOAT16 else roundoff
         if any(run.shape != truth.shape for run in runs):
             return _of_another_shape(array, explained=True)
         if array.shape != truth.shape:
@@ -141,8 +143,8 @@ def spread(truth: np.ndarray, runs: list[np.ndarray], roundoff: float) -> np.nda
 def distance(array: np.ndarray, truth: np.ndarray, spreads: np.ndarray) -> Distance:
     """How many spreads the worst element lies from the truth."""
     if truth.dtype in FLOATS:
-        wide = array.astype(np.float64)
         with np.errstate(invalid="ignore"):
+            wide = array.astype(np.float64)
             error = np.where(equal(wide, truth), 0.0, np.abs(wide - truth))
         error = np.where(np.isnan(error), np.inf, error)
     else:

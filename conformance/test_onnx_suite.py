@@ -21,6 +21,7 @@ from conformance.stored import Stored
 from conformance.truth import evaluation, is_known
 from engine.config import ForwardType, ScheduleConfig
 from engine.interpreter import Interpreter
+from engine.ir.types import BFLOAT16, NARROW
 from engine.passes import (
     bind_passes,
     infer_unfolded,
@@ -52,11 +53,12 @@ FALLS_BACK = {
 """Cases with a node that OpenCL leaves to the CPU backend -> why."""
 TOO_LARGE_FOR_HALF = {
     "test_reduce_prod_default_axes_keepdims_example",
+    *("test_quantizelinear_e5m2", "test_dequantizelinear_e5m2"),
     *(f"test_{kind}_large_number" for kind in ("softmax", "logsoftmax")),
     *(f"test_{kind}_large_number_expanded" for kind in ("softmax", "logsoftmax")),
     *(f"test_{kind}_large_number_expanded_ver18" for kind in ("softmax", "logsoftmax")),
 }
-"""Every node is right; but 12! is infinite in half, and 10,003 is 10,000."""
+"""Every node is right; but 12! and 98,304 are infinite in half, and 10,003 is 10,000."""
 
 
 @pytest.mark.device_free
@@ -91,8 +93,32 @@ def test_a_case_means_what_is_stored_as_it_is_read_and_as_it_is_optimised(case: 
         )
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("case", RUN, ids=str)
+def kept_narrow(case: Case) -> set[str]:
+    """Why an OpenCL device may leave a node to the CPU: Casts of formats it only stores."""
+    ends = (("from", case.inputs), ("to", case.outputs))
+    return {
+        f"opencl: Cast {which} {array.dtype.name} has no OpenCL kernel"
+        for which, arrays in ends
+        for array in arrays.values()
+        if array.dtype in NARROW - {BFLOAT16}
+    }
+
+
+def is_worth_a_device(case: Case) -> bool:
+    """A Cast that is left to the CPU is computed there as if there were no device.
+
+    And Attention in bfloat16 is that in float between Casts: one of ten cases is enough.
+    """
+    is_cast = bool(kept_narrow(case)) and case.name.startswith("test_cast")
+    is_attention = case.name.startswith("test_attention") and "bf16" in case.name
+    return not is_cast and (not is_attention or case.name == "test_attention_4d_causal_bf16")
+
+
+@pytest.mark.parametrize(
+    ("case", "device"),
+    [(c, d) for c in RUN for d in DEVICES if d == "cpu" or is_worth_a_device(c)],
+    ids=str,
+)
 def test_a_case_computes_what_is_stored(case: Case, device: str) -> None:
     report = verify(
         case.model,
@@ -112,6 +138,9 @@ def test_a_case_computes_what_is_stored(case: Case, device: str) -> None:
             assert precision.exit_code in (VERIFIED, NOTHING_VERIFIED), str(report)
             assert agrees(case, precision), str(report)
         reasons = {fallback.reason for fallback in precision.fallbacks}
+        narrow = kept_narrow(case) if device != "cpu" else set()
+        assert bool(reasons) or not narrow
+        reasons -= narrow
         expected = FALLS_BACK.get(case.name) if device != "cpu" else None
         assert reasons == (set() if expected is None else {f"opencl: {expected}"})
 

@@ -11,7 +11,9 @@ from conformance.judge import float64_inputs, units_for
 from engine.backends.protocol import Backend
 from engine.errors import InputError
 from engine.ir.graph import Graph, Node, Value
+from engine.ir.types import BFLOAT16
 from engine.ops.compose import error_of, reference_of, spec_of
+from engine.ops.numerics import BFLOAT16_ROUNDOFF
 from engine.passes import (
     bind_passes,
     bind_shapes,
@@ -29,6 +31,8 @@ class Rounding:
     Inputs and constants are rounded to how the backend stores them, and every element of every
     node's output gets a normal error of its own sigma, unless it can be stored as it is: a mask
     of ones stays one (D. S. Parker's Monte Carlo arithmetic, too, rounds only what is inexact).
+    What is computed and then cast to bfloat16 has an error of one rounding there: engines that
+    compute in bfloat16 round every step of an operator, Parallax its result.
     """
 
     def __init__(self, backend: Backend, seed: int | Sequence[int]) -> None:
@@ -45,6 +49,8 @@ class Rounding:
         outputs: Sequence[np.ndarray],
     ) -> list[np.ndarray]:
         """The outputs of a node with errors; what is not floating-point stays as it is."""
+        if _rounds_to_bfloat16(node):
+            return [self._rounded(y, x) for y, x in zip(outputs, inputs, strict=True)]
         units = units_for(self._backend, node)
         errors = error_of(node, inputs, units)
         return [
@@ -52,11 +58,23 @@ class Rounding:
             for y, error in zip(outputs, errors, strict=False)
         ]
 
+    def _rounded(self, y: np.ndarray, x: np.ndarray | None) -> np.ndarray:
+        """y, that x was rounded to, with an error as large as that rounding's."""
+        sigma = np.where(np.isfinite(y) & (y != x), BFLOAT16_ROUNDOFF / np.sqrt(3) * np.abs(y), 0)
+        return np.asarray(y + sigma * self._rng.standard_normal(y.shape))
+
     def _noisy(self, y: np.ndarray, sigma: np.ndarray, storage: np.dtype) -> np.ndarray:
         # a result that was rounded to float64 always fits there, and to float32 hardly ever
         narrow = np.float32 if storage == np.float64 else storage
         sigma = np.where(np.isfinite(sigma) & (y != y.astype(narrow)), sigma, 0.0)
         return np.asarray(y + sigma * self._rng.standard_normal(y.shape))
+
+
+def _rounds_to_bfloat16(node: Node) -> bool:
+    """Whether it is a Cast of what a node computed: one of an input is the same everywhere."""
+    if node.op_type != "Cast" or node.outputs[0].known_type.dtype != BFLOAT16:
+        return False
+    return node.inputs[0] is not None and node.inputs[0].producer is not None
 
 
 def float64_run(

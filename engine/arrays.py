@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from engine.arguments import shown
 from engine.errors import InputError, ParallaxError
-from engine.ir.types import TensorType
+from engine.ir.types import NARROW, NARROW_FLOATS, NARROW_INTEGERS, TensorType
 
 
 class SupportsDLPack(Protocol):
@@ -46,13 +46,14 @@ def array_of(where: str, value: Any, wanted: TensorType | None = None) -> np.nda
         InputError: no numbers, or of another dtype.
     """
     array = value if type(value) is np.ndarray else _seen(where, value)
-    if array.dtype.kind not in KINDS:
+    if array.dtype.kind not in KINDS and array.dtype not in NARROW:
         raise InputError(f"{where}: got {shown(value)}, expected an array of numbers")
     if wanted is None or array.dtype == wanted.dtype:
         return array
     if _has_no_dtype(value):
         return _as_numbers(where, array, wanted)
-    name = "bool" if wanted.dtype == np.bool_ else f"np.{wanted.dtype.name}"
+    home = "ml_dtypes" if wanted.dtype in NARROW else "np"
+    name = "bool" if wanted.dtype == np.bool_ else f"{home}.{wanted.dtype.name}"
     raise InputError(
         f"{where}: got {array.dtype}{list(array.shape)}, expected {wanted}; convert the array, as "
         f"in array.astype({name})"
@@ -81,17 +82,19 @@ def _has_no_dtype(value: Any) -> bool:
 
 
 def _as_numbers(where: str, array: np.ndarray, wanted: TensorType) -> np.ndarray:
-    kinds = NARROWER.get(wanted.dtype.kind, "") if array.size else KINDS
+    kind = "f" if wanted.dtype in NARROW_FLOATS else wanted.dtype.kind
+    kind = "i" if wanted.dtype in NARROW_INTEGERS else kind
+    kinds = NARROWER.get(kind, "") if array.size else KINDS
     if array.dtype.kind not in kinds:
         raise InputError(
             f"{where}: its numbers make {array.dtype}, expected {wanted}; give an array"
         )
     with np.errstate(over="ignore", invalid="ignore"):
         converted = array.astype(wanted.dtype)
-    if wanted.dtype.kind == "f":
+    if kind == "f":
         fits = np.isfinite(converted) == np.isfinite(array)
     else:
-        fits = converted == array
+        fits = converted.astype(array.dtype) == array
     if not fits.all():
         raise InputError(f"{where}: its numbers do not fit into {wanted}; give an array")
     return converted
@@ -117,6 +120,8 @@ class AsArray(ABC):
 
     def __dlpack__(self, *, copy: bool | None = None, **options: Any) -> Any:
         array = self.__array__(copy=True if copy is None else copy)
+        if array.dtype in NARROW:
+            raise InputError(f"{self!r}: NumPy has no DLPack of {array.dtype.name}; view its bits")
         return array.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:

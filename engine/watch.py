@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.errors import ParallaxWarning
 from engine.info import Loss
-from engine.ir.types import FLOAT16, FLOATS
+from engine.ir.types import FLOAT16, FLOATS, NARROW_FLOATS
 
 
 class Watch:
@@ -30,7 +30,7 @@ class Watch:
 
     def note_result(self, name: str, array: np.ndarray) -> None:
         """What a run left in an output or a saved tensor."""
-        if array.dtype in FLOATS:
+        if array.dtype in FLOATS | NARROW_FLOATS:
             self._add("output", name, array, not_finite=~np.isfinite(array))
 
     def _add(self, kind: str, name: str, array: np.ndarray, **masks: np.ndarray) -> None:

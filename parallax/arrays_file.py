@@ -17,8 +17,8 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import IO, BinaryIO
 
@@ -27,7 +27,7 @@ import psutil
 
 from conformance.inputs import Feeds
 from engine.errors import InputError
-from engine.ir.types import TensorType
+from engine.ir.types import NARROW, TensorType
 
 DAMAGE = (
     *(OSError, EOFError, MemoryError, ValueError, TypeError, RuntimeError, ArithmeticError),
@@ -106,6 +106,16 @@ class ArraysFile:
             )
         return key, Member(info, type_)
 
+    def take_as_kept(self, dtypes: Mapping[str, np.dtype]) -> None:
+        """Take arrays of bytes for what NumPy writes as such: those of bfloat16 and the like."""
+        for name, dtype in dtypes.items():
+            member = self._members.get(name)
+            kept = np.dtype(f"V{dtype.itemsize}")
+            if dtype in NARROW and member is not None and member.type.dtype == kept:
+                type_ = TensorType(dtype, member.type.shape)
+                self._members[name] = replace(member, type=type_)
+                self.types[name] = type_
+
     def read(self, names: Iterable[str]) -> Feeds:
         """The arrays of these names; raises InputError for damage, or more than memory holds."""
         return {name: self._read(name, self._members[name]) for name in names}
@@ -123,6 +133,8 @@ class ArraysFile:
                 stream.read(1)  # the end, where the checksum is compared
         except DAMAGE as error:
             raise InputError(f"{self.where}: {name!r}: {_reason(error)}") from error
+        if member.type.dtype in NARROW:
+            return np.ascontiguousarray(array).reshape(array.shape).view(member.type.dtype)
         return array.view(np.uint8) != 0 if array.dtype == np.bool_ else array
 
     def __enter__(self) -> ArraysFile:

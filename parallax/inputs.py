@@ -49,6 +49,7 @@ def fitting(
         complete: whether there must be an array for each of them.
     """
     known = {n: arrays.types.get(n, t) if t is None else t for n, t in types.items()}
+    arrays.take_as_kept({n: t.dtype for n, t in known.items() if t is not None})
     check_types(
         arrays.where,
         arrays.types,

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from engine.info import OperatorInfo
-from engine.ir.types import FLOATS
+from engine.ir.types import FLOATS, NARROW_FLOATS
 from engine.tensor import Tensor
 
 NUMBERS = ("min", "mean", "max")
@@ -55,7 +55,8 @@ def _line(row: dict[str, Any]) -> str:
 
 def summary(name: str, array: np.ndarray) -> dict[str, Any]:
     """Name, dtype, shape and what the values are like (of those that are not NaN)."""
-    values = array.astype(np.float64).reshape(-1)
+    with np.errstate(invalid="ignore"):  # signalling NaN of bfloat16
+        values = array.astype(np.float64).reshape(-1)
     nans = int(np.isnan(values).sum())
     values = values[~np.isnan(values)]
     with np.errstate(all="ignore"):
@@ -64,7 +65,7 @@ def summary(name: str, array: np.ndarray) -> dict[str, Any]:
             if values.size
             else (None, None, None)
         )
-    infinities = int(np.isinf(values).sum()) if array.dtype in FLOATS else 0
+    infinities = int(np.isinf(values).sum()) if array.dtype in FLOATS | NARROW_FLOATS else 0
     return {
         "name": name,
         "dtype": array.dtype.name,

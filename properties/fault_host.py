@@ -15,7 +15,7 @@ from engine.backends.cpu import matmul as cpu_matmul
 from engine.backends.cpu import recurrent as cpu_recurrent
 from engine.backends.cpu import unary as cpu_unary
 from engine.backends.protocol import Slot
-from engine.ir.types import NUMERIC
+from engine.ir.types import NARROW_INTEGERS, NUMERIC
 from engine.onnx_import.opsets import RULES
 from engine.passes import (
     fold_batch_norm,
@@ -516,6 +516,28 @@ CPU_FAULTS: tuple[Fault, ...] = (
         "cpu",
         attribute(
             cpu_cast, "to_integers", lambda old: lambda x, out: np.copyto(out, x, casting="unsafe")
+        ),
+        operators("Cast", on="cpu"),
+    ),
+    Fault(
+        "cpu-casts-to-narrow-floats-round-twice",
+        "cpu",
+        attribute(cpu_cast, "to_odd_float", lambda old: lambda x: x.astype(np.float32)),
+        operators("Cast", on="cpu"),
+    ),
+    Fault(
+        "cpu-casts-always-saturate",
+        "cpu",
+        attribute(cpu_cast, "saturates", lambda old: lambda attributes: True),
+        operators("Cast", on="cpu"),
+    ),
+    Fault(
+        "cpu-casts-from-int4-lose-the-sign",
+        "cpu",
+        attribute(
+            cpu_cast,
+            "_widened",
+            lambda old: lambda x: old(x) & 15 if x.dtype in NARROW_INTEGERS else old(x),
         ),
         operators("Cast", on="cpu"),
     ),

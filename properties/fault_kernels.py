@@ -470,6 +470,20 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         operators("Cast"),
     ),
     _fault(
+        "cast-to-bfloat16-truncates",
+        "cast",
+        "(bits + 0x7fff + (bits >> 16 & 1)) >> 16",
+        "bits >> 16",
+        operators("Cast"),
+    ),
+    _fault(
+        "cast-to-bfloat16-rounds-twice",
+        "cast",
+        "as_float(as_uint(near) | 1)",
+        "near",
+        operators("Cast"),
+    ),
+    _fault(
         "fused-hard-swish-of-doubles-by-a-float-sixth",
         "conv",
         "((COMPUTE)1 / (COMPUTE)6)",

@@ -16,7 +16,7 @@ import numpy as np
 from conformance import judge as judging
 from engine.backends.protocol import Backend
 from engine.ir import Graph, Node, Value, type_of
-from engine.ir.types import BOOL
+from engine.ir.types import BOOL, bits_of
 from engine.ops import OPERATORS
 from engine.ops.compose import error_of, reference_of
 from engine.ops.numerics import Error
@@ -161,6 +161,7 @@ def _check_upload(
     backend: Backend, node: Node, index: int, given: np.ndarray, held: np.ndarray
 ) -> None:
     """What the device holds is the input rounded to nearest, half saturated; NaN stays NaN."""
+    held, given = bits_of(held), bits_of(given)
     storage = backend.storage(given.dtype)
     expected = given
     if storage != given.dtype:

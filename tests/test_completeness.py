@@ -9,7 +9,7 @@ import pytest
 import engine.backends.cpu as cpu
 import engine.backends.opencl as opencl
 from conformance.judge import float64_inputs
-from engine.ir.types import FLOAT, FLOATS, TensorType
+from engine.ir.types import FLOAT, FLOATS, NARROW_FLOATS, TensorType
 from engine.ops import OPERATORS, binary, cast, unary
 from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Units
@@ -98,7 +98,9 @@ def test_types_follow_from_the_reference(op_type):
                 outputs = spec.reference(inputs, case.call.attributes)
             assert [o.shape for o in outputs] == [t.dims for t in types], case
             for out, type_ in zip(outputs, types):
-                wide = np.dtype(np.float64) if type_.dtype in FLOATS else type_.dtype
+                wide = (
+                    np.dtype(np.float64) if type_.dtype in FLOATS | NARROW_FLOATS else type_.dtype
+                )
                 assert out.dtype == wide, case
 
 

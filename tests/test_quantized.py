@@ -185,7 +185,7 @@ def config(device: str, precision: str) -> ScheduleConfig:
         ("ConvInteger", {"x": whole(np.int32, 1, 1, 3), "w": whole(np.int8, 1, 1, 1)}, {}, "int32"),
         ("QuantizeLinear", {"x": floats(3), "s": scales(), "z": whole(np.int32)}, {}, "y_zero_po"),
         ("QuantizeLinear", {"x": floats(3), "s": scales()}, {"output_dtype": 1}, "cannot be here"),
-        ("QuantizeLinear", {"x": floats(3), "s": scales()}, {"output_dtype": 17}, "FLOAT8E4M3FN"),
+        ("QuantizeLinear", {"x": floats(3), "s": scales()}, {"output_dtype": 14}, "COMPLEX64"),
         ("QuantizeLinear", {"x": floats(3), "s": scales()}, {"output_dtype": 99}, "not an ONNX"),
         (
             "QuantizeLinear",

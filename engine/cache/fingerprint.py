@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.ir.graph import Graph, Value
+from engine.ir.types import NARROW
 
 SMALL_NBYTES = 1024
 """Constants up to this size count with their values."""
@@ -42,7 +43,8 @@ def _text(item: Any) -> str:
         return f"{item.name!r}: {item.type}"
     if isinstance(item, np.ndarray):
         digest = hashlib.sha256(np.ascontiguousarray(item).tobytes()).hexdigest()
-        return f"{item.dtype.str}{item.shape} {digest}"
+        name = item.dtype.name if item.dtype in NARROW else item.dtype.str
+        return f"{name}{item.shape} {digest}"
     if isinstance(item, dict):
         return "{" + ", ".join(f"{k!r}: {_text(v)}" for k, v in sorted(item.items())) + "}"
     if isinstance(item, tuple | list):

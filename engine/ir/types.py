@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import ml_dtypes
 import numpy as np
 
 from engine.errors import ShapeError
@@ -32,6 +33,46 @@ INTEGERS: frozenset[np.dtype] = frozenset(
 )
 NUMERIC = FLOATS | INTEGERS
 ALL_DTYPES = NUMERIC | {BOOL}
+"""Dtypes that operators compute with, here and there."""
+
+BFLOAT16: np.dtype = np.dtype(ml_dtypes.bfloat16)
+FLOATS8: frozenset[np.dtype] = frozenset(
+    np.dtype(t)
+    for t in (
+        *(ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e4m3fnuz),
+        *(ml_dtypes.float8_e5m2, ml_dtypes.float8_e5m2fnuz),
+    )
+)
+FLOAT8E8M0: np.dtype = np.dtype(ml_dtypes.float8_e8m0fnu)
+FLOAT4E2M1: np.dtype = np.dtype(ml_dtypes.float4_e2m1fn)
+NARROW_FLOATS = FLOATS8 | {BFLOAT16, FLOAT8E8M0, FLOAT4E2M1}
+NARROW_INTEGERS: frozenset[np.dtype] = frozenset(
+    np.dtype(t) for t in (ml_dtypes.int4, ml_dtypes.uint4, ml_dtypes.int2, ml_dtypes.uint2)
+)
+NARROW = NARROW_FLOATS | NARROW_INTEGERS
+"""Dtypes that tensors are kept in and nothing is computed in: operators move them, Cast converts.
+
+Their arrays have a whole byte or two for each element, as those of ml_dtypes have.
+"""
+TENSOR_DTYPES = ALL_DTYPES | NARROW
+"""Dtypes that a tensor may have."""
+
+
+def element_bits(dtype: np.dtype) -> int:
+    """Bits of an element in a file, where those of 2 and 4 bits share a byte."""
+    if dtype in NARROW_INTEGERS:
+        return int(ml_dtypes.iinfo(dtype).bits)
+    return 4 if dtype == FLOAT4E2M1 else 8 * dtype.itemsize
+
+
+def bits_dtype(dtype: np.dtype) -> np.dtype:
+    """Of a narrow dtype the unsigned integer that lies in memory; others as they are."""
+    return np.dtype(f"u{dtype.itemsize}") if dtype in NARROW else dtype
+
+
+def bits_of(array: np.ndarray) -> np.ndarray:
+    """An array as it lies in memory, see `bits_dtype`."""
+    return array.view(bits_dtype(array.dtype))
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ class Builder:
         attributes = {
             k: self._decoded(a, raw, k) for k, a in raw.attributes.items() if k not in bodies
         }
-        names = [name or self._fresh(f"{raw.title}_unused") for name in _stripped(raw.outputs)]
+        names = [name or self.fresh(f"{raw.title}_unused") for name in _stripped(raw.outputs)]
         node = self.graph.add_node(
             raw.op_type,
             [*inputs, *(self._values[name] for name in captured)],
@@ -180,7 +180,7 @@ class Builder:
 
     def constant(self, name: str, array: np.ndarray) -> Value:
         """A new constant; the name is made unique."""
-        return self.graph.add_constant(self._fresh(name), array)
+        return self.graph.add_constant(self.fresh(name), array)
 
     # ----------------------------------------------------------------- nodes
     def expect(self, nodes: Sequence[RawNode], outputs: Iterable[str] = ()) -> None:
@@ -234,7 +234,7 @@ class Builder:
     ) -> Value:
         """A node of the importer's own, `name/op_type`; returns its only output."""
         name = f"{self._rewritten}/{op_type}"
-        outputs = [output or self._fresh(op_type.lower())]
+        outputs = [output or self.fresh(op_type.lower())]
         (value,) = self._add(op_type, inputs, outputs, attributes, name).outputs
         if output:
             self._values[output] = value
@@ -267,7 +267,7 @@ class Builder:
         check_declared(form.title, form.op_type, form.attributes)
         while form.inputs and form.inputs[-1] is None:
             form.inputs.pop()
-        names = [name or self._fresh(f"{form.outputs[0]}_unused") for name in form.outputs]
+        names = [name or self.fresh(f"{form.outputs[0]}_unused") for name in form.outputs]
         node = self._add(form.op_type, form.inputs, names, form.attributes, self._rewritten)
         self._values.update((value.name, value) for value in node.outputs)
 
@@ -305,7 +305,8 @@ class Builder:
     def _define(self, name: str, array: np.ndarray) -> None:
         self._values[name] = self.graph.add_constant(name, array)
 
-    def _fresh(self, name: str) -> str:
+    def fresh(self, name: str) -> str:
+        """A name of the importer's own for a value; it is taken from now on."""
         fresh = self._taken.fresh(name)
         self._taken.add(fresh)
         self.graph.internal.add(fresh)

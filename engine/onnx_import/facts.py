@@ -22,6 +22,7 @@ Dtype = np.dtype | None
 _NAMED = {
     f"tensor({TensorProto.DataType.Name(number).lower()})": dtype
     for number, dtype in DTYPES.items()
+    if number in TensorProto.DataType.values()
 }
 """ONNX's name of a type in schemas -> dtype."""
 

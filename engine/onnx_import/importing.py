@@ -28,6 +28,7 @@ from engine.onnx_import.read_file import Origin, read_model
 from engine.onnx_import.subgraphs import CONTROL_FLOW, names_outside
 from engine.onnx_import.support import check_function_opset, check_known, check_opset, has_kernel
 from engine.onnx_import.topology import graph_names, sorted_nodes
+from engine.onnx_import.widening import Widener
 from engine.onnx_import.wire import Extent
 
 
@@ -97,6 +98,7 @@ class Import:
     ) -> None:
         self._file = file
         self.refusals: list[Refusal] = []
+        self._wideners: dict[Builder, Widener] = {}
         self.occurrences: list[Occurrence] = []
         self._origin = origin
         proto = model.graph
@@ -206,7 +208,7 @@ class Import:
             _assume(builder, node.outputs)
             return
         try:
-            for part in self._inliner.inline(node, builder):
+            for part in self._parts(builder, node):
                 check_known(part)
                 if part.opsets is not self._opsets:
                     check_function_opset(part)
@@ -250,6 +252,13 @@ class Import:
             _assume(builder, node.outputs)
         else:
             builder.add_with_subgraphs(node, bodies, captured)
+
+    def _parts(self, builder: Builder, node: RawNode) -> Iterator[RawNode]:
+        """The node widened, then the operators by which ONNX defines it, these widened too."""
+        widener = self._wideners.setdefault(builder, Widener(builder))
+        for wide in widener.widen(node):
+            for part in self._inliner.inline(wide, builder):
+                yield from [part] if part is wide else widener.widen(part)
 
 
 def _raw_nodes(proto: GraphProto, opsets: dict[str, int]) -> list[RawNode]:

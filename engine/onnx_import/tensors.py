@@ -2,11 +2,13 @@
 
 Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (TensorProto, which field holds which
 dtype) and docs/ExternalData.md. raw_data is little-endian, as is every host Parallax runs on.
+Elements of 2 and 4 bits share bytes, the first in the lowest bits, in raw_data and in int32_data.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,25 +18,20 @@ from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
 from engine.ir.constant import REST_NBYTES_MIN, Constant
-from engine.ir.types import TensorType, check_dims
+from engine.ir.types import (
+    NARROW_INTEGERS,
+    TensorType,
+    bits_dtype,
+    check_dims,
+    element_bits,
+)
 from engine.onnx_import.read_file import Origin
 from engine.onnx_import.weights_file import WeightsFile
 from engine.onnx_import.wire import Extent
+from engine.ops.cast import DTYPES
 
-DTYPES: dict[int, np.dtype] = {
-    TensorProto.FLOAT: np.dtype(np.float32),
-    TensorProto.FLOAT16: np.dtype(np.float16),
-    TensorProto.DOUBLE: np.dtype(np.float64),
-    TensorProto.INT8: np.dtype(np.int8),
-    TensorProto.INT16: np.dtype(np.int16),
-    TensorProto.INT32: np.dtype(np.int32),
-    TensorProto.INT64: np.dtype(np.int64),
-    TensorProto.UINT8: np.dtype(np.uint8),
-    TensorProto.UINT16: np.dtype(np.uint16),
-    TensorProto.UINT32: np.dtype(np.uint32),
-    TensorProto.UINT64: np.dtype(np.uint64),
-    TensorProto.BOOL: np.dtype(np.bool_),
-}
+__all__ = ["DTYPES", "constant_of", "dtype_of"]
+
 _TYPED_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 _FIELD_OF: dict[int, str] = {
     TensorProto.FLOAT: "float_data",
@@ -93,24 +90,27 @@ def constant_of(
         raise ModelError(f"{owner}: has external_data, but its data_location is not EXTERNAL")
     if extent is not None:
         assert origin.file is not None
-        _check_nbytes(extent.nbytes, count * dtype.itemsize, shape, dtype, owner)
+        _check_nbytes(extent.nbytes, _file_nbytes(dtype, count), shape, dtype, owner)
         return _within_reach(origin.file, extent.offset, TensorType(dtype, shape))
     if filled == ["raw_data"]:
         raw = tensor.raw_data
-        _check_nbytes(len(raw), count * dtype.itemsize, shape, dtype, owner)
-        array = np.frombuffer(raw, _stored(dtype))
+        _check_nbytes(len(raw), _file_nbytes(dtype, count), shape, dtype, owner)
+        stored = np.frombuffer(raw, _stored(dtype))
     else:
-        array = _typed_array(tensor, owner, dtype, count, filled)
-    array = (array != 0 if dtype == np.bool_ else array).reshape(shape)
+        stored = _typed_array(tensor, owner, dtype, count, filled)
+    array = _decoded(stored, dtype, 0, count).reshape(shape)
     array.flags.writeable = False
     return Constant(array)
 
 
 def _within_reach(file: WeightsFile, offset_nbytes: int, type_: TensorType) -> Constant:
+    dtype, bits = type_.dtype, element_bits(type_.dtype)
+
     def read(dims: tuple[int, ...], start: int) -> np.ndarray:
-        where = offset_nbytes + start * type_.dtype.itemsize
-        array = file.read(_stored(type_.dtype), dims, where)
-        return array != 0 if type_.dtype == np.bool_ else array
+        count, (first, skipped) = math.prod(dims), divmod(start * bits, 8)
+        length = _file_nbytes(dtype, skipped // bits + count)
+        stored = file.read(_stored(dtype), (length,) if bits < 8 else dims, offset_nbytes + first)
+        return _decoded(stored, dtype, skipped // bits, count).reshape(dims)
 
     return Constant(
         make=lambda: read(type_.dims, 0),
@@ -119,9 +119,26 @@ def _within_reach(file: WeightsFile, offset_nbytes: int, type_: TensorType) -> C
     )
 
 
+def _file_nbytes(dtype: np.dtype, count: int) -> int:
+    return -(-count * element_bits(dtype) // 8)
+
+
 def _stored(dtype: np.dtype) -> np.dtype:
-    """Booleans are read as bytes first: any non-zero byte is True."""
-    return np.dtype(np.uint8) if dtype == np.bool_ else dtype
+    """What is read: bytes that stand for booleans, or hold small elements, or the bits of some."""
+    if dtype == np.bool_ or element_bits(dtype) < 8:
+        return np.dtype(np.uint8)
+    return bits_dtype(dtype)
+
+
+def _decoded(stored: np.ndarray, dtype: np.dtype, start: int, count: int) -> np.ndarray:
+    """The elements, `count` from `start` on where they share bytes; any non-zero byte is True."""
+    if dtype == np.bool_:
+        return np.asarray(stored != 0)
+    bits = element_bits(dtype)
+    if bits < 8:
+        spread = stored.reshape(-1, 1) >> np.arange(0, 8, bits, dtype=np.uint8)
+        stored = (spread & 2**bits - 1).reshape(-1)[start : start + count]
+    return stored.astype(dtype) if dtype in NARROW_INTEGERS else stored.view(dtype)
 
 
 def _check_nbytes(have: int, want: int, shape: Sequence[int], dtype: np.dtype, owner: str) -> None:
@@ -139,9 +156,10 @@ def _typed_array(
     if filled and filled != [field]:
         raise ModelError(f"{owner}: {dtype.name} data belongs in {field}, found {filled[0]}")
     data = getattr(tensor, field)
-    if len(data) != count:
+    expected = _file_nbytes(dtype, count) if element_bits(dtype) < 8 else count
+    if len(data) != expected:
         raise ModelError(
-            f"{owner}: shape {tuple(tensor.dims)} needs {count} elements, but {field} has "
+            f"{owner}: shape {tuple(tensor.dims)} needs {expected} elements, but {field} has "
             f"{len(data)}: the file is truncated or damaged"
         )
     if dtype in (np.float32, np.float64):
@@ -151,16 +169,16 @@ def _typed_array(
     limits = np.iinfo(narrow)
     if wide.size and (wide.min() < limits.min or wide.max() > limits.max):
         raise ModelError(f"{owner}: {field} holds values outside the range of {dtype.name}")
-    array = wide.astype(narrow, copy=False)
-    return array.view(np.float16) if dtype == np.float16 else array
+    return wide.astype(narrow, copy=False)
 
 
 def _external(tensor: TensorProto, owner: str, origin: Origin, type_: TensorType) -> Constant:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     path = _external_path(entries.get("location", ""), owner, origin.folder)
     offset = _external_number(entries.get("offset", "0"), "offset", owner)
-    length = _external_number(entries.get("length", str(type_.nbytes)), "length", owner)
-    _check_nbytes(length, type_.nbytes, tensor.dims, type_.dtype, owner)
+    nbytes = _file_nbytes(type_.dtype, type_.size)
+    length = _external_number(entries.get("length", str(nbytes)), "length", owner)
+    _check_nbytes(length, nbytes, tensor.dims, type_.dtype, owner)
     try:
         file, stays = origin.open(path)
         if offset + length > file.nbytes:

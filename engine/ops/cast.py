@@ -1,4 +1,4 @@
-"""Cast between floats, integers and booleans; BitCast, which keeps the bits and not the number.
+"""Cast between floats, integers, booleans and narrow formats; BitCast, which keeps the bits.
 
 Source: https://onnx.ai/onnx/operators/onnx__Cast.html: floats are rounded to nearest even, integers
 are cut to their low bits, float to integer truncates, and everything but 0 is true. What the
@@ -6,38 +6,66 @@ integer cannot hold ONNX leaves open; here it is `numerics.saturated`: the neare
 0 for NaN. Integers never pass through half. (The importer turns CastLike into Cast.)
 Of https://onnx.ai/onnx/operators/onnx__BitCast.html no bits become booleans here, because a byte
 may be neither 0 nor 1.
+
+Narrow formats: every value, whatever its dtype, is rounded to them once. With `saturate` (the
+default) what is too large for an 8-bit float is its largest number, else infinity, or NaN where it
+has none; bfloat16 has infinities, and float4e2m1 always saturates. float8e8m0 holds the powers of
+two: `round_mode` says which, of the magnitude; 0 is its smallest with `saturate`, else NaN. Left
+open by ONNX, and as its own cases have it: integers of 2 and 4 bits get the low bits of the
+truncated number (0 of infinities and NaN), and float4e2m1 gets 0 of NaN.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import ml_dtypes
 import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
 from engine.ir.types import (
     ALL_DTYPES,
+    BFLOAT16,
     BOOL,
     DOUBLE,
     FLOAT,
+    FLOAT4E2M1,
+    FLOAT8E8M0,
     FLOAT16,
     FLOATS,
+    FLOATS8,
     INT32,
     INT64,
+    NARROW,
+    NARROW_FLOATS,
+    NARROW_INTEGERS,
+    TENSOR_DTYPES,
     TensorType,
+    element_bits,
 )
 from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Error, Units, exact, finite, saturated
 from engine.ops.operands import check_dtype
 from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec, Reject
 
-DTYPES = {
+DTYPES: dict[int, np.dtype] = {
     1: FLOAT,
     10: FLOAT16,
     11: DOUBLE,
     9: BOOL,
     **{k: np.dtype(n) for k, n in {2: "u1", 4: "u2", 12: "u4", 13: "u8"}.items()},
     **{k: np.dtype(n) for k, n in {3: "i1", 5: "i2", 6: "i4", 7: "i8"}.items()},
+    16: BFLOAT16,
+    17: np.dtype(ml_dtypes.float8_e4m3fn),
+    18: np.dtype(ml_dtypes.float8_e4m3fnuz),
+    19: np.dtype(ml_dtypes.float8_e5m2),
+    20: np.dtype(ml_dtypes.float8_e5m2fnuz),
+    21: np.dtype(ml_dtypes.uint4),
+    22: np.dtype(ml_dtypes.int4),
+    23: FLOAT4E2M1,
+    24: FLOAT8E8M0,
+    25: np.dtype(ml_dtypes.uint2),
+    26: np.dtype(ml_dtypes.int2),
 }
 """NumPy dtypes by the numbers of onnx.TensorProto.DataType."""
 NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
@@ -52,12 +80,80 @@ def target(attributes: Attributes, op: str = "Cast") -> np.dtype:
     return DTYPES[number]
 
 
-def _convert(x: np.ndarray, to: np.dtype) -> np.ndarray:
-    if x.dtype.kind == "f" and to.kind in "iu":
-        return saturated(x, to)
+ROUND_MODES = ("up", "down", "nearest")
+
+
+def saturates(attributes: Attributes) -> bool:
+    """Whether what an 8-bit float cannot hold becomes its largest number."""
+    return bool(attributes.get("saturate", 1))
+
+
+def round_mode(attributes: Attributes) -> str:
+    """How a number becomes a power of two; raises ShapeError."""
+    mode = str(attributes.get("round_mode", "up"))
+    if mode not in ROUND_MODES:
+        raise ShapeError(f"Cast: round_mode={mode!r}, expected one of {', '.join(ROUND_MODES)}")
+    return mode
+
+
+def _convert(x: np.ndarray, attributes: Attributes) -> np.ndarray:
+    to = target(attributes)
+    if x.dtype in NARROW:
+        x = x.astype(np.int8 if x.dtype in NARROW_INTEGERS else np.float64)
     with np.errstate(all="ignore"):
+        if to == FLOAT8E8M0:
+            return _power_of_two(_wide(x), saturates(attributes), round_mode(attributes))
+        if to in NARROW_FLOATS:
+            return _narrowed(_wide(x), to, to == FLOAT4E2M1 or saturates(attributes))
+        if to in NARROW_INTEGERS:
+            return _low_bits(x, element_bits(to)).astype(to)
+        if x.dtype.kind == "f" and to.kind in "iu":
+            return saturated(x, to)
         y = x.astype(to)
     return y.astype(np.float64) if to in FLOATS else y
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    """As float64; of integers beyond 2^53 what is lost leaves a bit, for one rounding in all."""
+    wide = x.astype(np.float64)
+    if x.dtype.kind not in "iu" or x.dtype.itemsize < 8:
+        return wide
+    lost = x & x.dtype.type(0xFFF)
+    sticky = (x - lost) + np.where(lost, 0x800, 0).astype(x.dtype)
+    return np.where(np.abs(wide) < 2.0**53, wide, sticky.astype(np.float64))
+
+
+def _narrowed(x: np.ndarray, to: np.dtype, saturate: bool) -> np.ndarray:
+    """To nearest, ties to even: whole multiples of a unit in the last place, which x's power has.
+
+    Too large is what is so after rounding with as many exponents as it takes.
+    """
+    info = ml_dtypes.finfo(to)
+    least, most = int(info.minexp), float(info.max)
+    unit = np.ldexp(1.0, np.maximum(np.frexp(x)[1] - 1, least) - int(info.nmant))
+    y = np.where(np.isfinite(x), np.rint(x / unit) * unit, x)
+    if to == BFLOAT16 or not saturate:
+        has_infinity = bool(np.isinf(np.array(np.inf).astype(to)))
+        beyond = np.copysign(np.inf if has_infinity else np.nan, y)
+        return np.where(np.abs(y) > most, beyond, y)
+    return np.where(np.isnan(x), 0.0 if to == FLOAT4E2M1 else np.nan, np.clip(y, -most, most))
+
+
+def _power_of_two(x: np.ndarray, saturate: bool, mode: str) -> np.ndarray:
+    least, most = 2.0**-127, 2.0**127
+    fraction, exponent = np.frexp(np.abs(x))  # 0.5 is a power of two, 1 the next
+    up = {"up": fraction > 0.5, "down": fraction >= 1, "nearest": fraction >= 0.75}[mode]
+    y = np.where(np.isfinite(x), np.ldexp(0.5, exponent + up), np.abs(x))
+    if saturate:
+        return np.where(np.abs(x) < least, least, np.minimum(y, most))
+    return np.where((np.abs(x) < least) | (y > most), np.nan, y)
+
+
+def _low_bits(x: np.ndarray, bits: int) -> np.ndarray:
+    """As int64, of any sign: a conversion to an integer of so many bits cuts the rest off."""
+    if x.dtype.kind == "f":
+        x = np.where(np.isfinite(x), np.fmod(np.trunc(x), 2.0**bits), 0.0)
+    return x.astype(np.int64)
 
 
 def _error(y: np.ndarray, to: np.dtype, units: Units) -> tuple[Error, ...]:
@@ -69,17 +165,33 @@ def _error(y: np.ndarray, to: np.dtype, units: Units) -> tuple[Error, ...]:
     return (Error(sigma, a * u * (1 + 2.0**-10) + units.floor),)
 
 
-_DRAWN = (FLOAT, *(d for d in DTYPES.values() if d != FLOAT))
+_USUAL = (FLOAT, *(d for d in DTYPES.values() if d not in NARROW | {FLOAT}))
+_NARROW = (BFLOAT16, *(d for d in DTYPES.values() if d in NARROW - {BFLOAT16}))
+_PAIRS = (*[(_USUAL, _USUAL)] * 3, (_USUAL, _NARROW), (_NARROW, _USUAL))
 
 
 def _example(choose: Choose) -> Call:
     """Small numbers, floats with fractions; or any, far beyond the range of every integer."""
-    shape, dtype = choose.shape((0, 4)), choose.one_of(_DRAWN)
-    to = choose.one_of(_DRAWN)
+    shape, (sources, targets) = choose.shape((0, 4)), choose.one_of(_PAIRS)
+    dtype = choose.one_of(sources)
+    attributes = _to_drawn(choose, targets)
     if dtype == BOOL:
-        return Call((choose.tensor(shape, FLOAT, -1.0, 1.0) > 0,), {"to": NUMBERS[to]})
+        return Call((choose.tensor(shape, FLOAT, -1.0, 1.0) > 0,), attributes)
     size = choose.one_of((100.0, 2.0**65))
-    return Call((choose.tensor(shape, dtype, -size, size),), {"to": NUMBERS[to]})
+    if dtype not in NARROW:
+        return Call((choose.tensor(shape, dtype, -size, size),), attributes)
+    with np.errstate(all="ignore"):
+        return Call((choose.tensor(shape, FLOAT, -size, size).astype(dtype),), attributes)
+
+
+def _to_drawn(choose: Choose, dtypes: Sequence[np.dtype]) -> Attributes:
+    to = choose.one_of(dtypes)
+    more: dict[str, int | str] = {}
+    if to in FLOATS8 | {FLOAT8E8M0}:
+        more["saturate"] = choose.integer(0, 1)
+    if to == FLOAT8E8M0:
+        more["round_mode"] = choose.one_of(ROUND_MODES)
+    return {"to": NUMBERS[to], **more}
 
 
 def _ends(source: np.dtype, to: np.dtype) -> Callable[[], Call]:
@@ -100,16 +212,34 @@ def _ends(source: np.dtype, to: np.dtype) -> Callable[[], Call]:
     return call
 
 
+def _around(to: np.dtype, source: np.dtype, **more: int | str) -> Callable[[], Call]:
+    """Every power of two of a format, its neighbours, what lies halfway, and what is beyond."""
+
+    def call() -> Call:
+        info = ml_dtypes.finfo(to)
+        least = int(info.minexp) - int(info.nmant) - 2
+        powers = np.ldexp(1.0, np.arange(least, int(info.maxexp) + 2))
+        steps = float(info.eps) * np.array([0, 0.5, 1, 1.5, 0.5 + 2.0**-9, 0.5 - 2.0**-9, -0.25])
+        odd = [0.0, np.nan, np.inf, float(info.max), 0.75, 7.0]
+        values = np.concatenate([np.outer(powers, 1 + steps).reshape(-1), odd])
+        with np.errstate(all="ignore"):
+            drawn = np.concatenate([values, -values]).astype(source)
+        return Call((drawn,), {"to": NUMBERS[to], **more})
+
+    return call
+
+
 def _infer(inputs: Sequence[Operand | None], attributes: Attributes) -> tuple[TensorType, ...]:
     x = inputs[0]
     if x is None:
         raise ShapeError("Cast: input is missing")
-    check_dtype("Cast", x.type.dtype, ALL_DTYPES)
+    check_dtype("Cast", x.type.dtype, TENSOR_DTYPES)
+    round_mode(attributes)
     return (TensorType(target(attributes), x.type.shape),)
 
 
 def _cast(inputs: Arrays, attributes: Attributes) -> tuple[np.ndarray, ...]:
-    return (_convert(np.asarray(inputs[0]), target(attributes)),)
+    return (_convert(np.asarray(inputs[0]), attributes),)
 
 
 def _cast_grow(choose: Choose, x: TensorType) -> Growth | None:
@@ -137,6 +267,22 @@ CAST = OpSpec(
         lambda: _edge([2**31 + 5, -1, 300], "i8", INT32),
         lambda: _edge([1 + 2.0**-11 + 2.0**-40, 1e300], "f8", FLOAT16),
         lambda: Call((np.zeros((0, 3), "f4"),), {"to": NUMBERS[INT64]}),
+        lambda: _edge([2**62 + 2**54 + 1, 2**62 + 2**54, -(2**62) - 2**54 - 1], "i8", BFLOAT16),
+        lambda: _edge([1 + 2.0**-8 + 2.0**-40, 1 + 2.0**-8, 1e300, -1e-300], "f8", BFLOAT16),
+        lambda: _edge([1 + 2.0**-4 + 2.0**-40, 1 + 2.0**-4], "f8", DTYPES[17]),
+        lambda: _edge([200, -3, 8, -9, 2**40 + 7], "i8", DTYPES[22]),
+        lambda: _edge([-9.5, 8.0, 1e9, 2.0**40, np.nan, np.inf, -np.inf], "f4", DTYPES[22]),
+        lambda: Call((np.arange(-8, 8).astype(DTYPES[22]),), {"to": NUMBERS[FLOAT16]}),
+        _around(BFLOAT16, FLOAT),
+        lambda: Call((np.arange(65536, dtype=np.uint16).view(BFLOAT16),), {"to": 1}),
+        *(
+            _around(to, FLOAT, saturate=saturate)
+            for to in sorted(FLOATS8, key=str)
+            for saturate in (1, 0)
+        ),
+        _around(FLOAT4E2M1, FLOAT16),
+        *(_around(FLOAT8E8M0, DOUBLE, round_mode=mode) for mode in ROUND_MODES),
+        _around(FLOAT8E8M0, FLOAT, saturate=0, round_mode="nearest"),
         *(
             _ends(source, to)
             for source in (FLOAT, FLOAT16, DOUBLE)
@@ -148,18 +294,21 @@ CAST = OpSpec(
         Reject("strings", lambda: Call((np.zeros(3, "f4"),), {"to": 8}), "to=8 is not supported"),
     ),
     laws=(NEIGHBOURS,),
-    reads=("to",),
-    ignores=("round_mode", "saturate"),  # of 8-bit floats, which are refused
+    reads=("to", "saturate", "round_mode"),
 )
 
 
 # --------------------------------------------------------------------------- BitCast
+_WIDE = (FLOAT, *(d for d in DTYPES.values() if d in ALL_DTYPES - {FLOAT}))
+
+
 def _infer_bits(inputs: Sequence[Operand | None], attributes: Attributes) -> tuple[TensorType, ...]:
     x = inputs[0]
     if x is None:
         raise ShapeError("BitCast: input is missing")
     check_dtype("BitCast", x.type.dtype, ALL_DTYPES)
     to = target(attributes, "BitCast")
+    check_dtype("BitCast", to, ALL_DTYPES, "output")
     if to.itemsize != x.type.dtype.itemsize:
         raise ShapeError(
             f"BitCast: input of dtype {x.type.dtype.name} becomes {to.name}, expected a type of "
@@ -182,8 +331,8 @@ def _bit_cast(inputs: Arrays, attributes: Attributes) -> tuple[np.ndarray, ...]:
 
 def _bits_example(choose: Choose) -> Call:
     """Numbers, and as the source of floats integers of any bits but those of NaN."""
-    dtype, shape = choose.one_of(_DRAWN), choose.shape((0, 4))
-    others = [d for d in _DRAWN if d.itemsize == dtype.itemsize and d != BOOL]
+    dtype, shape = choose.one_of(_WIDE), choose.shape((0, 4))
+    others = [d for d in _WIDE if d.itemsize == dtype.itemsize and d != BOOL]
     to = choose.one_of([d for d in others if d != dtype] or others)
     if dtype == BOOL:
         return Call((choose.tensor(shape, FLOAT, -1.0, 1.0) > 0,), {"to": NUMBERS[to]})

@@ -10,13 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import reduce
 
+import ml_dtypes
 import numpy as np
 
+from engine.ir.types import BFLOAT16
+
+BFLOAT16_ROUNDOFF = 2.0**-8
+"""No kernel computes in it; of what other engines give, it says how far they may be off."""
 HALF_MAX = 65504.0
 FLOAT_MAX = float(np.finfo(np.float32).max)
 
 _FORMATS = {
     # dtype: unit roundoff, smallest subnormal / 2, smallest normal, largest finite
+    BFLOAT16: (BFLOAT16_ROUNDOFF, 2.0**-134, 2.0**-126, float(ml_dtypes.finfo(BFLOAT16).max)),
     np.dtype(np.float16): (2.0**-11, 2.0**-25, 2.0**-14, HALF_MAX),
     np.dtype(np.float32): (2.0**-24, 2.0**-150, 2.0**-126, FLOAT_MAX),
     # Twice the unit roundoff of double: the float64 reference rounds as well.

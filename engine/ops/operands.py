@@ -9,7 +9,6 @@ import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
 from engine.ir.types import (
-    ALL_DTYPES,
     BOOL,
     DOUBLE,
     FLOAT,
@@ -18,6 +17,7 @@ from engine.ir.types import (
     INT32,
     INT64,
     RANK_MAX,
+    TENSOR_DTYPES,
     TensorType,
 )
 from engine.ops.numerics import Error, Units, exact
@@ -40,12 +40,18 @@ def check_dtype(
         raise UnsupportedError(f"{op}: {name} of dtype {dtype.name} is not supported, only {names}")
 
 
-def tensor(op: str, inputs: Operands, index: int, name: str = "data") -> TensorType:
+def tensor(
+    op: str,
+    inputs: Operands,
+    index: int,
+    name: str = "data",
+    dtypes: Collection[np.dtype] = TENSOR_DTYPES,
+) -> TensorType:
     """The type of a required input; raises ShapeError where it is missing, UnsupportedError."""
     given = inputs[index] if index < len(inputs) else None
     if given is None:
         raise ShapeError(f"{op}: input {index} ({name}) is missing")
-    check_dtype(op, given.type.dtype, ALL_DTYPES, name)
+    check_dtype(op, given.type.dtype, dtypes, name)
     return given.type
 
 
@@ -171,5 +177,11 @@ def movement(
         return exact(*move(inputs, attributes))
 
     return OpSpec(
-        op_type, arity, infer_types, move, error_model, example, **{"is_exact": True, **more}
+        op_type,
+        arity,
+        infer_types,
+        move,
+        error_model,
+        example,
+        **{"is_exact": True, "moves": True, **more},
     )

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import ShapeError
-from engine.ir.types import FLOATS, TensorType
+from engine.errors import ShapeError, UnsupportedError
+from engine.ir.types import FLOAT8E8M0, FLOATS, TensorType
 from engine.ops.operands import (
     Ints,
     Operands,
@@ -78,6 +78,8 @@ def _infer_pad(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ..
     value = inputs[2] if len(inputs) > 2 else None
     if value is not None and (value.type.size != 1 or value.type.dtype != x.dtype):
         raise ShapeError(f"Pad: constant_value is {value.type}, expected one {x.dtype.name}")
+    if value is None and x.dtype == FLOAT8E8M0 and attributes.get("mode", "constant") == "constant":
+        raise UnsupportedError(f"Pad: {x.dtype.name} has no zero to pad with: give constant_value")
     axes = known_integers("Pad", inputs, 3, "axes")
     parts = paddings(x.dims, pads, axes, str(attributes.get("mode", "constant")))
     return (TensorType(x.dtype, tuple(p.output for p in parts)),)

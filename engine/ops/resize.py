@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import FLOAT, FLOAT16, FLOATS, INT64, TensorType
+from engine.ir.types import ALL_DTYPES, FLOAT, FLOAT16, FLOATS, INT64, TensorType
 from engine.ops.numerics import Error, Units, exact, magnified
 from engine.ops.operands import (
     Operands,
@@ -37,7 +37,7 @@ Array = np.ndarray
 
 
 def _infer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
-    x = tensor("Resize", inputs, 0, "x")
+    x = tensor("Resize", inputs, 0, "x", ALL_DTYPES)
     mode = attributes.get("mode", "nearest")
     if mode not in MODES:
         raise ShapeError(f"Resize: mode={mode!r}, expected one of {', '.join(MODES)}")

@@ -11,11 +11,13 @@ import numpy as np
 
 from engine.errors import ShapeError
 from engine.ir.types import (
+    ALL_DTYPES,
     ELEMENTS_MAX,
     FLOAT,
     FLOATS,
     INT64,
     INTEGERS,
+    NARROW_FLOATS,
     TensorType,
     check_dims,
 )
@@ -76,7 +78,7 @@ def _infer_constant(inputs: Operands, attributes: Attributes) -> tuple[TensorTyp
 
 def _constant(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
     value = constant_value(attributes)
-    wide = np.dtype(np.float64) if value.dtype in FLOATS else value.dtype
+    wide = np.dtype(np.float64) if value.dtype in FLOATS | NARROW_FLOATS else value.dtype
     return (np.full(integers(inputs[0]), value, wide),)
 
 
@@ -95,7 +97,7 @@ def range_count(start: Array, limit: Array, delta: Array) -> int:
 
 
 def _infer_range(inputs: Operands, _: Attributes) -> tuple[TensorType, ...]:
-    first = tensor("Range", inputs, 0, "start")
+    first = tensor("Range", inputs, 0, "start", ALL_DTYPES)
     values = [known("Range", inputs, i, n) for i, n in enumerate(("start", "limit", "delta"))]
     if any(v is None or v.size != 1 or v.dtype != first.dtype for v in values):
         raise ShapeError("Range: start, limit and delta must be scalars of one dtype")

@@ -150,6 +150,7 @@ class OpSpec:
         constant_inputs: inputs whose values must be known before a run (Reshape's shape).
         all_outputs: a node has as many outputs as there are types, not fewer.
         is_view: the output is the input's bytes under another shape (Reshape, Identity).
+        moves: elements are moved and not computed with, whatever their dtype.
         is_exact: with small-integer inputs the result is exact in every precision.
         slope: for elementwise operators, |dy/dx_i| for every input, bounded globally; lets
             the operator stand in the epilogue of a fused node.
@@ -171,6 +172,7 @@ class OpSpec:
     constant_inputs: frozenset[int] = frozenset()
     all_outputs: bool = False
     is_view: bool = False
+    moves: bool = False
     is_exact: bool = False
     slope: Callable[[Arrays, Attributes], tuple[np.ndarray | float, ...]] | None = None
     edges: tuple[Callable[[], Call], ...] = ()

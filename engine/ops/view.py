@@ -261,6 +261,7 @@ SPECS: tuple[OpSpec, ...] = (
         grow=_here,
         constant_inputs=frozenset({1, 2}),
         is_view=True,
+        moves=True,
         is_exact=True,
         rejects=(
             Reject(

@@ -10,7 +10,7 @@ import numpy as np
 from engine import heap
 from engine.errors import ParallaxError, ShapeError, UnsupportedError
 from engine.ir.graph import Graph, Node, Value
-from engine.ir.types import FLOATS, TensorType, check_dims, type_of
+from engine.ir.types import FLOATS, NARROW_FLOATS, TensorType, check_dims, type_of
 from engine.ops.compose import spec_of
 from engine.ops.spec import Operand
 
@@ -131,7 +131,7 @@ def _argument(node: Node, value: Value) -> np.ndarray:
     if value.constant is None:
         type_ = value.known_type
         return np.broadcast_to(np.zeros((), np.float64), type_.dims)
-    if value.constant.dtype in FLOATS and node.op_type not in _MOVES:
+    if value.constant.dtype in FLOATS | NARROW_FLOATS and node.op_type not in _MOVES:
         return value.constant.astype(np.float64)
     return value.constant
 

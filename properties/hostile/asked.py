@@ -133,6 +133,16 @@ def call(
     return Call(model.SerializeToString(), feeds)
 
 
+def cast_to(call: Call) -> np.dtype | None:
+    """What a Cast makes; None where its attribute is absurd."""
+    kind = call.attribute("to")
+    try:
+        found: np.dtype = helper.tensor_dtype_to_np_dtype(kind)
+        return found
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def is_finite(call: Call) -> bool:
     """Whether no float that goes in is infinite or NaN."""
     return all(np.isfinite(x).all() for x in call.arrays if x.dtype.kind == "f")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 
 from conformance.judge import float64_inputs, units_for
 from engine.backends.protocol import Backend
 from engine.ir.graph import Graph, Node, Value
-from engine.ir.types import FLOATS
+from engine.ir.types import BFLOAT16, FLOATS, NARROW_FLOATS
 from engine.ops.compose import error_of, reference_of, spec_of
-from engine.ops.numerics import Units
+from engine.ops.numerics import Units, finite
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -90,6 +91,10 @@ def _bounds(
         slopes = spec.slope(inputs, node.attributes)
         parts = [np.asarray(s) * b for s, b in zip(slopes, inherited) if b is not None]
         return [errors[0] + sum(parts)]
+    if node.op_type == "Cast" and (to := node.outputs[0].known_type.dtype) in NARROW_FLOATS:
+        step = float(ml_dtypes.finfo(to).eps) * finite(outputs[0])  # rounded to a neighbour
+        floor = float(ml_dtypes.finfo(to).smallest_subnormal)
+        return [b + step + floor for b in inherited if b is not None]
     if any(e.any() for e in errors) or outputs[0].dtype != np.float64:
         return [np.full(y.shape, np.inf) for y in outputs]
     moved = [
@@ -111,4 +116,4 @@ def _wide(array: np.ndarray) -> np.ndarray:
 
 def is_float(dtype: np.dtype) -> bool:
     """Whether a dtype is one that rounds."""
-    return dtype in FLOATS
+    return dtype in FLOATS | {BFLOAT16}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
+import ml_dtypes
 import numpy as np
-from onnx import helper
 
+from engine.ir.types import FLOATS, INTEGERS, NARROW_FLOATS, NARROW_INTEGERS
 from properties.hostile.asked import (
     Call,
     Disagreement,
     call,
+    cast_to,
     is_finite,
     ones,
 )
@@ -20,11 +22,10 @@ def _leaves_the_range(call: Call) -> bool:
     """Whether a float is no element of the integers that it is cast to."""
     if call.op_type == "Pow":
         return call.first.dtype.kind in "iu"
-    kind = call.attribute("to")
-    to = helper.tensor_dtype_to_np_dtype(kind) if isinstance(kind, int) and kind else None
-    if to is None or to.kind not in "iu" or call.first.dtype.kind != "f":
+    to = cast_to(call)
+    if to not in INTEGERS | NARROW_INTEGERS or call.first.dtype not in FLOATS | NARROW_FLOATS:
         return False
-    limits, x = np.iinfo(to), call.first.astype(np.float64)
+    limits, x = ml_dtypes.iinfo(to), call.first.astype(np.float64)
     return not bool(((x >= limits.min) & (x < float(limits.max) + 1)).all())
 
 

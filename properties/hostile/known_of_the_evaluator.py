@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.ir.types import FLOAT8E8M0, NARROW_FLOATS
 from properties.hostile.asked import (
     EXPANDED,
     Call,
     Disagreement,
     call,
+    cast_to,
     far_from_zero,
     has_factors_out_of_range,
     has_large_integers,
@@ -58,6 +60,12 @@ def _is_more_than_it_knows(call: Call) -> bool:
     return has_lengths or any(call.attribute(name) is not None for name in names)
 
 
+def _is_rounded_on_the_way(call: Call) -> bool:
+    """Whether a number is cast to a narrow one that float does not hold."""
+    wide = call.first.dtype == np.float64 or call.first.dtype.kind in "iu"
+    return cast_to(call) in NARROW_FLOATS and wide
+
+
 OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
@@ -77,6 +85,21 @@ OF_THE_EVALUATOR = (
             14,
             *((0.37 + np.sin(np.arange(n)) / 3).astype("f2").reshape(s) for n, s in SMALL_RNN),
         ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Cast"}),
+        "rounds twice, first to float; ONNX rounds to nearest, ties to even",
+        _is_rounded_on_the_way,
+        lambda: call("Cast", 21, np.array([1 + 2.0**-8 + 2.0**-40]), to=16),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Cast"}),
+        "makes NaN of infinities and the smallest number of 0 whatever saturate says, and takes "
+        "subnormal numbers for normal ones; ONNX has a table",
+        lambda c: cast_to(c) == FLOAT8E8M0,
+        lambda: call("Cast", 24, np.array([0, np.inf], np.float32), to=24, saturate=0),
     ),
     Disagreement(
         "evaluator",

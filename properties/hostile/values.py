@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import defs, helper, numpy_helper
+
+from engine.ir.types import FLOATS, NARROW_FLOATS, NARROW_INTEGERS
 
 Rng = np.random.Generator
 Schema: TypeAlias = defs.OpSchema
@@ -117,7 +120,7 @@ def _integer(rng: Rng, name: str, rank: int) -> int:
 
 def edge_value(rng: Rng, dtype: np.dtype) -> Any:
     """A value at an edge of a dtype."""
-    if dtype.kind == "f":
+    if dtype in FLOATS | NARROW_FLOATS:
         return dtype.type(rng.choice(SPECIAL))
-    limits = np.iinfo(dtype)
+    limits = (ml_dtypes if dtype in NARROW_INTEGERS else np).iinfo(dtype)
     return dtype.type(rng.choice([0, 1, limits.max, limits.min, limits.max - 1, limits.max // 2]))

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import ml_dtypes
 import numpy as np
 
 from conformance.judge import Verdict, judge
+from engine.ir.types import BFLOAT16
 from engine.ops.numerics import Error, Units
 from properties.hostile.expectation import Arrays, Expected, is_float
 
-LOOSE = {np.dtype(np.float16): 2e-2, np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-3}
+LOOSE = {
+    BFLOAT16: 0.15,
+    np.dtype(np.float16): 2e-2,
+    np.dtype(np.float32): 1e-3,
+    np.dtype(np.float64): 1e-3,
+}
 """Relative difference, by dtype, above which another engine computes another function.
 
 Witnesses are asked what a model means; their roundings are not ours to bound.
@@ -56,7 +63,7 @@ def _slack(e: Expected) -> np.ndarray:
         return np.zeros(e.reference.shape)
     size = np.abs(np.where(np.isfinite(e.reference), e.reference, 0.0))
     largest = size.max(initial=0.0)
-    floor = float(np.finfo(e.dtype).smallest_normal)
+    floor = float(ml_dtypes.finfo(e.dtype).smallest_normal)
     with np.errstate(over="ignore"):
         return np.asarray(LOOSE[e.dtype] * (size + OF_LARGEST * largest) + floor)
 
@@ -86,6 +93,6 @@ def _alike(a: np.ndarray, b: np.ndarray) -> bool:
         return False
     if not is_float(a.dtype):
         return np.array_equal(a, b)
-    largest = float(np.abs(a[np.isfinite(a)].astype(np.float64)).max(initial=0.0))
-    loose = LOOSE[a.dtype]
+    loose, a, b = LOOSE[a.dtype], a.astype(np.float64), b.astype(np.float64)
+    largest = float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
     return np.allclose(a, b, rtol=loose, atol=loose * OF_LARGEST * largest, equal_nan=True)

@@ -36,7 +36,18 @@ from engine.config import Precision
 from engine.errors import InputError
 from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node, Value
-from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType, type_of
+from engine.ir.types import (
+    BOOL,
+    DOUBLE,
+    FLOAT,
+    FLOAT16,
+    FLOATS,
+    NARROW,
+    TensorType,
+    bits_dtype,
+    bits_of,
+    type_of,
+)
 
 LOG = logging.getLogger("parallax.opencl")
 PART_NBYTES = 16 << 20
@@ -105,21 +116,22 @@ class OpenCLBackend:
 
     # ------------------------------------------------------------------- dtypes
     def storage(self, dtype: np.dtype) -> np.dtype:
-        """Float is stored as half at NORMAL and LOW; everything else as itself."""
+        """Float is stored as half at NORMAL and LOW, narrow formats as bits, the rest as it is."""
+        if dtype in NARROW:
+            return bits_dtype(dtype)
         if dtype == FLOAT and self.precision is not Precision.HIGH:
             return FLOAT16
         return dtype
 
     def compute(self, dtype: np.dtype) -> np.dtype:
-        """Float and half are computed in half at LOW, else in float; the rest in itself."""
+        """Float and half are computed in half at LOW, else in float; the rest as it is stored."""
         if dtype in (FLOAT, FLOAT16):
             return FLOAT16 if self.precision is Precision.LOW else FLOAT
-        return dtype
+        return self.storage(dtype)
 
     def stored(self, array: np.ndarray) -> np.ndarray:
         """Rounded to storage and back; finite values saturate at the largest half."""
-        storage = self.storage(array.dtype)
-        if storage == array.dtype:
+        if array.dtype in NARROW or self.storage(array.dtype) == array.dtype:
             return array
         return transfers.to_half(array).astype(array.dtype)
 
@@ -255,6 +267,8 @@ class OpenCLBackend:
 
     def _in_storage(self, array: np.ndarray) -> np.ndarray:
         """As the device holds it."""
+        if array.dtype in NARROW:
+            return bits_of(array)
         return transfers.to_half(array) if self.storage(array.dtype) != array.dtype else array
 
     def _held(self, constant: Constant, how: str, make: Callable[[], PackedConstant]) -> Slot:

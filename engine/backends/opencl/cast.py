@@ -1,4 +1,8 @@
-"""Cast and BitCast: one program for each pair of stored types."""
+"""Cast and BitCast: one program for each pair of stored types.
+
+Of the narrow formats only bfloat16 has kernels: it is what networks compute with. Numbers of 8 bits
+and fewer are how weights are kept, which are converted once, as a rule before any run.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from engine.backends.opencl.layout import raw
 from engine.backends.opencl.unary import chunks
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node
-from engine.ir.types import BOOL, DOUBLE, FLOAT16, FLOATS
+from engine.ir.types import BFLOAT16, BOOL, DOUBLE, FLOAT16, FLOATS, INTEGERS, NARROW
 
 if TYPE_CHECKING:
     from engine.backends.opencl.backend import OpenCLBackend
@@ -21,26 +25,33 @@ INTEGER_OF = {n: np.dtype(f"u{n}") for n in (1, 2, 4, 8)}
 
 
 def _options(source: np.dtype, target: np.dtype) -> tuple[str, ...]:
-    """Build options from the *stored* dtypes."""
+    """Build options from the *stored* dtypes, bfloat16 as such."""
     from engine.backends.opencl.backend import C_TYPES
 
+    names = {**C_TYPES, BFLOAT16: "ushort"}
+    floats = FLOATS | {BFLOAT16}
     flags = {
         "USE_FP64": DOUBLE in (source, target),
         "IN_HALF": source == FLOAT16,
         "OUT_HALF": target == FLOAT16,
         "FROM_DOUBLE": source == DOUBLE,
         "TO_BOOL": target == BOOL,
-        "TRUNCATES": source in FLOATS and target not in FLOATS | {BOOL},
+        "TRUNCATES": source in floats and target not in floats | {BOOL},
+        "IN_BFLOAT16": source == BFLOAT16,
+        "OUT_BFLOAT16": target == BFLOAT16,
+        "MAY_LOSE": source in INTEGERS | {DOUBLE},
     }
-    types = (f"-DIN={C_TYPES[source]}", f"-DOUT={C_TYPES[target]}")
+    types = (f"-DIN={names[source]}", f"-DOUT={names[target]}")
     return types + tuple(f"-D{name}" for name, on in flags.items() if on)
 
 
 def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     x = node.inputs[0]
     assert x is not None
-    source = backend.storage(x.known_type.dtype)
-    target = backend.storage(node.outputs[0].known_type.dtype)
+    source, target = (
+        BFLOAT16 if v.known_type.dtype == BFLOAT16 else backend.storage(v.known_type.dtype)
+        for v in (x, node.outputs[0])
+    )
     program = backend.program(
         "cast", ("-DSTORAGE=uchar", "-DCOMPUTE=uchar", *_options(source, target))
     )
@@ -76,4 +87,14 @@ def _prepare_bits(backend: OpenCLBackend, node: Node) -> Kernel:
     return BoundKernel(bind)
 
 
+def _refuse(backend: OpenCLBackend, node: Node) -> str | None:
+    assert node.inputs[0] is not None
+    for value, which in ((node.inputs[0], "from"), (node.outputs[0], "to")):
+        dtype = value.known_type.dtype
+        if dtype in NARROW - {BFLOAT16}:
+            return f"Cast {which} {dtype.name} has no OpenCL kernel"
+    return None
+
+
 KERNELS = {"Cast": _prepare, "BitCast": _prepare_bits}
+WHY_NOT = {"Cast": _refuse}

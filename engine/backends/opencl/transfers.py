@@ -14,6 +14,7 @@ from engine.backends.opencl.status import checked, code_name
 from engine.backends.protocol import Slot
 from engine.errors import DeviceError
 from engine.forks import ProcessBound, check_process
+from engine.ir.types import NARROW, bits_of
 from engine.ops.numerics import HALF_MAX
 
 if TYPE_CHECKING:
@@ -174,14 +175,16 @@ def to_stored(slot: Slot, array: np.ndarray) -> np.ndarray:
     """A logical array in a slot's storage and layout: contiguous, in memory of its own."""
     if _is_channels_last(slot):
         array = np.moveaxis(array, 1, -1)
-    if slot.storage != array.dtype:
+    if slot.storage == np.float16 != array.dtype:
         return to_half(array)
-    return np.array(array, order="C")
+    return np.array(bits_of(array), order="C")
 
 
 def from_stored(slot: Slot, host: np.ndarray) -> np.ndarray:
     """The logical array of what was read from a slot."""
     logical = np.moveaxis(host, -1, 1) if _is_channels_last(slot) else host
+    if slot.type.dtype in NARROW:
+        return np.ascontiguousarray(logical).reshape(logical.shape).view(slot.type.dtype)
     return np.asarray(logical, slot.type.dtype, order="C")
 
 

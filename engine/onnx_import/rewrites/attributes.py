@@ -6,6 +6,7 @@ import numpy as np
 from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
+from engine.ir.types import FLOAT8E8M0, FLOATS8
 from engine.onnx_import.form import Emitter, Form, Rewrite
 from engine.onnx_import.tensors import dtype_of
 from engine.ops.numerics import saturated
@@ -163,5 +164,7 @@ def cast_by_name(form: Form, emitter: Emitter) -> None:
 
 def cast(form: Form, emitter: Emitter) -> None:
     """`to` stays ONNX's number; saturate and round_mode concern 8-bit floats only."""
-    dtype_of(form.attributes["to"], f"{form.title}: attribute 'to'")
-    form.attributes = {"to": form.attributes["to"]}
+    dtype = dtype_of(form.attributes["to"], f"{form.title}: attribute 'to'")
+    kept = {"to", "saturate"} if dtype in FLOATS8 | {FLOAT8E8M0} else {"to"}
+    kept |= {"round_mode"} if dtype == FLOAT8E8M0 else set()
+    form.attributes = {k: v for k, v in form.attributes.items() if k in kept}

@@ -3,19 +3,28 @@
 Source: https://onnx.ai/onnx/operators/, QuantizeLinear, DequantizeLinear, MatMulInteger,
 ConvInteger, QLinearMatMul and QLinearConv. Products are summed in int32, those of convolutions in
 double, which holds them; QLinear operators scale in double, which no precision of a backend stores
-in half. So their integers come out the same everywhere (docs/numerics.md).
+in half. So their integers come out the same everywhere (docs/numerics.md). What is quantised to
+8-bit floats and float4e2m1 is no integer first: the quotient is rounded by the Cast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
+import ml_dtypes
 import numpy as np
 from onnx import TensorProto
 
 from engine.errors import ModelError
 from engine.ir.graph import Value
-from engine.ir.types import FLOATS
+from engine.ir.types import (
+    BFLOAT16,
+    FLOAT4E2M1,
+    FLOATS,
+    FLOATS8,
+    NARROW_FLOATS,
+    NARROW_INTEGERS,
+)
 from engine.onnx_import.form import Emitter, Form
 from engine.onnx_import.rewrites.steps import Steps
 from engine.onnx_import.tensors import DTYPES, dtype_of
@@ -25,28 +34,39 @@ FLOAT = np.dtype(np.float32)
 EIGHT_BITS = frozenset(map(np.dtype, ("int8", "uint8")))
 SMALL = EIGHT_BITS | frozenset(map(np.dtype, ("int16", "uint16")))
 WORD = np.dtype(np.int32)
+QUANTIZED = SMALL | NARROW_INTEGERS | FLOATS8 | {FLOAT4E2M1}
+SCALES = FLOATS | NARROW_FLOATS
 
 
 def quantize_linear(form: Form, emitter: Emitter) -> None:
-    """saturate(round(x / scale) + zero_point); the quotient in the scale's dtype, ties to even."""
+    """saturate(round(x / scale) + zero_point); the quotient in the scale's dtype, ties to even.
+
+    The quotient of a scale that only Cast computes with is one of float, rounded to its dtype.
+    """
     steps = Steps(form, emitter)
     x, scale, zero_point = (form.input(i) for i in range(3))
     assert x is not None
-    steps.check("x", x, FLOATS | {WORD})
-    own = steps.check("y_zero_point", zero_point, SMALL)
+    steps.check("x", x, FLOATS | {BFLOAT16, WORD})
+    own = steps.check("y_zero_point", zero_point, QUANTIZED)
     kind = form.take("output_dtype") or 0
-    asked = _dtype(form, "output_dtype", kind, SMALL) if kind else own
+    asked = _dtype(form, "output_dtype", kind, QUANTIZED) if kind else own
     if own is not None and asked != own:
         raise ModelError(f"{form.title}: output_dtype is not that of its zero point, {own.name}")
     kind = kind or _kind(own or np.dtype(np.uint8))
-    form.take("saturate")  # of 8-bit floats alone
-    precision = form.take("precision") or _kind(steps.check("y_scale", scale, FLOATS) or FLOAT)
-    _dtype(form, "precision", precision, FLOATS)
+    saturate = bool(form.take("saturate"))
+    precision = form.take("precision") or _kind(steps.check("y_scale", scale, SCALES) or FLOAT)
+    is_narrow = _dtype(form, "precision", precision, SCALES) in NARROW_FLOATS
     scale, zero_point = _spread(form, steps, x, (scale, zero_point))
     assert scale is not None
-    quotient = steps.of("Div", steps.cast(x, precision), steps.cast(scale, precision))
-    rounded = steps.cast(steps.of("Round", quotient), DOUBLE)
-    _saturate(form, steps, rounded, zero_point, kind)
+    operands = steps.cast(x, precision), steps.cast(scale, precision)
+    if is_narrow:
+        wide = steps.of("Div", *(steps.cast(value, TensorProto.FLOAT) for value in operands))
+        quotient = steps.cast(steps.cast(wide, precision), TensorProto.FLOAT)
+    else:
+        quotient = steps.of("Div", *operands)
+    if DTYPES[kind] not in NARROW_FLOATS:
+        quotient = steps.of("Round", quotient)
+    _saturate(form, steps, steps.cast(quotient, DOUBLE), zero_point, kind, saturate)
 
 
 def dequantize_linear(form: Form, emitter: Emitter) -> None:
@@ -54,10 +74,10 @@ def dequantize_linear(form: Form, emitter: Emitter) -> None:
     steps = Steps(form, emitter)
     x, scale, zero_point = (form.input(i) for i in range(3))
     assert x is not None
-    own = steps.check("x", x, SMALL | {WORD})
-    steps.check("x_zero_point", zero_point, SMALL | {WORD} if own is None else {own})
-    kind = form.take("output_dtype") or _kind(steps.check("x_scale", scale, FLOATS) or FLOAT)
-    _dtype(form, "output_dtype", kind, FLOATS)
+    own = steps.check("x", x, QUANTIZED | {WORD})
+    steps.check("x_zero_point", zero_point, QUANTIZED | {WORD} if own is None else {own})
+    kind = form.take("output_dtype") or _kind(steps.check("x_scale", scale, SCALES) or FLOAT)
+    _dtype(form, "output_dtype", kind, FLOATS | {BFLOAT16})
     scale, zero_point = _spread(form, steps, x, (scale, zero_point))
     assert scale is not None
     product = steps.of("Mul", _centred(steps, x, zero_point, DOUBLE), steps.cast(scale, DOUBLE))
@@ -129,12 +149,28 @@ def _dtype(form: Form, name: str, kind: int, allowed: Collection[np.dtype]) -> n
 
 
 def _saturate(
-    form: Form, steps: Steps, rounded: Value, zero_point: Value | None, kind: int
+    form: Form,
+    steps: Steps,
+    rounded: Value,
+    zero_point: Value | None,
+    kind: int,
+    saturate: bool = True,
 ) -> None:
-    """The last node: the zero point added, and a Cast, which saturates."""
+    """The last node: the zero point added, and a Cast, which saturates.
+
+    That to integers of 2 and 4 bits does not.
+    """
     if zero_point is not None:
         rounded = steps.of("Add", rounded, steps.cast(zero_point, DOUBLE))
-    form.op_type, form.inputs, form.attributes = "Cast", [rounded], {"to": kind}
+    dtype, more = DTYPES[kind], {}
+    if dtype in NARROW_INTEGERS:
+        limits = ml_dtypes.iinfo(dtype)
+        ends = (("least", limits.min), ("most", limits.max))
+        bounds = (steps.like(name, float(end), rounded) for name, end in ends)
+        rounded = steps.of("Clip", rounded, *bounds)
+    if dtype in FLOATS8:
+        more = {"saturate": int(saturate)}
+    form.op_type, form.inputs, form.attributes = "Cast", [rounded], {"to": kind, **more}
 
 
 def _centred(steps: Steps, value: Value, zero_point: Value | None, kind: int) -> Value:

@@ -1,7 +1,9 @@
 // y_i = (OUT) x_i. x and y have the same layout, so both are flat.
 //
 // IN, OUT: types in memory; IN_HALF, OUT_HALF: half, read through vload_half and written through
-// vstore_half_rte. TO_BOOL: y is 0 or 1. TRUNCATES: from a float to an integer OUT, towards 0, and
+// vstore_half_rte. IN_BFLOAT16, OUT_BFLOAT16: the upper half of a float; MAY_LOSE: from numbers that
+// float may not hold, which are rounded to odd on their way there, so that they are rounded once
+// (S. Boldo, G. Melquiond, Emulation of a FMA and correctly rounded sums, 2008). TO_BOOL: y is 0 or 1. TRUNCATES: from a float to an integer OUT, towards 0, and
 // the nearest end beyond its range. NaN is 0: PoCL 3.0's convert_..._sat makes it the smallest number.
 // Work-item g owns the elements [g * CHUNK, min(count, (g + 1) * CHUNK)).
 
@@ -36,10 +38,28 @@ __kernel void BitCast(__global const IN *x, const long x_start, __global OUT *y,
 #else
 #ifdef IN_HALF
 #define READ(p, i) vload_half((size_t)(i), (p))
+#elif defined(IN_BFLOAT16)
+#define READ(p, i) as_float((uint)(p)[(i)] << 16)
 #else
 #define READ(p, i) ((p)[(i)])
 #endif
-#if defined(OUT_HALF) && defined(FROM_DOUBLE)
+
+#ifdef OUT_BFLOAT16
+#ifdef MAY_LOSE
+float to_float(const IN x) {
+  const float near = convert_float_rtz(x);
+  return (IN)near == x ? near : as_float(as_uint(near) | 1);
+}
+#else
+#define to_float(x) ((float)(x))
+#endif
+
+ushort to_bfloat16(const float x) {  // to nearest, ties to even; the quiet bit stays of a NaN
+  const uint bits = as_uint(x);
+  return (ushort)(isnan(x) ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+#define WRITE(p, i, v) ((p)[(i)] = to_bfloat16(to_float(v)))
+#elif defined(OUT_HALF) && defined(FROM_DOUBLE)
 #define WRITE(p, i, v) vstore_half_rte((double)(v), (size_t)(i), (p))
 #elif defined(OUT_HALF)
 #define WRITE(p, i, v) vstore_half_rte((float)(v), (size_t)(i), (p))
