@@ -36,6 +36,7 @@ OF_ONNXRUNTIME = (
             ones(1, 3, 1) * 0.5,
             ones(1, 3, 1),
             activations=["Sigmoid", "ThresholdedRelu"],
+            hidden_size=1,
         ),
     ),
     Disagreement(
