@@ -39,7 +39,7 @@ def _draw_attributes(choose: Choose, op: str, direction: str) -> dict[str, Any]:
         given["direction"] = direction
     if choose.integer(0, 2) == 2:
         given["clip"] = choose.one_of((3.0, 0.3))
-    if choose.integer(0, 1):
+    if choose.integer(0, 2) == 2:
         given["layout"] = 1
     switch = {"LSTM": "input_forget", "GRU": "linear_before_reset"}.get(op)
     if switch and choose.integer(0, 1):
@@ -49,7 +49,7 @@ def _draw_attributes(choose: Choose, op: str, direction: str) -> dict[str, Any]:
 
 def example(op: str, choose: Choose) -> Call:
     """Any sizes on both sides of vectors, any attributes, any of the optional inputs."""
-    dtype = choose.one_of((FLOAT, FLOAT16, DOUBLE))
+    dtype = choose.one_of((FLOAT, FLOAT, FLOAT16, DOUBLE))
     direction = choose.one_of(tuple(DIRECTIONS))
     t, b, i, h = map(choose.one_of, (STEPS, BATCHES, (1, 2, 5, 17, 33), HIDDEN))
     attributes = _draw_attributes(choose, op, direction)

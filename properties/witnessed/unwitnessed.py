@@ -12,7 +12,7 @@ BY_NUMPY = "onnxruntime begins at opset 7; the evaluator knows NumPy's broadcast
 WITHOUT_BETA = "onnxruntime begins at opset 7; the evaluator forgets beta"
 BEYOND_THE_EVALUATOR = "onnxruntime begins at opset 7; the evaluator knows no such attribute"
 NO_MORE_SAID = "a node that names its first output wants it, whatever the attribute says"
-OLD_RECURRENT = ("GRU-1", "GRU-3", "LSTM-1", "RNN-1")
+OLD_RECURRENT = ("GRU-1", "GRU-3", "LSTM-1")
 UNWITNESSED = {
     "Clip-1: *": NO_FORM,
     "Conv-*: kernel_shape=*": RESTATED,
@@ -36,6 +36,8 @@ UNWITNESSED = {
         for old in OLD_RECURRENT
         for name in ("activation_alpha", "activation_beta", "activations", "clip")
     },
+    "LSTM-1: input_forget=1": BEYOND_THE_EVALUATOR,
+    "RNN-1: *": NO_FORM,
     **{f"{old}: output_sequence=1": NO_MORE_SAID for old in OLD_RECURRENT},
     "OneHot-*: T3 of bool": NO_WITNESS,
     "Pow-1: broadcast=1": BY_NUMPY,
