@@ -160,7 +160,8 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
     """A sum of two products for each element read, with rounded roots: one term more.
 
     In float at least. Every root counts as 1, which also covers a fast transform: there the error
-    of each element travels with factors of that size, through fewer roundings.
+    of each element travels with factors of that size, through fewer roundings. A line that holds an
+    infinity or NaN has no bound: which of its results are NaN depends on the order.
     """
     x = np.asarray(inputs[0])
     t = given_transform(inputs, x.shape, attributes)
@@ -172,7 +173,11 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
     squares = (lines.real**2 + lines.imag**2).sum(-1, keepdims=True)
     spread = np.ones(t.made) * (1 + 1j)
     magnitudes, quadratic = (_placed(v * spread, t) for v in (sizes, squares))
-    return (sum_of_products(y, quadratic, magnitudes, 2 * t.read + 2, wide),)
+    error = sum_of_products(y, quadratic, magnitudes, 2 * t.read + 2, wide)
+    with np.errstate(all="ignore"):
+        is_open = ~np.isfinite(_lines(x, t)).all(-1, keepdims=True)
+    bound = np.where(_placed(is_open * spread, t) != 0, np.inf, error.bound)
+    return (Error(error.sigma, bound),)
 
 
 def _example(choose: Choose) -> Call:

@@ -449,9 +449,9 @@ OF_THE_EVALUATOR = (
         lambda c: c.first.dtype != np.float32,
         lambda: call(
             "GridSample",
-            22,
-            np.array([[[[1000, 1, 1000]]]], np.float16),
-            np.array([[[[0.3, 0]]]], np.float16),
+            20,
+            np.array([1000, -1000] * 50, np.float16).reshape(1, 1, 1, -1),
+            np.array([[[[0.8, 0]]]], np.float16),
         ),
     ),
     Disagreement(
