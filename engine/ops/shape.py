@@ -179,6 +179,7 @@ SPECS: tuple[OpSpec, ...] = (
         _infer_range,
         _range,
         _example_range,
+        moves=False,
         constant_inputs=frozenset({0, 1, 2}),
         edges=(lambda: Call((np.array(3), np.array(1), np.array(1))),),
         rejects=(
