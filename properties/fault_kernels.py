@@ -84,6 +84,13 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         operators("Gelu"),
     ),
     _fault(
+        "tanh-trusts-a-driver-at-infinity",
+        "unary",
+        "#define TANH(v) (fabs(v) > C(10.0) ? sign(v) : tanh(v))",
+        "#define TANH(v) (tanh(v) * C(0.99999994))",
+        operators("Tanh"),
+    ),
+    _fault(
         "gelu-by-tanh",
         "unary",
         "(ONE + ERF(v *C(0.70710678118654752)))",

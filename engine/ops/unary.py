@@ -83,6 +83,8 @@ class Unary:
         divisor: the attribute that the formula divides by, hence not 0.
         slope: greatest |dy/dx|; None where there is none.
         only, defined: attributes of ONNX's of which kernels know one value; see OpSpec.
+        exact_at_infinity: whether infinities give numbers that every format holds; C99 (F.9), by
+            which OpenCL C goes, says which, and no row of a table applies.
         edge: elements that must work, alone and in vectors with others, with the default
             attributes and with the last ones.
     """
@@ -98,6 +100,7 @@ class Unary:
     divisor: str | None = None
     slope: float | Callable[[Attributes], float] | None = None
     is_exact: bool = False
+    exact_at_infinity: bool = False
     only: Attributes = field(default_factory=dict)
     defined: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     edge: tuple[float, ...] = (0.0, -0.0, np.inf, -np.inf, np.nan, 88.8, -104.0, 0.3, 1e10)
@@ -133,7 +136,11 @@ class Unary:
             return exact(y)
         with np.errstate(all="ignore"):
             worst = self.magnitude(inputs[0], y, units, **self.parameters(attributes))
-        return (magnified(y, np.broadcast_to(worst, y.shape), units),)
+        error = magnified(y, np.broadcast_to(worst, y.shape), units)
+        if self.exact_at_infinity:
+            is_end = np.isinf(inputs[0])
+            error = Error(np.where(is_end, 0.0, error.sigma), np.where(is_end, 0.0, error.bound))
+        return (error,)
 
     def draw_attributes(self, choose: Choose) -> dict[str, float]:
         """Each left out, or one of its values."""
@@ -448,8 +455,8 @@ FUNCTIONS = (
     Unary("Exp", np.exp, _scaled("exp"), domain=(-100.0, 80.0)),
     Unary("Sin", np.sin, _scaled("sin"), slope=1.0, domain=(-100.0, 100.0)),
     Unary("Cos", np.cos, _scaled("cos"), slope=1.0, domain=(-100.0, 100.0)),
-    Unary("Tanh", np.tanh, _scaled("tanh"), slope=1.0),
-    Unary("Erf", _erf, _scaled("erf"), slope=2 / math.sqrt(math.pi)),
+    Unary("Tanh", np.tanh, _scaled("tanh"), slope=1.0, exact_at_infinity=True),
+    Unary("Erf", _erf, _scaled("erf"), slope=2 / math.sqrt(math.pi), exact_at_infinity=True),
     Unary("Sigmoid", _sigmoid, _sigmoid_magnitude, slope=0.25, domain=(-100.0, 100.0)),
     Unary(
         "LeakyRelu",

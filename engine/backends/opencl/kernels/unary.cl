@@ -62,12 +62,14 @@ UNARY(BitwiseNot, ~v)
 // NaN goes through Relu and the clamps: `v < 0 ? 0 : v` keeps it, fmax would drop it.
 #define UNIT(v) ((v) < ZERO ? ZERO : ((v) > ONE ? ONE : (v)))
 #define SOFTPLUS(v) (((v) < ZERO ? ZERO : (v)) + log1p(exp(-fabs(v))))
-// Beyond these erf rounds to +-1. A driver's own erf(infinity) may be a little less (by the ULP row
-// for half), and then Gelu(-infinity) would be -infinity.
+// Beyond these erf and tanh round to +-1. A driver's own erf(infinity) may be a little less (by the
+// ULP row for half), and so is PoCL's tanh(infinity); then Gelu(-infinity) would be -infinity.
 #ifdef USE_FP64
 #define ERF(v) (fabs(v) > C(6.0) ? sign(v) : erf(v))
+#define TANH(v) (fabs(v) > C(20.0) ? sign(v) : tanh(v))
 #else
 #define ERF(v) (fabs(v) > C(4.0) ? sign(v) : erf(v))
+#define TANH(v) (fabs(v) > C(10.0) ? sign(v) : tanh(v))
 #endif
 
 #if defined(QUIRK_TRIGONOMETRY_BY_VECTOR) && !defined(USE_FP64) && !defined(USE_FP16)
@@ -109,7 +111,7 @@ UNARY(Exp, exp(v))
 UNARY(Log, log(v))
 UNARY(Sin, SIN(v))
 UNARY(Cos, COS(v))
-UNARY(Tanh, tanh(v))
+UNARY(Tanh, TANH(v))
 UNARY(Erf, ERF(v))
 UNARY(Sigmoid, ONE / (ONE + exp(-v)))
 UNARY(LeakyRelu, v < ZERO ? alpha * v : v)
