@@ -228,7 +228,8 @@ NUMBERS = frozenset(
         *("axis", "batch_dims", "block_size", "blocksize", "dtype", "end", "group", "hidden_size"),
         *("num_groups", "num_outputs", "output_dtype", "seed", "size", "start", "stash_type", "to"),
         *("k", "value_int", "max_unpool", "precision", "p", "batch_axis", "time_axis"),
-        *("num_scan_inputs", "offset_group", "output_datatype"),
+        *("num_scan_inputs", "offset_group", "output_datatype", "sampling_ratio"),
+        *("output_height", "output_width"),
     }
 )
 """Integer attributes that count, name or choose."""

@@ -15,7 +15,6 @@ from engine.errors import ModelError, ParallaxError, ShapeError, UnsupportedErro
 from engine.interpreter import Interpreter
 from engine.passes import inline_control_flow
 from tests.control_flow_models import (
-    BOOL,
     COUNTING,
     FLOAT,
     MODELS,
@@ -117,43 +116,6 @@ def changed(
 PLAIN = [node("Identity", "go", "on"), node("Relu", "s", "r")]
 STATE = [*COUNTING, ("s", FLOAT, [1, 2])]
 REFUSED: dict[str, tuple[bytes, type[ParallaxError], str]] = {
-    "data decide the branch": (
-        serialised(
-            graph(
-                [
-                    node("ReduceSum", "x", "sum", keepdims=0),
-                    node("Cast", "sum", "c", to=BOOL),
-                    node(
-                        "If",
-                        "c",
-                        "y",
-                        then_branch=graph([node("Relu", "x", "a")], [], "a"),
-                        else_branch=graph([node("Neg", "x", "b")], [], "b"),
-                    ),
-                ],
-                [("x", FLOAT, [1, 2])],
-                "y",
-            )
-        ),
-        UnsupportedError,
-        "If 'the_y': its condition 'c' is computed from data during the run",
-    ),
-    "data decide the end": (
-        changed(
-            graph(
-                [
-                    node("Relu", "s", "r"),
-                    node("ReduceMax", "s", "any", keepdims=0),
-                    node("Cast", "any", "on", to=BOOL),
-                ],
-                STATE,
-                "on r",
-            ),
-            n=np.int64(4),
-        ),
-        UnsupportedError,
-        "Loop 'the_y': its condition .* is computed from data",
-    ),
     "too long": (
         changed(graph(PLAIN, STATE, "on r"), n=np.int64(2**40)),
         UnsupportedError,

@@ -34,7 +34,7 @@ CPU = px.ScheduleConfig(type="cpu")
 
 REFUSED: dict[str, set[tuple[str, str, int, str]]] = {
     "lstm": {("LSTM", "ai.onnx", 1, "importer")},
-    "conditional": {("If", "ai.onnx", 2, "importer"), ("Det", "ai.onnx", 1, "importer")},
+    "conditional": {("Det", "ai.onnx", 1, "importer")},
     "quantised": {
         (name, "com.microsoft", 1, "importer")
         for name in ("QLinearAdd", "QLinearMul", "QLinearSigmoid")

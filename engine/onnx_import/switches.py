@@ -17,6 +17,7 @@ SWITCHES = frozenset(
         *("is_test", "keepdims", "noop_with_empty_axes", "reverse", "saturate"),
         *("select_last_index", "spatial", "storage_order", "training_mode", "transA", "transB"),
         *("upper", "align_corners", "largest", "sorted", "inverse", "onesided"),
+        "center_point_box",
         *("input_forget", "layout", "linear_before_reset", "output_sequence"),
     }
 )
