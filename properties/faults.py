@@ -18,6 +18,7 @@ from conformance.document import add_document, deliver
 from conformance.files import check_files
 from engine.errors import ParallaxError
 from properties.fault import Fault, FaultError, bench, caught
+from properties.fault_control import CONTROL_FAULTS
 from properties.fault_host import HOST_AND_OTHER_FAULTS
 from properties.fault_kernels import KERNEL_FAULTS
 from properties.fault_meanings import MEANING_FAULTS
@@ -28,6 +29,7 @@ FAULTS: tuple[Fault, ...] = (
     *HOST_AND_OTHER_FAULTS,
     *SESSION_FAULTS,
     *MEANING_FAULTS,
+    *CONTROL_FAULTS,
 )
 NEEDS_OPENCL = ("kernel", "host")
 
