@@ -32,6 +32,8 @@ from engine.runtime import Runtime
 DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
 ALL, REFUSED = cases(), refused()
 RUN = [case for case in ALL.values() if case.name not in REFUSED]
+EACH = int(os.environ.get("PARALLAX_EACH", "1"))
+"""On OpenCL every so-manyth case runs: tox sets it where another driver has all of them."""
 COUNTS = {"node": 1884, "pytorch-converted": 82, "pytorch-operator": 35, "simple": 23}
 """Group -> how many cases onnx 1.23 has."""
 LEAST = {"node": 1789, "pytorch-converted": 82, "pytorch-operator": 35, "simple": 7}
@@ -119,7 +121,7 @@ def is_worth_a_device(case: Case) -> bool:
     [(c, d) for c in RUN for d in DEVICES if d == "cpu" or is_worth_a_device(c)],
     ids=str,
 )
-def test_a_case_computes_what_is_stored(case: Case, device: str) -> None:
+def test_a_case_computes_what_is_stored(device: str, case: Case) -> None:
     report = verify(
         case.model,
         device=device,

@@ -20,6 +20,7 @@ from conformance.report import BAD_INPUT, INTERRUPTED
 from engine.errors import ParallaxError
 from parallax import (
     __version__,
+    as_onnxruntime,
     bench,
     completion,
     devices,
@@ -48,6 +49,7 @@ examples:
   parallax verify fixtures/models
   parallax verify model.onnx --precision high,low --shape image=1,3,224,224 --output report.json
   parallax bench model.onnx --device cpu
+  parallax as-onnxruntime --device auto -- python app.py
 
 exit codes: 0 success or verified, 1 out of bounds, 2 bad input or usage, 3 nothing verified,
 70 internal error, 130 interrupted, 141 the reader of the output went away
@@ -189,7 +191,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"parallax {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (devices, info, run, verify_command, bench):
+    for module in (devices, info, run, verify_command, bench, as_onnxruntime):
         module.add_parser(commands)
     completion.add_parser(commands, parser)
     return top

@@ -1,0 +1,456 @@
+"""The call surface of onnxruntime that applications use, on Parallax.
+
+Import it instead, or run an application that cannot be changed with `parallax as-onnxruntime`::
+
+    import parallax.compat as ort
+
+    session = ort.InferenceSession("model.onnx", providers=["OpenCLExecutionProvider"])
+    outputs = session.run(None, {session.get_inputs()[0].name: array})
+
+What is not here raises AttributeError or InputError by its name: nothing is accepted and forgotten,
+but for hints on speed and memory of onnxruntime's own (threads apart, which are heeded).
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import os
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, TensorProto, ValueInfoProto
+
+from engine import arguments
+from engine.arrays import ArrayLike
+from engine.config import BackendConfig, ForwardType, MemoryMode, Precision, ScheduleConfig
+from engine.errors import InputError, UnsupportedError
+from engine.interpreter import Interpreter
+from engine.runtime import Runtime
+
+__all__ = [
+    "ExecutionMode",
+    "GraphOptimizationLevel",
+    "IOBinding",
+    "InferenceSession",
+    "ModelMetadata",
+    "NodeArg",
+    "OrtValue",
+    "RunOptions",
+    "SessionOptions",
+    "disable_telemetry_events",
+    "enable_telemetry_events",
+    "get_all_providers",
+    "get_available_providers",
+    "get_device",
+    "set_default_logger_severity",
+    "set_default_logger_verbosity",
+    "set_seed",
+]
+__version__ = "1.20.0"
+"""Of the onnxruntime whose calls these are; applications compare it."""
+DEVICE, PRECISION = "PARALLAX_COMPAT_DEVICE", "PARALLAX_COMPAT_PRECISION"
+"""Environment variables that override what an application asks for."""
+CPU, OPENCL = "CPUExecutionProvider", "OpenCLExecutionProvider"
+
+
+class GraphOptimizationLevel(enum.IntEnum):
+    """A hint that changes nothing here: every graph is optimised."""
+
+    ORT_DISABLE_ALL = 0
+    ORT_ENABLE_BASIC = 1
+    ORT_ENABLE_EXTENDED = 2
+    ORT_ENABLE_LAYOUT = 3
+    ORT_ENABLE_ALL = 99
+
+
+class ExecutionMode(enum.IntEnum):
+    """A hint that changes nothing here."""
+
+    ORT_SEQUENTIAL = 0
+    ORT_PARALLEL = 1
+
+
+@dataclass
+class SessionOptions:
+    """Options of a session; another name is an AttributeError, as in onnxruntime."""
+
+    intra_op_num_threads: int = 0
+    inter_op_num_threads: int = 0
+    log_severity_level: int = 2
+    log_verbosity_level: int = 0
+    logid: str = ""
+    graph_optimization_level: int = GraphOptimizationLevel.ORT_ENABLE_ALL
+    execution_mode: int = ExecutionMode.ORT_SEQUENTIAL
+    enable_cpu_mem_arena: bool = True
+    enable_mem_pattern: bool = True
+    enable_mem_reuse: bool = True
+    use_deterministic_compute: bool = False
+    _entries: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in SessionOptions.__dataclass_fields__:
+            raise AttributeError(f"SessionOptions.{name} is not supported by parallax.compat")
+        super().__setattr__(name, value)
+
+    def add_session_config_entry(self, key: str, value: str) -> None:
+        """A hint to onnxruntime's own implementation; kept, and nothing more."""
+        self._entries[key] = value
+
+    def get_session_config_entry(self, key: str) -> str:
+        """What was added; raises InputError for what was not."""
+        if key not in self._entries:
+            raise InputError(f"SessionOptions: no config entry {key!r} was added")
+        return self._entries[key]
+
+
+@dataclass
+class RunOptions:
+    """Options of a run, none of which changes what it computes."""
+
+    log_severity_level: int = 2
+    log_verbosity_level: int = 0
+    logid: str = ""
+
+
+@dataclass(frozen=True)
+class NodeArg:
+    """An input or output: `tensor(float)`, and its extents; free ones are names, or None."""
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What a file says of itself."""
+
+    producer_name: str
+    graph_name: str
+    graph_description: str
+    domain: str
+    description: str
+    version: int
+    custom_metadata_map: dict[str, str]
+
+
+class OrtValue:
+    """An array in host memory."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+
+    @staticmethod
+    def ortvalue_from_numpy(
+        numpy_obj: np.ndarray, device_type: str = "cpu", device_id: int = 0
+    ) -> OrtValue:
+        """Hold an array; raises InputError for another device than the host's memory."""
+        _check_host("ortvalue_from_numpy", device_type)
+        return OrtValue(np.asarray(numpy_obj))
+
+    def numpy(self) -> np.ndarray:
+        """The array."""
+        return self._array
+
+    def shape(self) -> list[int]:
+        """Its extents."""
+        return list(self._array.shape)
+
+    def data_type(self) -> str:
+        """`tensor(float)`."""
+        return _type_name(onnx.helper.np_dtype_to_tensor_dtype(self._array.dtype))
+
+    def device_name(self) -> str:
+        """Always "cpu"."""
+        return "cpu"
+
+    def is_tensor(self) -> bool:
+        """Always."""
+        return True
+
+
+class IOBinding:
+    """Inputs and outputs of one run, in host memory."""
+
+    def __init__(self, session: InferenceSession) -> None:
+        self._session = session
+        self._feeds: dict[str, np.ndarray] = {}
+        self._wanted: dict[str, OrtValue | None] = {}
+        self._outputs: list[OrtValue] = []
+
+    def bind_cpu_input(self, name: str, arr_on_cpu: np.ndarray) -> None:
+        """Feed an array."""
+        self._feeds[name] = arr_on_cpu
+
+    def bind_ortvalue_input(self, name: str, ortvalue: OrtValue) -> None:
+        """Feed a value."""
+        self._feeds[name] = ortvalue.numpy()
+
+    def bind_output(self, name: str, device_type: str = "cpu", device_id: int = 0) -> None:
+        """Ask for an output, in new memory."""
+        _check_host("bind_output", device_type)
+        self._wanted[name] = None
+
+    def bind_ortvalue_output(self, name: str, ortvalue: OrtValue) -> None:
+        """Ask for an output in the memory of a value."""
+        self._wanted[name] = ortvalue
+
+    def clear_binding_inputs(self) -> None:
+        """Forget the inputs."""
+        self._feeds.clear()
+
+    def clear_binding_outputs(self) -> None:
+        """Forget the outputs."""
+        self._wanted.clear()
+
+    def synchronize_inputs(self) -> None:
+        """Host memory needs none."""
+
+    def synchronize_outputs(self) -> None:
+        """Host memory needs none."""
+
+    def run(self) -> None:
+        """Run once; raises InputError where no output was bound."""
+        if not self._wanted:
+            raise InputError("run_with_iobinding: no output is bound; call bind_output(name)")
+        arrays = self._session.run(list(self._wanted), self._feeds)
+        self._outputs = []
+        for array, target in zip(arrays, self._wanted.values(), strict=True):
+            if target is not None:
+                np.copyto(target.numpy(), array, casting="no")
+            self._outputs.append(OrtValue(array) if target is None else target)
+
+    def get_outputs(self) -> list[OrtValue]:
+        """Of the last run, in the order they were bound."""
+        return list(self._outputs)
+
+    def copy_outputs_to_cpu(self) -> list[np.ndarray]:
+        """The same as arrays."""
+        return [value.numpy() for value in self._outputs]
+
+
+class InferenceSession:
+    """A model on a device.
+
+    Args:
+        path_or_bytes: of an .onnx file.
+        sess_options: of which `intra_op_num_threads` has an effect.
+        providers: "CPUExecutionProvider" (the default) or "OpenCLExecutionProvider"; the first that
+            is known counts. The environment variable PARALLAX_COMPAT_DEVICE overrides it with any
+            device that `--device` takes, PARALLAX_COMPAT_PRECISION the precision, which is high.
+
+    Raises:
+        ModelError, UnsupportedError: from reading. DeviceError: no such device.
+        InputError: a provider or an option that there is none of here.
+    """
+
+    def __init__(
+        self,
+        path_or_bytes: str | Path | bytes,
+        sess_options: SessionOptions | None = None,
+        providers: Sequence[Any] | None = None,
+        provider_options: Sequence[Mapping[str, Any]] | None = None,
+        **others: Any,
+    ) -> None:
+        for name in others:
+            raise InputError(f"InferenceSession: argument {name!r} is not supported")
+        self._options = SessionOptions() if sess_options is None else sess_options
+        self._providers = _providers(providers, provider_options)
+        is_file = isinstance(path_or_bytes, (str, os.PathLike))
+        if is_file:
+            self._interpreter = Interpreter.from_file(path_or_bytes)  # type: ignore[arg-type]
+            proto = onnx.load(path_or_bytes, load_external_data=False)
+        else:
+            self._interpreter = Interpreter.from_buffer(path_or_bytes)  # type: ignore[arg-type]
+            proto = onnx.load_from_string(path_or_bytes)
+        self._describe(proto)
+        config = _config(self._providers[0], self._options)
+        self._session = self._interpreter.create_session(config, _runtime())
+        weakref.finalize(self, self._session.close)
+
+    def _describe(self, proto: ModelProto) -> None:
+        graph, initialised = proto.graph, {t.name for t in proto.graph.initializer}
+        self._inputs = [_node_arg(i) for i in graph.input if i.name not in initialised]
+        self._outputs = [_node_arg(o) for o in graph.output]
+        self._meta = ModelMetadata(
+            producer_name=proto.producer_name,
+            graph_name=graph.name,
+            graph_description=graph.doc_string,
+            domain=proto.domain,
+            description=proto.doc_string,
+            version=proto.model_version,
+            custom_metadata_map={p.key: p.value for p in proto.metadata_props},
+        )
+
+    # ------------------------------------------------------------------ what it is
+    def get_inputs(self) -> list[NodeArg]:
+        """In the order of the file, initialisers left out."""
+        return list(self._inputs)
+
+    def get_outputs(self) -> list[NodeArg]:
+        """In the order of the file."""
+        return list(self._outputs)
+
+    def get_overridable_initializers(self) -> list[NodeArg]:
+        """None: initialisers are constants here."""
+        return []
+
+    def get_modelmeta(self) -> ModelMetadata:
+        """What the file says of itself."""
+        return self._meta
+
+    def get_providers(self) -> list[str]:
+        """The one that runs the model, and the CPU that it falls back to."""
+        return list(dict.fromkeys((self._providers[0], CPU)))
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        """None for each."""
+        return {name: {} for name in self.get_providers()}
+
+    def get_session_options(self) -> SessionOptions:
+        """As they were given."""
+        return self._options
+
+    # ------------------------------------------------------------------ running
+    def run(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, ArrayLike | OrtValue],
+        run_options: RunOptions | None = None,
+    ) -> list[np.ndarray]:
+        """One inference; threads may call it at once, and take turns.
+
+        Args:
+            output_names: None or an empty list: all.
+
+        Raises:
+            InputError: unknown names, missing inputs, wrong dtypes or shapes.
+        """
+        names = [o.name for o in self._outputs]
+        wanted = names if not output_names else list(output_names)
+        for name in wanted:
+            if name not in names:
+                raise arguments.unknown("run: no output", name, dict.fromkeys(names))
+        feeds = {
+            name: value.numpy() if isinstance(value, OrtValue) else value
+            for name, value in arguments.feeds("run: input_feed", input_feed).items()
+        }
+        outputs = self._session(feeds)
+        return [outputs[name] for name in wanted]
+
+    def run_with_ort_values(
+        self,
+        output_names: Sequence[str] | None,
+        input_dict_ort_values: Mapping[str, OrtValue],
+        run_options: RunOptions | None = None,
+    ) -> list[OrtValue]:
+        """The same with OrtValues."""
+        return [OrtValue(y) for y in self.run(output_names, input_dict_ort_values)]
+
+    def io_binding(self) -> IOBinding:
+        """A binding without inputs and outputs."""
+        return IOBinding(self)
+
+    def run_with_iobinding(
+        self, iobinding: IOBinding, run_options: RunOptions | None = None
+    ) -> None:
+        """Run what is bound; raises InputError where no output is."""
+        iobinding.run()
+
+
+def get_available_providers() -> list[str]:
+    """What `providers` may name."""
+    return [OPENCL, CPU]
+
+
+def get_all_providers() -> list[str]:
+    """The same."""
+    return get_available_providers()
+
+
+def get_device() -> str:
+    """What an onnxruntime without other devices says: CPU."""
+    return "CPU"
+
+
+def set_default_logger_severity(severity: int) -> None:
+    """A hint on onnxruntime's log; Parallax logs through `logging`."""
+
+
+def set_default_logger_verbosity(verbosity: int) -> None:
+    """The same."""
+
+
+def disable_telemetry_events() -> None:
+    """There are none."""
+
+
+def enable_telemetry_events() -> None:
+    """There are none."""
+
+
+def set_seed(seed: int) -> None:
+    """Refused: there are no random operators here."""
+    raise UnsupportedError("set_seed: no operator here draws random numbers")
+
+
+@functools.cache
+def _runtime() -> Runtime:
+    """All sessions of a process share it."""
+    return Runtime()
+
+
+def _providers(
+    names: Sequence[Any] | None, options: Sequence[Mapping[str, Any]] | None
+) -> list[str]:
+    """Those that are known, best first; those of other hardware are passed over, as there."""
+    if options is not None and any(options):
+        raise InputError(f"InferenceSession: provider_options={options!r} is not supported")
+    found = []
+    for entry in names or [CPU]:
+        name = entry[0] if isinstance(entry, tuple) else entry
+        if not isinstance(name, str) or not name.endswith("ExecutionProvider"):
+            raise InputError(
+                f"InferenceSession: {entry!r} is no provider; expected {OPENCL} or {CPU}"
+            )
+        found += [name] if name in (OPENCL, CPU) else []
+    return found or [CPU]
+
+
+def _config(provider: str, options: SessionOptions) -> ScheduleConfig:
+    device = os.environ.get(DEVICE, "") or ("auto" if provider == OPENCL else "cpu")
+    precision = os.environ.get(PRECISION, "") or Precision.HIGH
+    preferences = BackendConfig(precision=precision, memory=MemoryMode.HIGH)
+    threads = options.intra_op_num_threads or None
+    if device == "cpu":
+        return ScheduleConfig(backend_config=preferences, num_threads=threads)
+    return ScheduleConfig(
+        ForwardType.OPENCL, device=None if device == "auto" else device, backend_config=preferences
+    )
+
+
+def _node_arg(info: ValueInfoProto) -> NodeArg:
+    tensor = info.type.tensor_type
+    shape: list[int | str | None] = [
+        d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim
+    ]
+    return NodeArg(info.name, _type_name(tensor.elem_type), shape)
+
+
+def _type_name(element_type: int) -> str:
+    return f"tensor({TensorProto.DataType.Name(element_type).lower()})"
+
+
+def _check_host(where: str, device_type: str) -> None:
+    if device_type != "cpu":
+        raise InputError(f"{where}: device_type={device_type!r}, expected 'cpu'")
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"onnxruntime's {name!r} is not supported by parallax.compat")

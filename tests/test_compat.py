@@ -1,0 +1,170 @@
+"""parallax.compat: what applications call of onnxruntime, and its answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import parallax as px
+from parallax import compat
+from parallax.cli import main
+from tests.command_line import Captured
+from tests.graph_reference import SMALL_MODELS, model_path
+from tests.model_writing import model, node
+from tests.stage_models import ROWS, places
+
+CHAIN = model(
+    [node("Relu", "x", "r"), node("Add", "r w", "y"), node("Neg", "r", "z")],
+    {"x": ("n", 4)},
+    ["y", "z"],
+    {"w": np.ones(4, np.float32)},
+)
+DATA = CHAIN.SerializeToString()
+X = np.arange(8, dtype=np.float32).reshape(2, 4) - 3
+
+
+@pytest.fixture
+def ours() -> compat.InferenceSession:
+    return compat.InferenceSession(DATA, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("name", SMALL_MODELS)
+def test_a_session_says_of_a_model_what_onnxruntime_says(name: str) -> None:
+    theirs = onnxruntime.InferenceSession(model_path(name), providers=["CPUExecutionProvider"])
+    mine = compat.InferenceSession(model_path(name))
+    for get in ("get_inputs", "get_outputs"):
+        told, expected = ([(a.name, a.type) for a in getattr(s, get)()] for s in (mine, theirs))
+        assert told == expected
+    assert [a.shape for a in mine.get_inputs()] == [a.shape for a in theirs.get_inputs()]
+    meta = mine.get_modelmeta()
+    for field in ("producer_name", "graph_name", "domain", "description", "custom_metadata_map"):
+        assert getattr(meta, field) == getattr(theirs.get_modelmeta(), field)
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("names", [None, [], ["z"], ["z", "y"]])
+def test_a_run_gives_what_was_asked_for_in_order(
+    ours: compat.InferenceSession, names: list[str] | None
+) -> None:
+    theirs = onnxruntime.InferenceSession(DATA, providers=["CPUExecutionProvider"])
+    for x in (X, X[:1], X):
+        got, expected = ours.run(names, {"x": x}), theirs.run(names, {"x": x})
+        assert isinstance(got, list)
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.device_free
+def test_bindings_and_values_carry_arrays(ours: compat.InferenceSession) -> None:
+    value = compat.OrtValue.ortvalue_from_numpy(X)
+    assert (value.shape(), value.data_type(), value.device_name()) == (
+        [2, 4],
+        "tensor(float)",
+        "cpu",
+    )
+    (y,) = ours.run_with_ort_values(["y"], {"x": value})
+    binding, target = ours.io_binding(), compat.OrtValue(np.zeros((2, 4), np.float32))
+    binding.bind_cpu_input("x", X)
+    binding.bind_output("y")
+    binding.bind_ortvalue_output("z", target)
+    ours.run_with_iobinding(binding)
+    first, second = binding.copy_outputs_to_cpu()
+    np.testing.assert_array_equal(first, y.numpy())
+    np.testing.assert_array_equal(second, -np.maximum(X, 0))
+    assert binding.get_outputs()[1] is target
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda s: s.run(["q"], {"x": X}), "run: no output named 'q'"),
+        (lambda s: s.run(None, {"q": X}), "no tensor named 'q'"),
+        (lambda s: s.run(None, {}), "missing input 'x'"),
+        (lambda s: s.run(None, {"x": X.astype(np.float64)}), "expected float32"),
+        (lambda s: s.run_with_iobinding(s.io_binding()), "no output is bound"),
+        (lambda s: s.io_binding().bind_output("y", "cuda"), "device_type='cuda'"),
+        (lambda s: compat.InferenceSession(DATA, providers=["cpu"]), "'cpu' is no provider"),
+        (lambda s: compat.InferenceSession(DATA, disabled_optimizers=[]), "disabled_optimizers"),
+        (lambda s: compat.InferenceSession(DATA, provider_options=[{"a": 1}]), "provider_options"),
+        (lambda s: compat.SessionOptions().get_session_config_entry("a"), "no config entry 'a'"),
+        (lambda s: compat.set_seed(3), "random"),
+    ],
+)
+def test_what_there_is_none_of_is_refused_by_name(ours, call, words: str) -> None:
+    with pytest.raises(px.ParallaxError, match=words):
+        call(ours)
+
+
+@pytest.mark.device_free
+def test_other_names_are_attribute_errors_as_there() -> None:
+    for call in (
+        lambda: compat.training,
+        lambda: setattr(compat.SessionOptions(), "optimized_model_filepath", "x"),
+    ):
+        with pytest.raises(AttributeError, match=r"is not supported by parallax\.compat"):
+            call()
+    options = compat.SessionOptions()
+    options.intra_op_num_threads, options.graph_optimization_level = 1, 99
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    assert compat.InferenceSession(DATA, options, ["CUDAExecutionProvider"]).get_providers() == [
+        "CPUExecutionProvider"
+    ]
+
+
+@pytest.mark.device_free
+def test_data_may_decide_shapes_here_too() -> None:
+    theirs = onnxruntime.InferenceSession(places(), providers=["CPUExecutionProvider"])
+    mine = compat.InferenceSession(places())
+    for a, b in zip(mine.run(None, {"x": ROWS}), theirs.run(None, {"x": ROWS}), strict=True):
+        np.testing.assert_allclose(a, b, 1e-5)
+
+
+APPLICATION = """
+import sys
+import numpy as np
+import onnxruntime as ort
+from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
+
+options = SessionOptions()
+options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_ALL
+session = InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+x = np.ones([d if isinstance(d, int) else 2 for d in session.get_inputs()[0].shape], np.float32)
+print("parallax-as" in ort.__file__, session.run(None, {session.get_inputs()[0].name: x})[0].sum())
+sys.exit(7)
+"""
+
+
+def test_an_unchanged_application_runs_on_a_device(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APPLICATION)
+    (tmp_path / "chain.onnx").write_bytes(DATA)
+    words = [sys.executable, "app.py", "chain.onnx"]
+    for device in ("cpu", "auto"):
+        options = ["--device", device] if device != "cpu" else []
+        command = [sys.executable, "-m", "parallax", "as-onnxruntime", *options, "--", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 7, done.stderr
+        assert done.stdout.split() == ["True", "16.0"], done.stdout
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no program"),
+        (["--"], "no program"),
+        (["--", "no-such-program-here"], "cannot be run: No such file"),
+        (["--precision", "exact", "--", "true"], "exact"),
+    ],
+)
+def test_a_program_that_cannot_be_run_is_one_error(
+    words: list[str], message: str, capsys: Captured
+) -> None:
+    assert main(["as-onnxruntime", *words]) == 2
+    assert message in capsys.readouterr().err
