@@ -15,10 +15,10 @@ from conformance.devices import config_of
 from engine.interpreter import Interpreter
 from properties.devices import selectors
 from properties.hostile import attacks, wire
-from properties.hostile.asked import Disagreement
+from properties.hostile.asked import Disagreement, call
 from properties.hostile.calls import Drawn, schemas
 from properties.hostile.campaign import Campaign, Tally
-from properties.hostile.cases import USUAL, Limits, Result, load
+from properties.hostile.cases import USUAL, Limits, Outcome, Result, load
 from properties.hostile.disagreements import KNOWN
 from properties.hostile.expectation import expect
 from properties.hostile.hearing import bound
@@ -27,7 +27,7 @@ from properties.hostile.models import fixtures
 from properties.hostile.planted import PLANTED, Planted
 from properties.hostile.report import facts
 from properties.hostile.schedule import Budget, requests
-from properties.hostile.trial import Bench
+from properties.hostile.trial import Bench, attempt
 from properties.hostile.verdict import differences
 from properties.hostile.witnesses import Court
 from properties.hostile.worker import Orders, Request
@@ -167,6 +167,15 @@ def test_an_interrupt_keeps_what_was_counted(
     document = json.loads(capsys.readouterr().out)
     assert (document["schema"], document["interrupted"]) == ("parallax.hostile/1", True)
     assert document["attacks"][0]["outcomes"] == {"refused": 1}
+
+
+@pytest.mark.device_free
+def test_outputs_too_large_for_references_are_not_judged() -> None:
+    """10^7 elements, for which bounds would take 3.5 GB, more than a child has."""
+    x, w = np.ones((3, 2, 1, 4), np.float32), np.ones((2, 34, 1, 2), np.float32)
+    asked = call("ConvTranspose", 14, x, w, output_shape=[1, 100000])
+    bench = Bench(("cpu",), Court(lambda who: None))
+    assert attempt(bench, asked.data, dict(asked.feeds), "cpu") == Outcome("ran")
 
 
 @pytest.mark.device_free

@@ -111,11 +111,14 @@ class Drawn:
         for name, value in call.attributes.items():
             if name in known:
                 self.attributes[name] = value
+        if self.op_type == "Gemm" and len(self.inputs) < self.schema.min_input:
+            self.inputs.append(self._no_bias())
 
-    def _has_place(self, index: int, name: str, like: str) -> bool:
-        """Whether this version has such an input; one of another operator must have its name."""
-        here = [f.name for f in self.schema.inputs]
-        return index < self.schema.max_input and (like == self.op_type or name in here)
+    def _no_bias(self) -> np.ndarray:
+        """C of a Gemm before opset 11, where it must be there: zeros."""
+        a, b = (np.asarray(x) for x in self.inputs)
+        rows, columns = (self.attributes.get(name, 0) for name in ("transA", "transB"))
+        return np.zeros((a.shape[1 if rows else 0], b.shape[0 if columns else 1]), a.dtype)
 
     def _outputs(self) -> int:
         least, most = self.schema.min_output, self.schema.max_output

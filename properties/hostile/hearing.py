@@ -23,6 +23,8 @@ from properties.hostile.witnesses import WITNESSES, Court, Declined
 
 WORK_MAX = 1 << 24
 """Multiplications beyond which the float64 references are not worth their time."""
+ELEMENTS_MAX = 1 << 21
+"""Elements made by nodes; bounds of a ConvTranspose take 43 doubles for each, 0.7 GiB of one."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,13 @@ def bound(interpreter: Interpreter, feeds: Arrays) -> Graph:
 
 
 def can_be_expected(graph: Graph) -> bool:
-    """Whether every type is known, and references are not too much work."""
+    """Whether every type is known, and references take neither too much work nor memory."""
     values = [v for node in graph.nodes for v in node.outputs]
-    return are_typed([*values, *graph.outputs]) and _work(graph) <= WORK_MAX
-
-
-def _work(graph: Graph) -> int:
-    sizes = sum(v.known_type.size for node in graph.nodes for v in node.outputs)
-    return sizes + sum(flops_of(node) for node in graph.nodes)
+    if not are_typed([*values, *graph.outputs]):
+        return False
+    elements = sum(v.known_type.size for v in values)
+    work = elements + sum(flops_of(node) for node in graph.nodes)
+    return elements <= ELEMENTS_MAX and work <= WORK_MAX
 
 
 def heard(court: Court, call: Call, expected: Mapping[str, Expected]) -> Outcome:

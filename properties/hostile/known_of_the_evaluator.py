@@ -64,6 +64,16 @@ def _is_rounded_on_the_way(call: Call) -> bool:
     return cast_to(call) in NARROW_FLOATS and wide
 
 
+def _overhangs(call: Call) -> bool:
+    """Whether the last window of an axis, rounded up, ends two elements or more after it."""
+    lengths, kernel = call.first.shape[2:], call.attribute("kernel_shape")
+    ones = [1] * len(kernel)
+    strides, dilations = call.attribute("strides", ones), call.attribute("dilations", ones)
+    return any(
+        ((k - 1) * d + 1 - n) % s > 1 for n, k, s, d in zip(lengths, kernel, strides, dilations)
+    )
+
+
 OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
@@ -303,6 +313,22 @@ OF_THE_EVALUATOR = (
             pads=[4, 0],
             ceil_mode=1,
             count_include_pad=1,
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"AveragePool"}),
+        "moves all windows where ceil_mode lets the last reach two elements over the end or more, "
+        "as if that were padding to be halved; onnxruntime computes ours",
+        lambda c: c.attribute("ceil_mode", 0) == 1 and _overhangs(c),
+        lambda: call(
+            "AveragePool",
+            22,
+            np.arange(7, dtype=np.float32).reshape(1, 1, 7),
+            kernel_shape=[2],
+            strides=[3],
+            dilations=[2],
+            ceil_mode=1,
         ),
     ),
     Disagreement(
