@@ -4,7 +4,7 @@ Import it instead, or run an application that cannot be changed with `parallax a
 
     import parallax.compat as ort
 
-    session = ort.InferenceSession("model.onnx", providers=["OpenCLExecutionProvider"])
+    session = ort.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
     outputs = session.run(None, {session.get_inputs()[0].name: array})
 
 What is not here raises AttributeError or InputError by its name: nothing is accepted and forgotten,
