@@ -19,6 +19,10 @@ from engine.passes.evaluate import compute_now, naming
 from engine.passes.scans import axes_of, directions_of
 
 
+TYPES_KEPT = 256
+"""For so many sets of types of inputs it is remembered which of them decide."""
+
+
 class Part(Protocol):
     """What runs one stage: an Execution, or what evaluates it in another way."""
 
@@ -145,6 +149,8 @@ class Stages(Generic[P]):
             value.type = type_of(given) if isinstance(given, np.ndarray) else given[1].known_type
         types = (stage, *(v.known_type for v in graph.inputs))
         if types not in self._deciding:
+            if len(self._deciding) >= TYPES_KEPT:
+                self._deciding.clear()
             self._deciding[types] = deciding_inputs(graph, RANK_MAX)
         values = {name: array_of(held[name]) for name in self._deciding[types]}
         key = (types, *((a.dtype.str, a.tobytes()) for a in values.values()))

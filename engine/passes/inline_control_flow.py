@@ -68,7 +68,6 @@ class Inlining:
         course = {"If": self._if, "Loop": self._loop, "Scan": self._scan}[node.op_type]
         for copy in self._graph.pass_on(node, course(node)[: len(node.outputs)]):
             self._settle(copy)
-        self._copied.clear()
 
     # ------------------------------------------------------------------ the operators
     def _if(self, node: Node) -> list[Value]:
