@@ -78,8 +78,9 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
     base: size squares and sums, alpha / size, one product, one sum: size + 4 roundings of terms,
     which exceed base where they cancel (alpha or bias below zero). alpha / size and the product may
     be subnormal, or flushed: then they are off by the floor. A relative error r of base is
-    one of at most |beta| r (1 - r)^-(|beta| + 1) of the power. Where base or its power may be half
-    wrong, or the squares overflow the compute format, nothing is promised.
+    one of at most |beta| r (1 - r)^-(|beta| + 1) of the power, which may be subnormal or flushed in
+    its turn: x times the floor. Where base or its power may be half wrong, or the squares overflow
+    the compute format, nothing is promised.
     """
     y, base, window = _parts(inputs, attributes)
     units = accumulated(units)
@@ -94,7 +95,8 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
         roundings += np.where(lost == 0, 0.0, lost / (np.abs(base) * units.u_compute))
         r = roundings * units.u_compute
         per_unit = power * roundings * (1 - r) ** -(power + 1) + 2 * units.ulps("pow") + 1
-    error = magnified(y, finite(y) * finite(per_unit), units)
+        vanished = np.abs(x) * (units.without_storage().floor / units.u_compute)
+    error = magnified(y, finite(y) * finite(per_unit) + finite(vanished), units)
     promised = (r * max(power, 1) < 0.5) | ~np.isfinite(base)
     error = Error(error.sigma, np.where(promised, error.bound, np.inf))
     return (where_sums_fit(error, squares, window.size, units),)
@@ -140,6 +142,9 @@ LRN = OpSpec(
             (np.full((1, 4, 17), 3, "f4"),),
             {"size": 5, "alpha": 1e-45, "beta": -0.5, "bias": 0.0},
             "alpha / size is subnormal",
+        ),
+        lambda: Call(
+            (np.array([[[0], [-1e10], [0]]], "f4"),), {"size": 3, "beta": 3.0}, "no power is left"
         ),
     ),
     rejects=(

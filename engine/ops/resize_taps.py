@@ -121,7 +121,11 @@ def extents(x: Ints, scales: Array | None, sizes: Array | None, attributes: Attr
 def _coordinates(
     mode: str, size: int, outputs: int, scale: float, roi: tuple[float, float]
 ) -> Array:
-    """Position in the input of every output index, as a real number."""
+    """Position in the input of every output index, as a real number.
+
+    half_pixel_symmetric is rearranged around the centre, where nothing is rounded: a place that is
+    a pixel must not come out as a little more.
+    """
     i = np.arange(outputs, dtype=np.float64)
     width = scale * size
     if mode == "align_corners":
@@ -135,8 +139,9 @@ def _coordinates(
         return np.full(outputs, span / 2) + start if width == 1 else i * span / (width - 1) + start
     if mode == "pytorch_half_pixel" and width == 1:
         return np.full(outputs, -0.5)
-    offset = size / 2 * (1 - outputs / width) if mode == "half_pixel_symmetric" and width else 0.0
-    return offset + (i + 0.5) / scale - 0.5
+    if mode == "half_pixel_symmetric" and width:
+        return size / 2 + (i + 0.5 - outputs / 2) / scale - 0.5
+    return (i + 0.5) / scale - 0.5
 
 
 def _cubic(a: float) -> Callable[[Array], Array]:

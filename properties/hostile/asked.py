@@ -17,7 +17,13 @@ Array = np.ndarray
 
 @lru_cache(1)
 def _inlined(data: bytes) -> onnx.ModelProto:
-    return onnx.inliner.inline_local_functions(onnx.load_from_string(data))
+    """Functions of another opset would stay as they are, were it not taken for the model's."""
+    model = onnx.load_from_string(data)
+    versions = {o.domain: o.version for o in model.opset_import}
+    for function in model.functions:
+        for imported in function.opset_import:
+            imported.version = versions.get(imported.domain, imported.version)
+    return onnx.inliner.inline_local_functions(model)
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,14 @@ BY_BOTH = tuple(
         ),
         Disagreement(
             witness,
+            frozenset({"ReduceProd"}),
+            "multiplies one by one: NaN where the product of the others vanishes before it meets "
+            "an infinity, or is one before it meets a zero",
+            lambda c: c.first.dtype.kind == "f" and not is_finite(c),
+            lambda: call("ReduceProd", 13, np.array([1e-30, 1e-30, np.inf], np.float32)),
+        ),
+        Disagreement(
+            witness,
             frozenset({"ConvTranspose"}),
             "pads or crops otherwise for SAME_* where taps are too few; output_shape is "
             "input_shape * strides, total padding is halved towards zero",

@@ -437,6 +437,29 @@ OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
         frozenset({"OneHot"}),
+        "rounds a depth that is no integer up; 'it will be casted to int64 before use'",
+        lambda c: bool(np.any(c.input(1) % 1)),
+        lambda: call(
+            "OneHot", 11, np.array([0]), np.array(1.5), np.array([0, 1]), constants=(1,), axis=0
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"InstanceNormalization"}),
+        "multiplies by the scale before it divides by the deviation, which may leave the range on "
+        "the way",
+        lambda c: any(bool((np.abs(x.astype(float)) > 1e36).any()) for x in c.arrays),
+        lambda: call(
+            "InstanceNormalization",
+            17,
+            np.array([[[-100, 0, 100]]], np.float32),
+            np.array([1e37], np.float32),
+            np.zeros(1, np.float32),
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"OneHot"}),
         "adds off + hot * (on - off), which rounds, and is NaN where a value is not finite",
         lambda c: not is_finite(c) or any(map(_loses_its_second, c.arrays)),
         lambda: call(
