@@ -18,7 +18,6 @@ from engine.passes import HostStep, Program, Stage, bind_values, deciding_inputs
 from engine.passes.evaluate import compute_now, naming
 from engine.passes.scans import axes_of, directions_of
 
-
 TYPES_KEPT = 256
 """For so many sets of types of inputs it is remembered which of them decide."""
 

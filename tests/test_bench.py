@@ -28,6 +28,8 @@ from perf.stages import Launch, Stages, Start
 from perf.timeline import DEVICE, Span, Timeline
 from tests.command_line import MLP, MODELS, OPENCL, Captured, refused, save_relu
 
+pytestmark = pytest.mark.one_driver
+
 RESNET = MODELS / "tiny_resnet.onnx"
 
 

@@ -18,6 +18,8 @@ from engine.backends.opencl.backend import OpenCLBackend
 from parallax.cli import main
 from tests.command_line import MLP, OPENCL, Captured, refused, save, save_relu, table_width
 
+pytestmark = pytest.mark.one_driver
+
 RELU, WRONG_RELU = "UNARY(Relu, v < ZERO ? ZERO : v)", "UNARY(Relu, v > ZERO ? ZERO : v)"
 """A line of kernels/unary.cl, and a seeded fault in its place."""
 

@@ -25,6 +25,8 @@ from tests.command_line import (
     table_width,
 )
 
+pytestmark = pytest.mark.one_driver
+
 RESNET = MODELS / "tiny_resnet.onnx"
 
 

@@ -28,6 +28,8 @@ from parallax import cli
 from parallax.cli import main
 from tests.command_line import MLP, OPENCL, Captured, refused, save, save_relu
 
+pytestmark = pytest.mark.one_driver
+
 ROOT = Path(__file__).parents[1]
 ON_CPU = ("--device", "cpu")
 

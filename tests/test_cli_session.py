@@ -19,6 +19,8 @@ from parallax.cli import main
 from parallax.session_options import add_session, schedule
 from tests.command_line import DEVICES, OPENCL, Captured, refused, save_chain, save_relu
 
+pytestmark = pytest.mark.one_driver
+
 X = np.array([[-1, 2, -3, 4]], np.float32)
 HIDDEN = 1 / (1 + np.exp(-X.astype(np.float64)))
 

@@ -20,6 +20,8 @@ from perf.latency import Latency, measure
 from perf.test_measure import CONSISTENT, fabricated
 from tests.command_line import DEVICES, MLP, OPENCL, Captured, refused, save_relu
 
+pytestmark = pytest.mark.one_driver
+
 X = np.array([[-1, 2, -3, 4], [5, -6, 7, -8], [1, 1, 1, 1]], np.float32)
 Y = np.maximum(X, 0) + np.arange(4, dtype=np.float32)
 

@@ -18,6 +18,8 @@ from tests.graph_reference import SMALL_MODELS, model_path
 from tests.model_writing import model, node
 from tests.stage_models import ROWS, places
 
+pytestmark = pytest.mark.one_driver
+
 CHAIN = model(
     [node("Relu", "x", "r"), node("Add", "r w", "y"), node("Neg", "r", "z")],
     {"x": ("n", 4)},

@@ -10,7 +10,11 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from tests.distributions import ROOT, Distributions, run
+
+pytestmark = pytest.mark.one_driver
 
 PACKAGES = ("conformance", "engine", "parallax", "perf", "properties")
 

@@ -20,6 +20,8 @@ from parallax import BackendConfig, ForwardType, GpuMode, MemoryMode, ScheduleCo
 from properties.devices import selectors
 from properties.faults import select
 
+pytestmark = pytest.mark.one_driver
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 NAME_MAP = (ROOT / "docs" / "mnn-name-map.md").read_text()

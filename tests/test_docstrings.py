@@ -13,6 +13,8 @@ import parallax as px
 from parallax import compat, onnx_backend
 from tests.command_line import OPENCL, save_relu
 
+pytestmark = pytest.mark.one_driver
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("engine", "conformance", "properties", "perf", "parallax")
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)

@@ -12,6 +12,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.one_driver
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "docs" / "examples"
 DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
 OPENCL = [d for d in DEVICES if d != "cpu"]

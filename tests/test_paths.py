@@ -28,6 +28,8 @@ from properties.graphs import decode, seeded_program
 from tests.graph_reference import SMALL_MODELS, model_path, run_reference
 from tests.model_writing import model, node
 
+pytestmark = pytest.mark.one_driver
+
 FOLDED_TOLERANCE = 1e-5
 """Folded weights are rounded once to float32, relative to the largest output."""
 

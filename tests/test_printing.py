@@ -11,6 +11,8 @@ import parallax as px
 from engine.backends.opencl.backend import OpenCLBackend
 from tests.features.subjects import CHAIN, CONVOLUTIONS, OPENCL, config, rows_of
 
+pytestmark = pytest.mark.one_driver
+
 
 def test_models_sessions_and_tensors_show_names_types_and_state():
     model = px.Interpreter.from_buffer(CHAIN)

@@ -9,11 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import conformance
 import engine
 import parallax as px
 from engine import errors
 from parallax import cli
+
+pytestmark = pytest.mark.one_driver
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -4,11 +4,14 @@ import gc
 import os
 
 import numpy as np
+import pytest
 
 from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from fixtures.models.corpus import by_name
+
+pytestmark = pytest.mark.one_driver
 
 OPENCL = next(
     d for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",") if d.strip() != "cpu"

@@ -13,6 +13,8 @@ import pytest
 from parallax import packages
 from tests.distributions import run
 
+pytestmark = pytest.mark.one_driver
+
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "fixtures" / "models" / "tiny_mlp_opset7.onnx"
 RAN = "the stranger ran"

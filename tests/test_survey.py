@@ -30,6 +30,8 @@ from tests.strange_models import (
 )
 from tests.test_bad_models import mutations
 
+pytestmark = pytest.mark.one_driver
+
 CPU = px.ScheduleConfig(type="cpu")
 
 REFUSED: dict[str, set[tuple[str, str, int, str]]] = {

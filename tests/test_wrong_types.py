@@ -19,6 +19,8 @@ import pytest
 import parallax as px
 from tests.features.subjects import CHAIN, OPENCL, rows_of
 
+pytestmark = pytest.mark.one_driver
+
 
 class Anything:
     """A class that, called as a function, takes whatever comes."""
