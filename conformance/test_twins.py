@@ -25,6 +25,8 @@ FLOATS = [
     if case.name not in REFUSED
     and any(isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in case.inputs.values())
 ][::EACH]
+SHARE = int(os.environ.get("PARALLAX_EACH", "1"))
+"""On OpenCL every so-manyth of them, where another driver has all."""
 LEAST = 0.85
 """Of the cases with floats that have a twin; extents of recurrent weights and bodies are tied."""
 RUNTIME = Runtime()
@@ -45,9 +47,15 @@ def test_most_cases_have_a_twin_that_leaves_a_tail() -> None:
     assert all(max(made.extents.values()) % 16 for made in found)
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("case", FLOATS, ids=str)
-def test_a_twin_is_verified_at_every_precision(case: Case, device: str) -> None:
+@pytest.mark.parametrize(
+    ("device", "case"),
+    [
+        pytest.param(device, case, id=f"{case}-{device}")
+        for device in DEVICES
+        for case in FLOATS[:: SHARE if device != "cpu" else 1]
+    ],
+)
+def test_a_twin_is_verified_at_every_precision(device: str, case: Case) -> None:
     made = twin(case)
     if made is None:
         pytest.skip("no other extents fit")

@@ -17,6 +17,7 @@ _shared = {"deadline": None, "suppress_health_check": HEAVY, "report_multiple_bu
 settings.register_profile(
     "ci", derandomize=True, database=None, max_examples=20, phases=SHRINKING, **_shared
 )
+settings.register_profile("second_driver", settings.get_profile("ci"), max_examples=10)
 settings.register_profile("dev", max_examples=25, **_shared)
 settings.register_profile(
     "nightly",

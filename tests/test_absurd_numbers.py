@@ -25,6 +25,8 @@ from engine.passes import load_passes, run_passes
 from tests.absurd_models import HUGE, IMAGE, LOW, RUN, doubled, external, floats, ints, one
 from tests.model_writing import model, model_bytes, node
 
+pytestmark = pytest.mark.one_driver
+
 DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
 PEAK_NBYTES_MAX = 1 << 30
 

@@ -15,6 +15,8 @@ from engine.ir.types import TensorType
 from tests.features.subjects import CHAIN, DEVICES, chain_of, config, rows_of
 from tests.model_writing import model_bytes, node
 
+pytestmark = pytest.mark.one_driver
+
 
 class Lender:
     """A tensor of another library: DLPack and nothing else."""

@@ -7,6 +7,8 @@ import pytest
 
 from engine.files import write_atomically
 
+pytestmark = pytest.mark.one_driver
+
 
 def test_a_file_is_written_and_replaced(tmp_path):
     path = tmp_path / "result"

@@ -14,6 +14,8 @@ from engine.config import BackendConfig
 from parallax import devices
 from tests.features.subjects import OPENCL, config, interpreter
 
+pytestmark = pytest.mark.one_driver
+
 AMX = {"amx_tile", "amx_int8", "amx_bf16"}
 OLDER = processor.AVX512 | {"avx512_bf16", "avx512_vnni", "gfni"}
 

@@ -11,6 +11,8 @@ from engine import Interpreter, Loss, ParallaxWarning, Precision, Runtime
 from tests.model_writing import model_bytes, node
 from tests.sharing_models import DEVICES, OPENCL, config
 
+pytestmark = pytest.mark.one_driver
+
 WEIGHTS = np.array([1, 1e30, -7e4, 1e-9, -0.0, 65519, np.inf, 1e-7], np.float32)
 X = np.array([2, 1, 1, 1, 1, 1, 1, 1], np.float32)
 NODES = [node("Mul", "x w", "p"), node("Sub", "p x", "y")]

@@ -27,6 +27,8 @@ from fixtures.models.small_models import BUILDERS
 from tests.model_writing import model_bytes, node
 from tests.sharing_models import OPENCL, config
 
+pytestmark = pytest.mark.one_driver
+
 LARGE = {"x": (1, 64, "h", "w")}
 X = np.ones((1, 64, 4, 4), np.float32)
 
