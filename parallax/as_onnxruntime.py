@@ -12,7 +12,7 @@ from typing import Any
 from conformance.devices import precision_of
 from engine.errors import InputError
 from parallax import compat
-from parallax.options import HelpFormatter
+from parallax.options import HelpFormatter, fitted
 
 EPILOG = """\
 The program gets a package `onnxruntime` whose calls are those of parallax.compat; what that lacks
@@ -33,8 +33,8 @@ def add_parser(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "as-onnxruntime",
         help="run an application that imports onnxruntime on Parallax",
-        description=__doc__,
-        epilog=EPILOG,
+        description=fitted(__doc__ or ""),
+        epilog=fitted(EPILOG),
         formatter_class=HelpFormatter,
     )
     parser.add_argument(

@@ -65,7 +65,8 @@ def test_every_option_that_takes_a_file_is_known_to_the_guard() -> None:
 
 
 def test_every_command_can_write_its_document() -> None:
-    assert {c for c, option in writing_options() if option == "--output"} == set(sub_parsers())
+    writing = {c for c, option in writing_options() if option == "--output"}
+    assert writing == set(sub_parsers()) - {"as-onnxruntime"}  # whose output is a program's
 
 
 @pytest.mark.parametrize(("command", "option"), list(writing_options()))

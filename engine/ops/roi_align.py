@@ -187,7 +187,7 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
                 away = np.minimum(np.abs(s.places + 1), np.abs(s.places - extent))
                 jumpy |= bool((away <= near).any())
                 step = s.size / bins
-                is_near = abs(step - round(step)) <= near and not r.ratio
+                is_near = abs(step - np.round(step)) <= near and not r.ratio
                 jumpy |= is_near and not is_coarse
                 jumpy |= not np.isfinite(step) or step > SAMPLES_MAX - 1
                 count, slack = count * s.low.shape[1], slack + off
