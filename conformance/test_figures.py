@@ -10,6 +10,8 @@ from rich.console import Console
 from conformance.figures import count, figures, milliseconds, spread
 from conformance.grid import print_grid
 
+pytestmark = pytest.mark.one_driver
+
 
 @pytest.mark.parametrize(
     ("value", "text"),

@@ -9,6 +9,8 @@ from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from fixtures.models.corpus import CORPUS, CorpusModel
 
+pytestmark = pytest.mark.one_driver
+
 DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
 RATIO_MAX = 1.10
 

@@ -27,6 +27,8 @@ from engine.backends.protocol import DeviceInfo
 from engine.ir.types import FLOAT, FLOAT16
 from engine.ops.numerics import Error, Units
 
+pytestmark = pytest.mark.one_driver
+
 ONES = np.ones(100)
 JUDGED = judge(
     np.full(100, 1 + 2.0**-23, np.float32),

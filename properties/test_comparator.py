@@ -5,6 +5,8 @@ import pytest
 from properties.comparator import check_guards, check_judge
 from properties.devices import backends
 
+pytestmark = pytest.mark.one_driver
+
 TARGETS = backends()
 
 

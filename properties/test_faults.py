@@ -6,6 +6,8 @@ from properties.devices import selectors
 from properties.fault import FaultError, kernel
 from properties.faults import FAULTS, NEEDS_OPENCL, main, measure, select
 
+pytestmark = pytest.mark.one_driver
+
 SELECTOR = next((s for s in selectors() if s != "cpu"), "cpu")
 SMOKE = (
     "unary-drops-tail",

@@ -32,6 +32,8 @@ from properties.hostile.verdict import differences
 from properties.hostile.witnesses import Court
 from properties.hostile.worker import Orders, Request
 
+pytestmark = pytest.mark.one_driver
+
 SLICE = 1200
 """Cases in the slice; a campaign has a hundred times as many."""
 OPERATOR_OF = {

@@ -13,7 +13,7 @@ from properties.devices import selectors
 from properties.lifecycle import MOST_SESSIONS, OFTEN, STEPS, Life, compiled_once
 from properties.lifecycle_subjects import Reference
 
-LIVES = {"ci": 60, "dev": 150, "nightly": 1500}
+LIVES = {"ci": 60, "second_driver": 30, "dev": 150, "nightly": 1500}
 STEPS_OF_A_LIFE = 50
 
 

@@ -19,6 +19,8 @@ from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from tests.model_writing import model, node
 
+pytestmark = pytest.mark.one_driver
+
 DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
 RUNTIME = Runtime()
 RNG = np.random.default_rng(2)
