@@ -374,7 +374,7 @@ def widened() -> list[str]:
     """Operators that ONNX defines on bfloat16 and that compute."""
     found = []
     for op_type, spec in OPERATORS.items():
-        if defs.has(op_type) and not spec.moves and op_type != "Cast":
+        if defs.has(op_type) and not spec.moves and op_type not in ("Cast", "BitCast"):
             schema = defs.get_schema(op_type, OPSET_MAX, "")
             allowed = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
             first = next(iter(schema.inputs)).type_str

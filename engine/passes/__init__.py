@@ -12,6 +12,7 @@ from engine.passes import (
     fuse_epilogue,
     fuse_hard_swish,
     fuse_layer_norm,
+    inline_control_flow,
     remove_dead_nodes,
     remove_identities,
 )
@@ -27,7 +28,6 @@ from engine.passes.infer_shapes import (
     infer_unfolded,
     infer_where_known,
 )
-from engine.passes.inline_control_flow import INLINE_KNOWN_BRANCHES
 from engine.passes.resolve_path import resolve_path
 from engine.passes.segment import Segment
 
@@ -43,8 +43,7 @@ def load_passes(keep: Collection[str] = ()) -> tuple[Pass, ...]:
     kept = _names(keep)
     return (
         fold_constants.pass_keeping(kept),
-        INLINE_KNOWN_BRANCHES,
-        fold_constants.pass_keeping(kept),
+        inline_control_flow.pass_keeping(kept),
         remove_dead_nodes.pass_keeping(kept),
         remove_identities.pass_keeping(kept),
         fold_bias.pass_keeping(kept),

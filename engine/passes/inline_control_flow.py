@@ -6,7 +6,7 @@ the node. So the whole graph stays one plan, which is enqueued without a look at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,25 +15,36 @@ from engine.errors import ShapeError, UnsupportedError
 from engine.ir.graph import Attributes, Graph, Node, Value
 from engine.ir.types import BOOL, INT64
 from engine.passes.base import Pass
+from engine.passes.fold_constants import fold_constants
 from engine.passes.scans import axes_of, directions_of
 
 NODES_MAX = 200_000
 """Of more, in all that is put into one graph, planning would take minutes."""
 
 
-def inline_known_branches(graph: Graph) -> None:
-    """Each If of a constant condition becomes the branch that it takes."""
+def inline_known_branches(graph: Graph, keep: Collection[str] = ()) -> None:
+    """Each If of a constant condition becomes the branch that it takes, and is folded.
+
+    Args:
+        keep: as for `fold_constants`.
+    """
+    found = []
 
     def settle(node: Node) -> None:
         if node.op_type == "If" and _of(node.inputs[0]).is_constant:
+            found.append(node)
             inlining.expand(node)
 
     inlining = Inlining(graph, settle)
     for node in graph.nodes:
         settle(node)
+    if found:
+        fold_constants(graph, keep)
 
 
-INLINE_KNOWN_BRANCHES = Pass("inline_known_branches", inline_known_branches)
+def pass_keeping(keep: Collection[str]) -> Pass:
+    """The pass; constants named in `keep` stay."""
+    return Pass("inline_known_branches", lambda graph: inline_known_branches(graph, keep))
 
 
 @dataclass(frozen=True)
