@@ -26,7 +26,7 @@ FLOATS = [
     and any(isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in case.inputs.values())
 ][::EACH]
 SHARE = int(os.environ.get("PARALLAX_EACH", "1"))
-"""On OpenCL every so-manyth of them, where another driver has all."""
+"""On OpenCL every so-manyth of them; tox sets it for each driver."""
 LEAST = 0.85
 """Of the cases with floats that have a twin; extents of recurrent weights and bodies are tied."""
 RUNTIME = Runtime()

@@ -22,6 +22,8 @@ from engine.runtime import Runtime
 from fixtures.models.corpus import by_name
 from tests.model_writing import model_bytes, node
 
+pytestmark = pytest.mark.one_driver
+
 DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
 RUNTIME = Runtime()
 RNG = np.random.default_rng(11)
