@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from conformance import verify
-from engine.config import ScheduleConfig
+from engine.config import BackendConfig, Precision, ScheduleConfig
 from engine.errors import ModelError, ParallaxError, ShapeError, UnsupportedError
 from engine.interpreter import Interpreter
 from engine.passes import inline_control_flow
@@ -30,7 +30,10 @@ DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable")
 
 
 def config(device: str) -> ScheduleConfig:
-    return ScheduleConfig() if device == "cpu" else ScheduleConfig("opencl", device=device)
+    high = BackendConfig(precision=Precision.HIGH)
+    if device == "cpu":
+        return ScheduleConfig(backend_config=high)
+    return ScheduleConfig("opencl", device=device, backend_config=high)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -46,7 +49,7 @@ def test_control_flow_is_what_onnxruntime_makes_of_it(name: str, device: str) ->
                 outputs.items(), theirs.run(None, feeds), strict=True
             ):
                 assert array.shape == expected.shape, ours
-                np.testing.assert_allclose(array, expected, rtol=2e-2 if device != "cpu" else 1e-6)
+                np.testing.assert_allclose(array, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("device", DEVICES)
