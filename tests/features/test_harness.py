@@ -233,10 +233,19 @@ def test_the_suite_runs_on_every_driver_that_comes_as_a_package():
     assert {"pocl", "intel"} <= set(environments)
     for name, selector in (("pocl", "pocl"), ("intel", "intel")):
         assert f"PARALLAX_DEVICES = cpu,{selector}" in tox[f"testenv:{name}"]["set_env"]
-        assert "commands" not in tox[f"testenv:{name}"]
-    assert tox["testenv"]["commands"].startswith('pytest -m "not device_free" ')
-    for name, folders in (("cpu", "tests"), ("harness", "conformance properties")):
-        assert tox[f"testenv:{name}"]["commands"] == f"pytest -m device_free {{posargs:{folders}}}"
+    everything = "tests conformance properties"
+    for name, marks, folders in (
+        ("testenv", "not device_free", everything),
+        ("testenv:intel", "not device_free and not one_driver and not slow", everything),
+        ("testenv:cpu", "device_free", "tests"),
+        ("testenv:harness", "device_free and not slow", "conformance properties"),
+    ):
+        ran = tox[name]["commands"].replace('"', "").strip()
+        assert ran == f"pytest -m {marks} {{posargs:{folders}}}"
+    assert "commands" not in tox["testenv:pocl"]
+    nightly = tox["testenv:nightly"]["commands"]
+    assert "slow" not in nightly
+    assert "one_driver" not in nightly
     latency = tox["testenv:both"]
     assert latency["commands"].count(" pytest perf") == 2
     assert {*latency["depends"].split(", "), "both"} == set(environments)
