@@ -41,6 +41,12 @@ HEAVY = frozenset(
         *("vgg19", "resnet50", "densenet121", "inception_v2"),
     }
 )
+LARGE = frozenset(
+    {
+        *("light_zfnet512", "light_alexnet", "light_inception_v1"),
+        *("zfnet512", "alexnet", "inception_v1"),
+    }
+)
 RATIO_MAX = 4.0
 ROUNDOFFS_MAX = 64 * 2.0**-24
 SAME_FUNCTION = 1e-3
@@ -60,13 +66,16 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def cases(models: tuple[CorpusModel, ...], *, every_shape: bool) -> list:
-    """(model, shape set) as parameters; the heavy ones carry the mark `slow`."""
+    """(model, shape set) as parameters; heavy ones carry `slow`, large ones `one_driver`."""
     return [
         pytest.param(
             model,
             which,
             id=f"{model.name}-{which}",
-            marks=[pytest.mark.slow] if model.name in HEAVY else [],
+            marks=[
+                *([pytest.mark.slow] if model.name in HEAVY else []),
+                *([pytest.mark.one_driver] if model.name in LARGE else []),
+            ],
         )
         for model in models
         for which in range(len(model.shapes) if every_shape else 1)

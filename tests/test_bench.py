@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import re
@@ -21,7 +22,7 @@ from parallax.bench_table import HEADS, print_comparison
 from parallax.cli import main
 from perf.candidates import PEER, Candidate
 from perf.comparison import Comparison, Row
-from perf.latency import Latency
+from perf.latency import Latency, quiet_gc
 from perf.profiled import Profile
 from perf.rounds import Rounds
 from perf.stages import Launch, Stages, Start
@@ -376,3 +377,14 @@ def test_of_several_models_one_that_cannot_be_read_is_reported(
     captured = capsys.readouterr()
     assert "bad.onnx" in captured.err
     assert "cpu" in captured.out
+
+
+@pytest.mark.device_free
+def test_measuring_leaves_garbage_collection_as_the_user_had_it() -> None:
+    gc.collect()
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    with quiet_gc():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == frozen > 0

@@ -84,6 +84,7 @@ ORDERS = list(itertools.permutations(range(6)))[::13]
 """A sample in which every step comes first and last, and every pair in both orders."""
 
 
+@pytest.mark.one_driver
 @on_every_device
 def test_nothing_is_left_whatever_the_order_of_release(device):
     for order in ORDERS if device == "cpu" else ORDERS[::5]:
@@ -352,6 +353,7 @@ def assert_usable_from_another_thread(runtime, device):
     in_threads(1, work, 30)
 
 
+@pytest.mark.one_driver
 @on_every_device
 @pytest.mark.parametrize("error", INTERRUPTIONS)
 @pytest.mark.parametrize("when", ["before", "after", "listener"])
@@ -376,6 +378,7 @@ def test_an_exception_in_a_callback_leaves_session_and_runtime_usable(device, er
 POINTS = ["prepare", "lower", "allocate"]
 
 
+@pytest.mark.one_driver
 @on_every_device
 @pytest.mark.parametrize("error", INTERRUPTIONS)
 @pytest.mark.parametrize("point", POINTS)
