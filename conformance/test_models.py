@@ -66,7 +66,10 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def cases(models: tuple[CorpusModel, ...], *, every_shape: bool) -> list:
-    """(model, shape set) as parameters; heavy ones carry `slow`, large ones `one_driver`."""
+    """(model, shape set) as parameters.
+
+    Heavy models carry `slow`, large ones and second sets of shapes `one_driver`.
+    """
     return [
         pytest.param(
             model,
@@ -74,7 +77,7 @@ def cases(models: tuple[CorpusModel, ...], *, every_shape: bool) -> list:
             id=f"{model.name}-{which}",
             marks=[
                 *([pytest.mark.slow] if model.name in HEAVY else []),
-                *([pytest.mark.one_driver] if model.name in LARGE else []),
+                *([pytest.mark.one_driver] if which or model.name in LARGE else []),
             ],
         )
         for model in models
