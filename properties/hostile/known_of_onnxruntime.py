@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.ops.grid_sample import FURTHEST
 from properties.hostile.asked import (
     EXPANDED,
     Call,
@@ -72,6 +73,37 @@ OF_ONNXRUNTIME = (
             ones(1, 3, 1),
             activations=["Sigmoid", "ThresholdedRelu"],
             hidden_size=1,
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"LSTM", "GRU", "RNN"}),
+        "makes 0 of a Relu of NaN; Relu is max(0, x), and docs/numerics.md has our rule",
+        lambda c: b"Relu" in c.attribute("activations", ()) and not is_finite(c),
+        lambda: call(
+            "RNN",
+            14,
+            np.full((1, 1, 1), np.nan, np.float32),
+            ones(1, 1, 1),
+            ones(1, 1, 1),
+            activations=["Relu"],
+            hidden_size=1,
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"GridSample"}),
+        "reflects positions however far out they are, where float does not tell pixels apart; "
+        "docs/numerics.md has our rule",
+        lambda c: bool((np.abs(c.input(1)) > FURTHEST).any()),
+        lambda: call(
+            "GridSample",
+            20,
+            np.array([1, -1, 1] * 3, np.float32).reshape(1, 1, 3, 3),
+            np.array([[[[1e10, 0]]]], np.float32),
+            mode="nearest",
+            padding_mode="reflection",
+            align_corners=1,
         ),
     ),
     Disagreement(
