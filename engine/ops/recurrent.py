@@ -155,8 +155,8 @@ STEPS: dict[str, Callable[..., tuple[Any, ...]]] = {"LSTM": _lstm, "GRU": _gru, 
 """Operator -> the states after one step, from those before it."""
 
 
-def _evaluate(op: str, inputs: Arrays, a: Attributes, m: Arithmetic) -> list[list[Any]]:
-    """For each direction: H at every time, then the last states."""
+def evaluate(op: str, inputs: Arrays, a: Attributes, m: Arithmetic) -> list[list[Any]]:
+    """For each direction: H at every time, then the last states; numbers as `m` has them."""
     form = form_of(op, a)
     x = np.asarray(inputs[0])
     x = x.swapaxes(0, 1) if form.is_batch_first else x
@@ -212,7 +212,7 @@ def _shape(op: str, inputs: Arrays, form: Form) -> tuple[int, ...]:
 
 def _reference(op: str, inputs: Arrays, a: Attributes) -> tuple[Array, ...]:
     form = form_of(op, a)
-    return _outputs(form, _evaluate(op, inputs, a, Doubles()), _shape(op, inputs, form))
+    return _outputs(form, evaluate(op, inputs, a, Doubles()), _shape(op, inputs, form))
 
 
 def _error(op: str, inputs: Arrays, a: Attributes, units: Units) -> tuple[Error, ...]:
@@ -221,7 +221,7 @@ def _error(op: str, inputs: Arrays, a: Attributes, units: Units) -> tuple[Error,
     A gate is one sum of products, whatever its order, of features + hidden units + 3 terms.
     """
     form, units = form_of(op, a), accumulated(units)
-    results = _evaluate(op, inputs, a, RunningErrors(units))
+    results = evaluate(op, inputs, a, RunningErrors(units))
     shape = _shape(op, inputs, form)
 
     def part(name: str) -> tuple[Array, ...]:
