@@ -17,6 +17,7 @@ from engine.backends.cpu import unary as cpu_unary
 from engine.backends.protocol import Slot
 from engine.ir.types import NARROW_INTEGERS, NUMERIC
 from engine.onnx_import.opsets import RULES
+from engine.ops import resize_taps
 from engine.passes import (
     fold_batch_norm,
     fold_bias,
@@ -468,6 +469,18 @@ def _scaled(factor: float) -> Any:
     return lambda old: lambda inputs, attributes: tuple(y * factor for y in old(inputs, attributes))
 
 
+def _rounded_past_pixels(old: Any) -> Any:
+    """half_pixel_symmetric as it is written down: the offset is rounded, and so is the sum."""
+
+    def coordinates(how: str, size: int, outputs: int, scale: float, roi: Any) -> Any:
+        if how != "half_pixel_symmetric":
+            return old(how, size, outputs, scale, roi)
+        offset = size / 2 * (1 - outputs / (scale * size))
+        return offset + old("half_pixel", size, outputs, scale, roi)
+
+    return coordinates
+
+
 def _through_double(out: Any, c: Any, alpha: float, beta: float) -> None:
     c = 0 if c is None else c
     with np.errstate(all="ignore"):
@@ -574,6 +587,12 @@ CPU_FAULTS: tuple[Fault, ...] = (
         "reference",
         spec("Sigmoid", reference=_scaled(1.0 + 1e-5)),
         operators("Sigmoid", on="cpu"),
+    ),
+    Fault(
+        "resize-rounds-past-the-pixels",
+        "reference",
+        attribute(resize_taps, "_coordinates", _rounded_past_pixels),
+        operators("Resize", on="cpu"),
     ),
     Fault(
         "reference-add-subtracts",

@@ -191,8 +191,22 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
     _fault(
         "roi-align-reads-beyond-the-last-pixel",
         "roi_align",
-        "if (!(at >= -1 && at <= extent)) return taps;",
-        "if (!(at >= -1 && at <= extent - 1)) return taps;",
+        "at >= -1 && at <= extent, 0",
+        "at >= -1 && at <= extent - 1, 0",
+        operators("RoiAlign"),
+    ),
+    _fault(
+        "roi-align-reads-a-pixel-for-what-lies-beyond",
+        "roi_align",
+        "if (!v.inside || !u.inside)",
+        "if (0)",
+        operators("RoiAlign"),
+    ),
+    _fault(
+        "roi-align-loses-nan-among-the-largest",
+        "roi_align",
+        "(((v) > (a)) | isnan(v))",
+        "((v) > (a))",
         operators("RoiAlign"),
     ),
     _fault(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from engine.interpreter import Interpreter
 from properties.devices import selectors
 from properties.hostile import attacks, wire
 from properties.hostile.asked import Disagreement, call
-from properties.hostile.calls import Drawn, schemas
+from properties.hostile.calls import Drawn, schemas, turns_of
 from properties.hostile.campaign import Campaign, Tally
 from properties.hostile.cases import USUAL, Limits, Outcome, Result, load
 from properties.hostile.disagreements import KNOWN
@@ -76,12 +77,8 @@ def cases_for(planted: Planted) -> list[Request]:
         return [
             Request(planted.attack, 0, number) for number in range(TRIED_OTHERS[planted.attack])
         ]
-    names = list(schemas())
-    first = names.index(operator)
-    return [
-        Request(planted.attack, 0, first + k * len(names))
-        for k in range(TRIED.get(planted.plant.__name__, 8))
-    ]
+    tried = TRIED.get(planted.plant.__name__, 8)
+    return [Request(planted.attack, 0, number) for number in islice(turns_of([operator]), tried)]
 
 
 def test_a_slice_of_the_attack_finds_nothing() -> None:
@@ -137,6 +134,23 @@ def test_every_operator_is_called_at_every_opset_of_its_schemas() -> None:
 
 
 @pytest.mark.device_free
+def test_calls_of_chosen_operators_are_those_of_a_whole_campaign(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`--operator` leaves out what others have their turn for, and changes no case."""
+    asked: list[Request] = []
+    monkeypatch.setattr(Campaign, "run", lambda campaign, wanted, tell: asked.extend(wanted))
+    chosen = ["--operator", "GRU", "--operator", "Unique"]
+    keep = ["--device", "cpu", "--cases", "6", "--seed", "3", "--findings", str(tmp_path)]
+    assert main([*chosen, *keep]) == 0
+    operators = attacks.make(("cpu",), lambda who: None)[1]
+    origins = [operators.draw(r.seed, r.number).origin for r in asked]
+    assert [origin.split()[0] for origin in origins] == ["GRU", "Unique"] * 3
+    everything = requests(["operators"], 3, Budget(cases=asked[-1].number + 1))
+    assert set(asked) < set(everything)
+
+
+@pytest.mark.device_free
 def test_bad_usage_is_one_sentence_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +160,8 @@ def test_bad_usage_is_one_sentence_and_exit_code_2(
     assert "holds no case" in capsys.readouterr().err
     assert main(["--findings", "no.zip", "--device", "cpu"]) == 2
     assert "--findings no.zip" in capsys.readouterr().err
+    assert main(["--operator", "Nothing", "--device", "cpu"]) == 2
+    assert "no calls of Nothing are drawn" in capsys.readouterr().err
     assert main(["--device", "no such device"]) == 2
     assert "no such device" in capsys.readouterr().err
     for wrong in (["--budget", "soon"], ["--cases", "0"], ["--seed", "-1"], ["--attack", "all"]):

@@ -228,6 +228,16 @@ def test_omitted_inputs_are_none_and_trailing_ones_are_dropped() -> None:
     assert len(graph.nodes[1].inputs) == 1
 
 
+@pytest.mark.parametrize(("op_type", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+def test_a_recurrent_node_without_outputs_is_left_out(op_type: str, gates: int) -> None:
+    """ONNX lets every output of these be left out."""
+    weights = {n: np.ones((1, gates, 1), np.float32) for n in "wr"}
+    silent = helper.make_node(op_type, ["x", "w", "r"], ["", ""], hidden_size=1)
+    nodes = [silent, node("Relu", "x", "y")]
+    graph = load_model(model_bytes(nodes, {"x": (2, 1, 1)}, ["y"], weights))
+    assert [n.op_type for n in graph.nodes] == ["Relu"]
+
+
 def test_unknown_dimensions_get_names_of_their_own() -> None:
     data = model([node("Relu", "x", "y")], {"x": ("n", -1, "?", "?", 0, 7, None)}, ["y"])
     shape = imported(data).inputs[0].known_type.shape

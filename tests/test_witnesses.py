@@ -21,7 +21,7 @@ from engine.onnx_import import load_model
 from engine.ops import OPERATORS, unary
 from engine.ops.spec import Operand
 from tests.graph_reference import run_reference
-from tests.model_writing import model, node
+from tests.model_writing import model, model_bytes, node
 
 pytestmark = pytest.mark.device_free
 
@@ -156,3 +156,33 @@ def test_a_limit_that_is_nan_limits_nothing(low: float, high: float) -> None:
     data, x = data.SerializeToString(), np.concatenate([X, NOT_FINITE]).astype(np.float32)
     got = run_reference(load_model(data), {"x": x})["y"]
     np.testing.assert_array_equal(got.astype(np.float32), of_onnxruntime(data, x))
+
+
+@every_witness
+@pytest.mark.parametrize("edges", [(100, 3000), (3000, 100), (1000, 1001)], ids=str)
+def test_mel_weights_of_rising_and_falling_edges(edges: tuple[int, int], witness: Witness) -> None:
+    """Where the edges fall, no triangle is left."""
+    numbers = [*(np.array(v, np.int64) for v in (3, 64, 8192)), *np.array(edges, np.float32)]
+    constants = {f"x{i}": np.asarray(v) for i, v in enumerate(numbers)}
+    nodes = [node("MelWeightMatrix", " ".join(constants), "w"), node("Add", "w x", "y")]
+    x = np.zeros((33, 3), np.float32)
+    data = model_bytes(nodes, {"x": x.shape}, ["y"], constants, opset=18)
+    (got,) = run_reference(load_model(data), {"x": x}).values()
+    np.testing.assert_allclose(got, witness(data, x), rtol=1e-6)
+    assert got.any() == (edges[0] <= edges[1])
+
+
+@every_witness
+@pytest.mark.parametrize("mode", ["avg", "max"])
+def test_roi_align_reads_no_pixel_but_those_beside_its_samples(mode: str, witness: Witness) -> None:
+    """An infinite pixel beyond a region is none of its business."""
+    x = np.arange(30, dtype=np.float32).reshape(1, 1, 5, 6)
+    x[0, 0, 4, 5], x[0, 0, 0, 4] = np.nan, np.inf
+    rois = np.array([[0, 1, 2, 3], [0, 0, 2, 2]], np.float32)
+    constants = {"rois": rois, "batch": np.zeros(2, np.int64)}
+    given = {"mode": mode, "output_height": 2, "output_width": 2, "sampling_ratio": 2}
+    nodes = [node("RoiAlign", "x rois batch", "y", **given)]
+    data = model_bytes(nodes, {"x": x.shape}, ["y"], constants, opset=18)
+    (got,) = run_reference(load_model(data), {"x": x}).values()
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got, witness(data, x), rtol=1e-6)

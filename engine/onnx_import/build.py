@@ -251,6 +251,8 @@ class Builder:
         attributes = {k: self._decoded(a, raw, k) for k, a in raw.attributes.items()}
         check_finite(raw.title, attributes)
         check_switches(raw.title, attributes)
+        if not outputs:
+            return  # a recurrent operator may have none
         values = [self._values[name] if name else None for name in inputs]
         if raw.op_type == "Constant":
             self._define(outputs[0], _constant_value(raw.title, attributes))

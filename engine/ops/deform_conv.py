@@ -6,6 +6,7 @@ Inputs: x, w, offset, b, mask. Beyond the image, and where a position is no numb
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -100,9 +101,9 @@ def columns(x: Array, offset: Array, window: Window, groups: int) -> Array:
 
 def combined(read: Array, w: Array, window: Window) -> Array:
     """(N, oC, oH, oW): the sum over the channels of a group and taps."""
-    n, group = read.shape[0], window.group
-    lines = read.reshape(n, group, w[0].size, int(np.prod(window.outputs)))
-    y = w.reshape(group, w.shape[0] // group, w[0].size) @ lines
+    n, group, depth = read.shape[0], window.group, math.prod(w.shape[1:])
+    lines = read.reshape(n, group, depth, math.prod(window.outputs))
+    y = w.reshape(group, w.shape[0] // group, depth) @ lines
     return np.asarray(y.reshape(n, w.shape[0], *window.outputs))
 
 
@@ -157,7 +158,7 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
         if b is not None:
             bias = finite(b).reshape(-1, 1, 1)
             magnitudes, squares = magnitudes + bias, squares + bias**2
-        terms = w[0].size + 3
+        terms = math.prod(w.shape[1:]) + 3
         summed = sum_of_products(y, squares, magnitudes, terms, wide)
         read = masked(off, factors, groups)
         moved = combined(read, finite(w), window) * (1 + terms * wide.u_compute)
@@ -211,6 +212,8 @@ SPECS: tuple[OpSpec, ...] = (
             lambda: _edge(-1, -0.5, 0.25, 1, 2, -2, 1e30),
             lambda: _edge(np.nan, 0, np.inf, -np.inf, 0.5),
             lambda: _call((0, 2, 3, 3), (1, 2, 1, 1), (0, 2, 3, 3)),
+            lambda: _call((1, 2, 3, 3), (0, 2, 1, 1), (1, 2, 3, 3)),
+            lambda: _call((1, 0, 3, 3), (2, 0, 1, 1), (1, 2, 3, 3)),
         ),
         rejects=(
             Reject("rank", lambda: _call((1, 1, 3), (1, 1, 1), (1, 1, 3)), "rank 3"),

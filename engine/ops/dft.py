@@ -243,7 +243,10 @@ def _infer_mel(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ..
 
 
 def mel_weights(inputs: Sequence[Array | None], attributes: Attributes) -> Array:
-    """The triangles, in double: whole bins over whole bins, 1 at the peak."""
+    """The triangles, in double: whole bins over whole bins, 1 at the peak.
+
+    Peaks that lie before their beginnings, because the edges fall, are left out as others do.
+    """
     bins, length, rate, low, high = (np.asarray(v).reshape(()).item() for v in inputs)
     corners = corners_of(bins, length, rate, low, high)
     weights, row = np.zeros((length // 2 + 1, bins)), np.arange(length // 2 + 1)
@@ -252,7 +255,8 @@ def mel_weights(inputs: Sequence[Array | None], attributes: Attributes) -> Array
         rising, falling = (row >= left) & (row < peak), (row >= peak) & (row < right)
         weights[rising, i] = (row[rising] - left) / max(peak - left, 1)
         weights[falling, i] = (right - row[falling]) / max(right - peak, 1)
-        weights[int(peak), i] = 1
+        if peak >= left:
+            weights[int(peak), i] = 1
     return weights
 
 
@@ -291,7 +295,11 @@ SPECS: tuple[OpSpec, ...] = (
         _error_mel,
         _example_mel,
         constant_inputs=frozenset(range(5)),
-        edges=(lambda: _mel(8, 16, 8192, 0, 4096), lambda: _mel(3, 16, 8192, 1000, 1001)),
+        edges=(
+            lambda: _mel(8, 16, 8192, 0, 4096),
+            lambda: _mel(3, 16, 8192, 1000, 1001),
+            lambda: _mel(3, 64, 8192, 3000, 100),
+        ),
         rejects=(
             Reject("beyond", lambda: _mel(8, 16, 8000, 0, 40000), "leave the 9 bins"),
             Reject("below", lambda: _mel(8, 16, 8000, -900, 4000), "leave the 9 bins"),

@@ -89,6 +89,9 @@ def _infer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     for name, value in zip(names[2:], values[2:], strict=True):
         if value is not None and value.size != 1:
             raise ShapeError(f"{OP}: {name} has shape {value.shape}, expected one number")
+    iou = values[3]
+    if iou is not None and not 0 <= iou.item() <= 1:
+        raise ShapeError(f"{OP}: iou_threshold={iou.item():g}, expected 0 to 1")
     if attributes.get("center_point_box", 0) not in (0, 1):
         raise ShapeError(
             f"{OP}: center_point_box={attributes['center_point_box']}, expected 0 or 1"
@@ -111,11 +114,11 @@ def _example(choose: Choose) -> Call:
     return Call(tuple(inputs), {"center_point_box": choose.integer(0, 1)})
 
 
-def _boxes(*boxes: Corners, center_point_box: int = 0) -> Call:
-    """Scores that fall but for the last, which is the first's; at most 3, and half may overlap."""
+def _boxes(*boxes: Corners, center_point_box: int = 0, iou: float = 0.5) -> Call:
+    """Scores that fall but for the last, which is the first's; at most 3 boxes."""
     scores = np.linspace(1, 0, len(boxes), dtype=np.float32)
     scores[-1:] = scores[:1]
-    limits_ = np.array([3], np.int64), np.array([0.5], np.float32)
+    limits_ = np.array([3], np.int64), np.array([iou], np.float32)
     given = np.array(boxes, np.float32).reshape(1, len(boxes), 4), scores[None, None]
     return Call((*given, *limits_), {"center_point_box": center_point_box})
 
@@ -146,6 +149,8 @@ SPECS: tuple[OpSpec, ...] = (
             Reject(
                 "boxes of 3 numbers", lambda: Call((zeros(1, 2, 3), zeros(1, 1, 2))), "boxes, 4"
             ),
+            Reject("negative", partial(_boxes, A, B, iou=-0.5), "iou_threshold=-0.5"),
+            Reject("no number", partial(_boxes, A, B, iou=np.nan), "iou_threshold=nan"),
         ),
         flops=lambda inputs, outputs, _: (
             16 * inputs[1].size * inputs[1].dims[-1] if inputs[1] else 0

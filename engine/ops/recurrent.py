@@ -97,7 +97,7 @@ def _infer(op: str, inputs: Sequence[Operand | None], a: Attributes) -> tuple[Te
 # ------------------------------------------------------------------------- reference
 @dataclass(frozen=True)
 class _Cell:
-    """One direction of one call: weights (gates, hidden, ...), biases and peepholes."""
+    """One direction of one call: weights (gates, hidden, ...), biases and, if any, peepholes."""
 
     form: Form
     activations: tuple[Activation, ...]
@@ -105,13 +105,17 @@ class _Cell:
     r: Array
     bias_w: Array
     bias_r: Array
-    peepholes: Array
+    peepholes: Array | None
     m: Arithmetic
 
     def gate(self, k: int, x: Any, h: Any, activation: Activation, *peephole: Any) -> Any:
         """activation(x W_k^T + h R_k^T + both biases + peephole)."""
         products = [(x, self.w[k]), (h, self.r[k]), *peephole]
         return self.activated(activation, self.m.sum(products, [self.bias_w[k], self.bias_r[k]]))
+
+    def peephole(self, k: int, c: Any) -> list[Any]:
+        """What a gate adds of the cell: the k-th product, or none (0 times infinity is NaN)."""
+        return [] if self.peepholes is None else [(c, self.peepholes[k])]
 
     def activated(self, activation: Activation, x: Any) -> Any:
         """activation(clip(x))."""
@@ -124,11 +128,10 @@ class _Cell:
 def _lstm(cell: _Cell, x: Any, h: Any, c: Any) -> tuple[Any, Any]:
     """Gates i, o, f, c of ONNX; peepholes i, o, f."""
     f, g, out = cell.activations
-    p = cell.peepholes
-    i = cell.gate(0, x, h, f, (c, p[0]))
-    forget = 1.0 - i if cell.form.input_forget else cell.gate(2, x, h, f, (c, p[2]))
+    i = cell.gate(0, x, h, f, *cell.peephole(0, c))
+    forget = 1.0 - i if cell.form.input_forget else cell.gate(2, x, h, f, *cell.peephole(2, c))
     c = forget * c + i * cell.gate(3, x, h, g)
-    o = cell.gate(1, x, h, f, (c, p[1]))
+    o = cell.gate(1, x, h, f, *cell.peephole(1, c))
     return o * cell.m.apply(out.function, c), c
 
 
@@ -152,8 +155,8 @@ STEPS: dict[str, Callable[..., tuple[Any, ...]]] = {"LSTM": _lstm, "GRU": _gru, 
 """Operator -> the states after one step, from those before it."""
 
 
-def _evaluate(op: str, inputs: Arrays, a: Attributes, m: Arithmetic) -> list[list[Any]]:
-    """For each direction: H at every time, then the last states."""
+def evaluate(op: str, inputs: Arrays, a: Attributes, m: Arithmetic) -> list[list[Any]]:
+    """For each direction: H at every time, then the last states; numbers as `m` has them."""
     form = form_of(op, a)
     x = np.asarray(inputs[0])
     x = x.swapaxes(0, 1) if form.is_batch_first else x
@@ -181,7 +184,7 @@ def _cell(form: Form, inputs: Arrays, d: int, m: Arithmetic) -> _Cell:
     g, h = form.gates, r.shape[-1]
     b, p = input_at(inputs, 3), input_at(inputs, 7)
     ours, theirs = np.zeros((2, g, h)) if b is None else b[d].reshape(2, g, h)
-    peepholes = np.zeros((PEEPHOLES, h)) if p is None else p[d].reshape(PEEPHOLES, h)
+    peepholes = None if p is None else p[d].reshape(PEEPHOLES, h)
     w, r = w.reshape(g, h, w.shape[-1]), r.reshape(g, h, h)
     return _Cell(form, form.activations[d], w, r, ours, theirs, peepholes, m)
 
@@ -209,7 +212,7 @@ def _shape(op: str, inputs: Arrays, form: Form) -> tuple[int, ...]:
 
 def _reference(op: str, inputs: Arrays, a: Attributes) -> tuple[Array, ...]:
     form = form_of(op, a)
-    return _outputs(form, _evaluate(op, inputs, a, Doubles()), _shape(op, inputs, form))
+    return _outputs(form, evaluate(op, inputs, a, Doubles()), _shape(op, inputs, form))
 
 
 def _error(op: str, inputs: Arrays, a: Attributes, units: Units) -> tuple[Error, ...]:
@@ -218,7 +221,7 @@ def _error(op: str, inputs: Arrays, a: Attributes, units: Units) -> tuple[Error,
     A gate is one sum of products, whatever its order, of features + hidden units + 3 terms.
     """
     form, units = form_of(op, a), accumulated(units)
-    results = _evaluate(op, inputs, a, RunningErrors(units))
+    results = evaluate(op, inputs, a, RunningErrors(units))
     shape = _shape(op, inputs, form)
 
     def part(name: str) -> tuple[Array, ...]:

@@ -124,6 +124,13 @@ def _bare(op: str) -> Call:
     return Call(made.inputs[:3], {"hidden_size": 33})
 
 
+def _infinite_cell() -> Call:
+    """An LSTM without peepholes, whose gates know nothing of its cell."""
+    made = _bare("LSTM")
+    cell = np.full((1, 5, 33), np.inf, np.float32)
+    return Call((*made.inputs, None, None, None, cell), made.attributes)
+
+
 def _wide(op: str) -> Call:
     batch, hidden = WIDE[op]
     return call(op, 2, batch, 1, hidden, lens=(2, 1, 0, *(2,) * (batch - 3)))
@@ -161,6 +168,7 @@ def _edges(op: str) -> tuple[Callable[[], Call], ...]:
         partial(call, op, features=0),
         partial(call, op, hidden=0),
         partial(_wide, op),
+        *([_infinite_cell] if op == "LSTM" else []),
         *(partial(_by, op, name) for name in TAKES),
     )
 

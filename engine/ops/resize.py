@@ -166,6 +166,34 @@ def _flipped_channels(call: Call) -> Call | None:
     return Call((np.flip(x, 1).copy(), *call.inputs[1:]), call.attributes)
 
 
+_MIRRORED = {
+    "floor": "ceil",
+    "ceil": "floor",
+    "round_prefer_floor": "round_prefer_ceil",
+    "round_prefer_ceil": "round_prefer_floor",
+}
+
+
+def _mirrored(call: Call) -> Call | None:
+    """All axes turned round, and with them what the nearest pixel is."""
+    x, a = call.inputs[0], call.attributes
+    how, mode = a.get("coordinate_transformation_mode"), a.get("mode", MODES[0])
+    if how != "half_pixel_symmetric" or mode != "nearest" or a.get("antialias", 0):
+        return None
+    assert x is not None
+    other = _MIRRORED[str(a.get("nearest_mode", NEAREST[0]))]
+    return Call((np.flip(x).copy(), *call.inputs[1:]), {**a, "nearest_mode": other})
+
+
+def _on_pixels(size: int, *inputs: Array | None) -> Call:
+    """Some places of these are pixels, which `ceil` takes where nothing is rounded."""
+    attributes = {
+        "coordinate_transformation_mode": "half_pixel_symmetric",
+        "nearest_mode": "ceil",
+    }
+    return Call((_ramp(size), None, *inputs), attributes)
+
+
 _twice = np.array([1, 1, 2, 2], np.float32)
 _crop = {"coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 10.0}
 _roi = np.array([0, 0, 0.4, -0.2, 1, 1, 1.2, 0.8], np.float32)
@@ -192,6 +220,8 @@ SPECS: tuple[OpSpec, ...] = (
                 (_ramp(1, 2, 9, 7), None, None, np.array([3, 9])),
                 {"mode": "cubic", "axes": (3, 2), "keep_aspect_ratio_policy": "not_larger"},
             ),
+            lambda: _on_pixels(7, np.array([0.5], np.float32)),
+            lambda: _on_pixels(14, None, np.array([18])),
             lambda: Call((zeros(0, 1, 2, 2), None, _twice), {"mode": "linear"}),
             lambda: Call((np.arange(4, dtype=INT64).reshape(1, 1, 2, 2) + 2**60, None, _twice)),
         ),
@@ -202,7 +232,10 @@ SPECS: tuple[OpSpec, ...] = (
                 "mode", lambda: Call((zeros(1, 1, 2, 2), None, _twice), {"mode": "area"}), "'area'"
             ),
         ),
-        laws=(Law("channels reversed", _flipped_channels, lambda c, y: np.flip(y, 1)),),
+        laws=(
+            Law("channels reversed", _flipped_channels, lambda c, y: np.flip(y, 1)),
+            Law("mirrored", _mirrored, lambda c, y: np.flip(y), bitwise=True),
+        ),
         flops=lambda inputs, outputs, a: (
             outputs[0].size * (0 if a.get("mode", "nearest") == "nearest" else 8)
         ),

@@ -123,8 +123,8 @@ def _coordinates(
 ) -> Array:
     """Position in the input of every output index, as a real number.
 
-    half_pixel_symmetric is rearranged around the centre, where nothing is rounded: a place that is
-    a pixel must not come out as a little more.
+    half_pixel_symmetric is rearranged around the centre, and divides once: a place that is a pixel
+    must not come out as a little more.
     """
     i = np.arange(outputs, dtype=np.float64)
     width = scale * size
@@ -140,7 +140,10 @@ def _coordinates(
     if mode == "pytorch_half_pixel" and width == 1:
         return np.full(outputs, -0.5)
     if mode == "half_pixel_symmetric" and width:
-        return size / 2 + (i + 0.5 - outputs / 2) / scale - 0.5
+        steps = i + 0.5 - outputs / 2
+        return (size - 1) / 2 + (
+            steps * size / outputs if scale == outputs / size else steps / scale
+        )
     return (i + 0.5) / scale - 0.5
 
 

@@ -81,16 +81,20 @@ class Samples:
     """The samples of all bins of one region along one axis.
 
     Attributes:
-        places: (bins, samples) real. low, high: pixels beside them. weights: (2, bins, samples), 0
-            where a sample lies beyond the image.
+        places: (bins, samples) real. inside: bool, False beyond the image, where a 0 is read.
+        taps: for each of both pixels beside a sample, which one and its weight.
         size: of the region, in pixels.
     """
 
     places: Array
-    low: Array
-    high: Array
-    weights: Array
+    inside: Array
+    taps: tuple[tuple[Array, Array], tuple[Array, Array]]
     size: float
+
+    @property
+    def count(self) -> int:
+        """Of a bin."""
+        return int(self.places.shape[1])
 
 
 def samples_along(ends: tuple[Any, Any], bins: int, extent: int, r: Regions) -> Samples:
@@ -107,8 +111,8 @@ def samples_along(ends: tuple[Any, Any], bins: int, extent: int, r: Regions) -> 
     at = np.clip(np.where(inside, places, 0), 0, extent - 1)
     low = np.floor(at).astype(np.int64)
     t = at - low.astype(dtype)
-    weights = np.stack([1 - t, t]) * inside
-    return Samples(places, low, np.minimum(low + 1, extent - 1), weights.astype(dtype), float(size))
+    taps = (low, 1 - t), (np.minimum(low + 1, extent - 1), t)
+    return Samples(places, inside, taps, float(size))
 
 
 def each_region(inputs: Sequence[Any], r: Regions) -> Iterator[tuple[int, Array, Samples, Samples]]:
@@ -123,36 +127,35 @@ def each_region(inputs: Sequence[Any], r: Regions) -> Iterator[tuple[int, Array,
         yield i, x[image], down, across
 
 
-def _spread(s: Samples, extent: int) -> Array:
-    """(bins, extent): what each bin adds up of each pixel."""
-    y = np.zeros((len(s.low), extent), s.weights.dtype)
-    for index, weight in ((s.low, s.weights[0]), (s.high, s.weights[1])):
-        np.add.at(y, (np.arange(len(s.low))[:, None], index), weight)
-    return y
-
-
 def pooled(inputs: Sequence[Any], attributes: Attributes) -> Array:
     """All regions, in the dtype of x."""
     r, (x, rois, _) = regions_of(attributes), inputs
     y = np.zeros((rois.shape[0], x.shape[1], *r.pooled), x.dtype)
     for i, image, down, across in each_region(inputs, r):
-        count = down.low.shape[1] * across.low.shape[1]
+        count = down.count * across.count
         if not r.takes_largest:
-            rows, columns = _spread(down, x.shape[2]), _spread(across, x.shape[3])
-            y[i] = rows @ image @ columns.T / max(count, 1)
+            rows = _added_up(image.swapaxes(1, 2), down).swapaxes(1, 2)
+            y[i] = _added_up(rows, across) / max(count, 1)
             continue
         for j in range(r.pooled[0] if count else 0):
             y[i, :, j] = _largest(image, down, across, j)
     return y
 
 
+def _added_up(image: Array, s: Samples) -> Array:
+    """(C, lines, bins) of (C, lines, extent): sums over the samples of each bin."""
+    parts = (np.where(s.inside, image[:, :, index] * weight, 0) for index, weight in s.taps)
+    return np.asarray(sum(part.sum(3) for part in parts))
+
+
 def _largest(image: Array, down: Samples, across: Samples, j: int) -> Array:
     """(C, bins) of row j: the largest single weighted pixel of all samples."""
-    found = []
-    for row, above in ((down.low[j], down.weights[0, j]), (down.high[j], down.weights[1, j])):
-        for column, beside in ((across.low, across.weights[0]), (across.high, across.weights[1])):
-            pixels = image[:, row[:, None, None], column]
-            found.append((pixels * above[:, None, None] * beside).max((1, 3)))
+    inside, found = down.inside[j][:, None, None] & across.inside, []
+    for row, above in down.taps:
+        for column, beside in across.taps:
+            pixels = image[:, row[j][:, None, None], column]
+            weighted = pixels * above[j][:, None, None] * beside
+            found.append(np.where(inside, weighted, 0).max((1, 3)))
     return np.asarray(np.max(found, axis=0))
 
 
@@ -190,7 +193,7 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
                 is_near = abs(step - np.round(step)) <= near and not r.ratio
                 jumpy |= is_near and not is_coarse
                 jumpy |= not np.isfinite(step) or step > SAMPLES_MAX - 1
-                count, slack = count * s.low.shape[1], slack + off
+                count, slack = count * s.count, slack + off
             steps[i] = largest * (4 * count + 16 + 2 * slack)
             jumps[i] = 2 * largest * jumpy
     found = magnified(y, steps, wide)
@@ -226,6 +229,14 @@ def _edge(mode: str, *rois: tuple[float, float, float, float], **more: Any) -> C
     return Call((x, given, batch), {"mode": mode, "output_height": 2, "output_width": 2, **more})
 
 
+def _hard(mode: str) -> Call:
+    """Pixels that are no finite numbers, in samples and where no sample is."""
+    made = _edge(mode, *_ROIS)
+    x = np.array(made.inputs[0])
+    x[0, 0, 0, 0], x[0, 0, 4, 5], x[0, 1, 2, 2], x[0, 1, 4, 0] = np.inf, np.nan, np.nan, -np.inf
+    return Call((x, *made.inputs[1:]), made.attributes)
+
+
 def _call(*shapes: tuple[int, ...], **attributes: Any) -> Call:
     *floats, batch = shapes
     return Call((*(zeros(*s) for s in floats), np.zeros(batch, np.int64)), attributes)
@@ -254,6 +265,7 @@ SPECS: tuple[OpSpec, ...] = (
                 for mode in MODES
                 for how in COORDINATES
             ),
+            *(lambda mode=mode: _hard(mode) for mode in MODES),
             lambda: _edge("avg"),
             lambda: _call((1, 0, 3, 3), (2, 4), (2,)),
         ),

@@ -12,6 +12,8 @@ import onnx
 import onnx.inliner
 from onnx import helper
 
+from engine.onnx_import.attributes import decode_attribute
+
 Array = np.ndarray
 
 
@@ -66,6 +68,12 @@ class Call:
         return default
 
     @property
+    def attributes(self) -> dict[str, Any]:
+        """Of the node, as the engine has them."""
+        given = self.model.graph.node[self.node].attribute
+        return {a.name: decode_attribute(a, a.name) for a in given}
+
+    @property
     def arrays(self) -> list[Array]:
         """All that goes in, constants included."""
         constants = [onnx.numpy_helper.to_array(t) for t in self.model.graph.initializer]
@@ -89,6 +97,12 @@ class Call:
     def first(self) -> Array:
         """The first input; raises KeyError where another node computes it."""
         return self.input(0)
+
+    @property
+    def inputs(self) -> list[Array | None]:
+        """Of the node, None where left out; raises KeyError where another node computes one."""
+        names = self.model.graph.node[self.node].input
+        return [self._given[name] if name else None for name in names]
 
     def input(self, index: int) -> Array:
         """One input of the node; raises KeyError where it is left out or another node's."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
+from itertools import count
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -252,10 +253,26 @@ class Drawn:
         return helper.make_empty_tensor_value_info(name)
 
 
+def operator_of(number: int) -> str:
+    """Which operator has its turn."""
+    names = list(schemas())
+    return names[number % len(names)]
+
+
+def turns_of(op_types: Collection[str]) -> Iterator[int]:
+    """Numbers at which one of these operators has its turn, without end.
+
+    Raises:
+        ValueError: for an operator of which no calls are drawn.
+    """
+    if strange := sorted(set(op_types) - set(schemas())):
+        raise ValueError(f"no calls of {', '.join(strange)} are drawn")
+    return (number for number in count() if operator_of(number) in op_types)
+
+
 def draw(rng: Rng, number: int) -> tuple[str, bytes, dict[str, np.ndarray]]:
     """What it is in words, a model, and feeds; every operator in turn."""
-    names = list(schemas())
-    drawn = Drawn(rng, names[number % len(names)])
+    drawn = Drawn(rng, operator_of(number))
     if drawn.chance(0.85):
         drawn.bend()
     data, feeds = drawn.model()

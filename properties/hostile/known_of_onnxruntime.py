@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.ops.grid_sample import FURTHEST
+from engine.ops.recurrent import evaluate
+from engine.ops.running import Doubles, Function
 from properties.hostile.asked import (
     EXPANDED,
     Call,
@@ -30,6 +33,27 @@ def _has_fractional_lengths(call: Call) -> bool:
     return any(s * x.shape[axis] % 1 for s, axis in zip(call.input(2), axes, strict=False))
 
 
+class _Watched(Doubles):
+    """Keeps the largest argument of all activations."""
+
+    def __init__(self) -> None:
+        self.largest = 0.0
+
+    def apply(self, function: Function, x: np.ndarray) -> np.ndarray:
+        self.largest = max(self.largest, float(np.nanmax(np.abs(x), initial=0.0)))
+        return super().apply(function, x)
+
+
+def _largest_argument(call: Call) -> float:
+    """Of the activations of a recurrent operator."""
+    watched = _Watched()
+    inputs = [x if x is None else x.astype(np.float64) for x in call.inputs]
+    evaluate(call.op_type, inputs, call.attributes, watched)
+    return watched.largest
+
+
+SURE_ARGUMENT = 10.0
+"""Of a Sigmoid: up to here it is off by less than a thousandth of itself, and of 1 minus itself."""
 SMALL_CLIP = 1e-3
 """Of an RNN; arguments of Tanh below it are as small as its error."""
 
@@ -47,8 +71,8 @@ OF_ONNXRUNTIME = (
         "onnxruntime",
         frozenset({"LSTM", "GRU"}),
         "computes Sigmoid with an absolute error, of arguments cut at 18 or so: what is nearly 0 "
-        "is another number",
-        lambda c: True,
+        "or 1 is another number",
+        lambda c: _largest_argument(c) > SURE_ARGUMENT,
         lambda: call(
             "LSTM",
             14,
@@ -72,6 +96,37 @@ OF_ONNXRUNTIME = (
             ones(1, 3, 1),
             activations=["Sigmoid", "ThresholdedRelu"],
             hidden_size=1,
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"LSTM", "GRU", "RNN"}),
+        "makes 0 of a Relu of NaN; Relu is max(0, x), and docs/numerics.md has our rule",
+        lambda c: b"Relu" in c.attribute("activations", ()) and not is_finite(c),
+        lambda: call(
+            "RNN",
+            14,
+            np.full((1, 1, 1), np.nan, np.float32),
+            ones(1, 1, 1),
+            ones(1, 1, 1),
+            activations=["Relu"],
+            hidden_size=1,
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"GridSample"}),
+        "reflects positions however far out they are, where float does not tell pixels apart; "
+        "docs/numerics.md has our rule",
+        lambda c: bool((np.abs(c.input(1)) > FURTHEST).any()),
+        lambda: call(
+            "GridSample",
+            20,
+            np.array([1, -1, 1] * 3, np.float32).reshape(1, 1, 3, 3),
+            np.array([[[[1e10, 0]]]], np.float32),
+            mode="nearest",
+            padding_mode="reflection",
+            align_corners=1,
         ),
     ),
     Disagreement(

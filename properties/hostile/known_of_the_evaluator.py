@@ -64,6 +64,18 @@ def _is_rounded_on_the_way(call: Call) -> bool:
     return cast_to(call) in NARROW_FLOATS and wide
 
 
+def _takes_along_the_first_axis(call: Call) -> bool:
+    """Whether a Unique is not along that one; without an axis, it is along all of them."""
+    axis, rank = call.attribute("axis"), call.first.ndim
+    return rank != 1 if axis is None else axis % rank != 0
+
+
+def _doubles_beyond_the_range(call: Call) -> bool:
+    """Whether twice the sum of all that a DFT takes leaves the range of its dtype."""
+    dtype = call.first.dtype
+    return bool(2 * np.abs(call.first.astype(np.float64)).sum() > np.finfo(dtype).max)
+
+
 def _overhangs(call: Call) -> bool:
     """Whether the last window of an axis, rounded up, ends two elements or more after it."""
     lengths, kernel = call.first.shape[2:], call.attribute("kernel_shape")
@@ -118,6 +130,20 @@ OF_THE_EVALUATOR = (
         "sorts whatever `sorted` says where one output alone is asked for",
         lambda c: c.attribute("sorted", 1) == 0 and len(c.model.graph.node[c.node].output) == 1,
         lambda: call("Unique", 11, np.array([2, 1], np.float32), sorted=0),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Unique"}),
+        "takes elements along axis 0, whichever is asked for, where they stay unsorted",
+        lambda c: c.attribute("sorted", 1) == 0 and _takes_along_the_first_axis(c),
+        lambda: call("Unique", 11, ones(2, 1), constants=(0,), sorted=0, axis=1, outputs=2),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"DFT"}),
+        "divides by the length after it has added up what leaves the range",
+        lambda c: c.attribute("inverse", 0) == 1 and _doubles_beyond_the_range(c),
+        lambda: call("DFT", 20, np.full((1, 4, 2), 2e38, np.float32), inverse=1, onesided=1),
     ),
     Disagreement(
         "evaluator",
@@ -496,6 +522,33 @@ OF_THE_EVALUATOR = (
             np.linspace(990, 1000, 33000).astype(np.float16).reshape(1, 1, -1),
             np.ones(1, np.float16),
             np.zeros(1, np.float16),
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"RoiAlign"}),
+        "shifts regions by half a pixel before opset 16 too, which brought that in; onnxruntime "
+        "computes ours",
+        lambda c: c.opset < 16,
+        lambda: call(
+            "RoiAlign",
+            10,
+            np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3),
+            np.array([[0, 0, 2, 2]], np.float32),
+            np.array([0]),
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"DeformConv"}),
+        "interpolates half in half, and adds up in half",
+        lambda c: c.first.dtype == np.float16,
+        lambda: call(
+            "DeformConv",
+            19,
+            np.resize(np.array([1000, -1000], np.float16), (1, 1, 2, 100)),
+            np.ones((1, 1, 1, 1), np.float16),
+            np.full((1, 2, 2, 100), 0.3, np.float16),
         ),
     ),
     Disagreement(

@@ -25,6 +25,7 @@ from engine.errors import ConfigError, ParallaxError
 from engine.runtime import Runtime
 from properties.devices import selectors, targets_on
 from properties.hostile import attacks
+from properties.hostile.calls import turns_of
 from properties.hostile.campaign import Campaign, Tally
 from properties.hostile.cases import load
 from properties.hostile.children import Dead
@@ -87,7 +88,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SELECTOR",
         help="cpu or an OpenCL device; the first is taken most often (PARALLAX_DEVICES)",
     )
-    parser.add_argument("--attack", action="append", choices=attacks.NAMES, help="default: all")
+    aim = parser.add_mutually_exclusive_group()
+    aim.add_argument("--attack", action="append", choices=attacks.NAMES, help="default: all")
+    aim.add_argument(
+        "--operator",
+        action="append",
+        metavar="NAME",
+        help="only calls of this operator (default: all attacks)",
+    )
     parser.add_argument(
         "--findings",
         default="hostile-findings",
@@ -132,7 +140,12 @@ def _wanted(options: argparse.Namespace) -> Iterator[Request]:
         case = load(Path(options.replay))
         return iter([Request(case.attack, options.seed, -1, case)])
     seconds = options.budget if options.budget or options.cases else BUDGET_SECONDS
-    return requests(options.attack or attacks.NAMES, options.seed, Budget(seconds, options.cases))
+    budget = Budget(seconds, options.cases)
+    if options.operator:
+        return requests(
+            ["operators"], options.seed, budget, {"operators": turns_of(options.operator)}
+        )
+    return requests(options.attack or attacks.NAMES, options.seed, budget)
 
 
 def _orders(devices: tuple[str, ...], folder: Path) -> Orders:

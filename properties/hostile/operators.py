@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import numpy as np
+import onnx
+from onnx import helper
 
 from engine.errors import ParallaxError
+from engine.ir.types import NARROW
 from properties.hostile.calls import draw
 from properties.hostile.cases import Case, Outcome, random_of
 from properties.hostile.hearing import refused_alone
@@ -40,8 +44,8 @@ class Operators:
 
     def attempt(self, case: Case) -> Outcome:
         """Load, run on the case's inputs, judge."""
-        feeds = _unpacked(case.files["inputs.npz"])
         data = case.files["model.onnx"]
+        feeds = _unpacked(case.files["inputs.npz"], data)
         try:
             return attempt(self._bench, data, feeds, case.options["device"])
         except ParallaxError as error:
@@ -51,12 +55,20 @@ class Operators:
             return note
 
 
-def _packed(feeds: dict[str, np.ndarray]) -> bytes:
+def _packed(feeds: Mapping[str, np.ndarray]) -> bytes:
+    """An .npz file, which has the bytes alone of dtypes that NumPy has not."""
+    plain = {n: x.view(f"V{x.itemsize}") if x.dtype in NARROW else x for n, x in feeds.items()}
     file = io.BytesIO()
-    np.savez(file, **feeds)  # type: ignore[arg-type]
+    np.savez(file, **plain)  # type: ignore[arg-type]
     return file.getvalue()
 
 
-def _unpacked(data: bytes) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(data)) as archive:
-        return {name: archive[name] for name in archive.files}
+def _unpacked(packed: bytes, model: bytes) -> dict[str, np.ndarray]:
+    """What goes into a model; bytes are viewed as what its inputs are."""
+    types = {i.name: i.type.tensor_type for i in onnx.load_from_string(model).graph.input}
+    with np.load(io.BytesIO(packed)) as archive:
+        feeds = {name: archive[name] for name in archive.files}
+    return {
+        n: x.view(helper.tensor_dtype_to_np_dtype(types[n].elem_type)) if x.dtype.kind == "V" else x
+        for n, x in feeds.items()
+    }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from properties.hostile.worker import Request
 
@@ -32,10 +33,19 @@ def seconds_of(text: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def requests(attacks: Sequence[str], seed: int, budget: Budget) -> Iterator[Request]:
-    """Cases of all attacks by turns, each numbered from 0."""
+def requests(
+    attacks: Sequence[str],
+    seed: int,
+    budget: Budget,
+    numbers: Mapping[str, Iterable[int]] | None = None,
+) -> Iterator[Request]:
+    """Cases of all attacks by turns.
+
+    Args:
+        numbers: of the cases, by attack; from 0 on where none are given.
+    """
     turn = [name for name in attacks for _ in range(WEIGHTS[name])]
-    numbers = dict.fromkeys(attacks, 0)
+    following = {name: iter((numbers or {}).get(name, count())) for name in attacks}
     end = None if budget.seconds is None else time.monotonic() + budget.seconds
     given = 0
     while True:
@@ -43,6 +53,5 @@ def requests(attacks: Sequence[str], seed: int, budget: Budget) -> Iterator[Requ
             is_over = end is not None and time.monotonic() >= end
             if is_over or (budget.cases is not None and given >= budget.cases):
                 return
-            yield Request(name, seed, numbers[name])
-            numbers[name] += 1
+            yield Request(name, seed, next(following[name]))
             given += 1

@@ -11,6 +11,7 @@ import onnx
 from onnx import defs, helper, numpy_helper
 
 from engine.ir.types import FLOATS, NARROW_FLOATS, NARROW_INTEGERS
+from engine.ops.recurrent_form import DIRECTIONS, TAKES
 
 Rng = np.random.Generator
 Schema: TypeAlias = defs.OpSchema
@@ -19,7 +20,7 @@ STRINGS = {
     "auto_pad": ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"),
     "mode": (
         *("constant", "reflect", "edge", "wrap", "nearest", "linear", "cubic", "bilinear"),
-        *("bicubic", "DCR", "CRD"),
+        *("bicubic", "DCR", "CRD", "avg", "max"),
     ),
     "coordinate_transformation_mode": (
         *("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners"),
@@ -31,7 +32,8 @@ STRINGS = {
     "reduction": ("none", "add", "mul", "min", "max"),
     "approximate": ("none", "tanh"),
     "round_mode": ("up", "down", "nearest"),
-    "direction": ("LEFT", "RIGHT"),
+    "direction": ("LEFT", "RIGHT", *DIRECTIONS),
+    "activations": tuple(TAKES),
     "to": ("FLOAT", "INT32", "BOOL", "DOUBLE", "FLOAT16", "STRING"),
     "equation": ("ij,jk->ik", "ij->ji", "ii->i", "bij,bjk", "i,i", "...i->...", "i->ii"),
 }
@@ -103,7 +105,10 @@ def value_of(rng: Rng, attribute: defs.OpSchema.Attribute, rank: int) -> Any:
     if kind == "STRING":
         return str(rng.choice([*STRINGS.get(name, ()), "nonsense"]))
     if kind == "STRINGS":
-        return ["a", "b"]
+        return [
+            str(v)
+            for v in rng.choice([*STRINGS.get(name, ()), "nonsense"], int(rng.integers(1, 4)))
+        ]
     if kind == "TENSOR":
         dtype = [np.float32, np.int64, np.float16, np.float64, np.bool_][int(rng.integers(5))]
         return np.full(int(rng.choice([1, 1, 1, 0, 2])), 3, dtype)

@@ -20,13 +20,16 @@ inline axis_t axis_of(const COMPUTE first, const COMPUTE last, const long bins, 
   return axis;
 }
 
-typedef struct { long low, high; COMPUTE a, b; } taps_t;
+typedef struct { int inside; long low, high; COMPUTE a, b; } taps_t;
 
-// The pixels beside a sample and their weights, 0 beyond the image.
+// NaN stays.
+#define LARGER(a, v) ((((v) > (a)) | isnan(v)) ? (v) : (a))
+
+// The pixels beside a sample and their weights; none are read for a sample beyond the image.
 inline taps_t taps_of(const axis_t axis, const long bin, const long sample, const long extent) {
   const COMPUTE at = axis.start + bin * axis.step + (sample + (COMPUTE)0.5) * axis.step / axis.count;
-  taps_t taps = {0, 0, 0, 0};
-  if (!(at >= -1 && at <= extent)) return taps;
+  taps_t taps = {at >= -1 && at <= extent, 0, 0, 0, 0};
+  if (!taps.inside) return taps;
   const COMPUTE c = clamp(at, (COMPUTE)0, (COMPUTE)(extent - 1)), whole = floor(c);
   taps.low = (long)whole;
   taps.high = min(taps.low + 1, extent - 1);
@@ -54,12 +57,16 @@ __kernel void RoiAlign(__global const STORAGE *x, const long x_start, __global c
     const taps_t v = taps_of(down, h, i, height);
     for (long j = 0; j < across.count; ++j) {
       const taps_t u = taps_of(across, w, j, width);
+      if (!v.inside || !u.inside) {
+        largest = LARGER(largest, (COMPUTE)0);
+        continue;
+      }
       const COMPUTE q1 = v.a * u.a * LOAD(x, p + v.low * width + u.low);
       const COMPUTE q2 = v.a * u.b * LOAD(x, p + v.low * width + u.high);
       const COMPUTE q3 = v.b * u.a * LOAD(x, p + v.high * width + u.low);
       const COMPUTE q4 = v.b * u.b * LOAD(x, p + v.high * width + u.high);
       sum += q1 + q2 + q3 + q4;
-      largest = max(max(max(q1, q2), max(q3, q4)), largest);
+      largest = LARGER(LARGER(LARGER(LARGER(largest, q1), q2), q3), q4);
     }
   }
   const long count = down.count * across.count;
