@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import count, takewhile
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,8 @@ import psutil
 
 from conformance.shapes import Shapes, default_shapes
 from engine import arguments
+from engine.arguments import AnyShape
+from engine.arrays import AnyArray, mapped
 from engine.errors import InputError
 from engine.ir.graph import Graph, Value
 from engine.ir.types import (
@@ -19,8 +22,10 @@ from engine.ir.types import (
     FLOATS,
     NARROW_FLOATS,
     NARROW_INTEGERS,
+    ListType,
     TensorType,
     element_bits,
+    element_name,
     type_of,
 )
 from engine.passes import deciding_inputs
@@ -28,6 +33,8 @@ from engine.passes import deciding_inputs
 __all__ = ["Feeds", "Shapes", "default_shapes", "index_range", "random_inputs", "shuffled"]
 
 Feeds = dict[str, np.ndarray]
+AnyFeeds = Mapping[str, AnyArray]
+"""The same with lists for sequences, and None."""
 
 TRANSPARENT = frozenset(
     {
@@ -48,7 +55,7 @@ class HasGraph(Protocol):
 
 
 def random_inputs(
-    model: Graph | HasGraph, shapes: Mapping[str, tuple[int, ...]] | None = None, seed: int = 0
+    model: Graph | HasGraph, shapes: Mapping[str, AnyShape] | None = None, seed: int = 0
 ) -> Feeds:
     """Seeded arrays for every input, the same for the same model, shapes and seed.
 
@@ -60,8 +67,9 @@ def random_inputs(
         shapes: by input name; `default_shapes` fills in those left out.
 
     Raises:
-        InputError: an unknown name, no shapes that the model accepts, more memory than there is, or
-            an input whose value decides shapes: which values are sensible is not known here.
+        InputError: an unknown name, no shapes that the model accepts, more memory than there is, a
+            sequence, or an input whose value decides shapes: which values are sensible is not known
+            here.
     """
     graph = model if isinstance(model, Graph) else model.graph
     inputs = {v.name: v for v in graph.inputs}
@@ -75,17 +83,49 @@ def random_inputs(
             "inputs, on the command line with --inputs"
         )
     chosen = default_shapes(graph, shapes)
-    _check_memory({n: TensorType(v.known_type.dtype, chosen[n]) for n, v in inputs.items()})
-    return {name: _draw(value, chosen[name], seed) for name, value in inputs.items()}
+    types = {n: TensorType(v.known_type.dtype, _dims(chosen[n])) for n, v in inputs.items()}
+    _check_memory(types)
+    return {name: _draw(value, types[name].dims, seed) for name, value in inputs.items()}
 
 
-def shuffled(feeds: Mapping[str, np.ndarray], seed: int) -> Feeds:
+def _dims(shape: AnyShape) -> tuple[int, ...]:
+    return arguments.shape("the shape of an input", shape)
+
+
+def shuffled(feeds: Mapping[str, AnyArray], seed: int) -> AnyFeeds:
     """The same values in a seeded order: other inputs that are as valid as the given ones."""
     rng = np.random.default_rng(seed)
-    return {
-        name: rng.permutation(array.reshape(-1)).reshape(array.shape)
-        for name, array in feeds.items()
-    }
+
+    def shuffle(array: np.ndarray) -> np.ndarray:
+        return rng.permutation(array.flatten()).reshape(array.shape)
+
+    return {name: mapped(shuffle, value) for name, value in feeds.items()}
+
+
+def members(name: str, type_: ListType, given: Collection[str]) -> list[str] | None:
+    """Names of the arrays that an archive has of a sequence or optional; None: it is not there.
+
+    Those of a sequence are `name[0]`, `name[1]`; without them it is empty.
+    """
+    if not type_.is_sequence:
+        return [name] if name in given else None
+    found = list(takewhile(given.__contains__, (element_name(name, i) for i in count())))
+    return found or ([] if not type_.is_optional else None)
+
+
+def tensor_types(
+    types: Mapping[str, TensorType | ListType], given: Mapping[str, TensorType]
+) -> dict[str, TensorType]:
+    """What is expected of each array, where some are given for sequences."""
+    found: dict[str, TensorType] = {}
+    for name, type_ in types.items():
+        if isinstance(type_, TensorType):
+            found[name] = type_
+        else:
+            for member in members(name, type_, given) or ():
+                declared = given[member].shape if type_.shape is None else type_.shape
+                found[member] = TensorType(type_.dtype, declared)
+    return found
 
 
 def check_arrays(

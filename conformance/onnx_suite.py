@@ -21,6 +21,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, numpy_helper
 
+from engine.arrays import shape_of
 from engine.config import ScheduleConfig
 from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
@@ -132,7 +133,7 @@ def refusal(case: Case, runtime: Runtime) -> str | None:
         interpreter = Interpreter.from_buffer(case.model, case.name)
         config = ScheduleConfig(defer_resize=True)
         with interpreter.create_session(config, runtime) as session:
-            shapes = {name: np.shape(x) for name, x in case.inputs.items()}
+            shapes = {name: shape_of(x) for name, x in case.inputs.items()}
             session.resize(shapes, {name: case.inputs[name] for name in session.deciding})
     except ParallaxError as error:
         return sentence(error)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from conformance.judge import Judgement, Verdict
+from engine.arguments import AnyShape
 from engine.backends.protocol import DeviceInfo
 
 VERIFIED, OUT_OF_BOUNDS, BAD_INPUT, NOTHING_VERIFIED = range(4)
@@ -225,7 +226,7 @@ class VerifyReport:
     model: str
     device: DeviceInfo
     seed: int
-    shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, AnyShape]
     chosen_shapes: tuple[str, ...]
     precisions: tuple[PrecisionReport, ...]
     given: bool = False

@@ -13,13 +13,15 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from engine.arguments import AnyShape
 from engine.errors import InputError
 from engine.ir.graph import Graph, Node, Value
+from engine.ir.types import ListType
 from engine.passes import bind_shapes, infer_where_known
 
 logger = logging.getLogger("parallax.shapes")
 
-Shapes = dict[str, tuple[int, ...]]
+Shapes = dict[str, AnyShape]
 
 BATCH, IMAGE_SIDE, EXTENT = 1, 64, 16
 """What a free dimension becomes: the first axis, the sides of an image, any other."""
@@ -63,20 +65,21 @@ class Choice:
         return self.shapes
 
 
-def choose_shapes(graph: Graph, given: Mapping[str, tuple[int, ...]] | None = None) -> Choice:
+def choose_shapes(graph: Graph, given: Mapping[str, AnyShape] | None = None) -> Choice:
     """A shape for every input, in graph order, by which the model's types can be inferred.
 
     A free dimension becomes 1 on the first axis, 64 for height and width of a rank-4 tensor, else
     16. A name that occurs twice gets one value: the given one, else that of its first occurrence.
-    Where a node refuses these values, the nearest ones that all nodes accept are taken.
+    Where a node refuses these values, the nearest ones that all nodes accept are taken. None are
+    chosen for a sequence, and without it nothing is known of what nodes accept.
 
     Args:
         given: shapes by input name; their dimensions are never changed.
     """
-    search = _Search(graph, {k: tuple(v) for k, v in (given or {}).items()})
+    search = _Search(graph, {**(given or {})})
     usual = search.usual
     shapes = search.shapes(usual)
-    if not usual:
+    if not usual or open_lists(graph, shapes):
         return Choice(shapes, search.chosen)
     first = search.attempt(usual)
     if not first.problem:
@@ -90,12 +93,22 @@ def choose_shapes(graph: Graph, given: Mapping[str, tuple[int, ...]] | None = No
     return Choice(search.shapes(found.values), search.chosen, why)
 
 
-def default_shapes(graph: Graph, given: Mapping[str, tuple[int, ...]] | None = None) -> Shapes:
+def open_lists(graph: Graph, shapes: Mapping[str, AnyShape]) -> dict[str, ListType]:
+    """Inputs that are sequences or optionals and are not among the given shapes."""
+    return {v.name: v.list_type for v in graph.inputs if v.list_type and v.name not in shapes}
+
+
+def default_shapes(graph: Graph, given: Mapping[str, AnyShape] | None = None) -> Shapes:
     """The shapes of `choose_shapes`; unusual ones are logged.
 
     Raises:
-        InputError: none were found.
+        InputError: none were found, or a sequence or optional is not given.
     """
+    for name, type_ in open_lists(graph, given or {}).items():
+        raise InputError(
+            f"input {name!r} is {type_}, for which nothing is chosen: give all inputs, on the "
+            "command line with --inputs"
+        )
     choice = choose_shapes(graph, given)
     if choice.why:
         logger.warning("chosen for free dimensions: %s", choice.why)
@@ -137,15 +150,16 @@ class _Search:
 
     def __init__(self, graph: Graph, given: Shapes) -> None:
         self._graph, self._given = graph, given
+        self._tensors = [v for v in graph.inputs if v.list_type is None]
         decided: Values = {}
-        for value in graph.inputs:
-            for dim, extent in zip(value.known_type.shape, given.get(value.name, ())):
-                if isinstance(dim, str):
+        for value in self._tensors:
+            for dim, extent in zip(value.known_type.shape, given.get(value.name) or ()):
+                if isinstance(dim, str) and isinstance(extent, int):
                     decided.setdefault(dim, extent)
         self._decided = decided
         self.usual: Values = {}
         free: list[str] = []
-        for value in graph.inputs:
+        for value in self._tensors:
             if value.name not in given:
                 self._add_usual(value)
                 if not value.known_type.is_static:
@@ -164,7 +178,7 @@ class _Search:
         known = self._decided | values
         free = {
             v.name: tuple(known[d] if isinstance(d, str) else d for d in v.known_type.shape)
-            for v in self._graph.inputs
+            for v in self._tensors
             if v.name not in self._given
         }
         every = {**self._given, **free}

@@ -24,6 +24,7 @@ from conformance.report import (
 )
 from conformance.table_failure import print_failure
 from conformance.table_outputs import print_accumulated, print_stored
+from engine import arguments
 
 WIDTH = 100
 """Columns where no terminal says otherwise."""
@@ -47,7 +48,7 @@ def print_report(report: VerifyReport, out: Console, *, show_all: bool = False) 
     """The whole report, one section per precision."""
     device = f"{report.device.platform} / {report.device.name}"
     out.print(f"[bold]{escape(report.model)}[/] on {escape(device)}")
-    shapes = ", ".join(f"{n} {list(s)}" for n, s in report.shapes.items())
+    shapes = ", ".join(f"{n} {arguments.shown_shape(s)}" for n, s in report.shapes.items())
     origin = "given" if report.given else f"random, seed {report.seed}"
     out.print(f"inputs: {escape(shapes)}, {origin}")
     if report.chosen_shapes:

@@ -19,6 +19,7 @@ from conformance.onnx_suite import ROUNDED_WHEN_STORED, Case, cases, refusal, re
 from conformance.report import NOTHING_VERIFIED, VERIFIED, Agreement, PrecisionReport
 from conformance.stored import Stored
 from conformance.truth import evaluation, is_known
+from engine.arrays import flattened
 from engine.config import ForwardType, ScheduleConfig
 from engine.interpreter import Interpreter
 from engine.ir.types import BFLOAT16, NARROW
@@ -92,14 +93,14 @@ def test_a_case_means_what_is_stored_as_it_is_read_or_as_it_is_optimised(
         if graph is interpreter.graph and is_known(graph, case.inputs):
             continue  # rounded once for each node: nothing is left to be evaluated
         stored = Stored(
-            case.outputs,
+            flattened(case.outputs),
             evaluation(graph, case.inputs, passes),
             cpu,
             0,
             lambda done, total: None,
         )
         assert {name: d.beyond for name, d in stored.theirs.items()} == dict.fromkeys(
-            case.outputs, 0
+            flattened(case.outputs), 0
         )
 
 
@@ -109,7 +110,7 @@ def kept_narrow(case: Case) -> set[str]:
     return {
         f"opencl: Cast {which} {array.dtype.name} has no OpenCL kernel"
         for which, arrays in ends
-        for array in arrays.values()
+        for array in flattened(arrays).values()
         if array.dtype in NARROW - {BFLOAT16}
     }
 
@@ -140,7 +141,7 @@ def test_a_case_computes_what_is_stored(device: str, case: Case) -> None:
     )
     for precision in report.precisions:
         assert all(check.verdict is Verdict.PASS for check in precision.checks), str(report)
-        judged = any(y.size for y in case.outputs.values()) and precision.checks
+        judged = any(y.size for y in flattened(case.outputs).values()) and precision.checks
         if judged and not precision.fallbacks:
             assert precision.verified, str(report)
         half = device != "cpu" and precision.requested != "high"
@@ -160,7 +161,7 @@ def agrees(case: Case, precision: PrecisionReport) -> bool:
     if case.name in ROUNDED_WHEN_STORED:
         return all(e.max_abs <= case.atol + case.rtol for e in precision.outputs)
     found = {c.error.name: c.verdict for c in precision.stored}
-    return found == dict.fromkeys(case.outputs, Agreement.AGREE)
+    return found == dict.fromkeys(flattened(case.outputs), Agreement.AGREE)
 
 
 @pytest.mark.device_free

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from conformance.judge import float64_inputs, units_for
+from engine.arrays import AnyArray, flattened, shape_of
 from engine.backends.protocol import Backend
 from engine.errors import InputError
 from engine.ir.graph import Graph, Node, Value
-from engine.ir.types import BFLOAT16
+from engine.ir.types import BFLOAT16, element_name
 from engine.ops.compose import error_of, reference_of, spec_of
 from engine.ops.numerics import BFLOAT16_ROUNDOFF
 from engine.passes import (
@@ -22,7 +23,7 @@ from engine.passes import (
     deciding_inputs,
     run_passes,
 )
-from engine.stages import Held, Stages
+from engine.stages import Held, Stages, Tensor
 
 
 class Rounding:
@@ -153,11 +154,11 @@ class _Part:
 
 
 Evaluate = Callable[[Rounding | None], dict[str, np.ndarray]]
-"""Outputs by name in float64, with or without the roundings of a backend."""
+"""Outputs by name in float64, with or without the roundings of a backend; `flattened`."""
 
 
 def evaluation(
-    graph: Graph, feeds: Mapping[str, np.ndarray], prepare: Callable[[Graph], None]
+    graph: Graph, feeds: Mapping[str, AnyArray], prepare: Callable[[Graph], None]
 ) -> Evaluate:
     """`float64_run` of a graph that is not bound, also where it is planned in stages.
 
@@ -168,22 +169,48 @@ def evaluation(
     if program is None:
         bound = _bound(graph, feeds)
         prepare(bound)
-        return lambda rounding: float64_run(bound, feeds, rounding)
+        given = _opened(bound, feeds)
+        return lambda rounding: _named(bound, float64_run(bound, given, rounding))
 
     def evaluate(rounding: Rounding | None) -> dict[str, np.ndarray]:
         def make(stage: Graph) -> _Part:
             prepare(stage)
             return _Part(stage, rounding)
 
-        given = [feeds[v.name] for v in program.graph.inputs]
+        given: list[Held[_Part]] = [_held(feeds[v.name]) for v in program.graph.inputs]
         found = Stages(make).run_program(program, given, _Part.run)
         names = [v.name for v in program.graph.outputs]
-        return {n: _array(y, rounding) for n, y in zip(names, found, strict=True)}
+        return flattened({n: _value_of(y, rounding) for n, y in zip(names, found, strict=True)})
 
     return evaluate
 
 
-def is_known(graph: Graph, feeds: Mapping[str, np.ndarray]) -> bool:
+def _held(value: AnyArray) -> Held[_Part]:
+    return [*value] if isinstance(value, list) else value
+
+
+def _opened(bound: Graph, feeds: Mapping[str, AnyArray]) -> dict[str, np.ndarray]:
+    """Arrays by the names that the inputs of a bound graph have."""
+    given: dict[str, np.ndarray] = {}
+    for name, value in feeds.items():
+        if isinstance(value, list):
+            given.update(zip(bound.lists_in[name] or (), value, strict=True))
+        elif value is not None:
+            given[name] = value
+    return given
+
+
+def _named(bound: Graph, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The outputs under the names of `flattened`."""
+    names = {
+        inner: element_name(name, i)
+        for name, members in bound.lists_out.items()
+        for i, inner in enumerate(members or ())
+    }
+    return {names.get(name, name): array for name, array in outputs.items()}
+
+
+def is_known(graph: Graph, feeds: Mapping[str, AnyArray]) -> bool:
     """Whether some output is there before a run, rounded once for each node."""
     if cut_stages(graph) is not None:
         return False
@@ -192,14 +219,21 @@ def is_known(graph: Graph, feeds: Mapping[str, np.ndarray]) -> bool:
     return any(output.is_constant for output in bound.outputs)
 
 
-def _bound(graph: Graph, feeds: Mapping[str, np.ndarray]) -> Graph:
+def _bound(graph: Graph, feeds: Mapping[str, AnyArray]) -> Graph:
     """A copy for the shapes of some inputs, and the values that decide some."""
-    bound = bind_shapes(graph, {n: x.shape for n, x in feeds.items()})
-    bind_values(bound, {n: feeds[n] for n in deciding_inputs(bound)})
+    bound = bind_shapes(graph, {n: shape_of(x) for n, x in feeds.items()})
+    given = _opened(bound, feeds)
+    bind_values(bound, {n: given[n] for n in deciding_inputs(bound)})
     return bound
 
 
-def _array(held: Held[_Part], rounding: Rounding | None) -> np.ndarray:
+def _value_of(held: Held[_Part], rounding: Rounding | None) -> AnyArray:
+    if isinstance(held, list):
+        return [_array(x, rounding) for x in held]
+    return None if held is None else _array(held, rounding)
+
+
+def _array(held: Tensor[_Part], rounding: Rounding | None) -> np.ndarray:
     if isinstance(held, np.ndarray):
         return held
     part, value = held

@@ -15,7 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from conformance.devices import Target, config_of, precision_of, precisions_on, target_of
-from conformance.inputs import Feeds, check_arrays, random_inputs, shuffled
+from conformance.inputs import (
+    AnyFeeds,
+    Feeds,
+    check_arrays,
+    random_inputs,
+    shuffled,
+    tensor_types,
+)
 from conformance.judge import Verdict
 from conformance.nodes import Progress, check_nodes, surroundings
 from conformance.outputs import output_error, saturated_constants
@@ -25,7 +32,7 @@ from conformance.stored import Stored
 from conformance.suspects import settle
 from conformance.truth import evaluation, is_known
 from engine import arguments
-from engine.arrays import ArrayLike, array_of
+from engine.arrays import AnyArrayLike, flattened, shape_of, value_of
 from engine.config import ForwardType, Precision
 from engine.errors import ConfigError, InputError
 from engine.interpreter import Interpreter, read_model
@@ -39,7 +46,7 @@ from engine.passes import (
 from engine.runtime import Runtime
 from engine.session import Session
 
-Draw = Callable[[int], Feeds]
+Draw = Callable[[int], AnyFeeds]
 """Inputs for a seed."""
 
 
@@ -61,9 +68,9 @@ def verify(
     device: str | None = None,
     precisions: Iterable[str | Precision] | None = None,
     seed: int = 0,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
-    inputs: Mapping[str, ArrayLike] | Draw | None = None,
-    expected: Mapping[str, ArrayLike] | None = None,
+    shapes: Mapping[str, arguments.AnyShape] | None = None,
+    inputs: Mapping[str, AnyArrayLike] | Draw | None = None,
+    expected: Mapping[str, AnyArrayLike] | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
@@ -130,24 +137,25 @@ def load(model: str | Path | bytes | Interpreter) -> Interpreter:
 
 
 def _given(
-    interpreter: Interpreter, inputs: Mapping[str, ArrayLike] | Draw | None, seed: int
-) -> Feeds:
+    interpreter: Interpreter, inputs: Mapping[str, AnyArrayLike] | Draw | None, seed: int
+) -> AnyFeeds:
     """The arrays that the caller gave, which fit the model; raises InputError."""
     if inputs is None:
         return {}
     arrays = arguments.feeds("inputs", inputs(seed) if callable(inputs) else inputs)
     types = interpreter.inputs
-    feeds = {n: array_of(f"inputs: {n!r}", array, types.get(n)) for n, array in arrays.items()}
-    check_arrays("inputs", feeds, types)
+    feeds = {n: value_of(f"inputs: {n!r}", array, types.get(n)) for n, array in arrays.items()}
+    flat = flattened(feeds)
+    check_arrays("inputs", flat, tensor_types(types, {n: type_of(x) for n, x in flat.items()}))
     return feeds
 
 
 def _shapes(
-    interpreter: Interpreter, shapes: Mapping[str, tuple[int, ...]] | None, given: Feeds
+    interpreter: Interpreter, shapes: Mapping[str, arguments.AnyShape] | None, given: AnyFeeds
 ) -> tuple[Shapes, tuple[str, ...]]:
     """Concrete shapes of all inputs, and the names of those that this harness chose."""
     known = arguments.shapes("shapes", shapes)
-    known |= {k: a.shape for k, a in given.items()}
+    known |= {k: shape_of(a) for k, a in given.items()}
     free = [n for n, t in interpreter.inputs.items() if not t.is_static and n not in known]
     return default_shapes(interpreter.graph, known), tuple(free)
 
@@ -155,8 +163,8 @@ def _shapes(
 def _drawer(
     interpreter: Interpreter,
     shapes: Shapes,
-    inputs: Mapping[str, ArrayLike] | Draw | None,
-    given: Feeds,
+    inputs: Mapping[str, AnyArrayLike] | Draw | None,
+    given: AnyFeeds,
     first: int,
 ) -> Draw:
     """Inputs for a seed; arrays that were given are shuffled for other seeds than the first."""
@@ -165,7 +173,7 @@ def _drawer(
     if callable(inputs):
         return lambda seed: given if seed == first else inputs(seed)
     fixed = {n: given[n] for n in deciding_inputs(interpreter.graph)}
-    return lambda seed: given if seed == first else shuffled(given, seed) | fixed
+    return lambda seed: given if seed == first else {**shuffled(given, seed), **fixed}
 
 
 class _Job:
@@ -178,13 +186,17 @@ class _Job:
         runtime: Runtime,
         shapes: Shapes,
         draw: Draw,
-        expected: Mapping[str, ArrayLike],
+        expected: Mapping[str, AnyArrayLike],
         seed: int,
         progress: Progress | None,
     ) -> None:
         self.interpreter, self.target, self.runtime = interpreter, target, runtime
         self.shapes, self.draw, self.seed, self.progress = shapes, draw, seed, progress
-        self.expected = {name: array_of(f"expected: {name!r}", y) for name, y in expected.items()}
+        lists = {v.name: v.list_type for v in interpreter.graph.outputs}
+        self.expected = {
+            name: value_of(f"expected: {name!r}", y, lists.get(name))
+            for name, y in expected.items()
+        }
         self.feeds = draw(seed)
         self.truth: Feeds = {}
         self.stored: Stored | None = None
@@ -197,7 +209,9 @@ class _Job:
     def run(self, wanted: Iterable[Precision]) -> Iterator[PrecisionReport]:
         """One report per precision as it is finished; an effective precision is judged once."""
         with self.session((ForwardType.CPU, None), Precision.HIGH) as session:
-            self.truth = session(self.feeds)
+            found = session(self.feeds)
+            self._check_lengths(found)
+            self.truth = flattened(found)
         self.stored = self.stored_outputs() if self.expected else None
         reports: list[PrecisionReport] = []
         for precision in dict.fromkeys(wanted):
@@ -210,12 +224,23 @@ class _Job:
                 reports.append(self.judge(precision))
             yield reports[-1]
 
+    def _check_lengths(self, found: AnyFeeds) -> None:
+        """Lists that are expected have as many arrays as those that are found."""
+        for name, expected in self.expected.items():
+            here = found.get(name)
+            counts = [len(y) if isinstance(y, list) else y is not None for y in (expected, here)]
+            if name in found and (counts[0] != counts[1] or type(expected) is not type(here)):
+                raise InputError(
+                    f"expected outputs: {name!r} has the shapes {shape_of(expected)}, the model "
+                    f"gives {shape_of(here)}"
+                )
+
     def judge(self, precision: Precision) -> PrecisionReport:
         """Run with every tensor kept, judge, replay suspects, then prove the production plan."""
         start = time.perf_counter()
         primary = self.runtime.backend(self.target[0], config_of(self.target, precision))
         with self.session(self.target, precision, ("*",)) as session:
-            outputs = session(self.feeds)
+            outputs = flattened(session(self.feeds))
             checks: list[NodeCheck] = []
             failure, saturated = None, []
             for part in session.execution.parts:
@@ -250,7 +275,8 @@ class _Job:
     def stored_outputs(self) -> Stored:
         """What is expected, against the device-free graph; raises InputError where it cannot be."""
         types = {name: type_of(array) for name, array in self.truth.items()}
-        check_arrays("expected outputs", self.expected, types, complete=False)
+        expected = flattened(self.expected)
+        check_arrays("expected outputs", expected, types, complete=False)
         evaluate = evaluation(
             self.interpreter.graph, self.feeds, lambda bound: run_passes(bound, bind_passes())
         )
@@ -258,7 +284,7 @@ class _Job:
             evaluate = evaluation(self.interpreter.imported, self.feeds, infer_unfolded)
         tell = self.progress or (lambda stage, done, total: None)
         return Stored(
-            self.expected,
+            expected,
             evaluate,
             self.runtime.backend(ForwardType.CPU, config_of((ForwardType.CPU, None))),
             self.seed,
@@ -277,7 +303,7 @@ class _Job:
         bugs = []
         with self.session(self.target, precision) as session:
             for turn in ("first", "second"):
-                got = session(self.feeds)
+                got = flattened(session(self.feeds))
                 bugs += [
                     f"{turn} production run: output {name!r} differs from the run that keeps "
                     f"every tensor in {_differing(y, expected[name])} of {y.size} elements"

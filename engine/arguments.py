@@ -14,7 +14,7 @@ import re
 import reprlib
 from collections.abc import Collection, Mapping, Set
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from engine.errors import ConfigError, InputError, ParallaxError
 Kind = TypeVar("Kind")
 Member = TypeVar("Member", bound=enum.Enum)
 Flags = TypeVar("Flags", bound=enum.IntFlag)
+
+AnyShape: TypeAlias = tuple[int, ...] | tuple[tuple[int, ...], ...] | None
+"""Of a tensor; of the tensors of a sequence; of something optional that is not there."""
 
 LISTED = 20
 """Names that an error lists; it says how many more there are."""
@@ -168,6 +171,23 @@ def shape(where: str, value: Any) -> tuple[int, ...]:
     return extents
 
 
+def any_shape(where: str, value: Any) -> AnyShape:
+    """The same, a list of such, or None."""
+    if value is None:
+        return None
+    is_sequence = isinstance(value, (list, tuple))
+    if is_sequence and value and all(isinstance(dims, (list, tuple)) for dims in value):
+        return tuple(shape(where, dims) for dims in value)
+    return shape(where, value)
+
+
+def shown_shape(given: AnyShape) -> str:
+    """`[1, 3]`; `[[1], [3]]` of a sequence."""
+    if given is None:
+        return "None"
+    return f"[{', '.join(shown_shape(d) if isinstance(d, tuple) else str(d) for d in given)}]"
+
+
 def dtype(where: str, value: Any) -> np.dtype:
     """What names a dtype."""
     try:
@@ -179,7 +199,7 @@ def dtype(where: str, value: Any) -> np.dtype:
     return found
 
 
-def shapes(where: str, value: Any) -> dict[str, tuple[int, ...]]:
+def shapes(where: str, value: Any) -> dict[str, AnyShape]:
     """Shapes by input name; None: of no input."""
     if value is None:
         return {}
@@ -187,7 +207,9 @@ def shapes(where: str, value: Any) -> dict[str, tuple[int, ...]]:
         where, value, Mapping, "shapes by input name, such as {'x': (1, 3, 32, 32)}"
     )
     return {
-        of_kind(where, name, str, "the name of an input"): shape(f"{where}: input {name!r}", dims)
+        of_kind(where, name, str, "the name of an input"): any_shape(
+            f"{where}: input {name!r}", dims
+        )
         for name, dims in given.items()
     }
 

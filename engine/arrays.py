@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.arguments import shown
+from engine.arguments import AnyShape, shown
 from engine.errors import InputError, ParallaxError
-from engine.ir.types import NARROW, NARROW_FLOATS, NARROW_INTEGERS, TensorType
+from engine.ir.types import (
+    NARROW,
+    NARROW_FLOATS,
+    NARROW_INTEGERS,
+    ListType,
+    TensorType,
+    element_name,
+)
 
 
 class SupportsDLPack(Protocol):
@@ -23,6 +31,12 @@ class SupportsDLPack(Protocol):
 
 ArrayLike: TypeAlias = npt.ArrayLike | SupportsDLPack
 """What can be given as an array: see `array_of`."""
+
+AnyArrayLike: TypeAlias = ArrayLike | Sequence[ArrayLike] | None
+"""What can be given as a value of any type: see `value_of`."""
+
+AnyArray: TypeAlias = np.ndarray | list[np.ndarray] | None
+"""A tensor; those of a sequence; something optional that is not there."""
 
 KINDS = "biufc"
 """Of dtypes that are numbers, as NumPy abbreviates them."""
@@ -58,6 +72,52 @@ def array_of(where: str, value: Any, wanted: TensorType | None = None) -> np.nda
         f"{where}: got {array.dtype}{list(array.shape)}, expected {wanted}; convert the array, as "
         f"in array.astype({name})"
     )
+
+
+def value_of(where: str, value: Any, wanted: TensorType | ListType | None = None) -> AnyArray:
+    """The same for what may be a sequence, which is a list, or optional, None if it is not there.
+
+    Raises:
+        InputError: what `array_of` refuses, or another kind of value than is wanted.
+    """
+    if not isinstance(wanted, ListType):
+        return array_of(where, value, wanted)
+    if value is None and wanted.is_optional:
+        return None
+    tensor = TensorType(wanted.dtype, ("...",) if wanted.shape is None else wanted.shape)
+    if not wanted.is_sequence:
+        return array_of(where, value, tensor)
+    if not isinstance(value, (list, tuple)):
+        raise InputError(
+            f"{where}: got {shown(value)}, expected {wanted}: a list of arrays"
+            + (", or None" if wanted.is_optional else "")
+        )
+    return [array_of(element_name(where, i), x, tensor) for i, x in enumerate(value)]
+
+
+def shape_of(value: AnyArray) -> AnyShape:
+    """Of an array, or of each in a list; None of None."""
+    if isinstance(value, list):
+        return tuple(x.shape for x in value)
+    return None if value is None else value.shape
+
+
+def mapped(change: Callable[[np.ndarray], np.ndarray], value: AnyArray) -> AnyArray:
+    """Each array changed."""
+    if isinstance(value, list):
+        return [change(x) for x in value]
+    return None if value is None else change(value)
+
+
+def flattened(values: Mapping[str, AnyArray]) -> dict[str, np.ndarray]:
+    """All arrays, those in lists under names of their own."""
+    flat: dict[str, np.ndarray] = {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            flat.update((element_name(name, i), x) for i, x in enumerate(value))
+        elif value is not None:
+            flat[name] = value
+    return flat
 
 
 def _seen(where: str, value: Any) -> np.ndarray:

@@ -232,6 +232,11 @@ class Execution(ProcessBound):
         return {v.name: (self, v) for v in self.graph.outputs}
 
     @property
+    def lists_out(self) -> Mapping[str, tuple[str, ...] | None]:
+        """Outputs that are no tensors, see `Graph`; the names in them are those of results."""
+        return self.graph.lists_out
+
+    @property
     def borders(self) -> Sequence[Border]:
         """Where a run stops for the host: nowhere."""
         return ()

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.backends.protocol import DeviceInfo
 from engine.config import GpuMode, Precision
-from engine.ir.types import TensorType
+from engine.ir.types import ListType, TensorType
 
 
 def size(nbytes: int) -> str:
@@ -324,7 +324,7 @@ class ModelInfo:
 
     name: str
     opset: int
-    inputs: Mapping[str, TensorType]
+    inputs: Mapping[str, TensorType | ListType]
     outputs: tuple[str, ...]
     operators: Mapping[str, int]
     weights_nbytes: int

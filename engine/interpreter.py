@@ -18,7 +18,7 @@ from engine.describe import constants_nbytes, describe_support
 from engine.errors import ConfigError, InputError, ModelReleased
 from engine.info import ModelInfo, Support
 from engine.ir.graph import Graph
-from engine.ir.types import TensorType
+from engine.ir.types import ListType, TensorType
 from engine.onnx_import import load_model
 from engine.passes import (
     bind_passes,
@@ -61,7 +61,7 @@ class Interpreter:
         self.info = ModelInfo(
             name=graph.name,
             opset=graph.opset,
-            inputs={v.name: v.known_type for v in graph.inputs},
+            inputs={v.name: v.declared for v in graph.inputs},
             outputs=tuple(v.name for v in graph.outputs),
             operators=dict(Counter(node.op_type for node in graph.nodes).most_common()),
             weights_nbytes=constants_nbytes(graph),
@@ -85,7 +85,7 @@ class Interpreter:
 
     # ------------------------------------------------------------------ the model
     @property
-    def inputs(self) -> dict[str, TensorType]:
+    def inputs(self) -> dict[str, TensorType | ListType]:
         """Name and type of every input, in graph order; free dimensions are strings."""
         return dict(self.info.inputs)
 
@@ -95,7 +95,7 @@ class Interpreter:
         return list(self.info.outputs)
 
     @property
-    def tensors(self) -> dict[str, TensorType | None]:
+    def tensors(self) -> dict[str, TensorType | ListType | None]:
         """Name and type of every tensor of the file, in the order of the graph.
 
         These are the names that `save_tensors` and a `GraphPath` in mode TENSOR take. The type is
@@ -103,7 +103,7 @@ class Interpreter:
         """
         graph = self.imported.copy()
         infer_where_known(graph)
-        return {name: value.type for name, value in graph.listed_values().items()}
+        return {n: v.list_type or v.type for n, v in graph.listed_values().items()}
 
     @property
     def operators(self) -> dict[str, str]:
@@ -264,8 +264,8 @@ class Interpreter:
         return Pipelines(configs, segments)
 
     def _graph_for(
-        self, pipelines: Pipelines, shapes: dict[str, tuple[int, ...]]
-    ) -> tuple[Graph, dict[str, tuple[int, ...]]]:
+        self, pipelines: Pipelines, shapes: dict[str, arguments.AnyShape]
+    ) -> tuple[Graph, dict[str, arguments.AnyShape]]:
         """The optimised graph of some pipelines, shared while in use, and its known shapes."""
         if not pipelines.segments and not pipelines.protected:
             return self.graph, shapes

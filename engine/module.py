@@ -11,11 +11,12 @@ from weakref import WeakSet
 from engine import arguments
 from engine.arrays import ArrayLike, array_of
 from engine.config import GraphPath, PathMode, ScheduleConfig
-from engine.errors import ConfigError, InputError
+from engine.errors import ConfigError, InputError, UnsupportedError
 from engine.forks import ProcessBound, check_process
 from engine.info import SessionInfo
 from engine.interpreter import Interpreter, read_model
 from engine.ir.graph import Graph, Value
+from engine.ir.types import TensorType
 from engine.locks import Locks
 from engine.plans import Shapes, find
 from engine.runtime import Runtime
@@ -87,6 +88,12 @@ class Module(ProcessBound):
             ModelError, UnsupportedError: from reading. InputError: an unknown name.
         """
         interpreter = read_model("Module.load", model)
+        for value in (*interpreter.imported.inputs, *interpreter.imported.outputs):
+            if value.list_type is not None:
+                raise UnsupportedError(
+                    f"Module.load: {value.name!r} is {value.list_type}, and a Module takes and "
+                    "gives tensors; a Session takes and gives lists of them"
+                )
         config = ScheduleConfig() if config is None else config
         results = tuple(interpreter.outputs)
         if outputs is not None:
@@ -138,7 +145,7 @@ class Module(ProcessBound):
         arguments.of_kind("on_forward", inputs, Sequence, f"a list of inputs, {names}")
         if len(inputs) != len(names):
             raise InputError(f"on_forward: got {len(inputs)} inputs, expected {names}")
-        types = self._session.inputs
+        types = {n: t for n, t in self._session.inputs.items() if isinstance(t, TensorType)}
         return [
             x if isinstance(x, Var) else Var(array_of(f"input {name!r}", x, types[name]))
             for name, x in zip(names, inputs, strict=True)

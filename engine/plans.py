@@ -31,7 +31,7 @@ from engine.runtime import Runtime
 from engine.staged_execution import StagedExecution
 from engine.watch import Watch
 
-Shapes = Mapping[str, tuple[int, ...]]
+Shapes = Mapping[str, arguments.AnyShape]
 Values = Mapping[str, np.ndarray]
 Named = TypeVar("Named")
 logger = logging.getLogger("parallax.session")
@@ -78,7 +78,11 @@ class Plans:
         graph = bind_shapes(self._graph, shapes)
         bound = {v.name: v.known_type.dims for v in graph.inputs}
         decided = {n: values[n] for n in self.deciding}
-        key = (*bound.items(), *((n, x.dtype.str, x.tobytes()) for n, x in decided.items()))
+        key = (
+            *graph.lists_in.items(),
+            *bound.items(),
+            *((n, x.dtype.str, x.tobytes()) for n, x in decided.items()),
+        )
         if key in self._made and not afresh:
             self._made.move_to_end(key)
             return self._made[key], ResizeReport(bound, reused=True)
@@ -101,7 +105,7 @@ class Plans:
         return execution, report
 
     def _make(
-        self, graph: Graph, shapes: Shapes, decided: Values
+        self, graph: Graph, shapes: Mapping[str, tuple[int, ...]], decided: Values
     ) -> tuple[Execution, ResizeReport]:
         backends = self.backends
         builds = self._builds()

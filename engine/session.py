@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
 from engine import arguments, heap
-from engine.arrays import ArrayLike, array_of
+from engine.arrays import AnyArray, AnyArrayLike, ArrayLike, array_of, shape_of, value_of
 from engine.backends.protocol import PendingRead
 from engine.cache import CacheFile
 from engine.config import ScheduleConfig
@@ -22,7 +22,7 @@ from engine.forks import ProcessBound, check_process
 from engine.info import OperatorInfo, ResizeReport, ResizeStatus, SessionInfo
 from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node, Value
-from engine.ir.types import TensorType, type_of
+from engine.ir.types import ListType, TensorType, type_of
 from engine.passes import free_dimensions
 from engine.pipelines import Pipelines
 from engine.plans import Plans, Shapes, find
@@ -41,7 +41,9 @@ class Session(ProcessBound):
     `run` on OpenCL returns once everything is enqueued; `read` and `synchronize` wait. A session
     whose input shapes are not known yet is resized by the first `run(feeds)` or by `resize`. Every
     method is atomic: threads that share a session take turns, call by call. Values of an input that
-    decide shapes or axes (`deciding`) are part of what a session is resized to::
+    decide shapes or axes (`deciding`) are part of what a session is resized to. A sequence is a
+    list of arrays, and its shape a list of shapes; something optional that is not there is None;
+    `name[0]` is the first tensor of a sequence::
 
         import parallax as px
 
@@ -92,8 +94,9 @@ class Session(ProcessBound):
         self._execution: Execution | None = None
         self._inputs: dict[str, Value] = {}
         self._readable: dict[str, Value] = {}
-        self._shapes: dict[str, tuple[int, ...]] = dict(shapes or {})
-        self._pending: dict[str, tuple[int, ...]] = {}
+        self._lists: dict[str, tuple[str, ...] | None] = {}
+        self._shapes: dict[str, arguments.AnyShape] = dict(shapes or {})
+        self._pending: dict[str, arguments.AnyShape] = {}
         self._values: dict[str, np.ndarray] = {}
         self._closing = ExitStack()
         self._closing.callback(closed)
@@ -113,10 +116,10 @@ class Session(ProcessBound):
 
     # ------------------------------------------------------------------ names
     @property
-    def inputs(self) -> dict[str, TensorType]:
+    def inputs(self) -> dict[str, TensorType | ListType]:
         """Name and type of every input, in graph order; concrete once resized."""
         known = self._inputs if self._execution else {}
-        return {v.name: known.get(v.name, v).known_type for v in self._interface.inputs}
+        return {v.name: known.get(v.name, v).declared for v in self._interface.inputs}
 
     @property
     def deciding(self) -> tuple[str, ...]:
@@ -131,7 +134,7 @@ class Session(ProcessBound):
     @property
     def saved(self) -> list[str]:
         """Names of the values that stay readable beside the outputs."""
-        outputs = set(self.outputs)
+        outputs = {*self.outputs, *(n for names in self._lists.values() for n in names or ())}
         return [name for name in self._readable if name not in outputs]
 
     def input(self, name: str | None = None) -> Tensor:
@@ -150,7 +153,13 @@ class Session(ProcessBound):
             self.execution.check_open()
             known = self._readable
             if name is None:
-                known = {n: self._readable[n] for n in self.outputs}
+                known = {n: self._readable.get(n, Value(n)) for n in self.outputs}
+                name = next(iter(known)) if len(known) == 1 else None
+            if _is_one_of(name, self._lists):
+                raise InputError(
+                    f"output {name!r} is no tensor: read({name!r}) gives a list, or None for what "
+                    "is optional and not there"
+                )
             return self._tensor("output", name, known)
 
     def _tensor(self, kind: str, name: str | None, known: Mapping[str, Value]) -> Tensor:
@@ -162,7 +171,9 @@ class Session(ProcessBound):
         return Tensor(self.execution.part_of(value), value)
 
     # ------------------------------------------------------------------ shapes
-    def resize(self, shapes: Shapes, values: Mapping[str, ArrayLike] | None = None) -> ResizeReport:
+    def resize(
+        self, shapes: Shapes, values: Mapping[str, AnyArrayLike] | None = None
+    ) -> ResizeReport:
         """Bind input shapes, optimise, place, plan and allocate for them.
 
         Inputs must be written again, unless nothing changed.
@@ -188,7 +199,7 @@ class Session(ProcessBound):
                 self._pending, self._values = before
                 raise
 
-    def _decide(self, name: str, array: ArrayLike) -> None:
+    def _decide(self, name: str, array: AnyArrayLike) -> None:
         """Ask for a value of a deciding input, and the shape that goes with it."""
         find("deciding input", name, dict.fromkeys(self.deciding))
         declared = next(v for v in self._interface.inputs if v.name == name)
@@ -196,16 +207,28 @@ class Session(ProcessBound):
         self.resize_tensor(name, value.shape)
         self._values[name] = value
 
-    def resize_tensor(self, name: str, shape: Sequence[int]) -> None:
+    def resize_tensor(
+        self, name: str, shape: Sequence[int] | Sequence[Sequence[int]] | None
+    ) -> None:
         """Ask for another shape of one input; `resize_session` applies all that were asked for."""
         with self._lock:
             self.check_open()
-            find("input", name, {v.name: v for v in self._interface.inputs})
-            new = arguments.shape(f"input {name!r}", shape)
-            if self._has_plan and self._inputs[name].known_type.dims == new:
+            declared = find("input", name, {v.name: v for v in self._interface.inputs})
+            of_kind = arguments.any_shape if declared.list_type else arguments.shape
+            new = of_kind(f"input {name!r}", shape)
+            if self._has_plan and self._planned_shape(name) == new:
                 self._pending.pop(name, None)
             else:
                 self._pending[name] = new
+
+    def _planned_shape(self, name: str) -> arguments.AnyShape:
+        """What the plan is for."""
+        assert self._execution is not None
+        names = self._execution.graph.lists_in.get(name, (name,))
+        if names is None:
+            return None
+        shapes = tuple(self._inputs[n].known_type.dims for n in names)
+        return shapes if name in self._execution.graph.lists_in else shapes[0]
 
     def resize_session(self, *, reallocate: bool = False) -> ResizeReport:
         """Plan and allocate for the shapes asked for by `resize_tensor`.
@@ -226,7 +249,7 @@ class Session(ProcessBound):
                     )
             asked, self._pending = self._pending, {}
             if self._has_plan and not asked and not afresh and self._is_as_decided:
-                shapes = {name: type_.dims for name, type_ in self.inputs.items()}
+                shapes = {name: value.known_type.dims for name, value in self._inputs.items()}
                 return ResizeReport(shapes, reused=True)
             execution, report = self._plans.get(merged, self._values, afresh=afresh)
             self._use(execution)
@@ -258,8 +281,9 @@ class Session(ProcessBound):
     def _find_readable(self) -> None:
         """Outputs and saved tensors, as far as the parts that have them are there."""
         assert self._execution is not None
-        results = self._execution.results
-        outputs = {n: results[n][1] if n in results else Value(n) for n in self.outputs}
+        results, self._lists = self._execution.results, dict(self._execution.lists_out)
+        names = [e for n in self.outputs for e in self._lists.get(n, (n,)) or ()]
+        outputs = {n: results[n][1] if n in results else Value(n) for n in names}
         saved = [v for part in self._execution.parts for v in self._saved_of(part)]
         self._readable = {**{v.name: v for v in saved}, **outputs}
 
@@ -282,7 +306,8 @@ class Session(ProcessBound):
         if self.closed:
             return ResizeStatus(False, "this Session is closed")
         if self._pending:
-            asked = ", ".join(f"{n!r} to {list(s)}" for n, s in self._pending.items())
+            shapes = {n: arguments.shown_shape(s) for n, s in self._pending.items()}
+            asked = ", ".join(f"{n!r} to {shape}" for n, shape in shapes.items())
             return ResizeStatus(False, f"resize_tensor asked for {asked}; call resize_session")
         if not self._has_plan:
             free = ", ".join(free_dimensions(self._interface)) or "none"
@@ -305,20 +330,37 @@ class Session(ProcessBound):
         return self._execution
 
     # ------------------------------------------------------------------ running
-    def write(self, name: str, array: ArrayLike) -> None:
+    def write(self, name: str, array: AnyArrayLike) -> None:
         """Fill one input, as `Tensor.write` does; raises InputError for an unknown name too.
 
+        A sequence is a list of arrays, of the shapes that the session is resized to.
         Another value of an input that decides shapes resizes the session, once its shapes and all
         deciding values are known; other inputs that were written keep what they hold.
         """
         with self._lock:
             self.check_open()
+            lists = {v.name: v.list_type for v in self._interface.inputs if v.list_type}
             if name in self.deciding:
                 self._write_deciding(name, array)
+            elif _is_one_of(name, lists):
+                self._write_list(name, value_of(f"input {name!r}", array, lists[name]))
             else:
-                self.input(name).write(array)
+                self.input(name).write(cast("ArrayLike", array))
 
-    def _write_deciding(self, name: str, array: ArrayLike) -> None:
+    def _write_list(self, name: str, value: AnyArray) -> None:
+        graph, planned = self.execution.graph, self._planned_shape(name)
+        if planned != shape_of(value):
+            got, expected = map(arguments.shown_shape, (shape_of(value), planned))
+            raise InputError(
+                f"input {name!r}: got the shapes {got}, expected {expected}; resize the session"
+            )
+        if isinstance(value, list):
+            for n, x in zip(graph.lists_in[name] or (), value, strict=True):
+                self.input(n).write(x)
+        elif value is not None:
+            self.input(name).write(value)
+
+    def _write_deciding(self, name: str, array: AnyArrayLike) -> None:
         before = dict(self._pending), dict(self._values)
         waits = self._has_plan and bool(self._pending)  # for the user's resize_session
         held = {}
@@ -342,7 +384,7 @@ class Session(ProcessBound):
     def _is_decided(self) -> bool:
         """Whether all that a plan depends on is known."""
         known = {**self._shapes, **self._pending}
-        free = [v for v in self._interface.inputs if not v.known_type.is_static]
+        free = [v for v in self._interface.inputs if not v.declared.is_static]
         return all(v.name in known for v in free) and all(n in self._values for n in self.deciding)
 
     def attach(self, name: str, memory: Any) -> None:
@@ -372,7 +414,7 @@ class Session(ProcessBound):
 
     def run(
         self,
-        feeds: Mapping[str, ArrayLike] | None = None,
+        feeds: Mapping[str, AnyArrayLike] | None = None,
         *others: NoReturn,
         listener: Listener | None = None,
         sync: bool = False,
@@ -413,7 +455,7 @@ class Session(ProcessBound):
         before: Callback | None = None,
         after: Callback | None = None,
         *,
-        feeds: Mapping[str, ArrayLike] | None = None,
+        feeds: Mapping[str, AnyArrayLike] | None = None,
         sync: bool = False,
     ) -> None:
         """One inference that shows every operator to callbacks, in order.
@@ -482,7 +524,7 @@ class Session(ProcessBound):
 
         return observe
 
-    def _prepare_run(self, feeds: Mapping[str, ArrayLike] | None) -> None:
+    def _prepare_run(self, feeds: Mapping[str, AnyArrayLike] | None) -> None:
         self.check_open()
         if feeds is not None:
             self._feed(feeds)
@@ -493,7 +535,7 @@ class Session(ProcessBound):
                 f"input {', '.join(map(repr, empty))} was not written since the resize"
             )
 
-    def _feed(self, feeds: Mapping[str, ArrayLike]) -> None:
+    def _feed(self, feeds: Mapping[str, AnyArrayLike]) -> None:
         arguments.feeds("feeds", feeds)
         inputs = {v.name: v for v in self._interface.inputs}
         for name in feeds:
@@ -504,26 +546,37 @@ class Session(ProcessBound):
                 f"missing input {', '.join(map(repr, missing))}; all of {list(inputs)} needed"
             )
         with heap.enough_for("the inputs"):
-            arrays = {
-                n: array_of(f"input {n!r}", feeds[n], v.known_type) for n, v in inputs.items()
-            }
+            arrays = {n: value_of(f"input {n!r}", feeds[n], v.declared) for n, v in inputs.items()}
         self._pending = {}
         self.resize(
-            {name: array.shape for name, array in arrays.items()},
+            {name: shape_of(array) for name, array in arrays.items()},
             {name: arrays[name] for name in self.deciding},
         )
         for name in arrays:
             if name not in self.deciding:
                 self.write(name, arrays[name])
 
-    def read(self, name: str) -> np.ndarray:
-        """One output or saved tensor; waits for the work it depends on.
+    def read(self, name: str) -> Any:
+        """One output or saved tensor, as an array; waits for the work it depends on.
+
+        A sequence is a list of arrays; something optional that is not there is None.
 
         Raises:
             InputError: unknown name, or nothing was run since the resize.
         """
         with heap.enough_for(f"reading {name!r}"):
-            return self.read_later(name).result()
+            return self._reading(name)()
+
+    def _reading(self, name: str) -> Callable[[], AnyArray]:
+        """Enqueue the read of an output; what is returned waits for it."""
+        with self._lock:
+            self.check_open()
+            if not _is_one_of(name, self._lists):
+                return self.read_later(name).result
+            self._check_complete(name)
+            names = self._lists[name]
+            pending = [self.read_later(n) for n in names or ()]
+        return lambda: None if names is None else [read.result() for read in pending]
 
     def read_later(self, name: str) -> PendingRead:
         """Enqueue the read of an output; `result()` waits. Later runs do not change what it gives.
@@ -535,18 +588,25 @@ class Session(ProcessBound):
 
     def _result(self, name: str) -> Tensor:
         tensor = self.output(name)
-        if not self.execution.complete:
-            raise InputError(f"output {name!r}: no run was completed since the resize")
+        self._check_complete(name)
         return tensor
 
-    def __call__(self, feeds: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
-        """Write, run and read all outputs, with no other thread's call in between."""
+    def _check_complete(self, name: str) -> None:
+        if not self.execution.complete:
+            raise InputError(f"output {name!r}: no run was completed since the resize")
+
+    def __call__(self, feeds: Mapping[str, AnyArrayLike]) -> dict[str, Any]:
+        """Write, run and read all outputs, with no other thread's call in between.
+
+        Returns:
+            By name an array, the list of a sequence, or None for what is optional and not there.
+        """
         with self._lock:
             self.run(arguments.feeds("session(feeds)", feeds))
             with heap.enough_for("reading the outputs"):
-                pending = {name: self.read_later(name) for name in self.outputs}
+                pending = {name: self._reading(name) for name in self.outputs}
         with heap.enough_for("reading the outputs"):
-            return {name: read.result() for name, read in pending.items()}
+            return {name: read() for name, read in pending.items()}
 
     def synchronize(self) -> None:
         """Return when everything enqueued is done; other threads may enqueue more meanwhile."""
@@ -635,3 +695,8 @@ class Session(ProcessBound):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _is_one_of(name: object, names: Collection[str]) -> bool:
+    """What is no name is left to `find`, which says so."""
+    return isinstance(name, str) and name in names

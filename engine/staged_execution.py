@@ -10,9 +10,10 @@ import numpy as np
 from engine.backends.protocol import Backend, Slot
 from engine.execution import Execution, Listener, Observer
 from engine.ir.graph import Graph, Node, Value
+from engine.ir.types import element_name
 from engine.passes import Program
 from engine.passes.cut_stages import Border, is_of_host
-from engine.stages import Enqueue, Held, Stages, Stopped, outputs_of
+from engine.stages import Enqueue, Held, Stages, Stopped, inputs_of, outputs_of
 
 
 class StagedExecution(Execution):
@@ -41,6 +42,7 @@ class StagedExecution(Execution):
         self._read_by_host = {v.name for v in program.graph.inputs if _is_for_host(v)}
         self._as_given: dict[str, np.ndarray] = {}
         self._results: dict[str, tuple[Execution, Value]] = {}
+        self._lists_out: dict[str, tuple[str, ...] | None] = {}
         super().__init__(graph, *arguments, **options)
 
     @property
@@ -62,6 +64,11 @@ class StagedExecution(Execution):
     def results(self) -> dict[str, tuple[Execution, Value]]:
         """Of the last run; empty before it."""
         return self._results
+
+    @property
+    def lists_out(self) -> Mapping[str, tuple[str, ...] | None]:
+        """Of the last run; empty before it."""
+        return self._lists_out
 
     def write(self, value: Value, array: np.ndarray) -> None:
         """Fill a graph input; what only the host reads is not rounded to how the device stores."""
@@ -97,20 +104,32 @@ class StagedExecution(Execution):
 
     def _run_all(self, enqueue: Enqueue[Execution]) -> None:
         self.stages.used.clear()
-        self._results = {}
+        self._results, self._lists_out = {}, {}
         if (stopped := enqueue(self)) is not None:
             raise Stopped(stopped)
         self.complete = False
         held: dict[str, Held[Execution]] = dict(self._decided)
-        held.update((v.name, (self, v)) for v in self.graph.inputs)
+        held.update(inputs_of(self))
         held.update(self._as_given)
         held.update(outputs_of(self))
         self.stages.go_on(self.program, held, enqueue)
         for out in self.program.graph.outputs:
             there = held[out.name]
-            assert isinstance(there, tuple), "a stage computes it"
-            self._results[out.name] = there
+            if isinstance(there, tuple):
+                self._results[out.name] = there
+            else:
+                self._note_list(out.name, there)
         self.complete = True
+
+    def _note_list(self, name: str, there: Held[Execution]) -> None:
+        """An output that is no tensor."""
+        self._lists_out[name] = None
+        if isinstance(there, list):
+            names = tuple(element_name(name, i) for i in range(len(there)))
+            self._lists_out[name] = names
+            for element, tensor in zip(names, there, strict=True):
+                assert isinstance(tensor, tuple), "a stage computes it"
+                self._results[element] = tensor
 
     def warm_up(self) -> None:
         """The first stage on zeros: what the others would make of them is left to chance."""
@@ -124,7 +143,7 @@ class StagedExecution(Execution):
     def forget(self) -> None:
         """Inputs count as not written, outputs as not computed."""
         super().forget()
-        self._results = {}
+        self._results, self._lists_out = {}, {}
         self._as_given.clear()
 
     def close(self, deadline_s: float | None = None) -> None:

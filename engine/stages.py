@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -13,8 +13,8 @@ from engine.backends.cpu import COMPUTED
 from engine.config import PLANS_KEPT
 from engine.errors import ShapeError
 from engine.ir.graph import Graph, Node, Value
-from engine.ir.types import BOOL, INT64, RANK_MAX, type_of
-from engine.passes import HostStep, Program, Stage, bind_values, deciding_inputs
+from engine.ir.types import BOOL, INT64, RANK_MAX, TensorType, type_of
+from engine.passes import HostStep, Program, Stage, bind_values, deciding_inputs, open_list
 from engine.passes.evaluate import compute_now, naming
 from engine.passes.scans import axes_of, directions_of
 
@@ -56,8 +56,10 @@ class Part(Protocol):
 
 
 P = TypeVar("P", bound=Part)
-Held = np.ndarray | tuple[P, Value]
-"""What a value is between stages: an array of the host, or a tensor of a part."""
+Tensor = np.ndarray | tuple[P, Value]
+"""What a tensor is between stages: an array of the host, or a tensor of a part."""
+Held = Tensor[P] | list[Tensor[P]] | None
+"""The same of any value: of a sequence a list, None of something optional that is not there."""
 Enqueue = Callable[[P], Node | None]
 """Enqueues one part; gives the node at which the user stopped the run."""
 
@@ -117,15 +119,16 @@ class Stages(Generic[P]):
         graph = program.graph
         held: dict[str, Held[P]] = dict(zip((v.name for v in graph.inputs), given, strict=True))
         entry = self._run_stage(program.entry, held, enqueue)
-        held.update((v.name, (entry, v)) for v in entry.graph.inputs)
+        held.update(inputs_of(entry, held))
         held.update(outputs_of(entry))
         self.go_on(program, held, enqueue)
         return [held[v.name] for v in graph.outputs]
 
     def _run_stage(self, stage: Stage, held: dict[str, Held[P]], enqueue: Enqueue[P]) -> P:
-        execution = self._planned(stage, held)
+        graph, tensors = _bound(stage.graph, held)
+        execution = self._planned(stage, graph, tensors)
         for value in execution.graph.inputs:
-            given = held[value.name]
+            given = tensors[value.name]
             if isinstance(given, np.ndarray) or given[1].is_constant:
                 execution.write(value, array_of(given))
             else:
@@ -141,17 +144,14 @@ class Stages(Generic[P]):
             raise Stopped(stopped)
         return execution
 
-    def _planned(self, stage: Stage, held: dict[str, Held[P]]) -> P:
-        graph = stage.graph.copy()
-        for value in graph.inputs:
-            given = held[value.name]
-            value.type = type_of(given) if isinstance(given, np.ndarray) else given[1].known_type
-        types = (stage, *(v.known_type for v in graph.inputs))
+    def _planned(self, stage: Stage, graph: Graph, tensors: Mapping[str, Tensor[P]]) -> P:
+        """A part for what a stage is given: a graph of its types, and its inputs by name."""
+        types = (stage, *graph.lists_in.items(), *(v.known_type for v in graph.inputs))
         if types not in self._deciding:
             if len(self._deciding) >= TYPES_KEPT:
                 self._deciding.clear()
             self._deciding[types] = deciding_inputs(graph, RANK_MAX)
-        values = {name: array_of(held[name]) for name in self._deciding[types]}
+        values = {name: array_of(tensors[name]) for name in self._deciding[types]}
         key = (types, *((a.dtype.str, a.tobytes()) for a in values.values()))
         plans = self._plans.setdefault(stage, OrderedDict())
         if key not in plans:
@@ -237,14 +237,59 @@ def computed(node: Node, arrays: Sequence[np.ndarray | None]) -> Sequence[np.nda
         return COMPUTED[node.op_type](arrays, node.attributes)
 
 
+def inputs_of(execution: P, given: Mapping[str, Held[P]] | None = None) -> dict[str, Held[P]]:
+    """What a stage was given, as it holds it.
+
+    Args:
+        given: where tensors are that it does not hold, since it was planned for their values.
+    """
+    mine: dict[str, Tensor[P]] = {v.name: (execution, v) for v in execution.graph.inputs}
+    found: dict[str, Held[P]] = dict(mine)
+    for name, names in execution.graph.lists_in.items():
+        others = (given or {}).get(name)
+        others = others if isinstance(others, list) else [mine[n] for n in names or ()]
+        if names is None:
+            found[name] = None
+        else:
+            found[name] = [mine.get(n, x) for n, x in zip(names, others, strict=True)]
+    return found
+
+
 def outputs_of(execution: P) -> dict[str, Held[P]]:
     """What a stage gives to others."""
-    return {v.name: (execution, v) for v in execution.graph.outputs}
+    tensors: dict[str, Tensor[P]] = {v.name: (execution, v) for v in execution.graph.outputs}
+    found: dict[str, Held[P]] = dict(tensors)
+    for name, names in execution.graph.lists_out.items():
+        found[name] = None if names is None else [tensors[n] for n in names]
+    return found
 
 
 def array_of(held: Held[P]) -> np.ndarray:
     """On the host; waits."""
+    if held is None or isinstance(held, list):
+        raise ShapeError("a sequence or optional was given where a tensor is expected")
     return held if isinstance(held, np.ndarray) else held[0].read(held[1])
+
+
+def _bound(graph: Graph, held: Mapping[str, Held[P]]) -> tuple[Graph, dict[str, Tensor[P]]]:
+    """A copy for what the inputs of a stage hold, and the tensors of these by name."""
+    bound = graph.copy()
+    tensors: dict[str, Tensor[P]] = {}
+    for value in list(bound.inputs):
+        given = held[value.name]
+        if given is None:
+            open_list(bound, value, None)
+        elif isinstance(given, list):
+            open_list(bound, value, [_type_of(x) for x in given])
+            tensors.update(zip(bound.lists_in[value.name] or (), given, strict=True))
+        else:
+            value.type, value.list_type = _type_of(given), None
+            tensors[value.name] = given
+    return bound, tensors
+
+
+def _type_of(tensor: Tensor[P]) -> TensorType:
+    return type_of(tensor) if isinstance(tensor, np.ndarray) else tensor[1].known_type
 
 
 def _held(value: Value | None, held: dict[str, Held[P]]) -> Held[P]:

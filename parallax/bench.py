@@ -16,9 +16,10 @@ import numpy as np
 from conformance.document import deliver
 from conformance.inputs import Feeds, Shapes, random_inputs
 from conformance.report import BAD_INPUT
-from engine.errors import ConfigError, ParallaxError
+from engine.arrays import flattened
+from engine.errors import ConfigError, InputError, ParallaxError
 from engine.interpreter import Interpreter
-from engine.ir.types import type_of
+from engine.ir.types import TensorType, type_of
 from parallax.bench_advice import advise
 from parallax.bench_candidates import ALL, Field, candidates
 from parallax.bench_table import EXPLANATION, print_comparison
@@ -170,8 +171,11 @@ def _compare(path: Path, field: Field, shapes: Shapes, args: argparse.Namespace)
 
 def _feeds(path: Path, shapes: Shapes, args: argparse.Namespace) -> Feeds:
     with Interpreter.from_file(path) as interpreter:
+        for name, type_ in interpreter.inputs.items():
+            if not isinstance(type_, TensorType):
+                raise InputError(f"{path}: input {name!r} is {type_}: bench feeds tensors")
         if args.inputs is not None:
-            return inputs_of(interpreter, args.inputs)
+            return flattened(inputs_of(interpreter, args.inputs))
         return random_inputs(interpreter, shapes, args.seed)
 
 

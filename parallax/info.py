@@ -8,7 +8,7 @@ from typing import Any
 
 from conformance.document import deliver
 from conformance.report import jsonable
-from conformance.shapes import Shapes, choose_shapes
+from conformance.shapes import Shapes, choose_shapes, open_lists
 from engine.config import ScheduleConfig
 from engine.errors import InputError, ModelError, ParallaxError, UnsupportedError
 from engine.info import ModelSurvey, OperatorInfo, SessionInfo, Support
@@ -93,7 +93,9 @@ def run(args: argparse.Namespace) -> int:
     }
     problem: ParallaxError | None = None
     with Runtime() as runtime:
-        of_model = {v.name: choice.shapes[v.name] for v in file.graph.inputs}
+        inputs = [v.name for v in file.graph.inputs]
+        known = not open_lists(file.graph, choice.shapes)
+        of_model = {name: choice.shapes[name] for name in inputs} if known else None
         survey = file.survey(config, runtime, of_model)
         data |= survey_facts(survey)
         data["explanations"] = list(runtime.explanations) if file.interpreter is not None else []

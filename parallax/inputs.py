@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Mapping
 
 from conformance.files import add_file
-from conformance.inputs import Feeds, check_types
+from conformance.inputs import AnyFeeds, check_types, members, tensor_types
+from engine.arrays import AnyArray
 from engine.errors import ConfigError
 from engine.interpreter import Interpreter
-from engine.ir.types import TensorType
+from engine.ir.types import ListType, TensorType
 from parallax.arrays_file import ArraysFile
 
 
@@ -26,34 +27,41 @@ def check_exclusive(args: argparse.Namespace) -> None:
         raise ConfigError("--seed and --inputs exclude each other: nothing is drawn at random")
 
 
-def inputs_of(interpreter: Interpreter, file: str) -> Feeds:
+def inputs_of(interpreter: Interpreter, file: str) -> AnyFeeds:
     """Every input of a model from an .npz file; raises InputError for what does not fit."""
     with ArraysFile("--inputs", file) as arrays:
         return fitting(arrays, interpreter.inputs)
 
 
-def outputs_of(interpreter: Interpreter, file: str) -> Feeds:
+def outputs_of(interpreter: Interpreter, file: str) -> AnyFeeds:
     """Some outputs of a model from the file of `--expect`; raises InputError."""
-    types = {value.name: value.type for value in interpreter.graph.outputs}
+    types = {value.name: value.list_type or value.type for value in interpreter.graph.outputs}
     with ArraysFile("--expect", file) as arrays:
         return fitting(arrays, types, complete=False)
 
 
 def fitting(
-    arrays: ArraysFile, types: Mapping[str, TensorType | None], *, complete: bool = True
-) -> Feeds:
+    arrays: ArraysFile, types: Mapping[str, TensorType | ListType | None], *, complete: bool = True
+) -> AnyFeeds:
     """The arrays, after their names, dtypes and shapes were found to be those of a model.
+
+    Those of a sequence are `name[0]`, `name[1]`.
 
     Args:
         types: by name; None is not known before the model runs.
         complete: whether there must be an array for each of them.
     """
-    known = {n: arrays.types.get(n, t) if t is None else t for n, t in types.items()}
-    arrays.take_as_kept({n: t.dtype for n, t in known.items() if t is not None})
-    check_types(
-        arrays.where,
-        arrays.types,
-        {n: t for n, t in known.items() if t is not None},
-        complete=complete,
-    )
-    return arrays.read(arrays.types)
+    known = {n: arrays.types.get(n) if t is None else t for n, t in types.items()}
+    expected = tensor_types({n: t for n, t in known.items() if t is not None}, arrays.types)
+    arrays.take_as_kept({n: t.dtype for n, t in expected.items()})
+    check_types(arrays.where, arrays.types, expected, complete=complete)
+    flat = arrays.read(arrays.types)
+    lists = {n: members(n, t, flat) for n, t in known.items() if isinstance(t, ListType)}
+    inside = {member for names in lists.values() for member in names or ()}
+    found: dict[str, AnyArray] = {n: x for n, x in flat.items() if n not in inside}
+    for name, names in lists.items():
+        type_ = known[name]
+        if isinstance(type_, ListType) and (names or complete):
+            tensors = None if names is None else [flat[n] for n in names]
+            found[name] = tensors if type_.is_sequence or tensors is None else tensors[0]
+    return found

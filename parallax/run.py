@@ -10,10 +10,11 @@ from typing import Any
 
 from conformance.document import deliver
 from conformance.files import add_file, write_arrays
-from conformance.inputs import Feeds, Shapes, default_shapes, random_inputs
+from conformance.inputs import AnyFeeds, Shapes, default_shapes, random_inputs
+from engine.arrays import flattened
 from engine.config import ScheduleConfig
 from engine.interpreter import Interpreter
-from engine.ir.types import TensorType
+from engine.ir.types import ListType, TensorType
 from engine.runtime import Runtime
 from engine.session import Session
 from parallax.arrays_file import ArraysFile
@@ -81,11 +82,11 @@ def run(args: argparse.Namespace) -> int:
         session, feeds = _start(interpreter, config, runtime, shapes, given, args.seed)
         with session:
             _run_once(session, feeds, trace)
-            outputs = {name: session.read(name) for name in session.outputs}
+            outputs = flattened({name: session.read(name) for name in session.outputs})
             saved = {name: session.read(name) for name in session.saved}
             cache = interpreter.update_cache_file(session) if args.cache is not None else None
             device = session.info().device
-            data = facts(args, session, feeds, outputs, saved, trace, cache)
+            data = facts(args, session, flattened(feeds), outputs, saved, trace, cache)
     if args.outputs is not None:
         write_arrays(args.outputs, {**outputs, **saved})
     deliver(args, data, models=[path], devices=[device])
@@ -100,12 +101,11 @@ def _start(
     shapes: Shapes,
     given: ArraysFile | None,
     seed: int,
-) -> tuple[Session, Feeds]:
+) -> tuple[Session, AnyFeeds]:
     """A session, and inputs for it: those given, or random ones."""
     if config.path is None:
         if given is not None:
-            feeds = fitting(given, interpreter.inputs)
-            return interpreter.create_session(config, runtime), feeds
+            return interpreter.create_session(config, runtime), fitting(given, interpreter.inputs)
         check_names(interpreter, shapes)
         feeds = random_inputs(interpreter, shapes, seed)
         sizes = {name: array.shape for name, array in feeds.items()}
@@ -121,13 +121,13 @@ def _start(
 
 
 def _of_any_shape(
-    types: Mapping[str, TensorType], given: Mapping[str, TensorType]
-) -> dict[str, TensorType]:
+    types: Mapping[str, TensorType | ListType], given: Mapping[str, TensorType]
+) -> dict[str, TensorType | ListType]:
     """Types of inputs, in whose shapes the session can still be resized."""
-    return {n: replace(t, shape=given.get(n, t).shape) for n, t in types.items()}
+    return {n: replace(t, shape=given[n].shape) if n in given else t for n, t in types.items()}
 
 
-def _run_once(session: Session, feeds: Feeds, trace: Trace | None) -> None:
+def _run_once(session: Session, feeds: AnyFeeds, trace: Trace | None) -> None:
     if trace is None:
         session.run(feeds, sync=True)
     else:

@@ -15,7 +15,7 @@ from rich.console import Console
 from conformance.devices import Target, config_of, precision_of, precisions_on, target_of
 from conformance.document import deliver
 from conformance.files import add_file
-from conformance.inputs import Feeds, Shapes, random_inputs
+from conformance.inputs import AnyFeeds, Shapes, random_inputs
 from conformance.report import (
     BAD_INPUT,
     INTERRUPTED,
@@ -245,7 +245,7 @@ def _latency(
     device: str,
     precision: Precision,
     report: VerifyReport,
-    given: Feeds | None,
+    given: AnyFeeds | None,
     runtime: Runtime,
 ) -> Latency:
     """Of a session as an application would make it; few runs where one takes long."""

@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from conformance.figures import milliseconds
 from engine.runtime import Runtime
 from perf.profiled import Profile, has_queue, profile
@@ -138,7 +136,7 @@ def measure(
     subject: Subject,
     *,
     runs: int = 64,
-    feeds: Mapping[str, np.ndarray] | None = None,
+    feeds: Mapping[str, Any] | None = None,
     warmup: int = WARMUP,
     profiled_runs: int = 5,
 ) -> Latency:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
-
-import numpy as np
+from typing import Any, Protocol
 
 from engine.execution import Execution
 from engine.runtime import Runtime
@@ -24,7 +22,7 @@ class Subject(Protocol):
         """Whose commands are profiled."""
         ...
 
-    def run(self, feeds: Mapping[str, np.ndarray] | None = None) -> None:
+    def run(self, feeds: Mapping[str, Any] | None = None) -> None:
         """Enqueue one inference."""
         ...
 

@@ -88,16 +88,13 @@ def _stacked_backwards(old: Any) -> Any:
 def _kept_by_shape_alone(old: Any) -> Any:
     """Plans of a stage are found again whatever the values that decide."""
 
-    def planned(self: Stages[Execution], stage: Any, held: Any) -> Any:
+    def planned(self: Stages[Execution], stage: Any, graph: Any, tensors: Any) -> Any:
         plans = self._plans.get(stage)
-        shapes = tuple(
-            h.shape if isinstance(h, np.ndarray) else h[1].known_type.dims
-            for h in (held[v.name] for v in stage.graph.inputs)
-        )
+        shapes = tuple(v.known_type.dims for v in graph.inputs)
         seen = self.__dict__.setdefault("_fault", {})
         if plans and (found := seen.get((stage, shapes))) in plans.values():
             return found
-        seen[stage, shapes] = found = old(self, stage, held)
+        seen[stage, shapes] = found = old(self, stage, graph, tensors)
         return found
 
     return planned

@@ -172,7 +172,7 @@ class Life:
             self.shared.append(shared)
         shared.look()
         inner = recipe.part == "tail"
-        types = {n: t.shape for n, t in model.interpreter.inputs.items()}
+        types = {n: t.shape or () for n, t in model.interpreter.inputs.items()}
         if inner:
             assert shapes is not None
             shape = self.reference.inner_shape(recipe, shapes)

@@ -86,14 +86,10 @@ def custom_domain() -> onnx.ModelProto:
     return model(nodes, {"x": ("n", 4)}, ["y"], {"w": zeros(4)}, domains=["com.microsoft"])
 
 
-def sequences() -> onnx.ModelProto:
-    nodes = [node("SequenceConstruct", "x x", "s"), node("ConcatFromSequence", "s", "y", axis=0)]
-    return model(nodes, {"x": ("n", 4)}, ["y"])
-
-
-def sequence_input() -> onnx.ModelProto:
-    data = model([node("SequenceLength", "x", "y")], {"x": ("n",)}, ["y"])
-    data.graph.input[0].CopyFrom(helper.make_tensor_sequence_value_info("x", FLOAT, ["n"]))
+def map_input() -> onnx.ModelProto:
+    data = model([node("Identity", "x", "y")], {"x": ("n",)}, ["y"])
+    values = helper.make_tensor_type_proto(FLOAT, ["n"])
+    data.graph.input[0].type.CopyFrom(helper.make_map_type_proto(TensorProto.INT64, values))
     return data
 
 
@@ -179,7 +175,7 @@ def one_among_eighty() -> onnx.ModelProto:
 STRANGE: dict[str, Callable[[], onnx.ModelProto]] = {
     build.__name__: build
     for build in (
-        *(lstm, conditional, quantised, custom_domain, sequences, sequence_input),
+        *(lstm, conditional, quantised, custom_domain, map_input),
         *(strings, string_weights, no_rank, too_new, local_function, recursive_function),
         *(refused_attribute, wrong_shape, dangling, sparse_weights, one_among_eighty),
     )

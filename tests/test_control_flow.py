@@ -13,7 +13,7 @@ from conformance import verify
 from engine.config import BackendConfig, Precision, ScheduleConfig
 from engine.errors import ModelError, ParallaxError, ShapeError, UnsupportedError
 from engine.interpreter import Interpreter
-from engine.passes import inline_control_flow
+from engine.passes import expansion
 from tests.control_flow_models import (
     COUNTING,
     FLOAT,
@@ -169,7 +169,7 @@ REFUSED: dict[str, tuple[bytes, type[ParallaxError], str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_laid_out_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inline_control_flow, "NODES_MAX", 1000)
+    monkeypatch.setattr(expansion, "NODES_MAX", 1000)
     data, kind, words = REFUSED[name]
     with pytest.raises(kind, match=words):
         Interpreter.from_buffer(data).create_session()

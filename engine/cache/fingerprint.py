@@ -40,7 +40,7 @@ def fingerprint(graph: Graph) -> str:
 def _text(item: Any) -> str:
     """A text that depends on nothing but the value, whatever the process and the addresses."""
     if isinstance(item, Value):
-        return f"{item.name!r}: {item.type}"
+        return f"{item.name!r}: {item.list_type or item.type}"
     if isinstance(item, np.ndarray):
         digest = hashlib.sha256(np.ascontiguousarray(item).tobytes()).hexdigest()
         name = item.dtype.name if item.dtype in NARROW else item.dtype.str

@@ -10,7 +10,7 @@ from engine.errors import GraphError, InputError
 from engine.ir.constant import Constant
 from engine.ir.names import Names
 from engine.ir.node import NO_SUBGRAPHS, Attributes, BodyOp, Node, Value
-from engine.ir.types import TensorType, type_of
+from engine.ir.types import ListType, TensorType, type_of
 from engine.ir.value_list import ValueList
 
 __all__ = ["Attributes", "BodyOp", "Graph", "Node", "Value"]
@@ -25,6 +25,9 @@ class Graph:
     Attributes:
         kept: constants that belong to the graph even where nothing reads them.
         internal: names of values that the importer made; the user's file does not have them.
+        lists_in, lists_out: of a bound graph, what its user knows as one input or output: a name,
+            and the names of the inputs or outputs that are the tensors of a sequence; None for
+            something optional that is not there.
     """
 
     def __init__(self, name: str) -> None:
@@ -37,6 +40,8 @@ class Graph:
         self.internal: set[str] = set()
         self._names = Names()
         self.opset: int = 0
+        self.lists_in: dict[str, tuple[str, ...] | None] = {}
+        self.lists_out: dict[str, tuple[str, ...] | None] = {}
 
     # ----------------------------------------------------------------- its parts
     @property
@@ -82,9 +87,10 @@ class Graph:
                     yield node
 
     # ----------------------------------------------------------------- building
-    def add_input(self, name: str, type_: TensorType | None) -> Value:
+    def add_input(self, name: str, type_: TensorType | ListType | None) -> Value:
         """A new graph input; that of a subgraph may be of no known type."""
-        value = self._new_value(name, type_)
+        value = self._new_value(name, None if isinstance(type_, ListType) else type_)
+        value.list_type = type_ if isinstance(type_, ListType) else None
         self.inputs.append(value)
         return value
 
@@ -141,6 +147,17 @@ class Graph:
         return Value(name, type_)
 
     # ----------------------------------------------------------------- changing
+    def compute_input(
+        self, value: Value, op_type: str, inputs: Sequence[Value], attributes: Attributes
+    ) -> None:
+        """A graph input becomes what a new node, before all others, computes."""
+        name = f"{op_type}_{value.name}"
+        node = Node(name, op_type, inputs, (value,), dict(attributes))
+        self._connect(node)
+        value.producer = node
+        self._nodes = [node, *self.nodes]
+        self.inputs = [v for v in self.inputs if v is not value]
+
     def replace_uses(self, old: Value, new: Value) -> None:
         """Every reader of `old` (nodes and graph outputs) reads `new` instead.
 
@@ -236,8 +253,8 @@ class Graph:
     def interface(self) -> Graph:
         """Names and types of the inputs and outputs, without nodes and constants."""
         new = Graph(self.name)
-        new.inputs = [Value(v.name, v.type) for v in self.inputs]
-        new.outputs = [Value(v.name, v.type) for v in self.outputs]
+        new.inputs = [Value(v.name, v.type, list_type=v.list_type) for v in self.inputs]
+        new.outputs = [Value(v.name, v.type, list_type=v.list_type) for v in self.outputs]
         return new
 
     def drop_constants(self) -> None:
@@ -269,13 +286,20 @@ class Graph:
         """A deep copy of the structure; constant arrays are shared, not copied."""
         new = Graph(self.name)
         new.opset, new.internal = self.opset, self.internal
+        new.lists_in, new.lists_out = dict(self.lists_in), dict(self.lists_out)
         mapped: dict[int, Value] = {}
 
         def clone(value: Value | None) -> Value | None:
             if value is None:
                 return None
             if id(value) not in mapped:
-                twin = Value(value.name, value.type, value.contents, layout=value.layout)
+                twin = Value(
+                    value.name,
+                    value.type,
+                    value.contents,
+                    layout=value.layout,
+                    list_type=value.list_type,
+                )
                 mapped[id(value)] = twin
                 new._names.add(twin.name)
             return mapped[id(value)]

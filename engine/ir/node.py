@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.errors import GraphError
 from engine.ir.constant import Constant
-from engine.ir.types import TensorType
+from engine.ir.types import ListType, TensorType
 
 if TYPE_CHECKING:
     from engine.ir.graph import Graph
@@ -24,9 +24,12 @@ NO_SUBGRAPHS: Mapping[str, Graph] = MappingProxyType({})
 class Value:
     """One tensor of the graph: an input, a constant, or what one node produces.
 
+    Until a plan is laid out it may be a sequence of tensors, or optional, too.
+
     Attributes:
         name: unique in its graph.
-        type: None until shapes are inferred.
+        type: None until shapes are inferred, and of what is no tensor.
+        list_type: of what is no tensor, as far as that is known; None of a tensor.
         contents: of a constant, which is known before any run; shared by all graphs that have it.
         uses: the nodes that read it, each with the positions among its inputs.
         layout: how a backend stores it, "plain" (row-major) or "channels_last"
@@ -39,6 +42,12 @@ class Value:
     producer: Node | None = None
     uses: dict[Node, list[int]] = field(default_factory=dict)
     layout: str = "plain"
+    list_type: ListType | None = None
+
+    @property
+    def declared(self) -> TensorType | ListType:
+        """The type of an input, whatever it is."""
+        return self.known_type if self.list_type is None else self.list_type
 
     @property
     def known_type(self) -> TensorType:
@@ -63,7 +72,7 @@ class Value:
 
     def __repr__(self) -> str:
         kind = "constant " if self.is_constant else ""
-        return f"<{kind}{self.name}: {self.type}>"
+        return f"<{kind}{self.name}: {self.list_type or self.type}>"
 
 
 @dataclass(frozen=True)

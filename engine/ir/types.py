@@ -108,6 +108,38 @@ class TensorType:
         return f"{self.dtype.name}[{','.join(str(d) for d in self.shape)}]"
 
 
+@dataclass(frozen=True)
+class ListType:
+    """Of a value that is no tensor: a sequence of tensors, or what may be there or not.
+
+    Attributes:
+        dtype: of the tensors. shape: as it is declared, for each of them; None: not even the rank
+            is.
+        is_sequence, is_optional: one of them at least; both: a sequence that may be there or not.
+    """
+
+    dtype: np.dtype
+    shape: tuple[Dim, ...] | None
+    is_sequence: bool = True
+    is_optional: bool = False
+
+    @property
+    def is_static(self) -> bool:
+        """False: how many tensors there are, and of which shapes, is open."""
+        return False
+
+    def __str__(self) -> str:
+        dims = "" if self.shape is None else f"[{','.join(str(d) for d in self.shape)}]"
+        text = f"{self.dtype.name}{dims}"
+        text = f"sequence({text})" if self.is_sequence else text
+        return f"optional({text})" if self.is_optional else text
+
+
+def element_name(name: str, index: int) -> str:
+    """What a plan calls one of the tensors of a sequence."""
+    return f"{name}[{index}]"
+
+
 def type_of(array: np.ndarray) -> TensorType:
     """The TensorType of a NumPy array."""
     return TensorType(array.dtype, tuple(int(d) for d in array.shape))

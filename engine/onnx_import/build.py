@@ -13,10 +13,11 @@ from onnx.helper import make_tensor_type_proto, np_dtype_to_tensor_dtype
 from engine.errors import GraphError, ModelError, UnsupportedError
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.names import Names
-from engine.ir.types import Dim, TensorType, check_dims
+from engine.ir.types import Dim, ListType, TensorType, check_dims
 from engine.onnx_import.attributes import check_against_schema, check_finite, decode_attribute
-from engine.onnx_import.facts import output_dtypes, output_ranks
+from engine.onnx_import.facts import output_dtypes, output_list_type, output_ranks
 from engine.onnx_import.form import Form
+from engine.onnx_import.list_types import LISTS, check_lists, list_type_of, type_proto_of
 from engine.onnx_import.opsets import to_newest
 from engine.onnx_import.raw_node import RawNode
 from engine.onnx_import.read_file import Origin
@@ -101,24 +102,28 @@ class Builder:
         Args:
             like: a value of another graph with its type and constant; None: nothing is known.
         """
-        self._values[name] = Value(name) if like is None else Value(name, like.type, like.contents)
+        self._values[name] = (
+            Value(name)
+            if like is None
+            else Value(name, like.type, like.contents, list_type=like.list_type)
+        )
 
     # ----------------------------------------------------------------- subgraphs
-    def add_formal(self, info: ValueInfoProto, like: np.dtype | None = None) -> None:
+    def add_formal(
+        self, info: ValueInfoProto, like: np.dtype | None = None, lists: ListType | None = None
+    ) -> None:
         """An input that a subgraph is given by its node; what the file does not say stays open.
 
         Args:
-            like: its dtype where the file does not declare one.
+            like: its dtype where the file does not declare one. lists: the same of what is no
+                tensor.
         """
         if not info.name or info.name in self._values:
             raise GraphError(f"subgraph input '{info.name}' is defined twice, or has no name")
-        tensor = info.type.tensor_type
-        if info.type.WhichOneof("value") not in (None, "tensor_type"):
-            kind = info.type.WhichOneof("value")
-            raise UnsupportedError(
-                f"subgraph input '{info.name}' is {kind}: only dense tensors are supported"
-            )
-        value = self._values[info.name] = self.graph.add_input(info.name, None)
+        tensor, kind = info.type.tensor_type, info.type.WhichOneof("value")
+        if kind not in (None, "tensor_type"):
+            lists = list_type_of(info.type, f"subgraph input '{info.name}'")
+        value = self._values[info.name] = self.graph.add_input(info.name, lists)
         declared = dtype_of(tensor.elem_type, info.name) if tensor.elem_type else None
         self._dtypes[value] = declared or like
         self._ranks[value] = len(tensor.shape.dim) if tensor.HasField("shape") else None
@@ -130,7 +135,7 @@ class Builder:
         if there.contents is not None:
             self._values[name] = self.graph.add_constant(name, there.contents)
             return False
-        value = self._values[name] = self.graph.add_input(name, there.type)
+        value = self._values[name] = self.graph.add_input(name, there.list_type or there.type)
         self._dtypes[value], self._ranks[value] = outer.dtype(there), outer.rank(there)
         return True
 
@@ -153,6 +158,7 @@ class Builder:
             bodies: by the name of the attribute. captured: names of what they read from outside.
         """
         inputs = [self._values[name] if name else None for name in raw.inputs]
+        check_lists(raw.title, raw.op_type, raw.opset, inputs)
         attributes = {
             k: self._decoded(a, raw, k) for k, a in raw.attributes.items() if k not in bodies
         }
@@ -165,18 +171,24 @@ class Builder:
             name=self._named(raw.name or f"{raw.op_type}_{(*names, '')[0]}"),
             subgraphs={key: body.graph for key, body in bodies.items()},
         )
-        states, facts = node.states, [body.results() for body in bodies.values()]
+        conditions = 1 if raw.op_type == "Loop" else 0
+        states, facts = node.states, [body.results()[conditions:] for body in bodies.values()]
         for k, (out, same) in enumerate(zip(node.outputs, zip(*facts, strict=True), strict=False)):
-            dtypes, ranks = zip(*same, strict=True)
+            dtypes, ranks, lists = zip(*same, strict=True)
+            out.list_type = next((t for t in lists if t is not None), None)
             stacked = raw.op_type != "If" and k >= states
+            if stacked and out.list_type is not None:
+                raise ModelError(
+                    f"{raw.title}: output {k} stacks {out.list_type}, expected tensors"
+                )
             known = len({*ranks}) == 1 and ranks[0] is not None
             self._dtypes[out] = next((d for d in dtypes if d is not None), None)
             self._ranks[out] = ranks[0] + stacked if known else None
         self._values.update((value.name, value) for value in node.outputs)
 
-    def results(self) -> list[tuple[np.dtype | None, int | None]]:
-        """Dtype and rank of each output."""
-        return [(self.dtype(v), self.rank(v)) for v in self.graph.outputs]
+    def results(self) -> list[tuple[np.dtype | None, int | None, ListType | None]]:
+        """Dtype, rank and list type of each output."""
+        return [(self.dtype(v), self.rank(v), v.list_type) for v in self.graph.outputs]
 
     def constant(self, name: str, array: np.ndarray) -> Value:
         """A new constant; the name is made unique."""
@@ -207,6 +219,8 @@ class Builder:
 
     def dtype(self, value: Value | None) -> np.dtype | None:
         """The dtype of a value, None where it cannot be told before shapes are known."""
+        if value is not None and value.list_type is not None:
+            return value.list_type.dtype
         if value is None or value.type is None:
             return self._dtypes.get(value)
         return value.type.dtype
@@ -214,6 +228,8 @@ class Builder:
     def type_of(self, name: str) -> TypeProto | None:
         """A value's type as ONNX writes it, with as much of its shape as is known."""
         value = self._values.get(name)
+        if value is not None and value.list_type is not None:
+            return type_proto_of(value.list_type)
         dtype, rank = self.dtype(value), self.rank(value)
         if value is None or dtype is None:
             return None
@@ -248,12 +264,18 @@ class Builder:
         check_against_schema(
             raw.title, raw.op_type, raw.opset, counts, raw.attributes, omitted, raw.domain
         )
-        attributes = {k: self._decoded(a, raw, k) for k, a in raw.attributes.items()}
+        attributes = {
+            k: self._decoded(a, raw, k)
+            for k, a in raw.attributes.items()
+            if a.type != AttributeProto.TYPE_PROTO  # of an Optional: what it would hold
+        }
         check_finite(raw.title, attributes)
         check_switches(raw.title, attributes)
         if not outputs:
             return  # a recurrent operator may have none
         values = [self._values[name] if name else None for name in inputs]
+        if not raw.domain:
+            check_lists(raw.title, raw.op_type, raw.opset, values)
         if raw.op_type == "Constant":
             self._define(outputs[0], _constant_value(raw.title, attributes))
             return
@@ -289,6 +311,8 @@ class Builder:
                     f"graph output '{info.name}' is never produced{near(info.name, self._values)}"
                 )
             value = self._values[info.name]
+            if value.list_type is None and info.type.WhichOneof("value") in LISTS:
+                value.list_type = list_type_of(info.type, f"graph output '{info.name}'")
             if value in self.graph.outputs:
                 raise GraphError(f"graph output '{info.name}' is listed twice")
             self.graph.outputs.append(value)
@@ -330,6 +354,8 @@ class Builder:
         node = self.graph.add_node(op_type, inputs, outputs, attributes, name=self._named(name))
         self._ranks.update(zip(node.outputs, output_ranks(node, self.rank), strict=True))
         self._dtypes.update(zip(node.outputs, output_dtypes(node, self.dtype), strict=True))
+        for out in node.outputs[:1]:
+            out.list_type = output_list_type(node, self._dtypes[out])
         return node
 
 
@@ -340,12 +366,11 @@ def _stripped(names: Sequence[str]) -> list[str]:
     return names
 
 
-def _input_type(info: ValueInfoProto, taken: set[str]) -> TensorType:
-    """Unknown dimensions (-1, 0, absent) get names of their own, `input.axis0`."""
+def _input_type(info: ValueInfoProto, taken: set[str]) -> TensorType | ListType:
+    """Unknown dimensions (-1, 0, absent) of a tensor get names of their own, `input.axis0`."""
     owner = f"graph input '{info.name}'"
     if not info.type.HasField("tensor_type"):
-        kind = info.type.WhichOneof("value") or "of no type"
-        raise UnsupportedError(f"{owner} is {kind}: only dense tensors are supported")
+        return list_type_of(info.type, owner)
     tensor = info.type.tensor_type
     dtype = dtype_of(tensor.elem_type, owner)
     if not tensor.HasField("shape"):

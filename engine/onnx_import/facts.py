@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -10,10 +11,12 @@ from onnx import TensorProto
 from onnx.defs import onnx_opset_version
 
 from engine.ir.graph import Node, Value
+from engine.ir.types import ListType
 from engine.onnx_import.attributes import schema_of
 from engine.onnx_import.tensors import DTYPES
 from engine.ops import binary, pool, unary
 from engine.ops.recurrent_form import STATES
+from engine.ops.sequence import LAID_OUT
 
 Rank = int | None
 """None where it cannot be told."""
@@ -56,7 +59,11 @@ def output_dtypes(node: Node, dtype: Callable[[Value | None], np.dtype | None]) 
         return [DTYPES[node.attributes["to"]]]
     if node.op_type == "ConstantOfShape":
         return [np.asarray(node.attributes.get("value", np.float32(0))).dtype]
+    if node.op_type == "SequenceEmpty":
+        return [DTYPES.get(node.attributes.get("dtype", TensorProto.FLOAT))]
     known = [dtype(value) for value in node.inputs]
+    if node.op_type in LAID_OUT and not LAID_OUT[node.op_type].of_length:
+        return known[:1] or [None]
     found: list[Dtype] = []
     for rule in _typed_by(node.op_type, len(node.outputs)):
         positions = [i for i in rule if i < len(known)] if isinstance(rule, tuple) else []
@@ -83,6 +90,23 @@ def _typed_by(op_type: str, outputs: int) -> list[np.dtype | tuple[int, ...]]:
         inputs = tuple(j for j, formal in enumerate(schema.inputs) if formal.type_str == kind)
         rules.append(_NAMED.get(name, inputs))
     return rules
+
+
+def output_list_type(node: Node, dtype: Dtype) -> ListType | None:
+    """What the first output is where it is no tensor, as far as it can be told.
+
+    Args:
+        dtype: of the output, or of its tensors.
+    """
+    first = node.inputs[0].list_type if node.inputs and node.inputs[0] is not None else None
+    if node.op_type == "Identity" or dtype is None:
+        return first
+    if node.op_type == "OptionalGetElement":
+        return replace(first, is_optional=False) if first and first.is_sequence else None
+    if node.op_type == "Optional":
+        return ListType(dtype, None, first is not None, is_optional=True)
+    makes_list = node.op_type in LAID_OUT and LAID_OUT[node.op_type].makes_list
+    return ListType(dtype, None) if makes_list else None
 
 
 def output_ranks(node: Node, rank: Callable[[Value | None], Rank]) -> list[Rank]:

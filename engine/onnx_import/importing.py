@@ -237,7 +237,9 @@ class Import:
         for key, proto in graphs.items():
             body = bodies[key] = Builder(proto.name, node.opset, self._taken)
             for info, given in zip(proto.input, node.inputs, strict=False):  # an If passes none
-                body.add_formal(info, builder.dtype(builder.find(given)))
+                there = builder.find(given)
+                lists = None if there is None else there.list_type
+                body.add_formal(info, builder.dtype(there), lists)
             for name in outside:
                 body.capture(name, builder)
             self._add_initialisers(body, proto)

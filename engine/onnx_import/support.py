@@ -10,6 +10,7 @@ from engine.onnx_import.opsets import FOREIGN, REWRITTEN_AWAY
 from engine.onnx_import.raw_node import RawNode
 from engine.onnx_import.subgraphs import CONTROL_FLOW
 from engine.ops import OPERATORS
+from engine.ops.sequence import LAID_OUT
 
 OPSET_MIN = 1
 OPSET_MAX = onnx.defs.onnx_opset_version()
@@ -18,7 +19,8 @@ OPSET_MAX = onnx.defs.onnx_opset_version()
 
 def is_known(op_type: str) -> bool:
     """True for operators that have a spec, or of which the importer or a plan makes such."""
-    return op_type in OPERATORS or op_type in REWRITTEN_AWAY or op_type in CONTROL_FLOW
+    laid_out = op_type in CONTROL_FLOW or op_type in LAID_OUT
+    return laid_out or op_type in OPERATORS or op_type in REWRITTEN_AWAY
 
 
 def has_kernel(node: RawNode) -> bool:

@@ -14,7 +14,7 @@ SWITCHES = frozenset(
     {
         *("allowzero", "antialias", "broadcast", "ceil_mode", "count_include_pad"),
         *("detect_negative", "detect_positive", "exclude_outside", "exclusive", "fmod"),
-        *("is_test", "keepdims", "noop_with_empty_axes", "reverse", "saturate"),
+        *("is_test", "keepdims", "new_axis", "noop_with_empty_axes", "reverse", "saturate"),
         *("select_last_index", "spatial", "storage_order", "training_mode", "transA", "transB"),
         *("upper", "align_corners", "largest", "sorted", "inverse", "onesided"),
         "center_point_box",

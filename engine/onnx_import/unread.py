@@ -10,10 +10,16 @@ from typing import Any
 
 from engine.errors import UnsupportedError
 from engine.ops import OPERATORS
+from engine.ops.sequence import LAID_OUT
 
 
 def check_declared(title: str, op_type: str, attributes: Mapping[str, Any]) -> None:
     """Raise UnsupportedError for an attribute, of the newest opset, that would not be heeded."""
+    if op_type in LAID_OUT:
+        unread = [name for name in attributes if name not in LAID_OUT[op_type].reads]
+        if unread:
+            raise UnsupportedError(f"{title}: attribute {unread[0]!r} is not supported")
+        return
     spec = OPERATORS[op_type]
     for name, value in attributes.items():
         if name in spec.reads or name in spec.ignores:

@@ -17,11 +17,13 @@ from engine.onnx_import.build import Builder
 from engine.onnx_import.raw_node import RawNode
 from engine.ops import OPERATORS
 from engine.ops.cast import NUMBERS
+from engine.ops.sequence import LAID_OUT
 
 AS_THEY_ARE = frozenset(
     (
         *("BitCast", "Cast", "CastLike", "Constant", "EyeLike", "If", "Loop", "Scan"),
         *("QuantizeLinear", "DequantizeLinear", "QLinearMatMul", "QLinearConv"),
+        *LAID_OUT,
     )
 )
 """Operators to which the dtype itself matters, beside those that only move elements."""

@@ -18,7 +18,7 @@ from engine.passes import (
 )
 from engine.passes.assign_segments import assign_segments
 from engine.passes.base import Pass, run_passes
-from engine.passes.bind_shapes import bind_shapes, free_dimensions
+from engine.passes.bind_shapes import bind_shapes, free_dimensions, open_list
 from engine.passes.bind_values import bind_values, deciding_inputs, undecided_nodes
 from engine.passes.cut_path import Cut, cut
 from engine.passes.cut_stages import HostStep, Program, Stage, cut_stages
@@ -92,6 +92,7 @@ __all__ = [
     "infer_unfolded",
     "infer_where_known",
     "load_passes",
+    "open_list",
     "resolve_path",
     "run_passes",
     "undecided_nodes",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from engine.arguments import AnyShape
 from engine.errors import ConfigError, InputError
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import TensorType
@@ -22,8 +23,6 @@ from engine.passes.segment import (
     values_by_name,
 )
 
-Shape = tuple[int, ...]
-
 
 @dataclass(frozen=True)
 class Cut:
@@ -35,10 +34,10 @@ class Cut:
     """
 
     graph: Graph
-    default_shapes: dict[str, Shape]
+    default_shapes: dict[str, AnyShape]
 
 
-def cut(graph: Graph, segments: Sequence[Segment], shapes: Mapping[str, Sequence[int]]) -> Cut:
+def cut(graph: Graph, segments: Sequence[Segment], shapes: Mapping[str, AnyShape]) -> Cut:
     """The union of the segments' operators; constants are shared.
 
     A segment may read what earlier ones compute. Its other inputs become graph inputs: those of
@@ -64,9 +63,14 @@ def cut(graph: Graph, segments: Sequence[Segment], shapes: Mapping[str, Sequence
         part.check_apart(parts[:index])
         inputs.update(dict.fromkeys(part.fed(parts, inputs)))
     nodes = set[Node]().union(*(part.nodes for part in parts))
-    fed = in_order(graph, inputs)
+    fed, outputs = in_order(graph, inputs), _outputs(graph, parts)
+    for value in (*fed, *outputs):
+        if value.list_type is not None:
+            raise ConfigError(
+                f"path: {value.name!r} is {value.list_type}, and a path begins and ends at tensors"
+            )
     types, defaults = _input_types(graph, fed, shapes)
-    new = extract(graph, nodes, fed, _outputs(graph, parts), types)
+    new = extract(graph, nodes, fed, outputs, types)
     return Cut(new, defaults)
 
 
@@ -165,19 +169,19 @@ def _outputs(graph: Graph, parts: Sequence[_Part]) -> list[Value]:
 
 # ----------------------------------------------------------------- types of inputs
 def _input_types(
-    graph: Graph, inputs: Sequence[Value], shapes: Mapping[str, Sequence[int]]
-) -> tuple[dict[Value, TensorType], dict[str, Shape]]:
+    graph: Graph, inputs: Sequence[Value], shapes: Mapping[str, AnyShape]
+) -> tuple[dict[Value, TensorType], dict[str, AnyShape]]:
     """Types with free axes for what the model computes; shapes by name."""
     of_model = {v.name: v for v in graph.inputs}
     own = {v.name for v in inputs}
     for name in shapes:
         if name not in of_model and name not in own:
             raise InputError(f"shapes: {name!r} is no input of the model nor of its path")
-    given = {name: tuple(shape) for name, shape in shapes.items()}
+    given = dict(shapes)
     types = {v: v.known_type for v in inputs if v.producer is None}
     inner = [v for v in inputs if v.producer is not None]
     inferred = _infer(graph, inner, {k: s for k, s in given.items() if k in of_model})
-    taken = {d for v in graph.inputs for d in v.known_type.shape}
+    taken = {d for v in graph.inputs for d in v.declared.shape or ()}
     for value, type_ in zip(inner, inferred, strict=True):
         axes = (_unused(f"{value.name}.axis{k}", taken) for k in range(len(type_.shape)))
         types[value] = replace(type_, shape=tuple(axes))
@@ -185,11 +189,13 @@ def _input_types(
     return types, {v.name: given[v.name] for v in inputs if v.name in given}
 
 
-def _infer(graph: Graph, values: Sequence[Value], shapes: Mapping[str, Shape]) -> list[TensorType]:
+def _infer(
+    graph: Graph, values: Sequence[Value], shapes: Mapping[str, AnyShape]
+) -> list[TensorType]:
     """What the model makes of these shapes of its inputs."""
     if not values:
         return []
-    types = {v: v.known_type for v in graph.inputs}
+    types = {v: v.declared for v in graph.inputs}
     whole = extract(graph, closure(values), graph.inputs, values, types)
     try:
         bound = bind_shapes(whole, shapes)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.value_list import ValueList
 from engine.ops.compose import spec_of
+from engine.ops.sequence import LAID_OUT
 from engine.passes.bind_values import find_needs
 from engine.passes.segment import extract
 from engine.passes.sources import Needs, Sources, needs
@@ -98,6 +99,7 @@ def _own_outputs(graph: Graph) -> None:
     for value in graph.outputs:
         if not value.is_constant:
             copy = graph.add_node("Identity", [value], [graph.unique(value.name)]).outputs[0]
+            copy.list_type = value.list_type
             value.name, copy.name = copy.name, value.name
             value = copy
         outputs.append(value)
@@ -158,7 +160,9 @@ class _Cutting:
         ]
         if not level:
             outputs += [v for v in self._graph.outputs if v.is_constant]
-        graph = extract(self._graph, nodes, inputs, outputs, {v: v.type for v in inputs})
+        graph = extract(
+            self._graph, nodes, inputs, outputs, {v: v.list_type or v.type for v in inputs}
+        )
         graph.name = f"{self._graph.name}, stage {level}"
         return graph
 
@@ -182,6 +186,6 @@ class _Cutting:
 
 def is_of_host(node: Node) -> bool:
     """Whether the host computes a node, rather than reads what another one needs to be planned."""
-    return bool(node.subgraphs) or spec_of(node.op_type).constant_inputs >= {
-        *range(len(node.inputs))
-    }
+    if node.subgraphs or node.op_type in LAID_OUT:
+        return bool(node.subgraphs)
+    return spec_of(node.op_type).constant_inputs >= {*range(len(node.inputs))}

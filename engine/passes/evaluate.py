@@ -12,6 +12,7 @@ from engine.errors import ParallaxError, ShapeError, UnsupportedError
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import FLOATS, NARROW_FLOATS, TensorType, check_dims, type_of
 from engine.ops.compose import spec_of
+from engine.ops.sequence import LAID_OUT
 from engine.ops.spec import Operand
 
 FOLD_NBYTES_MAX = 64 * 2**20
@@ -74,7 +75,7 @@ def type_error(node: Node, text: str) -> ShapeError:
 
 def is_computable(node: Node) -> bool:
     """True when every input is a constant (or, for Shape and Size, of static type)."""
-    if node.body or node.subgraphs:
+    if node.body or node.subgraphs or node.op_type in LAID_OUT:
         return False
     if node.op_type in TYPE_ONLY:
         first = node.inputs[0] if node.inputs else None

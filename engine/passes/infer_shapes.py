@@ -9,7 +9,9 @@ from engine.ir.graph import Graph, Node, Value
 from engine.passes.base import Pass, require_types
 from engine.passes.bind_values import undecided_nodes
 from engine.passes.evaluate import Folding, infer_node, is_computable
+from engine.passes.expansion import Expansion
 from engine.passes.inline_control_flow import Inlining
+from engine.passes.lay_out_sequences import Sequences
 
 
 class _Sweep:
@@ -17,17 +19,21 @@ class _Sweep:
 
     Values that turn out constant (shape arithmetic, mostly) become constants on the way, because
     later types depend on them; their producers stay until fold_constants removes them. Nodes with
-    subgraphs are replaced by what they come to, which is part of the way.
+    subgraphs, and those of sequences, are replaced by what they come to, which is part of the way.
     """
 
     def __init__(self, graph: Graph) -> None:
         self._graph, self._folding = graph, Folding(graph)
-        self._inlining = Inlining(graph, self.settle)
+        expansion = Expansion(graph, self.settle)
+        self._inlining, self._sequences = Inlining(expansion), Sequences(expansion)
 
     def settle(self, node: Node) -> None:
         """Make known what follows from what the node reads."""
         if node.subgraphs:
             self._inlining.expand(node)
+            return
+        if self._sequences.concern(node):
+            self._sequences.lay_out(node)
             return
         types = infer_node(node)
         for out, type_ in zip(node.outputs, types, strict=True):
@@ -36,6 +42,14 @@ class _Sweep:
             arrays = self._folding.compute(node, types)
             for out, array in zip(node.outputs, arrays or (), strict=False):
                 self._graph.make_constant(out, array)
+
+    def can_settle(self, node: Node) -> bool:
+        """Whether what a node reads is known."""
+        return are_typed(v for v in node.inputs if v not in self._sequences)
+
+    def finish(self) -> None:
+        """Leave nothing but tensors."""
+        self._sequences.finish()
 
 
 def infer_shapes(graph: Graph) -> None:
@@ -48,6 +62,7 @@ def infer_shapes(graph: Graph) -> None:
     sweep = _Sweep(graph)
     for node in graph.nodes:
         sweep.settle(node)
+    sweep.finish()
 
 
 def infer_where_known(graph: Graph) -> dict[Node, ParallaxError]:
@@ -59,7 +74,7 @@ def infer_where_known(graph: Graph) -> dict[Node, ParallaxError]:
     sweep = _Sweep(graph)
     undecided = undecided_nodes(graph)
     for node in graph.nodes:
-        if are_typed(node.inputs) and node not in undecided:
+        if sweep.can_settle(node) and node not in undecided:
             try:
                 sweep.settle(node)
             except ParallaxError as error:

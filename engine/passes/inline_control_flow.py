@@ -6,7 +6,7 @@ the node. So the whole graph stays one plan, which is enqueued without a look at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,9 @@ from engine.errors import ShapeError, UnsupportedError
 from engine.ir.graph import Attributes, Graph, Node, Value
 from engine.ir.types import BOOL, INT64
 from engine.passes.base import Pass
+from engine.passes.expansion import Expansion
 from engine.passes.fold_constants import fold_constants
 from engine.passes.scans import axes_of, directions_of
-
-NODES_MAX = 200_000
-"""Of more, in all that is put into one graph, planning would take minutes."""
 
 
 def inline_known_branches(graph: Graph, keep: Collection[str] = ()) -> None:
@@ -35,7 +33,7 @@ def inline_known_branches(graph: Graph, keep: Collection[str] = ()) -> None:
             found.append(node)
             inlining.expand(node)
 
-    inlining = Inlining(graph, settle)
+    inlining = Inlining(Expansion(graph, settle))
     for node in graph.nodes:
         settle(node)
     if found:
@@ -57,16 +55,10 @@ class _Iteration:
 
 
 class Inlining:
-    """What is put into one graph.
+    """The courses that are put into one graph."""
 
-    Args:
-        settle: called with each new node, in order: it makes types and constants known as far as
-            they are, and expands nodes that have subgraphs themselves.
-    """
-
-    def __init__(self, graph: Graph, settle: Callable[[Node], None]) -> None:
-        self._graph, self._settle = graph, settle
-        self._nodes_left = NODES_MAX
+    def __init__(self, expansion: Expansion) -> None:
+        self._expansion, self._graph = expansion, expansion.graph
         self._copied: dict[tuple[Node, Value], Value] = {}
 
     def expand(self, node: Node) -> None:
@@ -77,8 +69,7 @@ class Inlining:
             ShapeError: inputs that no such node can have.
         """
         course = {"If": self._if, "Loop": self._loop, "Scan": self._scan}[node.op_type]
-        for copy in self._graph.pass_on(node, course(node)[: len(node.outputs)]):
-            self._settle(copy)
+        self._expansion.pass_on(node, course(node)[: len(node.outputs)])
 
     # ------------------------------------------------------------------ the operators
     def _if(self, node: Node) -> list[Value]:
@@ -94,6 +85,8 @@ class Inlining:
         while goes_on and (most is None or len(made) < most):
             made.append(self._iterate(node, len(made), now))
             now, goes_on = made[-1].states, made[-1].goes_on
+        if not made and len(node.outputs) == len(now):
+            return now
         elements = [i.elements for i in made]
         sample = elements or [self._iterate(node, 0, now).elements]
         axes = [0] * len(sample[0])
@@ -145,12 +138,7 @@ class Inlining:
     ) -> list[Value]:
         """A copy of a subgraph before the node; gives what stands for the subgraph's outputs."""
         body = node.subgraphs[name]
-        self._nodes_left -= 1 + len(body.nodes)
-        if self._nodes_left < 0:
-            raise UnsupportedError(
-                f"{node.title}: it is laid out operator by operator, and comes to more than "
-                f"{NODES_MAX} of them; supported: fewer iterations, or smaller bodies"
-            )
+        self._expansion.spend(node, 1 + len(body.nodes))
         prefix = node.name if number is None else f"{node.name}/{number}"
         twins = dict(zip(body.inputs, arguments, strict=True))
 
@@ -177,20 +165,16 @@ class Inlining:
                 subgraphs=part.subgraphs,
             )
             twins.update(zip(part.outputs, copy.outputs, strict=True))
-            self._settle(copy)
+            self._expansion.settle(copy)
         return [twin(v) for v in body.outputs]
 
     def _constant(self, node: Node, number: np.generic) -> Value:
-        return self._graph.add_constant(f"{node.name}/number", np.asarray(number))
+        return self._expansion.constant(node, number)
 
     def _emit(
         self, node: Node, op_type: str, inputs: Sequence[Value], attributes: Attributes
     ) -> Value:
-        name = self._graph.unique(f"{node.name}/{op_type.lower()}")
-        self._graph.internal.add(name)
-        new = self._graph.add_node(op_type, inputs, [name], attributes, before=node)
-        self._settle(new)
-        return new.outputs[0]
+        return self._expansion.emit(node, op_type, inputs, attributes)[0]
 
     def _slice(self, node: Node, value: Value, axis: int, place: int) -> Value:
         """One element along an axis, which is left out; zeros where there is none."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.errors import ConfigError
 from engine.ir.graph import Graph, Node, Value
-from engine.ir.types import TensorType
+from engine.ir.types import ListType, TensorType
 from engine.passes.evaluate import TYPE_ONLY
 
 
@@ -94,7 +94,7 @@ def extract(
     nodes: Collection[Node],
     inputs: Sequence[Value],
     outputs: Sequence[Value],
-    types: Mapping[Value, TensorType | None],
+    types: Mapping[Value, TensorType | ListType | None],
 ) -> Graph:
     """These nodes, in the order they have, as a graph with these inputs and outputs."""
     new = Graph(graph.name)
@@ -119,6 +119,8 @@ def extract(
                 body=node.body,
                 subgraphs=node.subgraphs,
             )
-            twins.update(zip(node.outputs, copy.outputs, strict=True))
+            for value, new_value in zip(node.outputs, copy.outputs, strict=True):
+                new_value.list_type = value.list_type
+                twins[value] = new_value
     new.outputs = [v for v in map(twin, outputs) if v is not None]
     return new

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from engine.ir.graph import Graph, Node, Value
 from engine.ops.compose import spec_of
+from engine.ops.sequence import LAID_OUT
 from engine.passes.evaluate import TYPE_ONLY
 
 Sources = frozenset[Value] | None
@@ -61,16 +62,29 @@ def _follow(graph: Graph, found: Needs, known: dict[int, _Summary]) -> None:
             results, needed = _through(node, read, known)
             positions = [i for i in range(_counting(node)) if read[i] is None]
         else:
-            positions = [i for i in spec_of(node.op_type).constant_inputs if i < len(read)]
+            positions = [i for i in _deciding(node) if i < len(read)]
             needed = [read[i] for i in positions]
             positions = [i for i in positions if read[i] is None]
-            results = [NONE_NEEDED if node.op_type in TYPE_ONLY else _union(read)]
+            results = [_union(read) if _is_of_data(node) else NONE_NEEDED]
             results *= len(node.outputs)
         found.sources.update(zip(node.outputs, results, strict=False))
         if any(sources is None for sources in needed):
             found.during_run[node] = positions
         if all_ := frozenset[Value]().union(*(s for s in needed if s is not None)):
             found.inputs[node] = all_
+
+
+def _deciding(node: Node) -> Iterable[int]:
+    """Positions of the inputs whose values a node must know to be planned."""
+    if node.op_type in LAID_OUT:
+        return LAID_OUT[node.op_type].known
+    return spec_of(node.op_type).constant_inputs
+
+
+def _is_of_data(node: Node) -> bool:
+    """Whether its result follows from more than types, and how many tensors there are."""
+    laid_out = LAID_OUT.get(node.op_type)
+    return node.op_type not in TYPE_ONLY and not (laid_out and laid_out.of_length)
 
 
 def _counting(node: Node) -> int:

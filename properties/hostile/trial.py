@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from conformance.devices import Target, config_of, target_of
 from conformance.inputs import default_shapes, random_inputs
+from engine.arguments import AnyShape, shape
+from engine.arrays import flattened
 from engine.auto import probe
 from engine.interpreter import Interpreter
 from engine.ir.graph import Graph
@@ -70,7 +72,7 @@ def attempt(bench: Bench, data: bytes, feeds: Arrays | None, device: str) -> Out
         config_of(bench.target(device)), bench.runtime, sizes
     ) as session:
         session.run(given)
-        outputs = {name: session.read(name) for name in session.outputs}
+        outputs = flattened({name: session.read(name) for name in session.outputs})
         (backend, *_) = session.execution.backends.values()
     return judged(bench.court, Run(data, graph, given, outputs, backend, device))
 
@@ -83,5 +85,6 @@ def nbytes_of(graph: Graph) -> int:
     return sum(t.nbytes for t in made if t.is_static)
 
 
-def _nbytes(interpreter: Interpreter, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    return sum(math.prod(shapes[n]) * t.dtype.itemsize for n, t in interpreter.inputs.items())
+def _nbytes(interpreter: Interpreter, shapes: Mapping[str, AnyShape]) -> int:
+    types = interpreter.inputs
+    return sum(math.prod(shape("input", d)) * types[n].dtype.itemsize for n, d in shapes.items())
