@@ -70,3 +70,13 @@ def first_working(runtime: Runtime) -> str:
 def precision_of(name: str | Precision) -> Precision:
     """The Precision of a name; raises ConfigError."""
     return member("precision", Precision, name)
+
+
+def precisions_named(names: str | None, target: Target) -> list[Precision]:
+    """Comma-separated ones, or all that a target takes; raises ConfigError for one it does not."""
+    if names is None:
+        return list(precisions_on(target))
+    precisions = list(dict.fromkeys(precision_of(name) for name in names.split(",")))
+    for precision in precisions:
+        config_of(target, precision)
+    return precisions

@@ -38,6 +38,18 @@ ROUNDED_WHEN_STORED = frozenset(
 """Cases whose outputs were written down with four digits: no rounding of ours explains that."""
 
 
+TOO_LARGE_FOR_HALF = frozenset(
+    {
+        "test_reduce_prod_default_axes_keepdims_example",
+        *("test_quantizelinear_e5m2", "test_dequantizelinear_e5m2"),
+        *(f"test_{kind}_large_number" for kind in ("softmax", "logsoftmax")),
+        *(f"test_{kind}_large_number_expanded" for kind in ("softmax", "logsoftmax")),
+        *(f"test_{kind}_large_number_expanded_ver18" for kind in ("softmax", "logsoftmax")),
+    }
+)
+"""Every node is right; but 12! and 98,304 are infinite in half, and 10,003 is 10,000."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One case.
@@ -106,6 +118,15 @@ def _arrays(folder: Path, kind: str, names: Sequence[str]) -> Iterator[tuple[str
         file = folder / f"{kind}_{i}.pb"
         if file.exists():
             yield name, numpy_helper.to_array(TensorProto.FromString(file.read_bytes()))
+
+
+def operator_of(case: Case) -> str:
+    """The operator that a case shows: its one node's, or its unexpanded form's; "" of several."""
+    nodes = ModelProto.FromString(case.model).graph.node
+    whole = cases().get(case.name.partition("_expanded")[0], case)
+    if len(nodes) == 1 or whole is case:
+        return nodes[0].op_type if len(nodes) == 1 else ""
+    return operator_of(whole)
 
 
 def _value(given: Any) -> Any:

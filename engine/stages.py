@@ -10,6 +10,7 @@ import numpy as np
 
 from engine import heap
 from engine.backends.cpu import COMPUTED
+from engine.backends.cpu.memory import claim
 from engine.config import PLANS_KEPT
 from engine.errors import ShapeError
 from engine.ir.graph import Graph, Node, Value
@@ -188,9 +189,12 @@ class Stages(Generic[P]):
             return goes_on, found[:count], [array_of(x) for x in found[count:]]
 
         elements: list[list[np.ndarray]] = []
+        held_nbytes = 0
         while goes_on and (most is None or len(elements) < most):
             goes_on, states, row = iterate(len(elements))
             elements.append(row)
+            held_nbytes += _nbytes(row)
+            _claim(node, held_nbytes)
         if len(node.outputs) > count and not elements:
             nothing = iterate(0)[2]  # for the types: a body changes nothing but what it returns
             return [*states, *(np.zeros((0, *x.shape), x.dtype) for x in nothing)]
@@ -216,6 +220,7 @@ class Stages(Generic[P]):
             found = self.run_program(step.programs["body"], given, enqueue)
             states = found[:count] if length else states
             elements.append([array_of(x) for x in found[count:]])
+            _claim(node, length * _nbytes(elements[-1]))
         columns = list(zip(*elements, strict=True))
         ranks = [column[0].ndim + 1 for column in columns]
         axes = axes_of(node, "scan_output_axes", ranks)
@@ -315,6 +320,16 @@ def _one(node: Node, array: np.ndarray, what: str, dtype: np.dtype) -> int:
             f"{node.title}: its {what} is {type_of(array)}, expected one element of {dtype.name}"
         )
     return int(array.reshape(()))
+
+
+def _claim(node: Node, nbytes: int) -> None:
+    """Raise DeviceMemoryError where what is gathered cannot be stacked, before it is."""
+    with naming(node):
+        claim(nbytes)
+
+
+def _nbytes(row: Sequence[np.ndarray]) -> int:
+    return sum(x.nbytes for x in row)
 
 
 def _stacked(

@@ -27,6 +27,7 @@ from parallax import (
     info,
     packages,
     run,
+    selftest_command,
     streams,
     verify_command,
 )
@@ -48,6 +49,7 @@ examples:
   parallax run model.onnx --inputs x.npz --precision high --device portable
   parallax verify fixtures/models
   parallax verify model.onnx --precision high,low --shape image=1,3,224,224 --output report.json
+  parallax selftest --device pocl --quick
   parallax bench model.onnx --device cpu
   parallax as-onnxruntime --device auto -- python app.py
 
@@ -191,7 +193,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"parallax {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (devices, info, run, verify_command, bench, as_onnxruntime):
+    for module in (devices, info, run, verify_command, selftest_command, bench, as_onnxruntime):
         module.add_parser(commands)
     completion.add_parser(commands, parser)
     return top

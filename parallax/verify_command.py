@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from conformance.devices import Target, config_of, precision_of, precisions_on, target_of
+from conformance.devices import config_of, precision_of, precisions_named, target_of
 from conformance.document import deliver
 from conformance.files import add_file
 from conformance.inputs import AnyFeeds, Shapes, random_inputs
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         runtime = stack.enter_context(Runtime())
         target = target_of(args.device, runtime)
         device = target[1] or "cpu"
-        precisions = _precisions(args.precision, target)
+        precisions = precisions_named(args.precision, target)
         if args.cache is not None and target[0] is ForwardType.CPU:
             raise ConfigError(f"--cache {args.cache}: only OpenCL kernels are compiled and kept")
         try:
@@ -172,16 +172,6 @@ def _check_arrays(args: argparse.Namespace, models: int) -> None:
         raise ConfigError(
             f"--inputs {args.inputs}: the arrays of one model, but {models} are given"
         )
-
-
-def _precisions(names: str | None, target: Target) -> list[Precision]:
-    """All that the target takes; raises ConfigError for one named that it does not."""
-    if names is None:
-        return list(precisions_on(target))
-    precisions = list(dict.fromkeys(precision_of(name) for name in names.split(",")))
-    for precision in precisions:
-        config_of(target, precision)
-    return precisions
 
 
 def exit_code(reports: Sequence[VerifyReport], errors: dict[str, str]) -> int:

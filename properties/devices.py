@@ -7,6 +7,7 @@ A device that is named and absent is an error: a run never passes by not having 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -37,7 +38,9 @@ def selectors() -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
-def targets_on(shared: Runtime, selector: str) -> tuple[tuple[Target, ...], tuple[str, ...]]:
+def targets_on(
+    shared: Runtime, selector: str, precisions: Iterable[Precision] = tuple(Precision)
+) -> tuple[tuple[Target, ...], tuple[str, ...]]:
     """The backends of one selector on a runtime, and notes; raises DeviceError when absent.
 
     OpenCL devices give one backend per precision. LOW whose effective precision is NORMAL is not
@@ -46,7 +49,7 @@ def targets_on(shared: Runtime, selector: str) -> tuple[tuple[Target, ...], tupl
     if selector == "cpu":
         return (Target("cpu", shared.backend(ForwardType.CPU, ScheduleConfig())),), ()
     targets, notes = [], []
-    for precision in Precision:
+    for precision in precisions:
         config = ScheduleConfig(
             type=ForwardType.OPENCL,
             device=selector,

@@ -30,7 +30,7 @@ from properties.memory import Violation
 from properties.old_forms import check_old_form
 from properties.pass_claims import check_template
 from properties.pass_templates import template
-from properties.single import Case, check_case, draw_case
+from properties.single import check_case, draw_case, edge_cases
 
 CAUGHT = (Violation, PlanError, GraphError)
 """What counts as noticing a fault; any other exception is a defect of the fault itself."""
@@ -212,17 +212,14 @@ def operators(*op_types: str, examples: int = 40, on: str = "opencl") -> Hunt:
 
 
 def _edges(op_type: str, target: Target, where: Bench) -> None:
-    known = OPERATORS[op_type].constant_inputs
     for edge in OPERATORS[op_type].edges:
         where.step()
-        call = edge()
-        present = frozenset(i for i, x in enumerate(call.inputs) if x is not None)
-        case = Case(op_type, call, known & present)
-        for constants in {known & present, known & present | present - {0}}:
-            check_case(target.backend, replace(case, constants=constants))
+        cases = edge_cases(op_type, edge())
+        for case in cases:
+            check_case(target.backend, case)
         for law in OPERATORS[op_type].laws:
             if law.bitwise:
-                check_law(target.backend, case, law)
+                check_law(target.backend, cases[0], law)
 
 
 def _examples(op_type: str, target: Target, seed: int) -> None:

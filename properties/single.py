@@ -35,6 +35,18 @@ RUNS: Counter[str] = Counter()
 """Calls executed and judged, per backend."""
 
 
+class OutOfBounds(Violation):
+    """An output is not what the reference says.
+
+    Attributes:
+        judgement: of the worst output.
+    """
+
+    def __init__(self, message: str, judgement: judging.Judgement) -> None:
+        super().__init__(message)
+        self.judgement = judgement
+
+
 @dataclass(frozen=True, repr=False)
 class Case:
     """A call, and which of its inputs are constants of the graph.
@@ -69,6 +81,16 @@ def draw_case(op_type: str, choose: TapedChoose) -> Case:
     some = frozenset(i for i in range(1, len(call.inputs)) if choose.integer(0, 1))
     present = {i for i, x in enumerate(call.inputs) if x is not None}
     return Case(op_type, call, (some | spec.constant_inputs) & present, tuple(choose.tape))
+
+
+def edge_cases(op_type: str, call: Call) -> list[Case]:
+    """A call with those inputs constant that must be, and with all but the first."""
+    present = frozenset(i for i, x in enumerate(call.inputs) if x is not None)
+    known = OPERATORS[op_type].constant_inputs & present
+    return [
+        Case(op_type, call, constants)
+        for constants in dict.fromkeys((known, known | present - {0}))
+    ]
 
 
 def redraw(case: Case, seed: int, *, exact: bool = False) -> Case:
@@ -216,18 +238,28 @@ def check_case(backend: Backend, case: Case) -> bool:
     """Judge every output; False where the backend refuses the call.
 
     Raises:
-        Violation: out of bounds, or suspicious on fresh draws of the same structure too.
+        Violation: see `judged_case`.
+    """
+    return judged_case(backend, case) is not None
+
+
+def judged_case(backend: Backend, case: Case) -> list[judging.Judgement] | None:
+    """The judgements of all outputs, none of which fails; None where the backend refuses the call.
+
+    Raises:
+        Violation: see `run_case`. OutOfBounds: so, or suspicious on fresh draws of the same
+            structure too.
     """
     outcome = run_case(backend, case)
     if outcome is None:
-        return False
+        return None
     verdicts = judge_outcome(backend, outcome)
     worst = max(verdicts, key=lambda j: (j.verdict, j.bounds))
     if worst.verdict is judging.Verdict.FAIL:
-        raise Violation(explain(backend, case, worst))
+        raise OutOfBounds(explain(backend, case, worst), worst)
     if worst.verdict is judging.Verdict.SUSPECT:
         _settle(backend, case, worst)
-    return True
+    return verdicts
 
 
 def _settle(backend: Backend, case: Case, first: judging.Judgement) -> None:
@@ -237,14 +269,15 @@ def _settle(backend: Backend, case: Case, first: judging.Judgement) -> None:
         outcome = run_case(backend, redraw(case, seed))
         for j in judge_outcome(backend, outcome) if outcome else []:
             if j.verdict is judging.Verdict.FAIL:
-                raise Violation(explain(backend, case, j))
+                raise OutOfBounds(explain(backend, case, j), j)
             suspicious += j.verdict is judging.Verdict.SUSPECT
             suspects, count = suspects + j.suspects, count + j.count
     persistent = not case.tape or suspicious > REDRAWS // 2
     if persistent or (suspicious > 1 and suspects > SUSPECT_SHARE * count):
-        raise Violation(
+        raise OutOfBounds(
             f"{explain(backend, case, first)}; suspicious again in {suspicious} of {REDRAWS} "
-            f"fresh draws ({suspects} of {count} elements)"
+            f"fresh draws ({suspects} of {count} elements)",
+            first,
         )
 
 
@@ -270,8 +303,12 @@ def expectation(
 
 def explain(backend: Backend, case: object, j: judging.Judgement) -> str:
     """One line: who, where, what was got and expected, how far off."""
+    return f"{_name(backend)}: {case}: {j.verdict.name} at {j.index}: {told(j)}"
+
+
+def told(j: judging.Judgement) -> str:
+    """What was got and expected at the worst element, how far off, and how many others are."""
     return (
-        f"{_name(backend)}: {case}: {j.verdict.name} at {j.index}: got {j.got!r}, expected "
-        f"{j.expected!r} ({j.bounds:.3g} x bound, {j.sigmas:.3g} sigma; {j.failures} failures, "
-        f"{j.suspects} suspects of {j.count})"
+        f"got {j.got!r}, expected {j.expected!r} ({j.bounds:.3g} x bound, {j.sigmas:.3g} sigma; "
+        f"{j.failures} failures, {j.suspects} suspects of {j.count})"
     )

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conformance.devices import config_of, target_of
 from engine.config import ForwardType, ScheduleConfig
 from engine.errors import ShapeError, UnsupportedError
 from engine.ir.types import FLOAT, FLOAT16
@@ -12,8 +13,10 @@ from engine.ops import OPERATORS, unary
 from engine.ops.spec import Call, Law, OpSpec
 from properties.choose import HypothesisChoose
 from properties.claims import check_every_half, check_exact, check_law, check_reject, every_half
-from properties.devices import Target, backends, runtime
-from properties.single import Case, check_case, draw_case
+from properties.devices import Target, backends, runtime, selectors
+from properties.memory import Violation
+from properties.refusals import check_refused
+from properties.single import Case, check_case, draw_case, edge_cases
 
 
 def accepts(spec: OpSpec, x: np.ndarray) -> bool:
@@ -87,13 +90,7 @@ def test_sums_beyond_half_are_not_claimed_to_be_exact(op_type):
 @on_every_backend
 @pytest.mark.parametrize(("op_type", "edge"), EDGES)
 def test_edges_are_right(op_type, edge, target):
-    call, spec = edge(), OPERATORS[op_type]
-    present = frozenset(i for i, x in enumerate(call.inputs) if x is not None)
-    known = spec.constant_inputs & present
-    ran = [
-        check_case(target.backend, Case(op_type, call, constants))
-        for constants in {known, known | (present - {0})}
-    ]
+    ran = [check_case(target.backend, case) for case in edge_cases(op_type, edge())]
     if not any(ran):
         pytest.skip(f"{target.id} refuses this call")
 
@@ -118,6 +115,19 @@ def test_bitwise_laws_hold_at_the_edges(op_type, edge, target):
 @pytest.mark.parametrize(("op_type", "reject"), REJECTS)
 def test_invalid_calls_are_refused(op_type, reject):
     check_reject(op_type, reject)
+
+
+@pytest.mark.parametrize("device", selectors())
+@pytest.mark.parametrize(("op_type", "reject"), REJECTS)
+def test_models_of_invalid_calls_are_refused_before_any_kernel_runs(op_type, reject, device):
+    config = config_of(target_of(device, runtime()))
+    check_refused(op_type, reject.call(), config, runtime())
+
+
+@pytest.mark.device_free
+def test_the_check_of_refusals_notices_what_is_accepted():
+    with pytest.raises(Violation, match="accepted, and must be refused"):
+        check_refused("Relu", Call((np.zeros(2, "f4"),)), ScheduleConfig(), runtime())
 
 
 @on_every_backend

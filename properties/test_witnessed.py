@@ -10,11 +10,12 @@ import pytest
 
 from engine.config import ForwardType, ScheduleConfig
 from properties.devices import runtime
+from properties.operator_table import witnessed, written
 from properties.witnessed import COUNTS
 from properties.witnessed.features import features, versions
 from properties.witnessed.main import is_wrong, main, reason, verdict
 from properties.witnessed.unwitnessed import UNWITNESSED
-from properties.witnessed.walk import Walk, every_feature, walked
+from properties.witnessed.walk import Walk, agreeing, every_feature, walked
 
 pytestmark = pytest.mark.device_free
 
@@ -33,6 +34,8 @@ def test_every_feature_is_witnessed_refused_or_known_not_to_be(
     COUNTS.update(verdict(feature, h) for feature, h in heard.items())
     wrong = {str(f): (h.verdict, reason(f, h)) for f, h in heard.items() if is_wrong(f, h)}
     assert wrong == {}
+    if op_type in witnessed() and version == versions(op_type)[-1] and not seed:
+        assert agreeing(heard.values()) == written(op_type), "docs/operators.md"
 
 
 def test_every_entry_of_the_unwitnessed_is_a_feature() -> None:

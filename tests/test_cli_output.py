@@ -14,6 +14,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,11 +28,19 @@ from conformance import files
 from parallax import cli
 from parallax.cli import main
 from tests.command_line import MLP, OPENCL, Captured, refused, save, save_relu
+from tests.control_flow_models import BOOL, COUNTING, FLOAT, graph, serialised
+from tests.model_writing import node
 
 pytestmark = pytest.mark.one_driver
 
 ROOT = Path(__file__).parents[1]
 ON_CPU = ("--device", "cpu")
+OF_A_MODEL = ("info", "run", "verify", "bench")
+ALONE: dict[str, list[object]] = {
+    "devices": [],
+    "selftest": [*ON_CPU, "--quick", "--operator", "Relu"],
+}
+"""What the commands without a model are given where they run."""
 
 
 def sub_parsers() -> dict[str, argparse.ArgumentParser]:
@@ -84,9 +93,9 @@ def test_no_command_writes_over_an_input_a_model_or_a_file_of_the_users(
     if option != "--cache":  # which says itself what it refuses
         targets.append("notes.txt")
     for target in targets:
-        if command == "devices" and target in ("link.json", "hard.json"):
+        if command in ALONE and target in ("link.json", "hard.json"):
             continue  # it has no inputs; the link's end is a model, the hard link's name is none
-        subject = [] if command == "devices" else [str(model)]
+        subject = [] if command in ALONE else [str(model)]
         message = refused(capsys, command, *subject, option, folder / target)
         assert target in message
         assert "cannot write there" in message
@@ -190,7 +199,7 @@ def test_what_is_no_regular_file_is_left_alone(
     make(target)
     link.symlink_to(target)
     before = target.lstat()
-    subject = [] if command == "devices" else [model, "--device", OPENCL]
+    subject = [] if command in ALONE else [model, "--device", OPENCL]
     subject = subject[:1] if command == "info" and option == "--output" else subject
     message = refused(capsys, command, *subject, option, link if linked else target)
     assert "it is not a regular file" in message
@@ -204,7 +213,7 @@ def test_a_dash_is_explained(
     capsys: Captured, model: Path, monkeypatch: pytest.MonkeyPatch, command: str, option: str
 ) -> None:
     monkeypatch.chdir(model.parent)
-    subject = [] if command == "devices" else [model]
+    subject = [] if command in ALONE else [model]
     message = refused(capsys, command, *subject, option, "-")
     assert "--json prints to standard output" in message
     assert not Path("-").exists()
@@ -217,13 +226,11 @@ def document(capsys: Captured, *argv: object) -> dict:
     return json.loads(captured.out, parse_constant=pytest.fail)
 
 
-@pytest.mark.parametrize("command", ["devices", "info", "run", "verify", "bench"])
+@pytest.mark.parametrize("command", [*ALONE, *OF_A_MODEL])
 def test_json_is_one_document_with_tool_date_files_and_devices(
     capsys: Captured, command: str, tmp_path: Path
 ) -> None:
-    argv: list[object] = [command]
-    if command != "devices":
-        argv += [MLP, *ON_CPU]
+    argv: list[object] = [command, *ALONE.get(command, [MLP, *ON_CPU])]
     argv += ["--runs", 11] if command == "bench" else []
     found = document(capsys, *argv, "--output", tmp_path / "same.json")
     assert found["schema"] == f"parallax.{command}/1"
@@ -231,14 +238,14 @@ def test_json_is_one_document_with_tool_date_files_and_devices(
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", found["date"])
     assert found == json.loads((tmp_path / "same.json").read_text())
     assert found["devices"][-1]["platform"] == "NumPy"
-    if command != "devices":
+    if command not in ALONE:
         assert found["files"][0]["path"] == str(MLP)
         assert len(found["files"][0]["sha256"]) == 64
 
 
-@pytest.mark.parametrize("command", ["devices", "info", "run", "verify", "bench"])
+@pytest.mark.parametrize("command", [*ALONE, *OF_A_MODEL])
 def test_every_key_of_a_document_is_documented(capsys: Captured, command: str) -> None:
-    argv = [command] if command == "devices" else [command, MLP, *ON_CPU]
+    argv = [command, *ALONE.get(command, [MLP, *ON_CPU])]
     argv += ["--runs", 11] if command == "bench" else []
     text = (ROOT / "docs" / "json.md").read_text()
     common, _, rest = text.partition("\n## ")
@@ -365,6 +372,30 @@ def test_ctrl_c_is_never_a_traceback(model: Path, module: str) -> None:
         error = process.communicate(timeout=120)[1]
     assert process.returncode == 130, error
     assert "parallax: interrupted\n" in error
+    assert "Traceback" not in error
+
+
+def test_ctrl_c_ends_a_loop_that_never_does(tmp_path: Path) -> None:
+    state = [*COUNTING, ("s", FLOAT, None)]
+    body = [
+        node("ReduceSum", "s", "m", keepdims=0),
+        node("Cast", "m", "on", to=BOOL),
+        node("Identity", "s", "r"),
+    ]
+    loop = node("Loop", "- - x", "y", body=graph(body, state, "on r"))
+    path, x = tmp_path / "endless.onnx", tmp_path / "x.npz"
+    path.write_bytes(serialised(graph([loop], [("x", FLOAT, [1, 2])], "y")))
+    np.savez(x, x=np.ones((1, 2), np.float32))
+    words = ("run", path, "--inputs", x, *ON_CPU, "-v")
+    command = [sys.executable, "-m", "parallax", *map(str, words)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any("ready for x [1, 2]" in line for line in process.stderr)
+        time.sleep(0.5)  # it runs by now; if not, the test shows less
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=120)[1]
+    assert process.returncode == 130, error
+    assert "parallax: interrupted" in error
     assert "Traceback" not in error
 
 

@@ -15,55 +15,26 @@ from onnx import defs
 from engine.errors import ShapeError, UnsupportedError
 from engine.interpreter import Interpreter
 from engine.ir.types import ALL_DTYPES
-from engine.onnx_import import OPSET_MAX
 from engine.ops import OPERATORS
 from engine.ops.spec import Call
 from properties.choose import SeededChoose
+from properties.dtypes import retyped, variables
 from properties.single import draw_case
 from tests.model_writing import model_bytes, node
 
 pytestmark = pytest.mark.device_free
 
-BY_TYPE = {f"tensor({'float' if d.name == 'float32' else d.name})": d for d in ALL_DTYPES} | {
-    "tensor(double)": np.dtype(np.float64)
-}
 DRAWS = 6
 FORBIDDEN = {"Mod": "fmod=0 is for integers only", "BitCast": "expected a type of"}
 """What a schema allows and its text forbids: "If the input type is floating point, then `fmod`
 attribute must be set to 1"; "The target type must have the same bit-width as the input type"."""
 
 
-def variables(op_type: str) -> dict[str, list[np.dtype]]:
-    """Type parameter -> the dtypes it may be, of those that Parallax has anywhere."""
-    schema = defs.get_schema(op_type, OPSET_MAX, "")
-    return {
-        t.type_param_str: [BY_TYPE[n] for n in t.allowed_type_strs if n in BY_TYPE]
-        for t in schema.type_constraints
-    }
-
-
-def parameters(op_type: str, count: int) -> list[str]:
-    """The type parameter of each input; a variadic one repeats the last."""
-    given = [i.type_str for i in defs.get_schema(op_type, OPSET_MAX, "").inputs]
-    return given + given[-1:] * (count - len(given))
-
-
-def retyped(op_type: str, call: Call, variable: str, dtype: np.dtype) -> Call:
-    """The call with that dtype wherever the schema names that parameter."""
-    with np.errstate(all="ignore"):
-        inputs = tuple(
-            x.astype(dtype) if x is not None and name == variable else x
-            for x, name in zip(call.inputs, parameters(op_type, len(call.inputs)))
-        )
-    return Call(inputs, call.attributes)
-
-
 def walk() -> Iterator[tuple[str, str, np.dtype]]:
     for op_type in OPERATORS:
         if defs.has(op_type):
-            given = {i.type_str for i in defs.get_schema(op_type, OPSET_MAX, "").inputs}
             for variable, dtypes in variables(op_type).items():
-                yield from ((op_type, variable, d) for d in dtypes if variable in given)
+                yield from ((op_type, variable, d) for d in dtypes if d in ALL_DTYPES)
 
 
 def refusal(op_type: str, call: Call) -> str | None:

@@ -6,12 +6,20 @@ import os
 
 import numpy as np
 import onnxruntime
+import psutil
 import pytest
 
 import parallax as px
 from conformance import verify
 from engine.config import BackendConfig, Precision, ScheduleConfig
-from engine.errors import ClosedError, ConfigError, InputError, RunStopped, ShapeError
+from engine.errors import (
+    ClosedError,
+    ConfigError,
+    DeviceMemoryError,
+    InputError,
+    RunStopped,
+    ShapeError,
+)
 from engine.interpreter import Interpreter
 from engine.module import Module
 from engine.session import Session
@@ -202,6 +210,41 @@ def test_a_loop_without_end_can_be_interrupted() -> None:
         with pytest.raises(KeyboardInterrupt):
             ours.run(listener=interrupt)
         np.testing.assert_array_equal(ours({"x": np.zeros((1, 2), "f")})["y"], np.zeros((1, 2)))
+
+
+def stacking(trips: str = "- -", **constants: object) -> bytes:
+    """A Loop that goes on while its input is not 0, and stacks 4 MiB in each iteration."""
+    body = graph(
+        [
+            node("ReduceSum", "s", "m", keepdims=0),
+            node("Cast", "m", "on", to=BOOL),
+            node("Identity", "s", "s_next"),
+            node("Expand", "s shape", "row"),
+        ],
+        [*COUNTING, ("s", FLOAT, None)],
+        "on s_next row",
+        shape=np.array([1 << 19, 2]),
+    )
+    loop = node("Loop", f"{trips} x", "y z", body=body)
+    return serialised(graph([loop], [("x", FLOAT, [1, 2])], "y z", **constants))
+
+
+@pytest.mark.parametrize("endless", [stacking(), stacking("n -", n=np.int64(2**62))])
+def test_what_a_loop_stacks_is_counted_before_memory_ends(
+    endless: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with session(endless) as ours:
+        ours.resize({"x": (1, 2)})
+        there = psutil.virtual_memory()._replace(available=40 << 20)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: there)
+        with pytest.raises(DeviceMemoryError, match=r"Loop 'the_y': cpu: asked for 46137344 byt"):
+            ours({"x": np.ones((1, 2), np.float32)})
+        assert ours({"x": np.zeros((1, 2), np.float32)})["z"].shape == (1, 1 << 19, 2)
+
+
+def test_a_trip_count_below_0_is_none() -> None:
+    with session(stacking("n -", n=np.int64(-(2**63)))) as ours:
+        assert ours({"x": np.ones((1, 2), np.float32)})["z"].shape == (0, 1 << 19, 2)
 
 
 def test_states_that_grow_let_go_of_old_plans() -> None:

@@ -8,14 +8,14 @@ from itertools import count
 from typing import Any, TypeAlias
 
 import numpy as np
-import onnx
-from onnx import defs, helper, numpy_helper
+from onnx import defs
 
 from engine.onnx_import.support import OPSET_MAX
 from engine.ops import OPERATORS
 from engine.ops.spec import Call
 from properties.choose import SeededChoose
-from properties.hostile.values import attribute_proto, dtype_of, edge_value, value_of
+from properties.hostile.values import dtype_of, edge_value, value_of
+from properties.node_models import node_model
 
 Rng = np.random.Generator
 Schema: TypeAlias = defs.OpSchema
@@ -220,37 +220,20 @@ class Drawn:
         Args:
             attributes: instead of the call's own.
         """
-        names: list[str] = []
-        feeds: dict[str, np.ndarray] = {}
-        constants: dict[str, np.ndarray] = {}
         known = OPERATORS[LIKE.get(self.op_type, self.op_type)].constant_inputs
-        for index, x in enumerate(self.inputs):
-            names.append("" if x is None else f"x{index}")
-            if x is not None:
-                fixed = self.chance(0.9 if index in known else 0.2 if index else 0.05)
-                (constants if fixed else feeds)[f"x{index}"] = x
-        outputs = [f"y{k}" for k in range(self.outputs)]
-        node = helper.make_node(self.op_type, names, outputs, name="node")
-        for name, value in (self.attributes if attributes is None else attributes).items():
-            node.attribute.append(attribute_proto(name, value, self.schema))
-        graph = helper.make_graph(
-            [node],
-            "call",
-            [
-                helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
-                for n, x in feeds.items()
-            ],
-            [self._output_info(k, name) for k, name in enumerate(outputs)],
-            [numpy_helper.from_array(x, n) for n, x in constants.items()],
+        constants = frozenset(
+            index
+            for index, x in enumerate(self.inputs)
+            if x is not None and self.chance(0.9 if index in known else 0.2 if index else 0.05)
         )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8
+        return node_model(
+            self.schema,
+            self.inputs,
+            self.attributes if attributes is None else attributes,
+            constants=constants,
+            outputs=self.outputs,
+            opset=self.opset,
         )
-        return model.SerializeToString(), feeds
-
-    def _output_info(self, index: int, name: str) -> onnx.ValueInfoProto:
-        """onnxruntime wants an element type; what is told of a dtype is what the schema says."""
-        return helper.make_empty_tensor_value_info(name)
 
 
 def operator_of(number: int) -> str:

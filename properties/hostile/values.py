@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
-import onnx
-from onnx import defs, helper, numpy_helper
+from onnx import defs
 
 from engine.ir.types import FLOATS, NARROW_FLOATS, NARROW_INTEGERS
 from engine.ops.recurrent_form import DIRECTIONS, TAKES
@@ -56,27 +54,6 @@ SPECIAL = (
     3e38,
     1e-40,
 )
-
-
-def attribute_proto(name: str, value: Any, schema: Schema) -> onnx.AttributeProto:
-    """An attribute of the type that the schema gives it, where the value has that type."""
-    kind = schema.attributes[name].type.name if name in schema.attributes else ""
-    if isinstance(value, np.ndarray):
-        value = numpy_helper.from_array(value)
-    if kind == "FLOATS" and isinstance(value, Sequence):
-        value = [float(v) for v in value]
-    if kind == "FLOAT" and isinstance(value, (int, float)):
-        value = float(value)
-    if kind == "INT" and isinstance(value, (list, tuple)) and len(value) == 1:
-        value = value[0]
-    types = {t.name: t.value for t in (*map(_kind, ("INTS", "FLOATS", "STRINGS")),)}
-    if isinstance(value, (list, tuple)) and not value:
-        return helper.make_attribute(name, value, attr_type=types.get(kind, types["INTS"]))
-    return helper.make_attribute(name, value)
-
-
-def _kind(name: str) -> Any:
-    return getattr(defs.OpSchema.AttrType, name)
 
 
 def dtype_of(text: str) -> np.dtype | None:

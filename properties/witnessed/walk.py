@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,12 @@ class Heard:
             return "witnessed"
         ran = self.known + self.declined + self.idle
         return "refused" if self.refused and not ran else "not witnessed"
+
+
+def agreeing(all_: Iterable[Heard]) -> list[str]:
+    """The witnesses that agree on some of what was heard."""
+    found = list(all_)
+    return [who for who in WITNESSES if any(heard.agreed[who] for heard in found)]
 
 
 class Walk:

@@ -1,0 +1,71 @@
+"""Calls of one operator as ONNX models of one node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from onnx import defs, helper, numpy_helper
+
+Schema: TypeAlias = defs.OpSchema
+
+NODE = "node"
+"""Its name."""
+
+
+def node_model(
+    schema: Schema,
+    inputs: Sequence[np.ndarray | None],
+    attributes: Mapping[str, Any],
+    *,
+    constants: frozenset[int],
+    outputs: int,
+    opset: int,
+) -> tuple[bytes, dict[str, np.ndarray]]:
+    """A serialised model of one node, and what to feed it.
+
+    Args:
+        inputs: None where one is omitted. constants: which of them are initialisers.
+        outputs: how many.
+    """
+    given = {f"x{i}": x for i, x in enumerate(inputs) if x is not None}
+    fixed = {f"x{i}": given.pop(f"x{i}") for i in sorted(constants) if f"x{i}" in given}
+    names = ["" if x is None else f"x{i}" for i, x in enumerate(inputs)]
+    made = [f"y{k}" for k in range(outputs)]
+    node = helper.make_node(schema.name, names, made, name=NODE)
+    node.attribute.extend(attribute_proto(n, v, schema) for n, v in attributes.items())
+    graph = helper.make_graph(
+        [node],
+        "call",
+        [
+            helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+            for n, x in given.items()
+        ],
+        [helper.make_empty_tensor_value_info(name) for name in made],
+        [numpy_helper.from_array(x, n) for n, x in fixed.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    return model.SerializeToString(), given
+
+
+def attribute_proto(name: str, value: Any, schema: Schema) -> onnx.AttributeProto:
+    """An attribute of the type that the schema gives it, where the value has that type."""
+    kind = schema.attributes[name].type.name if name in schema.attributes else ""
+    if isinstance(value, np.ndarray):
+        value = numpy_helper.from_array(value)
+    if kind == "FLOATS" and isinstance(value, Sequence):
+        value = [float(v) for v in value]
+    if kind == "FLOAT" and isinstance(value, (int, float)):
+        value = float(value)
+    if kind == "INT" and isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
+    types = {t.name: t.value for t in (*map(_kind, ("INTS", "FLOATS", "STRINGS")),)}
+    if isinstance(value, (list, tuple)) and not value:
+        return helper.make_attribute(name, value, attr_type=types.get(kind, types["INTS"]))
+    return helper.make_attribute(name, value)
+
+
+def _kind(name: str) -> Any:
+    return getattr(defs.OpSchema.AttrType, name)
