@@ -22,10 +22,23 @@ examples:
   parallax as-onnxruntime -- python app.py --its --own options
   parallax as-onnxruntime --device pocl -- python -m rapidocr_onnxruntime
 """
-PACKAGE = """\
+PACKAGE = {
+    "__init__.py": """\
 from parallax.compat import *
 from parallax.compat import __getattr__, __version__
-"""
+""",
+    "capi/__init__.py": "",
+    "capi/onnxruntime_pybind11_state.py": """\
+from parallax import InputError as InvalidArgument
+from parallax import ModelError as InvalidGraph
+from parallax import ModelError as InvalidProtobuf
+from parallax import ModelError as NoSuchFile
+from parallax import ParallaxError as Fail
+from parallax import ParallaxError as RuntimeException
+from parallax import UnsupportedError as NotImplemented
+""",
+}
+"""The files of the package by name; exceptions have the names that they have there."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -59,9 +72,10 @@ def run(args: argparse.Namespace) -> int:
         )
     precision_of(args.precision)
     with tempfile.TemporaryDirectory(prefix="parallax-as-onnxruntime-") as folder:
-        package = Path(folder) / "onnxruntime"
-        package.mkdir()
-        (package / "__init__.py").write_text(PACKAGE)
+        for name, text in PACKAGE.items():
+            file = Path(folder) / "onnxruntime" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
         before = os.environ.get("PYTHONPATH", "")
         environment = {
             **os.environ,

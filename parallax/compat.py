@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, ValueInfoProto
+from onnx import ModelProto, TypeProto, ValueInfoProto
 
 from engine import arguments
 from engine.arrays import ArrayLike
@@ -32,6 +32,7 @@ from engine.config import BackendConfig, ForwardType, MemoryMode, Precision, Sch
 from engine.errors import InputError, UnsupportedError
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
+from parallax.compat_values import IOBinding, OrtValue, tensor_name
 
 __all__ = [
     "ExecutionMode",
@@ -76,9 +77,20 @@ class ExecutionMode(enum.IntEnum):
     ORT_PARALLEL = 1
 
 
+class _Options:
+    """Of names that there are; another name is an AttributeError, as in onnxruntime."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in vars(type(self))["__dataclass_fields__"]:
+            raise AttributeError(
+                f"{type(self).__name__}.{name} is not supported by parallax.compat"
+            )
+        super().__setattr__(name, value)
+
+
 @dataclass
-class SessionOptions:
-    """Options of a session; another name is an AttributeError, as in onnxruntime."""
+class SessionOptions(_Options):
+    """Options of a session."""
 
     intra_op_num_threads: int = 0
     inter_op_num_threads: int = 0
@@ -93,11 +105,6 @@ class SessionOptions:
     use_deterministic_compute: bool = False
     _entries: dict[str, str] = field(default_factory=dict, repr=False)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in SessionOptions.__dataclass_fields__:
-            raise AttributeError(f"SessionOptions.{name} is not supported by parallax.compat")
-        super().__setattr__(name, value)
-
     def add_session_config_entry(self, key: str, value: str) -> None:
         """A hint to onnxruntime's own implementation; kept, and nothing more."""
         self._entries[key] = value
@@ -110,7 +117,7 @@ class SessionOptions:
 
 
 @dataclass
-class RunOptions:
+class RunOptions(_Options):
     """Options of a run, none of which changes what it computes."""
 
     log_severity_level: int = 2
@@ -140,106 +147,11 @@ class ModelMetadata:
     custom_metadata_map: dict[str, str]
 
 
-class OrtValue:
-    """An array in host memory."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self._array = array
-
-    @staticmethod
-    def ortvalue_from_numpy(
-        numpy_obj: np.ndarray, device_type: str = "cpu", device_id: int = 0
-    ) -> OrtValue:
-        """Hold an array; raises InputError for another device than the host's memory."""
-        _check_host("ortvalue_from_numpy", device_type)
-        return OrtValue(np.asarray(numpy_obj))
-
-    def numpy(self) -> np.ndarray:
-        """The array."""
-        return self._array
-
-    def shape(self) -> list[int]:
-        """Its extents."""
-        return list(self._array.shape)
-
-    def data_type(self) -> str:
-        """`tensor(float)`."""
-        return _type_name(onnx.helper.np_dtype_to_tensor_dtype(self._array.dtype))
-
-    def device_name(self) -> str:
-        """Always "cpu"."""
-        return "cpu"
-
-    def is_tensor(self) -> bool:
-        """Always."""
-        return True
-
-
-class IOBinding:
-    """Inputs and outputs of one run, in host memory."""
-
-    def __init__(self, session: InferenceSession) -> None:
-        self._session = session
-        self._feeds: dict[str, np.ndarray] = {}
-        self._wanted: dict[str, OrtValue | None] = {}
-        self._outputs: list[OrtValue] = []
-
-    def bind_cpu_input(self, name: str, arr_on_cpu: np.ndarray) -> None:
-        """Feed an array."""
-        self._feeds[name] = arr_on_cpu
-
-    def bind_ortvalue_input(self, name: str, ortvalue: OrtValue) -> None:
-        """Feed a value."""
-        self._feeds[name] = ortvalue.numpy()
-
-    def bind_output(self, name: str, device_type: str = "cpu", device_id: int = 0) -> None:
-        """Ask for an output, in new memory."""
-        _check_host("bind_output", device_type)
-        self._wanted[name] = None
-
-    def bind_ortvalue_output(self, name: str, ortvalue: OrtValue) -> None:
-        """Ask for an output in the memory of a value."""
-        self._wanted[name] = ortvalue
-
-    def clear_binding_inputs(self) -> None:
-        """Forget the inputs."""
-        self._feeds.clear()
-
-    def clear_binding_outputs(self) -> None:
-        """Forget the outputs."""
-        self._wanted.clear()
-
-    def synchronize_inputs(self) -> None:
-        """Host memory needs none."""
-
-    def synchronize_outputs(self) -> None:
-        """Host memory needs none."""
-
-    def run(self) -> None:
-        """Run once; raises InputError where no output was bound."""
-        if not self._wanted:
-            raise InputError("run_with_iobinding: no output is bound; call bind_output(name)")
-        arrays = self._session.run(list(self._wanted), self._feeds)
-        self._outputs = []
-        for array, target in zip(arrays, self._wanted.values(), strict=True):
-            if target is not None:
-                np.copyto(target.numpy(), array, casting="no")
-            self._outputs.append(OrtValue(array) if target is None else target)
-
-    def get_outputs(self) -> list[OrtValue]:
-        """Of the last run, in the order they were bound."""
-        return list(self._outputs)
-
-    def copy_outputs_to_cpu(self) -> list[np.ndarray]:
-        """The same as arrays."""
-        return [value.numpy() for value in self._outputs]
-
-
 class InferenceSession:
     """A model on a device.
 
     Args:
-        path_or_bytes: of an .onnx file.
+        path_or_bytes: of an .onnx file; or a ModelProto.
         sess_options: of which `intra_op_num_threads` has an effect.
         providers: "CPUExecutionProvider" (the default) or "OpenCLExecutionProvider"; the first that
             is known counts. The environment variable PARALLAX_COMPAT_DEVICE overrides it with any
@@ -252,7 +164,7 @@ class InferenceSession:
 
     def __init__(
         self,
-        path_or_bytes: str | Path | bytes,
+        path_or_bytes: str | Path | bytes | ModelProto,
         sess_options: SessionOptions | None = None,
         providers: Sequence[Any] | None = None,
         provider_options: Sequence[Mapping[str, Any]] | None = None,
@@ -262,12 +174,13 @@ class InferenceSession:
             raise InputError(f"InferenceSession: argument {name!r} is not supported")
         self._options = SessionOptions() if sess_options is None else sess_options
         self._providers = _providers(providers, provider_options)
-        is_file = isinstance(path_or_bytes, (str, os.PathLike))
-        if is_file:
-            self._interpreter = Interpreter.from_file(path_or_bytes)  # type: ignore[arg-type]
+        if isinstance(path_or_bytes, ModelProto):
+            path_or_bytes = path_or_bytes.SerializeToString()
+        if isinstance(path_or_bytes, (str, os.PathLike)):
+            self._interpreter = Interpreter.from_file(Path(path_or_bytes))
             proto = onnx.load(path_or_bytes, load_external_data=False)
         else:
-            self._interpreter = Interpreter.from_buffer(path_or_bytes)  # type: ignore[arg-type]
+            self._interpreter = Interpreter.from_buffer(path_or_bytes)
             proto = onnx.load_from_string(path_or_bytes)
         self._describe(proto)
         config = _config(self._providers[0], self._options)
@@ -436,20 +349,20 @@ def _config(provider: str, options: SessionOptions) -> ScheduleConfig:
 
 
 def _node_arg(info: ValueInfoProto) -> NodeArg:
-    tensor = info.type.tensor_type
+    dims = info.type.tensor_type.shape.dim
     shape: list[int | str | None] = [
-        d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim
+        d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in dims
     ]
-    return NodeArg(info.name, _type_name(tensor.elem_type), shape)
+    return NodeArg(info.name, _type_name(info.type), shape)
 
 
-def _type_name(element_type: int) -> str:
-    return f"tensor({TensorProto.DataType.Name(element_type).lower()})"
-
-
-def _check_host(where: str, device_type: str) -> None:
-    if device_type != "cpu":
-        raise InputError(f"{where}: device_type={device_type!r}, expected 'cpu'")
+def _type_name(type_: TypeProto) -> str:
+    """`tensor(float)`, `seq(tensor(float))`, `optional(tensor(float))`."""
+    if type_.HasField("sequence_type"):
+        return f"seq({_type_name(type_.sequence_type.elem_type)})"
+    if type_.HasField("optional_type"):
+        return f"optional({_type_name(type_.optional_type.elem_type)})"
+    return tensor_name(type_.tensor_type.elem_type)
 
 
 def __getattr__(name: str) -> Any:

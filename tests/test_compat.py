@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 import parallax as px
 from parallax import compat
@@ -83,6 +84,46 @@ def test_bindings_and_values_carry_arrays(ours: compat.InferenceSession) -> None
 
 
 @pytest.mark.device_free
+def test_addresses_are_bound_as_there() -> None:
+    def bound(ort) -> list[np.ndarray]:
+        session = ort.InferenceSession(DATA, providers=["CPUExecutionProvider"])
+        binding, x, y = session.io_binding(), X.copy(), np.zeros((2, 4), np.float32)
+        where = "cpu", 0, np.float32, x.shape
+        binding.bind_input("x", *where, x.ctypes.data)
+        binding.bind_output("y", *where, y.ctypes.data)
+        z = ort.OrtValue.ortvalue_from_shape_and_type(x.shape, np.float32)
+        binding.bind_ortvalue_output("z", z)
+        x += 1
+        session.run_with_iobinding(binding)
+        z_before = z.numpy().copy()
+        z.update_inplace(x)
+        told = z.element_type(), z.data_type(), z.shape(), z.has_value(), z.is_tensor()
+        return [y, z_before, z.numpy(), np.array([str(told)])]
+
+    for ours, theirs in zip(bound(compat), bound(onnxruntime), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.device_free
+def test_lists_are_called_as_there() -> None:
+    tensor = helper.make_tensor_type_proto(TensorProto.FLOAT, ["n", 2])
+    lists = helper.make_sequence_type_proto(tensor)
+    info = helper.make_value_info("x", helper.make_optional_type_proto(lists))
+    made = helper.make_empty_tensor_value_info("y")
+    graph = helper.make_graph([node("OptionalHasElement", "x", "y")], "test", [info], [made])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    (theirs,) = onnxruntime.InferenceSession(proto.SerializeToString()).get_inputs()
+    ours = compat._node_arg(info)
+    assert (ours.name, ours.type, ours.shape) == (theirs.name, theirs.type, theirs.shape)
+
+
+@pytest.mark.device_free
+def test_a_proto_is_a_model_too(ours: compat.InferenceSession) -> None:
+    (y,) = compat.InferenceSession(CHAIN).run(["y"], {"x": X})
+    np.testing.assert_array_equal(y, ours.run(["y"], {"x": X})[0])
+
+
+@pytest.mark.device_free
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -92,6 +133,8 @@ def test_bindings_and_values_carry_arrays(ours: compat.InferenceSession) -> None
         (lambda s: s.run(None, {"x": X.astype(np.float64)}), "expected float32"),
         (lambda s: s.run_with_iobinding(s.io_binding()), "no output is bound"),
         (lambda s: s.io_binding().bind_output("y", "cuda"), "device_type='cuda'"),
+        (lambda s: s.io_binding().bind_output("y", buffer_ptr=1), "needs an element_type"),
+        (lambda s: compat.OrtValue(X).update_inplace(X[0]), r"float32\[4\] does not go into"),
         (lambda s: compat.InferenceSession(DATA, providers=["cpu"]), "'cpu' is no provider"),
         (lambda s: compat.InferenceSession(DATA, disabled_optimizers=[]), "disabled_optimizers"),
         (lambda s: compat.InferenceSession(DATA, provider_options=[{"a": 1}]), "provider_options"),
@@ -109,6 +152,7 @@ def test_other_names_are_attribute_errors_as_there() -> None:
     for call in (
         lambda: compat.training,
         lambda: setattr(compat.SessionOptions(), "optimized_model_filepath", "x"),
+        lambda: setattr(compat.RunOptions(), "terminate", True),
     ):
         with pytest.raises(AttributeError, match=r"is not supported by parallax\.compat"):
             call()
@@ -133,11 +177,21 @@ import sys
 import numpy as np
 import onnxruntime as ort
 from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, NoSuchFile
 
 options = SessionOptions()
 options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_ALL
 session = InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
 x = np.ones([d if isinstance(d, int) else 2 for d in session.get_inputs()[0].shape], np.float32)
+doubles = {session.get_inputs()[0].name: x.astype(np.float64)}
+for call, refusal in (
+    (lambda: session.run(None, doubles), InvalidArgument),
+    (lambda: InferenceSession("nowhere.onnx"), NoSuchFile),
+):
+    try:
+        call()
+    except refusal:
+        print("refused")
 print("parallax-as" in ort.__file__, session.run(None, {session.get_inputs()[0].name: x})[0].sum())
 sys.exit(7)
 """
@@ -152,7 +206,16 @@ def test_an_unchanged_application_runs_on_a_device(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "parallax", "as-onnxruntime", *options, "--", *words]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 7, done.stderr
-        assert done.stdout.split() == ["True", "16.0"], done.stdout
+        assert done.stdout.split() == ["refused", "refused", "True", "16.0"], done.stdout
+
+
+def test_the_application_does_the_same_with_onnxruntime(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APPLICATION)
+    (tmp_path / "chain.onnx").write_bytes(DATA)
+    words = [sys.executable, "app.py", "chain.onnx"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
+    assert done.stdout.split() == ["refused", "refused", "False", "16.0"], done.stdout
 
 
 @pytest.mark.device_free

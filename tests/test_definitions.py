@@ -12,6 +12,8 @@ from onnx import TensorProto, helper
 
 from engine.errors import ModelError, UnsupportedError
 from engine.interpreter import Interpreter
+from engine.ir.graph import Value
+from engine.onnx_import.facts import output_ranks
 from engine.onnx_import.load import load_model
 from tests.model_writing import model, model_bytes, node
 
@@ -50,6 +52,41 @@ def test_dtypes_are_known_behind_operators_that_have_their_own(op_type: str) -> 
     expected = TensorProto.INT64 if op_type in ("Shape", "ArgMax") else TensorProto.BOOL
     assert graph.outputs[0].producer is not None
     assert graph.outputs[0].producer.attributes["to"] == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "a", "b", "rank"),
+    [
+        ([node("MatMul", "a b", "y")], (3,), (3,), 0),
+        ([node("MatMul", "a b", "y")], (2, 3), (3,), 1),
+        ([node("MatMul", "a b", "y")], (3,), (4, 3, 2), 2),
+        ([node("MatMul", "a b", "y")], (5, 2, 3), (3, 2), 3),
+        ([node("Gather", "a i", "y")], (2, 3), (), 1),
+        ([node("Gather", "a j", "y")], (2, 3), (), 3),
+        ([node("Shape", "b", "s"), node("Reshape", "a s", "y")], (6,), (1, 2, 3), 3),
+        (
+            [
+                node("Shape", "b", "s", start=-2),
+                node("Concat", "one s one", "t", axis=0),
+                node("Reshape", "a t", "y"),
+            ],
+            (6,),
+            (1, 2, 3),
+            4,
+        ),
+    ],
+)
+def test_ranks_are_known_behind_operators_that_change_them(
+    nodes: list, a: tuple[int, ...], b: tuple[int, ...], rank: int
+) -> None:
+    constants = {"i": np.array(0), "j": np.zeros((1, 1), np.int64), "one": np.array([1])}
+    graph = load_model(model_bytes(nodes, {"a": a, "b": b}, ["y"], constants, opset=15))
+    (last,) = (n for n in graph.nodes if n.outputs[0].name == "y")
+
+    def known(value: Value | None) -> int | None:
+        return None if value is None or value.type is None else len(value.type.shape)
+
+    assert output_ranks(last, known) == [rank]
 
 
 def test_bodies_within_bodies_and_functions_get_names_of_their_own() -> None:

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto
 
 from engine.errors import GraphError, InputError, ShapeError
 from engine.ir.graph import Graph
@@ -117,6 +118,47 @@ def test_batch_norm_folds_into_the_linear_node_before_it(
     assert [n.op_type for n in after.nodes] == [op]
     assert after.outputs[0].name == "y"
     assert_same_results(before, after, {"x": x}, FOLDED_TOLERANCE)
+
+
+SCALED_SUMS = model(
+    [
+        node("Cast", "x", "a", to=TensorProto.UINT8),
+        node("MatMulInteger", "a w", "sums"),
+        node("Cast", "sums", "floats", to=TensorProto.FLOAT),
+        node("Mul", "s t", "scale"),
+        node("Mul", "scale floats", "y"),
+    ],
+    {"x": (2, 300), "s": (), "t": (5,)},
+    ["y"],
+    {"w": np.full((300, 5), 127, np.int8)},
+)
+
+
+def test_integer_sums_are_scaled_in_double_which_half_does_not_stand_for() -> None:
+    graph = imported(SCALED_SUMS)
+    after, kept = optimised(graph, {}), optimised(graph, {}, ("floats", "scale"))
+    last = after.outputs[0].producer
+    assert last is not None
+    assert last.op_type == "Cast"
+    between = {v.name for n in after.nodes for v in n.outputs if v.known_type.dtype == np.float32}
+    assert between == {"y"}
+    assert {"floats", "scale"} <= {v.name for v in kept.values()}
+    feeds = {
+        "x": np.full((2, 300), 255, np.float32),
+        "s": np.float32(1e-3),
+        "t": np.float32([1e-5] * 5),
+    }
+    assert_same_results(graph, after, feeds, 2.0**-24)  # the last Cast rounds
+
+
+def test_other_integers_are_scaled_as_the_model_says() -> None:
+    nodes = [
+        node("Cast", "x", "i", to=TensorProto.INT32),
+        node("Cast", "i", "f", to=TensorProto.FLOAT),
+        node("Mul", "f f", "y"),
+    ]
+    after = optimised(imported(model(nodes, {"x": (2, 3)}, ["y"])), {})
+    assert [n.op_type for n in after.nodes] == ["Cast", "Cast", "Mul"]
 
 
 def test_batch_norm_stays_where_the_convolution_is_read_twice() -> None:

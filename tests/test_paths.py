@@ -33,6 +33,9 @@ pytestmark = pytest.mark.one_driver
 FOLDED_TOLERANCE = 1e-5
 """Folded weights are rounded once to float32, relative to the largest output."""
 
+EVERY = {"tiny_decoder": 7}
+"""Of the values of long models that repeat themselves, every so-manieth is kept on its own."""
+
 Feeds = Mapping[str, np.ndarray]
 SUBJECTS = (*SMALL_MODELS, *range(12))
 """Models by name, random graphs by seed."""
@@ -209,7 +212,7 @@ def test_any_kept_value_survives_with_its_meaning(name: str) -> None:
     graph, feeds = subject(name)
     before = everything(graph, feeds)
     names = [v.name for v in graph.values()]
-    for keep in ([n] for n in names):
+    for keep in ([n] for n in names[:: EVERY.get(name, 1)]):
         after = optimised(graph, shapes_of(feeds), keep)
         assert_close(everything(after, feeds)[keep[0]], before[keep[0]])
         assert [v.name for v in after.outputs] == [v.name for v in graph.outputs]

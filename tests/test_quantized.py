@@ -20,11 +20,12 @@ from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from fixtures.models.corpus import by_name
-from tests.model_writing import model_bytes, node
+from tests.model_writing import node
 
 pytestmark = pytest.mark.one_driver
 
 DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
+QUANTISED_AS_IT_RUNS = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
 RUNTIME = Runtime()
 RNG = np.random.default_rng(11)
 F = np.float32
@@ -275,18 +276,23 @@ def test_a_model_that_onnxruntime_quantised_verifies(
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_model_quantised_while_it_runs_verifies(device: str, tmp_path: Path) -> None:
-    w = RNG.normal(size=(33, 17)).astype(F)
-    proto = model_bytes([node("MatMul", "x w", "s"), node("Relu", "s", "y")], {"x": (5, 33)}, ["y"],
-                        {"w": w})  # fmt: skip
-    (tmp_path / "floats.onnx").write_bytes(proto)
-    quantised = tmp_path / "quantised.onnx"
-    quantization.quantize_dynamic(tmp_path / "floats.onnx", quantised, reduce_range=True)
+@pytest.mark.parametrize(
+    ("name", "per_channel"), [("tiny_audio", False), ("tiny_transformer", True)]
+)
+def test_a_model_quantised_while_it_runs_verifies(
+    device: str, name: str, per_channel: bool, tmp_path: Path
+) -> None:
+    """Of a Conv and of a MatMul; sums of integers go beyond half, and nothing may overflow."""
+    model, quantised = by_name(name), tmp_path / "quantised.onnx"
+    quantization.quantize_dynamic(model.path, quantised, per_channel=per_channel, reduce_range=True)
     found = {n.op_type for n in onnx.load(quantised).graph.node}
-    assert {"DynamicQuantizeLinear", "MatMulInteger"} <= found
-    x = floats(5, 33) / 1e4
-    (y,) = onnxruntime.InferenceSession(quantised).run(None, {"x": x})
-    report = verify(quantised, device=device, inputs={"x": x}, expected={"y": y}, runtime=RUNTIME)
-    assert report.precisions[0].exit_code == 0, str(report)
+    assert {"DynamicQuantizeLinear"} < found & QUANTISED_AS_IT_RUNS
+    feeds = model.feeds(5)
+    session = onnxruntime.InferenceSession(quantised)
+    names = [o.name for o in session.get_outputs()]
+    expected = dict(zip(names, session.run(names, feeds), strict=True))
+    report = verify(quantised, device=device, inputs=feeds, expected=expected, runtime=RUNTIME)
+    assert report.exit_code == 0, str(report)
     for precision in report.precisions:
-        assert not precision.failures, str(report)
+        assert precision.verified
+        assert not precision.overflows

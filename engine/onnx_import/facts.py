@@ -132,7 +132,7 @@ def _rank(node: Node, rank: Callable[[Value | None], Rank]) -> Rank:
     if node.op_type in WIDEST:
         ranks = [rank(value) for value in node.inputs if value is not None]
         return None if None in ranks else max(r for r in ranks if r is not None)
-    count, base = _length(second), rank(first)
+    count, base = _length(second, rank), rank(first)
     if node.op_type.startswith("Reduce"):
         if node.attributes.get("keepdims", 1):
             return base
@@ -141,12 +141,24 @@ def _rank(node: Node, rank: Callable[[Value | None], Rank]) -> Rank:
         return None if base is None or not count else base - count
     if node.op_type == "Reshape":
         return count
+    other = rank(second)
+    if node.op_type in ("Gather", "MatMul") and base is not None and other is not None:
+        is_vector = (base == 1) + (other == 1)
+        return base + other - 1 if node.op_type == "Gather" else max(base, other, 2) - is_vector
     if node.op_type in ("Squeeze", "Unsqueeze") and count is not None and base is not None:
         return base + (count if node.op_type == "Unsqueeze" else -count)
     return None
 
 
-def _length(value: Value | None) -> int | None:
-    """Of a constant vector."""
+def _length(value: Value | None, rank: Callable[[Value | None], Rank]) -> int | None:
+    """Of a vector that is constant, the shape of something, or made of such vectors."""
+    maker = None if value is None else value.producer
+    if maker is not None and maker.op_type == "Concat":
+        parts = [_length(part, rank) for part in maker.inputs]
+        return None if None in parts else sum(filter(None, parts))
+    if maker is not None and maker.op_type == "Shape":
+        base, attributes = rank(maker.inputs[0]), maker.attributes
+        part = slice(attributes.get("start", 0), attributes.get("end"))
+        return None if base is None else len(range(base)[part])
     constant = None if value is None else value.constant
     return None if constant is None or constant.ndim != 1 else int(constant.size)

@@ -15,6 +15,7 @@ from engine.passes import (
     inline_control_flow,
     remove_dead_nodes,
     remove_identities,
+    scale_sums,
 )
 from engine.passes.assign_segments import assign_segments
 from engine.passes.base import Pass, run_passes
@@ -58,6 +59,7 @@ def bind_passes(keep: Collection[str] = ()) -> tuple[Pass, ...]:
     kept = _names(keep)
     return (
         INFER_SHAPES,
+        scale_sums.SCALE_SUMS,
         fold_constants.pass_keeping(kept),
         remove_dead_nodes.pass_keeping(kept),
         remove_identities.pass_keeping(kept),

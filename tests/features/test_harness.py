@@ -246,6 +246,9 @@ def test_the_suite_runs_on_every_driver_that_comes_as_a_package():
     nightly = tox["testenv:nightly"]["commands"]
     assert "slow" not in nightly
     assert "one_driver" not in nightly
+    assert tox["testenv:applications"]["commands"] == "pytest {posargs:applications}"
+    by_night = (ROOT / ".github/workflows/nightly.yml").read_text()
+    assert ".ci/run run -e applications,nightly\n" in by_night
     latency = tox["testenv:both"]
     assert latency["commands"].count(" pytest perf") == 2
     assert {*latency["depends"].split(", "), "both"} == set(environments)
