@@ -246,7 +246,7 @@ def test_the_suite_runs_on_every_driver_that_comes_as_a_package():
     nightly = tox["testenv:nightly"]["commands"]
     assert "slow" not in nightly
     assert "one_driver" not in nightly
-    assert tox["testenv:applications"]["commands"] == "pytest {posargs:applications}"
+    assert tox["testenv:applications"]["commands"] == "pytest {posargs:fixtures/applications}"
     by_night = (ROOT / ".github/workflows/nightly.yml").read_text()
     assert ".ci/run run -e applications,nightly\n" in by_night
     latency = tox["testenv:both"]
