@@ -197,6 +197,24 @@ def test_the_first_top_k_has_its_count_as_an_attribute(axis: int, device: str) -
             "numbers of axes",
         ),
         (("EyeLike", 9, {"x": floats(2, 3, 4)}, {}), "not two dimensions"),
+        (
+            (
+                "ReverseSequence",
+                10,
+                {"x": floats(3, 7), "n": np.zeros(1, np.int64)},
+                {"time_axis": 1, "batch_axis": 0},
+            ),
+            "Reshape",
+        ),
+        (
+            (
+                "MaxUnpool",
+                11,
+                {"x": floats(1, 1, 1), "i": np.zeros((1, 1, 1), np.int64)},
+                {"kernel_shape": [1], "pads": [-(2**63), 0]},
+            ),
+            "do not fit into 64 bits",
+        ),
         (("Mod", 27, {"x": floats(3), "w": floats(3)}, {}), "fmod=0 is for integers only"),
     ],
     ids=str,
@@ -204,3 +222,12 @@ def test_the_first_top_k_has_its_count_as_an_attribute(axis: int, device: str) -
 def test_what_is_not_defined_is_refused(case: Case, words: str) -> None:
     with pytest.raises(ParallaxError, match=words):
         Interpreter.from_buffer(written(case)).create_session()
+
+
+def test_a_col2im_of_no_spatial_axes_is_refused() -> None:
+    constants = {name: np.zeros(0, np.int64) for name in ("image", "block")}
+    data = model(
+        [node("Col2Im", "x image block", "y")], {"x": (1, 1, 1)}, ["y"], constants, opset=18
+    )
+    with pytest.raises(ParallaxError, match="for 0 spatial axes"):
+        Interpreter.from_buffer(data.SerializeToString())

@@ -215,6 +215,12 @@ def config(device: str, precision: str) -> ScheduleConfig:
             {},
             "x_zero_point is int8",
         ),
+        (
+            "DequantizeLinear",
+            {"x": whole(np.uint8, 3), "s": scales(), "z": whole(np.uint8, 1, 1)},
+            {},
+            "scale and zero point have",
+        ),
         ("DequantizeLinear", {"x": floats(3), "s": scales()}, {}, "x is float32"),
         (
             "DequantizeLinear",

@@ -26,7 +26,8 @@ def reverse_sequence(form: Form, emitter: Emitter) -> None:
         )
     apart = steps.integers("apart", batch)
     t = steps.of("Unsqueeze", steps.range(steps.of("Shape", x, start=time, end=time + 1)), apart)
-    n = steps.of("Unsqueeze", lengths, steps.integers("along", time))
+    given = steps.of("Reshape", lengths, steps.of("Shape", x, start=batch, end=batch + 1))
+    n = steps.of("Unsqueeze", given, steps.integers("along", time))
     turned = steps.of("Sub", steps.of("Sub", n, steps.integers("one", 1)), t)
     places = steps.of("Where", steps.of("Less", t, n), turned, t)
     whole = steps.of("Unsqueeze", places, steps.integers("others", *range(2, rank)))
@@ -97,7 +98,10 @@ def col2im(form: Form, emitter: Emitter) -> None:
     n = _axes_of(steps, image, given)
     strides, dilations = (given[k] or (1,) * n for k in ("strides", "dilations"))
     pads = given["pads"] or (0,) * 2 * n
-    if not n == len(strides) == len(dilations) == len(pads) // 2 or min(strides + dilations) < 1:
+    if (
+        not 1 <= n == len(strides) == len(dilations) == len(pads) // 2
+        or min(strides + dilations) < 1
+    ):
         raise ModelError(f"{form.title}: {given} for {n} spatial axes")
     begins = steps.integers("begins", *pads[:n])
     widths = (b + e for b, e in zip(pads[:n], pads[n:], strict=True))

@@ -27,7 +27,9 @@ class Steps:
         return self.of("Cast", value, to=to)
 
     def integers(self, name: str, *numbers: int) -> Value:
-        """A constant vector."""
+        """A constant vector; raises ModelError where attributes come to more than 64 bits."""
+        if any(not -(2**63) <= n < 2**63 for n in numbers):
+            raise ModelError(f"{self.form.title}: {name} of {numbers} do not fit into 64 bits")
         name = f"{self.form.outputs[0]}_{name}"
         return self.emitter.constant(name, np.array(numbers, np.int64))
 
@@ -63,7 +65,7 @@ class Steps:
 
     def is_one(self, value: Value) -> bool:
         """Whether it is one number, also in a vector."""
-        known = value.type is not None and value.type.is_static and value.type.size == 1
+        known = value.type is not None and value.type.shape == (1,)
         return known or self.emitter.rank(value) == 0
 
     def check(
