@@ -110,6 +110,29 @@ BY_BOTH = tuple(
         ),
         Disagreement(
             witness,
+            frozenset({"QuantizeLinear"}),
+            "makes of NaN what the processor does; docs/numerics.md has our rule",
+            lambda c: not is_finite(c) or not c.input(1).all(),
+            lambda: call(
+                "QuantizeLinear", 21, ones(1), np.array(np.nan, np.float32), output_dtype=5
+            ),
+        ),
+        Disagreement(
+            witness,
+            frozenset({"RoiAlign"}),
+            "multiplies the first pixel by 0 for a sample beyond the image: NaN where that is not "
+            "finite",
+            lambda c: not np.isfinite(c.first[:, :, 0, 0]).all(),
+            lambda: call(
+                "RoiAlign",
+                16,
+                np.full((1, 1, 2, 2), np.inf, np.float32),
+                np.array([[-9, -9, -8, -8]], np.float32),
+                np.array([0]),
+            ),
+        ),
+        Disagreement(
+            witness,
             frozenset({"ReduceProd"}),
             "multiplies one by one: NaN where the product of the others vanishes before it meets "
             "an infinity, or is one before it meets a zero",

@@ -115,6 +115,20 @@ OF_ONNXRUNTIME = (
     ),
     Disagreement(
         "onnxruntime",
+        frozenset({"DequantizeLinear"}),
+        "takes the zero point off in int32, which may leave its range; (x - zero_point) * scale is "
+        "a number",
+        lambda c: c.first.dtype == np.int32 and bool((np.abs(c.first.astype(float)) > 2**30).any()),
+        lambda: call(
+            "DequantizeLinear",
+            13,
+            np.array([-(2**31)], np.int32),
+            np.array(1, np.float32),
+            np.array(5, np.int32),
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
         frozenset({"GridSample"}),
         "reflects positions however far out they are, where float does not tell pixels apart; "
         "docs/numerics.md has our rule",
