@@ -12,8 +12,9 @@ from onnx import defs
 
 from engine.onnx_import.support import OPSET_MAX
 from engine.ops import OPERATORS
-from engine.ops.spec import Call
+from engine.ops.spec import Call, OpSpec
 from properties.choose import SeededChoose
+from properties.hostile.composed import COMPOSED, Composed
 from properties.hostile.values import dtype_of, edge_value, value_of
 from properties.node_models import node_model
 
@@ -27,17 +28,17 @@ AS_ATTRIBUTE = {"constant_value": "value"}
 OPSETS_OF_WITNESSES = 23
 
 
-def _has_examples(op_type: str) -> bool:
-    """Operators that the importer takes apart have none: tests/test_composed.py has calls."""
-    return LIKE.get(op_type, op_type) in OPERATORS
+def _source(op_type: str) -> OpSpec | Composed | None:
+    """What draws examples of an operator, None for one that has none."""
+    return COMPOSED.get(op_type) or OPERATORS.get(LIKE.get(op_type, op_type))
 
 
 @cache
 def schemas() -> dict[str, tuple[Schema, ...]]:
-    """Every version of every operator with a spec or one like it, oldest first, by name."""
+    """Every version of every operator with examples of its own or of one like it, by name."""
     found: dict[str, list[Schema]] = {}
     for schema in defs.get_all_schemas_with_history():
-        if schema.domain == "" and _has_examples(schema.name) and not schema.deprecated:
+        if schema.domain == "" and _source(schema.name) and not schema.deprecated:
             found.setdefault(schema.name, []).append(schema)
     return {
         name: tuple(sorted(versions, key=lambda s: s.since_version))
@@ -63,7 +64,8 @@ class Drawn:
         version: of the operator, as an index; None for any.
 
     Attributes:
-        inputs: arrays, None where omitted. attributes: by name. outputs: how many.
+        inputs: arrays, None where omitted. constant_inputs: positions of those that must be known
+            before a run. attributes: by name. outputs: how many.
     """
 
     def __init__(self, rng: Rng, op_type: str, version: int | None = None) -> None:
@@ -79,9 +81,11 @@ class Drawn:
                 self.schema.since_version, max(newest, self.schema.since_version), endpoint=True
             )
         )
-        spec = OPERATORS[LIKE.get(op_type, op_type)]
+        source = _source(op_type)
+        assert source is not None
         with np.errstate(all="ignore"):
-            call = spec.example(SeededChoose(int(rng.integers(2**32))))
+            call = source.example(SeededChoose(int(rng.integers(2**32))))
+        self.constant_inputs = source.constant_inputs
         self.inputs: list[np.ndarray | None] = []
         self.attributes: dict[str, Any] = {}
         self._take(call)
@@ -220,7 +224,7 @@ class Drawn:
         Args:
             attributes: instead of the call's own.
         """
-        known = OPERATORS[LIKE.get(self.op_type, self.op_type)].constant_inputs
+        known = self.constant_inputs
         constants = frozenset(
             index
             for index, x in enumerate(self.inputs)
