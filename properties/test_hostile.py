@@ -197,6 +197,15 @@ def test_outputs_too_large_for_references_are_not_judged() -> None:
 
 
 @pytest.mark.device_free
+def test_an_error_may_carry_an_argument_over_a_jump() -> None:
+    """Quotients of halves beside ties, which are rounded to either side."""
+    x = np.arange(-200, 200, dtype=np.float16) / np.float16(50)
+    asked = call("QuantizeLinear", 19, x, np.array(0.013, np.float16))
+    bench = Bench(("cpu",), Court(lambda who: None))
+    assert attempt(bench, asked.data, dict(asked.feeds), "cpu").name == "agreed"
+
+
+@pytest.mark.device_free
 @pytest.mark.parametrize("known", KNOWN, ids=lambda k: f"{k.witness}-{min(k.op_types)}")
 def test_a_known_disagreement_still_holds(known: Disagreement) -> None:
     shown = known.shown()

@@ -16,6 +16,8 @@ from engine.ops.compose import error_of, reference_of, spec_of
 from engine.ops.numerics import Units, finite
 
 Arrays = Mapping[str, np.ndarray]
+STEPS = frozenset({"Ceil", "Floor", "Round", "Sign"})
+"""Functions that never fall and jump: an error may carry an argument over a jump."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def _bounds(
 ) -> list[np.ndarray]:
     """The node's own bound, and what the errors of its inputs become in it.
 
-    Elementwise operators magnify them by their slope; what moves, repeats or selects elements does
-    to errors what it does to elements; of anything else no bound is known.
+    Elementwise operators magnify them by their slope, or jump; what moves, repeats or selects
+    elements does to errors what it does to elements; of anything else no bound is known.
     """
     errors = [
         np.broadcast_to(e.bound, y.shape) for e, y in zip(error_of(node, inputs, units), outputs)
@@ -91,6 +93,12 @@ def _bounds(
         slopes = spec.slope(inputs, node.attributes)
         parts = [np.asarray(s) * b for s, b in zip(slopes, inherited) if b is not None]
         return [errors[0] + sum(parts)]
+    if node.op_type in STEPS:
+        (x,), (b,) = inputs, inherited
+        assert x is not None
+        assert b is not None
+        ends = (reference_of(node, [end])[0] for end in (x - b, x + b))
+        return [np.max([np.abs(end - outputs[0]) for end in ends], axis=0)]
     if node.op_type == "Cast" and (to := node.outputs[0].known_type.dtype) in NARROW_FLOATS:
         step = float(ml_dtypes.finfo(to).eps) * finite(outputs[0])  # rounded to a neighbour
         floor = float(ml_dtypes.finfo(to).smallest_subnormal)
