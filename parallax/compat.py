@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, ValueInfoProto
+from onnx import ModelProto, TensorProto, TypeProto, ValueInfoProto
 
 from engine import arguments
 from engine.arrays import ArrayLike
@@ -440,7 +440,14 @@ def _node_arg(info: ValueInfoProto) -> NodeArg:
     shape: list[int | str | None] = [
         d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim
     ]
-    return NodeArg(info.name, _type_name(tensor.elem_type), shape)
+    return NodeArg(info.name, _type_text(info.type), shape)
+
+
+def _type_text(type_: TypeProto) -> str:
+    for kind, name in (("sequence_type", "seq"), ("optional_type", "optional")):
+        if type_.WhichOneof("value") == kind:
+            return f"{name}({_type_text(getattr(type_, kind).elem_type)})"
+    return _type_name(type_.tensor_type.elem_type)
 
 
 def _type_name(element_type: int) -> str:
