@@ -95,7 +95,7 @@ class Interpreter:
         return list(self.info.outputs)
 
     @property
-    def tensors(self) -> dict[str, TensorType | ListType | None]:
+    def tensors(self) -> dict[str, TensorType | None]:
         """Name and type of every tensor of the file, in the order of the graph.
 
         These are the names that `save_tensors` and a `GraphPath` in mode TENSOR take. The type is
@@ -103,7 +103,7 @@ class Interpreter:
         """
         graph = self.imported.copy()
         infer_where_known(graph)
-        return {n: v.list_type or v.type for n, v in graph.listed_values().items()}
+        return {n: v.type for n, v in graph.listed_values().items() if v.list_type is None}
 
     @property
     def operators(self) -> dict[str, str]:
@@ -284,7 +284,10 @@ class Interpreter:
 
     def _check_saved(self, pipelines: Pipelines, part: Graph) -> None:
         """Every tensor to save is one of the part of the model that runs."""
-        inside, everywhere = part.listed_values(), self.imported.listed_values()
+        inside, everywhere = (
+            {n: v for n, v in graph.listed_values().items() if v.list_type is None}
+            for graph in (part, self.imported)
+        )
         for name in () if pipelines.keep == "*" else pipelines.keep:
             if name in everywhere and name not in inside:
                 raise InputError(f"save_tensors: tensor {name!r} has no part in the path that runs")

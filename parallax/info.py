@@ -121,6 +121,12 @@ def _add_session(
     args: argparse.Namespace,
 ) -> None:
     use_cache(interpreter, args.cache)
+    if lists := open_lists(interpreter.graph, shapes):
+        names = ", ".join(map(repr, lists))
+        raise InputError(
+            f"what a session would be depends on the tensors of input {names}: `parallax run "
+            "--inputs` shows one; info without --device needs none"
+        )
     with interpreter.create_session(config, runtime, shapes) as session:
         if session.deciding:
             names = ", ".join(map(repr, session.deciding))

@@ -18,6 +18,7 @@ from conformance import verify
 from engine.arrays import AnyArray, flattened
 from engine.passes import lay_out_sequences
 from parallax.cli import main
+from parallax.compat import InferenceSession
 from tests.command_line import Captured, refused
 from tests.control_flow_models import COUNTING, FLOAT, graph, serialised
 from tests.model_writing import node
@@ -199,6 +200,39 @@ def test_what_a_loop_gives_has_the_dtype_of_its_state() -> None:
         np.testing.assert_array_equal(session({"x": x})["y"], x + x)
 
 
+def test_what_a_mapped_body_reads_from_outside_is_found() -> None:
+    body = helper.make_graph(
+        [node("Mul", "a w", "b")],
+        "body",
+        [helper.make_tensor_value_info("a", FLOAT, None)],
+        [helper.make_tensor_value_info("b", FLOAT, None)],
+    )
+    inputs = [("s", SEQUENCE, None), ("w", FLOAT, [4])]
+    mapped = with_lists([node("SequenceMap", "s", "t", body=body)], inputs, "t", [("t", SEQUENCE)])
+    with session_of(serialised(mapped)) as session:
+        for given in ([X, X[:1]], []):
+            expected = [x * X[2] for x in given]
+            assert_same(session({"s": given, "w": X[2]})["t"], expected)
+
+
+def test_lists_are_no_tensors_to_save() -> None:
+    model = px.Interpreter.from_buffer(lists(node("SequenceAt", "s k", "y"), k=np.int64(0)))
+    assert set(model.tensors) == {"x", "n", "y"}
+    with pytest.raises(px.InputError, match="save_tensors: no tensor named 's'"):
+        model.create_session(px.ScheduleConfig(save_tensors=("s",)))
+
+
+def test_applications_of_onnxruntime_see_lists_as_there() -> None:
+    data = a_list_that_is_fed()
+    theirs = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    mine = InferenceSession(data)
+    seen = [[(a.name, a.type, a.shape) for a in s.get_inputs()] for s in (mine, theirs)]
+    assert seen[0] == seen[1] == [("s", "seq(tensor(float))", [])]
+    feeds = {"s": LISTS[0]}
+    for ours, array in zip(mine.run(None, feeds), theirs.run(None, feeds), strict=True):
+        assert_same(ours, array)
+
+
 # --------------------------------------------------------------------- refusals
 def lists(*nodes: Any, **constants: object) -> bytes:
     """Reads x, n, s (a list of two, x and n) and e (an empty one); gives y."""
@@ -212,6 +246,7 @@ def lists(*nodes: Any, **constants: object) -> bytes:
 
 
 NOTHING = helper.make_node("Optional", [], ["o"], name="the_o", type=TENSOR)
+BRANCHES = [graph([node(op, "x", "b")], [], "b") for op in ("SequenceConstruct", "Abs")]
 STACKING = graph(
     [node("Identity", "go", "on"), node("SequenceConstruct", "x", "t")], COUNTING, "on t"
 )
@@ -244,6 +279,11 @@ STACKING = graph(
         (lists(node("SequenceInsert", "s e", "y")), "input 1 'e' is sequence.float32., which no"),
         (lists(node("Relu", "s", "y")), "Relu 'the_y': input 0 's' is sequence.float32., which no"),
         (lists(NOTHING, node("OptionalGetElement", "o", "y")), "an optional that is not there"),
+        (lists(node("SequenceEmpty", "", "y", dtype=8)), "'the_y': dtype=8: sequences of this are"),
+        (
+            lists(node("If", "c", "y", then_branch=BRANCHES[0], else_branch=BRANCHES[1]), c=True),
+            "If 'the_y': output 0 is sequence.float32. in one branch, a tensor in the other",
+        ),
         (
             lists(node("Loop", "k -", "y", body=STACKING), k=np.int64(2)),
             "Loop 'the_y': output 0 stacks sequence.float32., expected tensors",
@@ -295,6 +335,8 @@ def test_the_command_line_takes_and_gives_lists(capsys: Captured, tmp_path: Path
         assert "longer[4]" not in outputs
     assert main(["info", str(model)]) == 0
     assert "sequence(float32)" in capsys.readouterr().out
+    sentence = "depends on the tensors of input 's': `parallax run --inputs` shows one"
+    assert sentence in refused(capsys, "info", model, "--device", "cpu")
     check = ["verify", str(model), "--inputs", str(given), "--expect", str(made)]
     assert main([*check, "--device", "cpu", "--no-latency"]) == 0
     capsys.readouterr()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import AttributeProto, GraphProto, TensorProto, TypeProto, ValueInfoProto
@@ -33,6 +33,14 @@ FILL_NBYTES_MAX = 64 * 2**20
 
 ANONYMOUS = frozenset(("?", "*", "-1", "None"))
 """Names by which exporters say "unknown": two of them are not the same dimension."""
+
+
+class _Facts(NamedTuple):
+    """What can be told of a value; None where it cannot."""
+
+    dtype: np.dtype | None
+    rank: int | None
+    list_type: ListType | None
 
 
 class Builder:
@@ -171,24 +179,31 @@ class Builder:
             name=self._named(raw.name or f"{raw.op_type}_{(*names, '')[0]}"),
             subgraphs={key: body.graph for key, body in bodies.items()},
         )
-        conditions = 1 if raw.op_type == "Loop" else 0
-        states, facts = node.states, [body.results()[conditions:] for body in bodies.values()]
-        for k, (out, same) in enumerate(zip(node.outputs, zip(*facts, strict=True), strict=False)):
-            dtypes, ranks, lists = zip(*same, strict=True)
-            out.list_type = next((t for t in lists if t is not None), None)
-            stacked = raw.op_type != "If" and k >= states
-            if stacked and out.list_type is not None:
-                raise ModelError(
-                    f"{raw.title}: output {k} stacks {out.list_type}, expected tensors"
-                )
-            known = len({*ranks}) == 1 and ranks[0] is not None
-            self._dtypes[out] = next((d for d in dtypes if d is not None), None)
-            self._ranks[out] = ranks[0] + stacked if known else None
         self._values.update((value.name, value) for value in node.outputs)
+        conditions = 1 if raw.op_type == "Loop" else 0
+        facts = [body.results()[conditions:] for body in bodies.values()]
+        for k, (out, same) in enumerate(zip(node.outputs, zip(*facts, strict=True), strict=False)):
+            is_stacked = raw.op_type != "If" and k >= node.states
+            self._note_result(f"{raw.title}: output {k}", out, same, is_stacked=is_stacked)
 
-    def results(self) -> list[tuple[np.dtype | None, int | None, ListType | None]]:
-        """Dtype, rank and list type of each output."""
-        return [(self.dtype(v), self.rank(v), v.list_type) for v in self.graph.outputs]
+    def _note_result(
+        self, owner: str, out: Value, same: Sequence[_Facts], *, is_stacked: bool
+    ) -> None:
+        """What is known of an output, from that of each subgraph."""
+        lists = [facts.list_type for facts in same if facts.dtype is not None]
+        out.list_type = next((t for t in lists if t is not None), None)
+        if is_stacked and out.list_type is not None:
+            raise ModelError(f"{owner} stacks {out.list_type}, expected tensors")
+        if out.list_type is not None and None in lists:
+            raise ModelError(f"{owner} is {out.list_type} in one branch, a tensor in the other")
+        ranks = {facts.rank for facts in same}
+        rank = ranks.pop() if len(ranks) == 1 else None
+        self._dtypes[out] = next((f.dtype for f in same if f.dtype is not None), None)
+        self._ranks[out] = None if rank is None else rank + is_stacked
+
+    def results(self) -> list[_Facts]:
+        """What is known of each output."""
+        return [_Facts(self.dtype(v), self.rank(v), v.list_type) for v in self.graph.outputs]
 
     def constant(self, name: str, array: np.ndarray) -> Value:
         """A new constant; the name is made unique."""

@@ -22,7 +22,7 @@ from engine.onnx_import.raw_node import (
     raw_node,
     require_text,
 )
-from engine.onnx_import.subgraphs import nodes_inside, renamed
+from engine.onnx_import.subgraphs import names_outside, nodes_inside, renamed, subgraphs_of
 
 NODES_MAX = 500_000
 """Nested functions grow exponentially; beyond this many calls and nodes the model is refused."""
@@ -158,6 +158,8 @@ class Inliner:
                 )
         names = dict.fromkeys(body.input, "")
         names.update(zip(body.input, call.inputs, strict=False))
+        for graph in subgraphs_of(call.attributes):
+            names.update({name: name for name in names_outside(graph) if name not in names})
         passed_on: list[tuple[str, str]] = []
         for formal, actual in zip(body.output, call.outputs, strict=False):
             if actual and formal in names:

@@ -134,7 +134,7 @@ class Sequences:
     def _empty(self, node: Node) -> Tensors:
         number = node.attributes.get("dtype", 1)
         if number not in DTYPES:
-            raise UnsupportedError(f"{node.title}: dtype={number}: sequences of it are unknown")
+            raise UnsupportedError(f"dtype={number}: sequences of this are not supported")
         return Tensors(DTYPES[number], ())
 
     def _insert(self, node: Node) -> Tensors:
