@@ -96,19 +96,19 @@ def settled(x: Ints, window: Window, extents: Ints, positions: Ints, what: str) 
     return replace(window, strides=tuple(strides), dilations=tuple(dilations))
 
 
-def conv_window(x: Ints, w: Ints, attributes: Attributes) -> Window:
-    """The window of a Conv from the shapes of x and w; raises ShapeError."""
-    kernel = _kernel("Conv", x, w, attributes)
+def conv_window(x: Ints, w: Ints, attributes: Attributes, op: str = "Conv") -> Window:
+    """The window of a Conv, or of `op`, from the shapes of x and w; raises ShapeError."""
+    kernel = _kernel(op, x, w, attributes)
     rank = len(kernel)
-    strides = _per_axis("Conv", attributes, "strides", rank, 1)
-    dilations = _per_axis("Conv", attributes, "dilations", rank, 1)
+    strides = _per_axis(op, attributes, "strides", rank, 1)
+    dilations = _per_axis(op, attributes, "dilations", rank, 1)
     group = int(attributes.get("group", 1))
     if group < 1 or x[1] != w[1] * group or w[0] % group:
         raise ShapeError(
-            f"Conv: x has {x[1]} channels, w has shape {w}, group={group}; "
+            f"{op}: x has {x[1]} channels, w has shape {w}, group={group}; "
             f"expected {w[1]} * group channels and w's first extent divisible by group"
         )
-    auto, pads = _pads("Conv", attributes, rank)
+    auto, pads = _pads(op, attributes, rank)
     begins, ends, outputs = [], [], []
     for axis in range(rank):
         size, span = x[2 + axis], (kernel[axis] - 1) * dilations[axis] + 1
@@ -121,7 +121,7 @@ def conv_window(x: Ints, w: Ints, attributes: Attributes) -> Window:
             end = total - begin
         if size + begin + end < span:
             raise ShapeError(
-                f"Conv: spatial axis {axis} has {size} + {begin} + {end} padded elements, "
+                f"{op}: spatial axis {axis} has {size} + {begin} + {end} padded elements, "
                 f"fewer than the kernel spans ({span})"
             )
         begins.append(begin)
@@ -129,7 +129,7 @@ def conv_window(x: Ints, w: Ints, attributes: Attributes) -> Window:
         outputs.append((size + begin + end - span) // strides[axis] + 1)
     window = Window(kernel, strides, dilations, tuple(begins), tuple(ends), tuple(outputs), group)
     padded = tuple(map(sum, zip(begins, x[2:], ends, strict=True)))
-    return settled(x, window, padded, window.outputs, "Conv: the padded input")
+    return settled(x, window, padded, window.outputs, f"{op}: the padded input")
 
 
 def conv_transpose_window(x: Ints, w: Ints, attributes: Attributes) -> Window:

@@ -168,6 +168,8 @@ def _spec(op: str, error: ErrorModel, **more: Any) -> OpSpec:
         ),
         rejects=(
             Reject("axis", lambda: Call((np.zeros(3, "f4"), np.array(1))), "axis=1 is outside"),
+            Reject("axes", lambda: Call((np.zeros(3, "f4"), np.array([0, 0]))), "one axis"),
+            Reject("rank 0", lambda: Call((np.zeros((), "f4"), np.array(0))), "axis=0 is outside"),
             Reject("bool", lambda: Call((np.zeros(3, "?"), np.array(0))), "x of dtype bool"),
         ),
         laws=(Law("reversed input taken from the other end", _from_the_end, _flipped),),

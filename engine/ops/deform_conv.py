@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ OF_THE_WINDOW = ("dilations", "group", "kernel_shape", "pads", "strides")
 def window_of(x: Ints, w: Ints, attributes: Attributes) -> Window:
     """How the kernel slides, as that of a Conv; raises ShapeError."""
     given = {name: attributes.get(name) for name in OF_THE_WINDOW}
-    return conv_window(x, w, {k: v for k, v in given.items() if v is not None})
+    return conv_window(x, w, {k: v for k, v in given.items() if v is not None}, "DeformConv")
 
 
 def _infer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
@@ -199,6 +200,9 @@ def _call(*shapes: tuple[int, ...], **attributes: Any) -> Call:
     return Call(tuple(zeros(*shape) for shape in shapes), attributes)
 
 
+_PIXELS = ((1, 1, 3, 3), (1, 1, 1, 1), (1, 2, 3, 3))
+"""Shapes of x, w and offset that go together."""
+
 SPECS: tuple[OpSpec, ...] = (
     OpSpec(
         "DeformConv",
@@ -225,6 +229,14 @@ SPECS: tuple[OpSpec, ...] = (
                 lambda: _call((1, 3, 3, 3), (1, 3, 1, 1), (1, 4, 3, 3), offset_group=2),
                 "offset_group=2",
             ),
+            Reject("no group", partial(_call, *_PIXELS, offset_group=0), "offset_group=0"),
+            Reject("channels", partial(_call, *_PIXELS, group=2), "DeformConv: x has 1 channels"),
+            Reject("kernel", partial(_call, *_PIXELS, kernel_shape=[2, 2]), "kernel_shape="),
+            Reject("stride", partial(_call, *_PIXELS, strides=[0, 1]), "DeformConv: strides="),
+            Reject("pads", partial(_call, *_PIXELS, pads=[0, 1]), "DeformConv: pads="),
+            Reject("bias", partial(_call, *_PIXELS, (2,)), "B has shape"),
+            Reject("mask", partial(_call, *_PIXELS, (1,), (1, 2, 3, 3)), "mask has shape"),
+            Reject("images", lambda: _call(*_PIXELS[:2], (2, 2, 3, 3)), "offset has shape"),
         ),
         flops=lambda inputs, outputs, _: (
             2 * outputs[0].size * (inputs[1].size // max(1, inputs[1].dims[0]) if inputs[1] else 0)

@@ -304,6 +304,10 @@ SPECS: tuple[OpSpec, ...] = (
             Reject("beyond", lambda: _mel(8, 16, 8000, 0, 40000), "leave the 9 bins"),
             Reject("below", lambda: _mel(8, 16, 8000, -900, 4000), "leave the 9 bins"),
             Reject("rate", lambda: _mel(8, 16, 0, 0, 4000), "sample_rate=0"),
+            Reject("bins", lambda: _mel(-8, 16, 8000, 0, 4000), "num_mel_bins=-8"),
+            Reject("length", lambda: _mel(8, 0, 8000, 0, 4000), "dft_length=0"),
+            Reject("size", lambda: _mel(2**40, 2**40, 8000, 0, 4000), "elements, more than"),
+            Reject("no edge", lambda: _mel(8, 16, 8000, np.nan, 4000), "edges of nan"),
         ),
         reads=("output_datatype",),
     ),
@@ -326,7 +330,12 @@ SPECS: tuple[OpSpec, ...] = (
             Reject("from the end", lambda: _call(zeros(2, 4, 1), axis=-1), "axis=-1 is no signal"),
             Reject("parts", lambda: _call(zeros(2, 4, 3)), "last axis of 1 or 2"),
             Reject("complex", lambda: _call(zeros(2, 4, 2), onesided=1), "last axis of 1"),
+            Reject("rank", lambda: _call(zeros(2)), "no signal axis"),
             Reject("length", lambda: _call(zeros(2, 4, 2), 0), "dft_length=0"),
+            Reject("size", lambda: _call(zeros(1, 4, 2), 2**62), "elements, more than"),
+            Reject(
+                "lengths", lambda: Call((zeros(2, 4, 1), np.array([4, 4]))), "expected one number"
+            ),
             Reject("nothing", partial(_call, zeros(2, 1, 2), inverse=1, onesided=1), "length=0"),
         ),
         flops=lambda inputs, outputs, _: outputs[0].size * (inputs[0].size if inputs[0] else 0),

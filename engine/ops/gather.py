@@ -325,6 +325,11 @@ SPECS: tuple[OpSpec, ...] = (
         rejects=(
             Reject("depth", lambda: Call((zeros(2, 3), np.zeros((1, 3), "i8"))), "do not index"),
             Reject("empty", lambda: Call((zeros(2, 0), np.zeros((1, 2), "i8"))), "0 elements"),
+            Reject(
+                "batches",
+                lambda: Call((zeros(3), np.zeros((1, 1), "i8")), {"batch_dims": -1}),
+                "batch_dims=-1",
+            ),
         ),
         reads=("batch_dims",),
     ),

@@ -286,7 +286,16 @@ SPECS: tuple[OpSpec, ...] = (
         ),
         rejects=(
             Reject("mode", lambda: _call(zeros(1, 1, 2, 2), zeros(1, 1, 1, 2), mode="area"), "ar"),
+            Reject(
+                "padding",
+                lambda: _call(zeros(1, 1, 2, 2), zeros(1, 1, 1, 2), padding_mode="wrap"),
+                "padding_mode='wrap'",
+            ),
             Reject("rank", lambda: _call(zeros(1, 1, 2, 2), zeros(1, 1, 1, 3)), "expected"),
+            Reject(
+                "axes of the grid", lambda: _call(zeros(1, 1, 2, 2), zeros(1, 1, 2)), "expected"
+            ),
+            Reject("no spatial axis", lambda: _call(zeros(1, 1), zeros(1, 0)), "expected"),
             Reject("images", lambda: _call(zeros(1, 1, 2, 2), zeros(2, 1, 1, 2)), "1 images"),
             Reject("nothing", lambda: _call(zeros(1, 1, 0, 2), zeros(1, 1, 1, 2)), "no pixels"),
             Reject(

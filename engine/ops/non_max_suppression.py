@@ -82,22 +82,31 @@ def check_shapes(boxes: Sequence[int], scores: Sequence[int]) -> None:
         )
 
 
+def check_limits(limits_: Arrays) -> None:
+    """Raise ShapeError unless each is one number, and the IoU between 0 and 1, or left out."""
+    names = ("max_output_boxes_per_class", "iou_threshold", "score_threshold")
+    for name, value in zip(names, limits_, strict=False):
+        if value is not None and value.size != 1:
+            raise ShapeError(f"{OP}: {name} has shape {value.shape}, expected one number")
+        if value is not None and name == "iou_threshold" and not 0 <= value.item() <= 1:
+            raise ShapeError(f"{OP}: iou_threshold={value.item():g}, expected 0 to 1")
+
+
 def _infer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     check_shapes(tensor(OP, inputs, 0, "boxes").dims, tensor(OP, inputs, 1, "scores").dims)
     names = ("boxes", "scores", "max_output_boxes_per_class", "iou_threshold", "score_threshold")
     values = [known(OP, inputs, i, name) for i, name in enumerate(names)]
-    for name, value in zip(names[2:], values[2:], strict=True):
-        if value is not None and value.size != 1:
-            raise ShapeError(f"{OP}: {name} has shape {value.shape}, expected one number")
-    iou = values[3]
-    if iou is not None and not 0 <= iou.item() <= 1:
-        raise ShapeError(f"{OP}: iou_threshold={iou.item():g}, expected 0 to 1")
+    check_limits(values[2:])
     if attributes.get("center_point_box", 0) not in (0, 1):
         raise ShapeError(
             f"{OP}: center_point_box={attributes['center_point_box']}, expected 0 or 1"
         )
     wide = [x.astype(np.float64) if i != 2 and x is not None else x for i, x in enumerate(values)]
     return (TensorType(INT64, _reference(wide, attributes)[0].shape),)
+
+
+def _limited(*limits_: Array) -> Call:
+    return Call((zeros(1, 2, 4), zeros(1, 1, 2), *limits_))
 
 
 def _example(choose: Choose) -> Call:
@@ -149,8 +158,23 @@ SPECS: tuple[OpSpec, ...] = (
             Reject(
                 "boxes of 3 numbers", lambda: Call((zeros(1, 2, 3), zeros(1, 1, 2))), "boxes, 4"
             ),
-            Reject("negative", partial(_boxes, A, B, iou=-0.5), "iou_threshold=-0.5"),
-            Reject("no number", partial(_boxes, A, B, iou=np.nan), "iou_threshold=nan"),
+            Reject("rank", lambda: Call((zeros(2, 4), zeros(1, 2))), "batch, boxes, 4"),
+            *(
+                Reject(f"several {name}", partial(_limited, *limits_), f"{name}.* has shape")
+                for name, *limits_ in (
+                    ("max_output", np.array([1, 1])),
+                    ("iou", np.array([1]), zeros(2)),
+                    ("score", np.array([1]), zeros(1), zeros(2)),
+                )
+            ),
+            *(
+                Reject(
+                    f"IoU of {iou}",
+                    partial(_limited, np.array([1]), np.array([iou], "f4")),
+                    "expected 0 to 1",
+                )
+                for iou in (-0.5, 1.5, np.nan)
+            ),
         ),
         flops=lambda inputs, outputs, _: (
             16 * inputs[1].size * inputs[1].dims[-1] if inputs[1] else 0

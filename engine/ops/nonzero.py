@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from engine.ir.types import FLOAT, INT64, TensorType
-from engine.ops.operands import Operands, known, movement, normal_axis, payload, tensor
+from engine.ops.operands import Operands, known, movement, normal_axis, payload, tensor, zeros
 from engine.ops.spec import Arrays, Attributes, Call, Choose, OpSpec, Reject
 
 Array = np.ndarray
@@ -103,7 +103,11 @@ SPECS: tuple[OpSpec, ...] = (
         _example_unique,
         constant_inputs=frozenset({0}),
         edges=(partial(_call), partial(_call, 2, 1, 1, 2, 3), partial(_call, 2, 1, 2, sorted=0)),
-        rejects=(Reject("axis out of range", partial(_call, 1, 2, axis=1), "axis=1 is outside"),),
+        rejects=(
+            Reject("axis out of range", partial(_call, 1, 2, axis=1), "axis=1 is outside"),
+            Reject("axis before the first", partial(_call, 1, 2, axis=-2), "axis=-2 is outside"),
+            Reject("rank 0", lambda: Call((zeros(),), {"axis": 0}), "axis=0 is outside"),
+        ),
         reads=("axis", "sorted"),
     ),
 )

@@ -274,6 +274,16 @@ SPECS: tuple[OpSpec, ...] = (
             Reject("rois", lambda: _call((1, 1, 3, 3), (2, 5), (2,)), "expected"),
             Reject("ratio", lambda: _edge("avg", *_ROIS, sampling_ratio=-1), "sampling_ratio=-1"),
             Reject("nothing", lambda: _call((1, 1, 0, 3), (2, 4), (2,)), "no pixels"),
+            Reject("no images", lambda: _call((0, 1, 3, 3), (2, 4), (2,)), "no pixels"),
+            Reject("rank", lambda: _call((1, 3, 3), (2, 4), (2,)), "expected"),
+            Reject("indices", lambda: _call((1, 1, 3, 3), (2, 4), (3,)), "expected"),
+            Reject("bins", lambda: _edge("avg", *_ROIS, output_height=0), "output_height=0"),
+            Reject("samples", lambda: _edge("avg", *_ROIS, sampling_ratio=2**31), "0 to 1024"),
+            Reject(
+                "coordinates",
+                lambda: _edge("avg", *_ROIS, coordinate_transformation_mode="pixel"),
+                "coordinate_transformation_mode='pixel'",
+            ),
         ),
         flops=lambda inputs, outputs, a: (
             8 * outputs[0].size * max(1, a.get("sampling_ratio", 0)) ** 2

@@ -7,6 +7,7 @@ With reduction "none" an element named twice keeps one of its updates, which one
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -209,6 +210,11 @@ def _grow_nd(choose: Choose, x: TensorType) -> Growth | None:
 _twice = np.array([[0], [0], [-1]], np.int64)
 _ones = np.ones((3, 2), np.float32)
 
+
+def _one(**attributes: Any) -> Call:
+    return Call((zeros(3), np.zeros(1, np.int64), zeros(1)), attributes)
+
+
 SPECS: tuple[OpSpec, ...] = (
     _scatter(
         "ScatterElements",
@@ -231,6 +237,8 @@ SPECS: tuple[OpSpec, ...] = (
                 lambda: Call((zeros(7, 0), np.zeros((7, 2), "i8"), zeros(7, 2)), {"axis": 1}),
                 "0 elements",
             ),
+            Reject("axis", partial(_one, axis=1), "axis=1 is outside"),
+            Reject("reduction", partial(_one, reduction="sub"), "reduction='sub'"),
         ),
         reads=("axis", "reduction"),
     ),

@@ -63,8 +63,12 @@ def typed(
     return first.type
 
 
-def _wrong_dtype() -> Call:
+def _booleans() -> Call:
     return Call((np.zeros((2, 3), np.bool_),))
+
+
+def _floats() -> Call:
+    return Call((np.zeros((2, 3), np.float32),))
 
 
 INTEGER_EDGE = (0, 1, -1, 255, -256, 2**31, -(2**62))
@@ -213,11 +217,9 @@ def spec_of(unary: Unary) -> OpSpec:
             *((lambda: Call((np.array(unary.edge, dtype),), last),) if last else ()),
         ),
         rejects=(
-            *(
-                ()
-                if BOOL in unary.dtypes
-                else (Reject("boolean input", _wrong_dtype, "dtype bool"),)
-            ),
+            Reject("input of floats", _floats, "dtype float32")
+            if BOOL in unary.dtypes
+            else Reject("boolean input", _booleans, "dtype bool"),
             *_attribute_rejects(unary),
         ),
         laws=(NEIGHBOURS,),

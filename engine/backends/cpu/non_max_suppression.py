@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.backends.cpu.computed import Arrays, kernel_of
 from engine.ir.node import Attributes
-from engine.ops.non_max_suppression import check_shapes
+from engine.ops.non_max_suppression import check_limits, check_shapes
 
 
 def _edges(boxes: np.ndarray, is_center: bool) -> np.ndarray:
@@ -43,6 +43,7 @@ def _compute(arrays: Arrays, attributes: Attributes) -> list[np.ndarray]:
     assert boxes is not None
     assert scores is not None
     check_shapes(boxes.shape, scores.shape)
+    check_limits((most, iou, least))
     rows: list[tuple[int, int, int]] = []
     for batch, (some, lines) in enumerate(zip(boxes, scores, strict=True)):
         edges = _edges(some.astype(np.float64), bool(attributes.get("center_point_box", 0)))
