@@ -31,6 +31,7 @@ from engine.onnx_import.subgraphs import CONTROL_FLOW
 from engine.onnx_import.support import OPSET_MAX
 from engine.ops import OPERATORS
 from engine.ops.numerics import Units
+from engine.ops.sequence import LAID_OUT
 from engine.ops.spec import Call, OpSpec
 from engine.runtime import Runtime
 from properties.choose import SeededChoose
@@ -79,7 +80,9 @@ TAKEN_APART = """
 These have no kernels: the importer writes them as others, by a *rule* of its own or by ONNX's own
 *definition*. Control flow is laid out before a run where its course is known
 ([0015](decisions/0015-lay-control-flow-out-before-the-run.md)), else the host takes it
-([0016](decisions/0016-plan-in-stages-where-data-decide.md)).
+([0016](decisions/0016-plan-in-stages-where-data-decide.md)). Sequences and optionals are laid out
+with a plan, as the tensors they are made of
+([0017](decisions/0017-lay-sequences-out-with-the-plan.md)).
 
 """
 REFUSED = """
@@ -242,16 +245,17 @@ def _cases(name: str) -> str:
 def _taken_apart() -> Iterator[list[str]]:
     """Operators that run without a specification of their own."""
     for name in _others():
-        if _runs(name):
+        if _runs(name) or name in LAID_OUT:
             domain = _domain(name)
             by = "rule" if name in RULES or (domain, name) in FOREIGN else "definition"
             by = "control flow" if name in CONTROL_FLOW else by
-            becomes = ", ".join(_parts(name)) or "a constant"
+            by = "laid out" if name in LAID_OUT else by
+            becomes = name if name in LAID_OUT else ", ".join(_parts(name)) or "a constant"
             yield [_title(name), _opsets(name, domain), by, becomes, _cases(name)]
 
 
 def _others() -> list[str]:
-    return sorted(set(_by_operator()) - set(OPERATORS) - {""})
+    return sorted({*_by_operator(), *LAID_OUT} - set(OPERATORS) - {""})
 
 
 def _runs(name: str) -> list[onnx_suite.Case]:
@@ -279,7 +283,7 @@ def _parts(name: str) -> list[str]:
 
 def _refused() -> list[str]:
     """Operators of which no case runs."""
-    return [_title(name) for name in _others() if not _runs(name)]
+    return [_title(name) for name in _others() if not _runs(name) and name not in LAID_OUT]
 
 
 # ------------------------------------------------------------------------- witnesses
