@@ -13,7 +13,11 @@ from engine.onnx_import.microsoft.schemas import SCHEMAS
 
 pytestmark = pytest.mark.device_free
 
-THEIRS = {(schema.domain, schema.name): schema for schema in native.get_all_operator_schema()}
+THEIRS = {
+    (schema.domain, schema.name): schema
+    for schema in native.get_all_operator_schema()
+    if schema.since_version == 1
+}
 
 
 def parameters(formals: Any, type_of: str) -> list[tuple[str, str, str]]:
@@ -41,6 +45,7 @@ def test_a_schema_is_that_of_onnxruntime(name: tuple[str, str]) -> None:
     }
 
 
-def test_each_operator_has_a_schema_and_a_body() -> None:
-    assert BODIES.keys() == SCHEMAS.keys()
-    assert not any(defs.has(name, domain) for domain, name in SCHEMAS)
+def test_each_operator_has_a_schema_and_a_body_unless_onnx_has_it_too() -> None:
+    of_onnx = {(domain, name) for domain, name in SCHEMAS if defs.has(name, domain)}
+    assert of_onnx == {("", "LayerNormalization")}
+    assert SCHEMAS.keys() - of_onnx == BODIES.keys()

@@ -17,6 +17,12 @@ OPSET_MIN = 1
 OPSET_MAX = onnx.defs.onnx_opset_version()
 """Newest opset of the installed onnx package."""
 
+ADVICE = {
+    f"{MICROSOFT}.nchwc": ": onnxruntime laid the model out for one processor; let it save what it "
+    "optimises up to ORT_ENABLE_EXTENDED"
+}
+"""What else to say of operators of a domain that is not supported."""
+
 
 def is_known(op_type: str) -> bool:
     """True for operators that have a spec, or of which the importer or a plan makes such."""
@@ -71,6 +77,7 @@ def check_known(node: RawNode) -> None:
     if node.domain:
         raise UnsupportedError(
             f"{node.title}: operators of domain '{node.domain}' are not supported"
+            f"{ADVICE.get(node.domain, '')}"
         )
     if "" not in node.opsets:
         raise ModelError(f"{node.title}: the model does not import the domain 'ai.onnx'")

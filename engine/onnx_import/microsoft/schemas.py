@@ -1,5 +1,7 @@
 """How calls of onnxruntime's operators look: inputs, outputs, dtypes, attributes and defaults.
 
+LayerNormalization is ONNX's since opset 17; onnxruntime writes it into models of every opset.
+
 tests/test_microsoft_schemas.py compares the table with onnxruntime's own.
 """
 
@@ -99,6 +101,15 @@ _FUSED = (
 )
 
 _NORMALIZATION = (
+    _schema(
+        "LayerNormalization",
+        "X:T Scale:V B:V? -> Y:V Mean:U? InvStdDev:U?",
+        "axis=-1 epsilon=1e-5 stash_type=1",
+        domain="",
+        T=_ALL_FLOATS,
+        U="float double",
+        V=_ALL_FLOATS,
+    ),
     _schema(
         "SimplifiedLayerNormalization",
         "X:T scale:V -> Y:V inv_std_var:U?",
