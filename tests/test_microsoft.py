@@ -221,7 +221,129 @@ def integers() -> Iterator[Case]:
 
 LAST = {"axis": -1}
 
-FAMILIES = (products, convolutions, activations, normalizations, integer_products, integers)
+
+# --------------------------------------------------------------------- attention
+def counts(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.int32)
+
+
+def flags(*shape: int) -> np.ndarray:
+    """Of a mask in which every row allows something."""
+    found = RNG.integers(0, 2, shape).astype(np.int32)
+    found[..., 0] = 1
+    return found
+
+
+def attentions() -> Iterator[Case]:
+    heads, causal = {"num_heads": 4}, {"num_heads": 4, "unidirectional": 1}
+    inputs = {"x": floats(2, 5, 24), "w": floats(24, 72) / 4, "b": floats(72)}
+    yield "Attention", "x w b -> y", inputs, heads
+    yield "Attention", "x w -> y", inputs, {**causal, "scale": 0.3}
+    wide = {"w": floats(24, 80) / 4, "b": floats(80)}
+    yield "Attention", "x w b -> y", inputs | wide, {**heads, "qkv_hidden_sizes": [24, 24, 32]}
+    for mask in (counts(3, 5), counts(3, 5, 1, 0), flags(2, 5), flags(2, 5, 5)):
+        yield "Attention", "x w b xm -> y", inputs | {"xm": mask}, heads
+        more = {**causal, "mask_filter_value": -2.0}
+        yield "Attention", "x w b xm -> y", inputs | {"xm": mask}, more
+    past = {"xp": floats(2, 2, 4, 3, 6), "xm": flags(2, 8)}
+    yield "Attention", "x w b - xp -> y present", inputs | past, causal
+    yield "Attention", "x w b xm xp -> y present", inputs | past, heads
+    biased = {"xm": flags(2, 5), "xa": floats(1, 4, 5, 5)}
+    yield "Attention", "x w b xm - xa -> y present", inputs | biased, heads
+
+    yield from grouped()
+    inputs = {"x": floats(2, 5, 24), "xk": floats(2, 7, 24), "xv": floats(2, 7, 32)}
+    op_type, bias = "MultiHeadAttention", {"b": floats(80)}
+    itself = bias | {"xk": floats(2, 5, 24), "xv": floats(2, 5, 32)}
+    yield op_type, "x xk xv -> y", inputs, {**heads, "scale": 0.3}
+    yield op_type, "x xk xv b -> y", inputs | bias, heads
+    yield op_type, "x xk xv b -> y", inputs | itself, causal
+    for mask in (counts(3, 7), flags(2, 7), flags(2, 5, 7)):
+        yield op_type, "x xk xv - xm -> y", inputs | {"xm": mask}, heads
+        near = {"xm": np.minimum(mask, 5) if mask.ndim == 1 else mask[..., :5].copy()}
+        more = {**causal, "mask_filter_value": -2.0}
+        yield op_type, "x xk xv b xm -> y", inputs | itself | near, more
+    yield op_type, "x xk xv - - xa -> y", inputs | {"xa": floats(1, 4, 5, 7)}, heads
+    apart = {"xk": floats(2, 4, 7, 6), "xv": floats(2, 4, 7, 6)}
+    yield op_type, "x xk xv -> y", inputs | apart, heads
+    old = {"xv": floats(2, 7, 24), "xo": floats(2, 4, 3, 6), "xw": floats(2, 4, 3, 6)}
+    call = "x xk xv - - - xo xw -> y keys values"
+    yield op_type, call, inputs | old, heads
+    more = itself | old | {"xv": floats(2, 5, 24), "b": floats(72), "xm": flags(2, 8)}
+    yield op_type, call.replace("- - -", "b xm -"), inputs | more, causal
+
+
+def grouped() -> Iterator[Case]:
+    """Four queries share two keys; a first prompt, one further token each, several of one."""
+    op_type, heads = "GroupQueryAttention", {"num_heads": 4, "kv_num_heads": 2}
+    angles = RNG.uniform(-3, 3, (16, 8)).astype(F)
+    caches = {"c": np.cos(angles), "s": np.sin(angles)}
+    for batch, queries, kept, ends in ((2, 5, 0, (4, 4)), (2, 1, 6, (6, 3)), (1, 3, 9, (6,))):
+        inputs = {
+            "x": floats(batch, queries, 64), "xk": floats(batch, queries, 32),
+            "xv": floats(batch, queries, 32), "n": counts(*ends),
+            "t": np.array(max(ends) + 1, np.int32),
+        } | caches  # fmt: skip
+        past = {name: floats(batch, 2, kept, 16) for name in ("xo", "xw")} if kept else {}
+        old = "xo xw" if kept else "- -"
+        call = f"x xk xv {old} n t -> y keys values"
+        yield op_type, call, inputs | past, heads
+        turned = f"x xk xv {old} n t c s -> y keys values"
+        yield op_type, turned, inputs | past, {**heads, "do_rotary": 1, "rotary_interleaved": 1}
+        packed = {"x": floats(batch, queries, 128)}
+        packing = f"x - - {old} n t c s -> y keys values"
+        yield op_type, packing, inputs | past | packed, {**heads, "do_rotary": 1}
+        more = {**heads, "local_window_size": 2, "softcap": 0.75, "scale": 0.3}
+        biased = {"xa": floats(1, 4, queries, max(ends) + 1)}
+        call = f"x xk xv {old} n t - - - xa -> y keys values"
+        yield op_type, call, inputs | past | biased, more
+
+
+def transformers() -> Iterator[Case]:
+    angles = RNG.uniform(-3, 3, (16, 4)).astype(F)
+    caches = {"c": np.cos(angles), "s": np.sin(angles)}
+    ids = {"xi": RNG.integers(0, 16, (2, 5))}
+    flat, apart = {"x": floats(2, 5, 24)}, {"x": floats(2, 3, 5, 8)}
+    op_type, call = "RotaryEmbedding", "x xi c s -> y"
+    for way in (0, 1):
+        yield op_type, call, flat | ids | caches, {"interleaved": way}
+        yield op_type, call, apart | ids | caches, {"interleaved": way}
+    yield op_type, call, flat | {"xi": np.array([4])} | caches, {}
+    yield op_type, call, apart | {"xi": np.array([4])} | caches, {}
+    partial = {"x": floats(2, 5, 36), **ids, **caches}
+    yield op_type, call, partial, {"num_heads": 3, "rotary_embedding_dim": 8}
+
+    words = {"xi": RNG.integers(0, 9, (2, 5)).astype(np.int32), "w": floats(9, 17)}
+    more = {"p": floats(7, 17), "g": floats(17), "b": floats(17)}
+    segments = {"xs": RNG.integers(0, 2, (2, 5)).astype(np.int32), "s": floats(2, 17)}
+    every = {**words, **more, **segments, "xm": flags(2, 5), "xp": words["xi"] % 7}
+    call = "xi xs w p s g b xm xp -> y lengths sum"
+    yield "EmbedLayerNormalization", call, every, {"epsilon": 0.25}
+    yield "EmbedLayerNormalization", "xi - w p - g b -> y lengths", every, {}
+
+    for bits in (4, 8):
+        for k in (64, 70):
+            a, scale, bias = floats(3, k), scales(9, -(-k // 32)) / 4, floats(9)
+            codes = {"b": whole(np.uint8, 9, scale.shape[1], 4 * bits), "s": scale, "c": bias}
+            sizes = {"K": k, "N": 9, "block_size": 32, "bits": bits}
+            packed = {"z": whole(np.uint8, 9, -(-scale.shape[1] * bits // 8))}
+            yield "MatMulNBits", "x b s -> y", {"x": a} | codes, sizes
+            yield "MatMulNBits", "x b s z - c -> y", {"x": a} | codes | packed, sizes
+    real = {"z": RNG.uniform(5, 10, scale.shape).astype(F), "b": whole(np.uint8, 9, 3, 16)}
+    more = {**sizes, "bits": 4, "accuracy_level": 1}
+    yield "MatMulNBits", "x b s z -> y", {"x": a} | codes | real, more
+
+
+FAMILIES = (
+    products,
+    convolutions,
+    activations,
+    normalizations,
+    integer_products,
+    integers,
+    attentions,
+    transformers,
+)
 CASES = {
     f"{i} {case[0]} {case[1]} {case[3]}": case
     for i, case in enumerate(case for family in FAMILIES for case in family())

@@ -80,6 +80,14 @@ class Body:
         found = {name: self.attribute(name) for name in names}
         return {name: value for name, value in found.items() if value is not None}
 
+    def only(self, name: str, *values: Any) -> None:
+        """Raise UnsupportedError for an attribute of another value."""
+        value = self.attribute(name)
+        if value not in values:
+            raise UnsupportedError(
+                f"{self.title}: {name}={value!r} is not supported, only {values[-1]!r}"
+            )
+
     def known_rank(self, name: str) -> int | None:
         """The rank of an input, None where it is not known at import."""
         known = self._type_of(self._inputs[name])
@@ -95,6 +103,13 @@ class Body:
                 f"{self.title}: the rank of input '{name}' is not known at import"
             )
         return rank
+
+    def dims(self, name: str) -> list[int | None]:
+        """The dimensions of an input of known rank; None where one is not known at import."""
+        self.rank(name)
+        known = self._type_of(self._inputs[name])
+        dims = known.tensor_type.shape.dim if known is not None else ()
+        return [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
 
     def check_rank(self, name: str, rank: int) -> None:
         """Raise ModelError for an input that is known to have another."""

@@ -38,6 +38,27 @@ def skip_simplified(body: Body) -> None:
         _inverse_root(body, x, -1)
 
 
+def embed_layer_normalization(body: Body) -> None:
+    """Of the sum of what words, positions and segments are embedded as; and lengths of masks."""
+    body.only("mask_index_type", None, 0)
+    x = body.of("Gather", "word_embedding", "input_ids")
+    if body.given("position_ids"):
+        positions = body.of("Gather", "position_embedding", "position_ids")
+    else:
+        count = body.of("Shape", "input_ids", start=1, end=2)
+        positions = body.of("Slice", "position_embedding", body.integers(0), count)
+    x = body.of("Add", x, positions)
+    if body.given("segment_ids"):
+        x = body.of("Add", x, body.of("Gather", "segment_embedding", "segment_ids"))
+    if body.wanted("embedding_sum"):
+        body.of("Identity", x, into="embedding_sum")
+    epsilon = body.attribute("epsilon")
+    body.of("LayerNormalization", x, "gamma", "beta", into="output", axis=-1, epsilon=epsilon)
+    if body.wanted("mask_index"):
+        mask = "mask" if body.given("mask") else body.of("Sub", "input_ids", "input_ids")
+        body.of("ReduceSum", mask, body.integers(1), into="mask_index", keepdims=0)
+
+
 def _sum(body: Body) -> str:
     """input + skip + bias, which may be wanted as an output."""
     terms = ["input", "skip", *(["bias"] if body.given("bias") else [])]

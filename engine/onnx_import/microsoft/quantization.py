@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from engine.errors import ModelError
+from engine.errors import ModelError, UnsupportedError
 from engine.onnx_import.microsoft.body import Body
 from engine.ops.cast import NUMBERS
 
@@ -63,6 +63,58 @@ def _scaled(body: Body, product: str, a_scale: str) -> str:
     scales = body.of("Mul", _double(body, a_scale), _double(body, "b_scale"))
     y = body.of("Mul", _double(body, product), scales)
     return body.of("Add", y, _double(body, "bias")) if body.given("bias") else y
+
+
+def mat_mul_n_bits(body: Body) -> None:
+    """A @ B.T, B of N rows in blocks along K that have a scale, and a zero point in the middle.
+
+    `accuracy_level` is the least precision that is asked for, and heeded by being exceeded.
+    """
+    body.attribute("accuracy_level")
+    body.only("weight_prepacked", 0)
+    bits, block, n, k = (body.attribute(name) for name in ("bits", "block_size", "N", "K"))
+    if bits not in (2, 4, 8):
+        raise UnsupportedError(f"{body.title}: bits={bits} is not supported, only 2, 4 and 8")
+    if block < 1 or n < 1 or k < 1:
+        raise ModelError(f"{body.title}: block_size={block}, N={n}, K={k}, expected 1 or more")
+    kind, blocks = NUMBERS[body.dtype("A")], -(-k // block)
+    codes = body.of("Reshape", _unpacked(body, "B", bits), body.integers(n, blocks, block))
+    if not body.given("zero_points"):
+        zeros = body.number(2 ** (bits - 1), "A")
+    else:
+        zeros = "zero_points"
+        if body.dtype(zeros) == np.uint8:
+            rows = body.of("Reshape", zeros, body.integers(n, -1))
+            wide = body.of("Reshape", _unpacked(body, rows, bits), body.integers(n, -1))
+            zeros = _first(body, wide, blocks)
+        zeros = body.of("Cast", body.of("Reshape", zeros, body.integers(n, blocks, 1)), to=kind)
+    scales = body.of("Reshape", "scales", body.integers(n, blocks, 1))
+    centred = body.of("Sub", body.of("Cast", codes, to=kind), zeros)
+    rows = body.of("Reshape", body.of("Mul", centred, scales), body.integers(n, -1))
+    b = body.of("Transpose", _first(body, rows, k), perm=[1, 0])
+    if body.given("bias"):
+        body.of("Add", body.of("MatMul", "A", b), "bias", into="Y")
+    else:
+        body.of("MatMul", "A", b, into="Y")
+
+
+def _first(body: Body, rows: str, count: int) -> str:
+    """The first columns."""
+    zero, end, axis = (body.integers(number) for number in (0, count, 1))
+    return body.of("Slice", rows, zero, end, axis)
+
+
+def _unpacked(body: Body, value: str, bits: int) -> str:
+    """The numbers of a byte, the lowest bits first, along a new last axis."""
+    if bits == 8:
+        return value
+    mask, last = body.constant(np.array(2**bits - 1, np.uint8)), body.integers(-1)
+    parts = []
+    for shift in range(0, 8, bits):
+        count = body.constant(np.array(shift, np.uint8))
+        part = body.of("BitShift", value, count, direction="RIGHT")
+        parts.append(body.of("Unsqueeze", body.of("BitwiseAnd", part, mask), last))
+    return body.of("Concat", *parts, axis=-1)
 
 
 def gemm(body: Body) -> None:

@@ -233,7 +233,71 @@ _QUANTIZATION = (
     ),
 )
 
+_ATTENTION = (
+    _schema(
+        "Attention",
+        "input:T weights:T bias:T? mask_index:M? past:T? attention_bias:T? "
+        "past_sequence_length:M? -> output:T present:T?",
+        "num_heads:int! unidirectional=0 qkv_hidden_sizes:ints mask_filter_value:float "
+        "scale:float do_rotary:int rotary_embedding_dim:int past_present_share_buffer:int",
+        T=_FLOATS_OF_MODELS,
+        M="int32",
+    ),
+    _schema(
+        "MultiHeadAttention",
+        "query:T key:T? value:T? bias:T? key_padding_mask:M? attention_bias:T? past_key:T? "
+        "past_value:T? past_sequence_length:M? cache_indirection:M? -> "
+        "output:T present_key:T? present_value:T? qk:QK?",
+        "num_heads:int! unidirectional=0 mask_filter_value:float scale:float",
+        T=_FLOATS_OF_MODELS,
+        M="int32",
+        QK=_FLOATS_OF_MODELS,
+    ),
+    _schema(
+        "GroupQueryAttention",
+        "query:T key:T? value:T? past_key:T_CACHE? past_value:T_CACHE? seqlens_k:M "
+        "total_sequence_length:M cos_cache:T? sin_cache:T? position_ids:int64? "
+        "attention_bias:T? head_sink:T? k_scale:T_KV_SCALE? v_scale:T_KV_SCALE? "
+        "q_norm_weight:T? k_norm_weight:T? query_seqlens:M? -> "
+        "output:T present_key:T_CACHE? present_value:T_CACHE? output_qk:T?",
+        "num_heads:int! kv_num_heads:int! scale:float softcap:float local_window_size=-1 "
+        "do_rotary:int rotary_interleaved:int smooth_softmax=-1 causal=1 qk_output=0 "
+        "sliding_window_cache=0 k_quant_type=NONE v_quant_type=NONE kv_cache_bit_width:int "
+        "qk_norm_epsilon=1e-6 q_norm_epsilon:float k_norm_epsilon:float",
+        T=_FLOATS_OF_MODELS,
+        T_CACHE=f"{_FLOATS_OF_MODELS} {_BYTES} float8e4m3fn",
+        T_KV_SCALE="float",
+        M="int32",
+    ),
+    _schema(
+        "RotaryEmbedding",
+        "input:T position_ids:M cos_cache:T sin_cache:T -> output:T",
+        "interleaved:int num_heads:int rotary_embedding_dim:int scale:float is_packed_batching:int",
+        T=_FLOATS_OF_MODELS,
+        M="int64",
+    ),
+    _schema(
+        "EmbedLayerNormalization",
+        "input_ids:T1 segment_ids:T1? word_embedding:T position_embedding:T "
+        "segment_embedding:T? gamma:T beta:T mask:T1? position_ids:T1? -> "
+        "output:T mask_index:T1? embedding_sum:T?",
+        "epsilon=1e-12 mask_index_type:int",
+        T="float float16",
+        T1="int32",
+    ),
+    _schema(
+        "MatMulNBits",
+        "A:T1 B:T2 scales:T1 zero_points:T3? g_idx:T4? bias:T1? -> Y:T1",
+        "K:int! N:int! bits=4 block_size:int! accuracy_level=0 weight_prepacked=0",
+        T1=_FLOATS_OF_MODELS,
+        T2="uint8",
+        T3=f"uint8 {_FLOATS_OF_MODELS}",
+        T4="int32",
+    ),
+)
+
 SCHEMAS: dict[tuple[str, str], defs.OpSchema] = {
-    (schema.domain, schema.name): schema for schema in (*_FUSED, *_NORMALIZATION, *_QUANTIZATION)
+    (schema.domain, schema.name): schema
+    for schema in (*_FUSED, *_NORMALIZATION, *_QUANTIZATION, *_ATTENTION)
 }
 """By domain and name."""
