@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import helper, numpy_helper
+from onnx import defs, helper, numpy_helper
 
 from conformance import verify
 from engine.config import BackendConfig, ScheduleConfig
 from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
+from engine.onnx_import.microsoft.body import Body
 from engine.onnx_import.microsoft.schemas import SCHEMAS
 from engine.runtime import Runtime
 from tests.model_writing import node
@@ -26,6 +27,7 @@ RUNTIME = Runtime()
 RNG = np.random.default_rng(17)
 F = np.float32
 DOMAIN = "com.microsoft"
+OPTIONAL = defs.OpSchema.FormalParameterOption.Optional
 
 Inputs = Mapping[str, np.ndarray]
 Case = tuple[str, str, Inputs, dict[str, Any]]
@@ -208,13 +210,16 @@ def integers() -> Iterator[Case]:
         for axis, opset in ((-1, 13), (1, 13), (2, 12), (-2, 11)):
             more = {"axis": axis, "opset": opset}
             yield "QLinearSoftmax", "x s z ys yz -> y", a | part, more
+        yield "QLinearSoftmax", "x s - ys yz -> y", a | part, {"opset": 13}
         beside = {"w": whole(dtype, 2, 3, 5, 7), "ws": scales(), "wz": whole(dtype)}
         yield "QLinearConcat", "ys yz x s z w ws wz -> y", a | beside | y, {"axis": 1}
         yield "QLinearConcat", "ys yz x s z x s z -> y", a | y, {"axis": -1}
         window = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]}
         yield "QLinearAveragePool", "x s z ys yz -> y", a | y, window
-        full = {**window, "count_include_pad": 1, "ceil_mode": 1}
+        full = {**window, "count_include_pad": 1}
         yield "QLinearAveragePool", "x s z ys yz -> y", a | y, full
+        short = {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}
+        yield "QLinearAveragePool", "x s z ys yz -> y", a | y, short
         same = {"kernel_shape": [3, 3], "auto_pad": "SAME_UPPER", "channels_last": 1}
         yield "QLinearAveragePool", "x s z ys yz -> y", a | y, same
         for last in (0, 1):
@@ -222,6 +227,7 @@ def integers() -> Iterator[Case]:
             yield "QLinearGlobalAveragePool", "x s z ys yz -> y", a | y, more
         chosen = {"xc": whole(np.uint8, 2, 6, 5, 1) > 99, **a, **b, **y}
         yield "QLinearWhere", "xc x s z w ws wz ys yz -> y", chosen, {}
+        yield "QuantizeLinear", "x s -> y", {"x": floats(4, 3) * 8, "s": scales()}, {}
         numbers = {"x": floats(4, 3, 5) * 8, "s": scales(3), "z": whole(dtype, 3)}
         yield "QuantizeLinear", "x s z -> y", numbers, {}
         yield "QuantizeLinear", "x s z -> y", numbers | {"s": scales(5), "z": w[0, 0, :5]}, LAST
@@ -302,8 +308,14 @@ def grouped() -> Iterator[Case]:
         turned = f"x xk xv {old} n t c s -> y keys values"
         yield op_type, turned, inputs | past, {**heads, "do_rotary": 1, "rotary_interleaved": 1}
         packed = {"x": floats(batch, queries, 128)}
-        packing = f"x - - {old} n t c s -> y keys values"
+        packing = f"x - - {old} n t c s -> y{' keys values' if kept else ''}"
         yield op_type, packing, inputs | past | packed, {**heads, "do_rotary": 1}
+        counted = {"xn": inputs["n"], "xt": inputs["t"]}
+        call = f"x xk xv {old} xn xt -> y keys values"
+        yield op_type, call, inputs | past | counted, heads
+        placed = {"xi": np.tile(np.arange(3, 3 + queries), (batch, 1))}
+        call = f"x xk xv {old} n t c s xi -> y keys values"
+        yield op_type, call, inputs | past | placed, {**heads, "do_rotary": 1}
         more = {**heads, "local_window_size": 2, "softcap": 0.75, "scale": 0.3}
         biased = {"xa": floats(1, 4, queries, max(ends) + 1)}
         call = f"x xk xv {old} n t - - - xa -> y keys values"
@@ -413,6 +425,98 @@ def config(device: str, precision: str) -> ScheduleConfig:
     return ScheduleConfig("opencl", device=device, strict=True, backend_config=wanted)
 
 
+# --------------------------------------------------------------------- what the cases hold
+UNREAD: dict[str, set[str]] = {
+    "Attention": {"do_rotary", "rotary_embedding_dim", "past_present_share_buffer"}
+    | {"past_sequence_length"},
+    "EmbedLayerNormalization": {"mask_index_type"},
+    "GroupQueryAttention": {"causal", "qk_output", "sliding_window_cache", "kv_cache_bit_width"}
+    | {"smooth_softmax", "k_quant_type", "v_quant_type", "qk_norm_epsilon", "q_norm_epsilon"}
+    | {"k_norm_epsilon", "head_sink", "k_scale", "v_scale", "q_norm_weight", "k_norm_weight"}
+    | {"query_seqlens", "output_qk"},
+    "MatMulNBits": {"weight_prepacked", "g_idx"},
+    "MultiHeadAttention": {"past_sequence_length", "cache_indirection", "qk"},
+    "RotaryEmbedding": {"scale", "is_packed_batching"},
+    "SimplifiedLayerNormalization": {"stash_type"},
+    "SkipSimplifiedLayerNormalization": {"mean"},
+}
+"""Of each operator, what a call may not have, or has without effect: refusals are below."""
+ELSEWHERE = {
+    "QLinearAdd": {"A_zero_point", "B_zero_point", "C_zero_point"},
+    "QLinearMul": {"A_zero_point", "B_zero_point", "C_zero_point"},
+    "EmbedLayerNormalization": {"mask_index"},
+    "QLinearAveragePool": {"x_zero_point", "y_zero_point"},
+    "MultiHeadAttention": {"key", "value"},
+}
+"""What a test of its own leaves out, or is refused without, here or by onnxruntime."""
+AS_GOOD = {
+    "FusedConv": {"kernel_shape"},
+    "MatMulNBits": {"accuracy_level"},
+    "RotaryEmbedding": {"num_heads"},
+}
+"""Attributes that change no result: what is asked for at least, what follows from others."""
+
+
+def schema_of(op_type: str) -> defs.OpSchema:
+    return SCHEMAS.get((DOMAIN, op_type)) or SCHEMAS["", op_type]
+
+
+def given(parameters: Any, names: str) -> set[str]:
+    return {p.name for p, name in zip(parameters, names.split(), strict=False) if name != "-"}
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("op_type", OPERATORS)
+def test_the_cases_give_and_leave_out_all_that_a_call_may_have(op_type: str) -> None:
+    schema, unread = schema_of(op_type), UNREAD.get(op_type, set())
+    options = [p for p in (*schema.inputs, *schema.outputs) if p.option == OPTIONAL]
+    seen = []
+    for _, call, _, attributes in OPERATORS[op_type]:
+        ins, outs = call.split("->")
+        seen.append(given(schema.inputs, ins) | given(schema.outputs, outs) | attributes.keys())
+    names = {p.name for p in options} | schema.attributes.keys() - unread
+    assert names - unread == {name for name in names - unread if any(name in s for s in seen)}
+    always = {p.name for p in options if all(p.name in s for s in seen)}
+    assert always == ELSEWHERE.get(op_type, set())
+
+
+def attributes_of_cases() -> Iterator[tuple[str, str]]:
+    for op_type in OPERATORS:
+        without_effect = UNREAD.get(op_type, set()) | AS_GOOD.get(op_type, set())
+        for name, attribute in schema_of(op_type).attributes.items():
+            if not attribute.required and name not in without_effect:
+                yield op_type, name
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize(("op_type", "name"), list(attributes_of_cases()))
+def test_an_attribute_that_was_not_read_would_be_noticed(
+    op_type: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Body.attribute
+
+    def deaf(self: Body, asked: str) -> Any:
+        if asked == name:
+            self._attributes.pop(name, None)
+        return read(self, asked)
+
+    monkeypatch.setattr(Body, "attribute", deaf)
+    assert any(is_noticed(case) for case in OPERATORS[op_type] if name in case[3])
+
+
+def is_noticed(case: Case) -> bool:
+    data, feeds = written(case)
+    expected = of_onnxruntime(data, feeds)
+    try:
+        ours = run(data, feeds, "cpu", "high")
+    except ParallaxError:
+        return True
+    return not all(
+        ours[name].shape == y.shape and np.allclose(ours[name], y, 1e-3, 1e-3)
+        for name, y in expected.items()
+    )
+
+
 # --------------------------------------------------------------------- what is not rounded alike
 STEPS, HIDDEN = 3, 8
 
@@ -440,6 +544,7 @@ def test_a_quantised_lstm_is_as_near_as_a_rounded_h_allows(
     attributes = {"hidden_size": HIDDEN, "direction": direction, "clip": 3.0}
     if kind == np.uint8:
         attributes["activations"] = ["HardSigmoid", "Tanh", "Tanh"] * count
+        attributes |= {"activation_alpha": [0.25], "activation_beta": [0.4], "input_forget": 1}
     call = "x w r b n h c p ws z rs z -> y yh yc"
     data, feeds = written(("DynamicQuantizeLSTM", call, inputs, attributes))
     expected = of_onnxruntime(data, feeds)
@@ -522,6 +627,11 @@ REFUSED: list[tuple[Case, str]] = [
         ("QLinearSigmoid", "x s z t - -> y", {"x": A, "s": ONE, "z": A[0, :1].view("i1"), "t": ONE},
          {}),
         "'X_zero_point' is tensor.int8., expected tensor.uint8.",
+    ),
+    (
+        ("QLinearAveragePool", "x s - s - -> y", {"x": A, "s": ONE},
+         {"kernel_shape": [1], "ceil_mode": 1, "count_include_pad": 1}),
+        "ceil_mode with count_include_pad is not supported",
     ),
     (
         ("QLinearConcat", "s z x s -> y", {"x": A, "s": ONE, "z": ZERO}, {"axis": 0}),

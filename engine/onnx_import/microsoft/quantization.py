@@ -236,7 +236,12 @@ def softmax(body: Body) -> None:
 
 
 def average_pool(body: Body) -> None:
-    """Windows of what is dequantised; padding is 0 there."""
+    """Windows of what is dequantised; padding is 0 there.
+
+    Of windows beyond padding that count, ONNX and onnxruntime divide by other numbers.
+    """
+    if body.attribute("ceil_mode") and body.attribute("count_include_pad"):
+        raise UnsupportedError(f"{body.title}: ceil_mode with count_include_pad is not supported")
     _pool(body, "AveragePool", **body.attributes(*_POOL))
 
 
