@@ -190,7 +190,7 @@ def _of_product(a: Rank, b: Rank) -> Rank:
     """A vector has no row, or no column, in the product."""
     if a is None or b is None:
         return None
-    return max(a, b) - (a == 1) - (b == 1)
+    return max(a, b, 2) - (a == 1) - (b == 1)
 
 
 def output_length(
