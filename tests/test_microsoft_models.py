@@ -16,6 +16,8 @@ from conformance import verify
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from fixtures.models.corpus import CorpusModel, by_name
+from tests.model_writing import model_bytes, node
+from tests.test_microsoft import HIDDEN, STEPS, error_of_a_rounded_h
 
 pytestmark = pytest.mark.one_driver
 
@@ -136,3 +138,30 @@ def test_a_model_that_is_all_integers_gives_the_same_integers_but_at_ties(
         differs = np.abs(ours[output] - theirs)
         assert differs.max() <= STEPS_MAX * np.ptp(theirs) / 127
         assert (differs > 1e-6 * np.ptp(theirs)).mean() <= SHARE_MAX
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_an_lstm_that_is_quantised_while_it_runs(by_channel: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    weights = {
+        name: (rng.normal(size=(2, 4 * HIDDEN, n)) / 4).astype(np.float32)
+        for name, n in (("w", 5), ("r", HIDDEN))
+    }
+    lstm = node("LSTM", "x w r", "y", hidden_size=HIDDEN, direction="bidirectional")
+    source, target = tmp_path / "lstm.onnx", tmp_path / "quantised.onnx"
+    source.write_bytes(model_bytes([lstm], {"x": (STEPS, 2, 5)}, ["y"], weights))
+    quantization.quantize_dynamic(source, target, per_channel=by_channel, reduce_range=True)
+    assert own_operators(target) == {"DynamicQuantizeLSTM"}
+    x = rng.normal(size=(STEPS, 2, 5)).astype(np.float32)
+    (theirs,) = onnxruntime.InferenceSession(target).run(None, {"x": x})
+    with Interpreter.from_file(target).create_session() as session:
+        (ours,) = session({"x": x}).values()
+    reach = float(np.abs(weights["r"]).sum(2).max()) * ROUNDED_WEIGHTS
+    assert np.abs(ours - theirs).max() <= error_of_a_rounded_h(
+        reach, 0, float(np.abs(theirs).max())
+    )
+
+
+ROUNDED_WEIGHTS = 1 + 1 / 64
+"""What rounding to seven bits may add to the sum of a row."""
