@@ -26,6 +26,8 @@ from engine.config import ForwardType, ScheduleConfig
 from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
 from engine.ir.types import BOOL, FLOAT, FLOAT16, FLOATS, INTEGERS, NARROW
+from engine.onnx_import.microsoft.bodies import BODIES
+from engine.onnx_import.microsoft.schemas import SCHEMAS
 from engine.onnx_import.opsets import FOREIGN, RULES
 from engine.onnx_import.subgraphs import CONTROL_FLOW
 from engine.onnx_import.support import OPSET_MAX
@@ -53,6 +55,7 @@ PRECISIONS = {
 GROUPS = {"floats": FLOATS, "integers": INTEGERS, "bool": frozenset({BOOL})}
 INTERNAL = frozenset(("Copy", "Reorder"))
 """Operators of plans, which no model has."""
+OPTIONAL = defs.OpSchema.FormalParameterOption.Optional
 HEADS = ("operator", "opsets", "dtypes", "attributes", "CPU", "OpenCL", "bound", "witness", "cases")
 HEAD = """\
 # Operators
@@ -85,6 +88,15 @@ with a plan, as the tensors they are made of
 ([0017](decisions/0017-lay-sequences-out-with-the-plan.md)).
 
 """
+OWN = """
+## onnxruntime's own
+What its optimiser and quantiser write: of the domain com.microsoft, but
+SimplifiedLayerNormalization, which stands in ONNX's. The importer writes each as ONNX's operators
+([0018](decisions/0018-define-operators-of-onnxruntime-by-bodies.md)). A call may leave out what is
+in brackets; what it has and cannot be heeded is refused. `tests/test_microsoft.py` compares them
+with onnxruntime.
+
+"""
 REFUSED = """
 ## Refused
 With one sentence that names the node, when a model is loaded (`python -m conformance.onnx_suite`
@@ -106,6 +118,8 @@ def table(backend: Backend, witnesses: Mapping[str, Sequence[str]]) -> str:
         *_lines(HEADS, rows),
         TAKEN_APART,
         *_lines(("operator", "opsets", "by", "becomes", "cases"), apart),
+        OWN,
+        *_lines(("operator", "inputs", "outputs", "attributes"), _own()),
         REFUSED.format(names=", ".join(refused)),
     ]
     return "".join(parts)
@@ -116,6 +130,17 @@ def _lines(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]
     yield "|" + "---|" * len(heads) + "\n"
     for row in rows:
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n"
+
+
+def _own() -> Iterator[list[str]]:
+    """Of onnxruntime's operators."""
+    for domain, name in sorted(BODIES, key=lambda key: key[1]):
+        schema = SCHEMAS[domain, name]
+        parameters = (
+            ", ".join(f"[{p.name}]" if p.option == OPTIONAL else p.name for p in parameters)
+            for parameters in (schema.inputs, schema.outputs)
+        )
+        yield [name, *parameters, ", ".join(sorted(schema.attributes))]
 
 
 def _row(spec: OpSpec, backend: Backend, witnesses: Sequence[str]) -> list[str]:

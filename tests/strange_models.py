@@ -69,9 +69,9 @@ def quantised() -> onnx.ModelProto:
     nodes = [
         node("QuantizeLinear", "x s z", "q"),
         node("QLinearConv", "q s z w s z s z", "c"),
-        node("QLinearAdd", "c s z c s z s z", "d", domain="com.microsoft"),
-        node("QLinearMul", "d s z d s z s z", "e", domain="com.microsoft"),
-        node("QLinearSigmoid", "e s z s z", "f", domain="com.microsoft"),
+        node("QOrderedMatMul", "c s z c s z s z", "d", domain="com.microsoft"),
+        node("QLinearReduceMean", "d s z d s z s z", "e", domain="com.microsoft"),
+        node("QOrderedGelu", "e s z s z", "f", domain="com.microsoft"),
         node("DequantizeLinear", "f s z", "y"),
     ]
     return model(nodes, {"x": (1, 3, 8, 8)}, ["y"], constants, domains=["com.microsoft"])
@@ -79,11 +79,11 @@ def quantised() -> onnx.ModelProto:
 
 def custom_domain() -> onnx.ModelProto:
     nodes = [
-        node("Gelu", "x", "a", domain="com.microsoft"),
-        node("Gelu", "a", "b", domain="com.microsoft"),
-        node("BiasGelu", "b w", "y", domain="com.microsoft"),
+        node("Gelu", "x", "a", domain="com.example"),
+        node("Gelu", "a", "b", domain="com.example"),
+        node("BiasGelu", "b w", "y", domain="com.example"),
     ]
-    return model(nodes, {"x": ("n", 4)}, ["y"], {"w": zeros(4)}, domains=["com.microsoft"])
+    return model(nodes, {"x": ("n", 4)}, ["y"], {"w": zeros(4)}, domains=["com.example"])
 
 
 def map_input() -> onnx.ModelProto:

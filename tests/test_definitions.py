@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from engine.errors import ModelError, UnsupportedError
 from engine.interpreter import Interpreter
 from engine.ir.graph import Value
-from engine.onnx_import.facts import output_ranks
+from engine.onnx_import.facts import output_length, output_ranks
 from engine.onnx_import.load import load_model
 from tests.model_writing import model, model_bytes, node
 
@@ -86,7 +86,12 @@ def test_ranks_are_known_behind_operators_that_change_them(
     def known(value: Value | None) -> int | None:
         return None if value is None or value.type is None else len(value.type.shape)
 
-    assert output_ranks(last, known) == [rank]
+    def length(value: Value | None) -> int | None:
+        if known(value) is not None:
+            return value.type.dims[0] if value and value.type and known(value) == 1 else None
+        return output_length(value.producer, known, length) if value and value.producer else None
+
+    assert output_ranks(last, known, length) == [rank]
 
 
 def test_bodies_within_bodies_and_functions_get_names_of_their_own() -> None:

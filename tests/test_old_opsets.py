@@ -611,11 +611,10 @@ REFUSED: dict[str, tuple[Callable[[], Graph], type[ParallaxError], str]] = {
         lambda: old(
             6,
             [
-                node("ArgMax", "x", "r", keepdims=0, axis=0),
-                node("Cast", "r", "f", to=1),
+                node("Squeeze", "x", "f"),
                 node("Add", "f z", "y", broadcast=1, axis=0),
             ],
-            x=(2, 3, 4),
+            x=(1, 3, 4),
             z=(3,),
         ),
         UnsupportedError,

@@ -18,10 +18,12 @@ from engine.passes import (
     Pass,
     bind_passes,
     bind_shapes,
+    evaluate,
     free_dimensions,
     load_passes,
     run_passes,
 )
+from engine.passes.infer_shapes import infer_shapes
 from fixtures.models.corpus import by_name
 from tests.graph_reference import LIGHT_MODELS, SMALL_MODELS, model_path, run_reference
 from tests.model_writing import model, node
@@ -396,6 +398,21 @@ def test_integers_fold_exactly() -> None:
     after = optimised(graph, {})
     constant = next(v.constant for v in after.nodes[0].inputs if v and v.constant is not None)
     assert constant.tolist() == [2**53 + 2]
+
+
+def test_shapes_fold_where_weights_have_used_up_what_may_be_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weights = {"w0": np.ones(4096, np.float32)}
+    monkeypatch.setattr(evaluate, "FOLD_NBYTES_MAX", weights["w0"].nbytes)  # so three fit
+    nodes = [
+        *(node("Neg", f"w{i}", f"w{i + 1}") for i in range(4)),
+        node("Shape", "x", "s"),
+        node("Expand", "w4 s", "y"),
+    ]
+    graph = imported(model(nodes, {"x": (2, 4096)}, ["y"], weights))
+    infer_shapes(graph)
+    assert [n.op_type for n in graph.nodes if not n.outputs[0].is_constant] == ["Neg", "Expand"]
 
 
 def test_results_much_larger_than_their_inputs_are_not_folded() -> None:

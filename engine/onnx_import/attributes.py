@@ -10,6 +10,7 @@ from typing import Any
 from onnx import AttributeProto, defs
 
 from engine.errors import ModelError, UnsupportedError
+from engine.onnx_import.microsoft.schemas import SCHEMAS
 from engine.onnx_import.read_file import Origin
 from engine.onnx_import.tensors import constant_of
 
@@ -72,7 +73,7 @@ READ_ALTHOUGH_DEPRECATED = frozenset(("GroupNormalization",))
 
 @lru_cache(maxsize=4096)
 def schema_of(op_type: str, opset: int, domain: str = "") -> defs.OpSchema | None:
-    """ONNX's own schema of an operator at an opset of its domain; None: no such one."""
+    """The schema of an operator at an opset of its domain; None: no such one."""
     schema = _schema(op_type, opset, domain)
     if schema is None or (schema.deprecated and op_type not in READ_ALTHOUGH_DEPRECATED):
         return None
@@ -83,7 +84,7 @@ def _schema(op_type: str, opset: int, domain: str = "") -> defs.OpSchema | None:
     try:
         return defs.get_schema(op_type, opset, domain)
     except defs.SchemaError:
-        return None
+        return SCHEMAS.get((domain, op_type))
 
 
 def why_no_schema(op_type: str, opset: int) -> str:

@@ -15,7 +15,12 @@ from engine.ir.graph import Graph, Node, Value
 from engine.ir.names import Names
 from engine.ir.types import Dim, ListType, TensorType, check_dims
 from engine.onnx_import.attributes import check_against_schema, check_finite, decode_attribute
-from engine.onnx_import.facts import output_dtypes, output_list_type, output_ranks
+from engine.onnx_import.facts import (
+    output_dtypes,
+    output_length,
+    output_list_type,
+    output_ranks,
+)
 from engine.onnx_import.form import Form
 from engine.onnx_import.list_types import LISTS, check_lists, list_type_of, type_proto_of
 from engine.onnx_import.opsets import to_newest
@@ -60,6 +65,7 @@ class Builder:
         self._taken = taken
         self._node_names: Counter[str] = Counter()
         self._ranks: dict[Value | None, int | None] = {}
+        self._lengths: dict[Value | None, int | None] = {}
         self._dtypes: dict[Value | None, np.dtype | None] = {}
         self._attributes: dict[int, tuple[AttributeProto, Any]] = {}
         self._rewritten = ""
@@ -145,6 +151,7 @@ class Builder:
             return False
         value = self._values[name] = self.graph.add_input(name, there.list_type or there.type)
         self._dtypes[value], self._ranks[value] = outer.dtype(there), outer.rank(there)
+        self._lengths[value] = outer.length(there)
         return True
 
     def set_results(self, proto: GraphProto) -> None:
@@ -231,6 +238,13 @@ class Builder:
         if value is None or value.type is None:
             return self._ranks.get(value)
         return len(value.type.shape)
+
+    def length(self, value: Value | None) -> int | None:
+        """The length of a vector, None where it cannot be told before shapes are known."""
+        if value is None or value.type is None:
+            return self._lengths.get(value)
+        dims = value.type.shape
+        return dims[0] if len(dims) == 1 and isinstance(dims[0], int) else None
 
     def dtype(self, value: Value | None) -> np.dtype | None:
         """The dtype of a value, None where it cannot be told before shapes are known."""
@@ -367,7 +381,9 @@ class Builder:
         name: str,
     ) -> Node:
         node = self.graph.add_node(op_type, inputs, outputs, attributes, name=self._named(name))
-        self._ranks.update(zip(node.outputs, output_ranks(node, self.rank), strict=True))
+        ranks = output_ranks(node, self.rank, self.length)
+        self._ranks.update(zip(node.outputs, ranks, strict=True))
+        self._lengths[node.outputs[0]] = output_length(node, self.rank, self.length)
         self._dtypes.update(zip(node.outputs, output_dtypes(node, self.dtype), strict=True))
         for out in node.outputs[:1]:
             out.list_type = output_list_type(node, self._dtypes[out])

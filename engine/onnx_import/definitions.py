@@ -1,4 +1,4 @@
-"""The bodies by which ONNX itself defines operators by simpler ones.
+"""The bodies by which operators are defined by simpler ones: ONNX's own, and `microsoft`.
 
 Source: https://github.com/onnx/onnx/blob/main/docs/Operators.md, "Function body". Some are the same
 for all calls; others depend on attributes, types and ranks, and ONNX makes one for each call.
@@ -6,22 +6,22 @@ for all calls; others depend on attributes, types and ranks, and ONNX makes one 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 from onnx import FunctionProto, NodeProto, TypeProto, defs, helper
 
 from engine.errors import UnsupportedError
 from engine.onnx_import.attributes import check_against_schema, schema_of
+from engine.onnx_import.microsoft.bodies import BODIES, body_of
+from engine.onnx_import.microsoft.body import TypeOf
 from engine.onnx_import.raw_node import RawNode
 
-TypeOf = Callable[[str], TypeProto | None]
 DOMAINS = ("", "ai.onnx.preview")
-"""Whose operators may be expanded."""
+"""In which ONNX defines operators."""
 
 
 def definition(node: RawNode, type_of: TypeOf) -> FunctionProto | None:
-    """The body of an operator of one of the DOMAINS; None where ONNX has none.
+    """The body of an operator; None where there is none.
 
     Args:
         type_of: by the name of an input; None where its dtype is not known.
@@ -30,21 +30,29 @@ def definition(node: RawNode, type_of: TypeOf) -> FunctionProto | None:
         ModelError: the node is not as ONNX's schema has it.
         UnsupportedError: what the body depends on is not known before the run.
     """
-    if node.domain not in DOMAINS or node.domain not in node.opsets:
+    if node.domain not in node.opsets:
         return None
+    is_own = (node.domain, node.op_type) in BODIES
     schema = schema_of(node.op_type, node.opset, node.domain)
-    if schema is None or not (schema.has_function or schema.has_context_dependent_function):
+    if schema is None or not (is_own or _has_body(node, schema)):
         return None
     omitted = [i for i, name in enumerate(node.inputs) if not name]
     counts = len(node.inputs), len(node.outputs)
     check_against_schema(
         node.title, node.op_type, node.opset, counts, node.attributes, omitted, node.domain
     )
+    if is_own:
+        return body_of(node, type_of)
     body = _same_for_all(node.op_type, node.opset, node.domain) or _of_call(node, schema, type_of)
     if body is not None and node.domain and not any(o.domain == "" for o in body.opset_import):
         newest = node.opsets.get("", defs.onnx_opset_version())
         body.opset_import.append(helper.make_opsetid("", newest))  # of the simpler operators
     return body
+
+
+def _has_body(node: RawNode, schema: defs.OpSchema) -> bool:
+    """Whether ONNX has one."""
+    return node.domain in DOMAINS and (schema.has_function or schema.has_context_dependent_function)
 
 
 @lru_cache(maxsize=1024)

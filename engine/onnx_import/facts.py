@@ -1,8 +1,11 @@
-"""What can be told of a value before shapes are known: element type and rank."""
+"""What can be told of a value before shapes are known: element type, rank, length of a vector.
+
+Models compute the shapes that they reshape to; the lengths of such vectors are ranks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -20,6 +23,8 @@ from engine.ops.sequence import LAID_OUT
 
 Rank = int | None
 """None where it cannot be told."""
+Length = int | None
+"""Of a vector; None where it cannot be told, or is none."""
 Dtype = np.dtype | None
 """None where it cannot be told."""
 _NAMED = {
@@ -29,22 +34,27 @@ _NAMED = {
 }
 """ONNX's name of a type in schemas -> dtype."""
 
-LIKE_FIRST = frozenset(spec.op_type for m in (unary, pool) for spec in m.SPECS) | {
-    *("BatchNormalization", "BitCast", "Cast", "Concat", "CumProd", "CumSum", "DFT", "DeformConv"),
-    *("DepthToSpace", "GridSample", "Identity", "InstanceNormalization", "LRN"),
-    *(
-        "LayerNormalization",
-        "LogSoftmax",
-        "Pad",
-        "Resize",
-        "RoiAlign",
-        "ScatterElements",
-        "Slice",
-        "Softmax",
-    ),
-    *("SpaceToDepth", "Split", "Tile", "TopK", "Transpose", "Trilu"),
-}
+_UNARY = frozenset(spec.op_type for spec in unary.SPECS)
+LIKE_FIRST = (
+    _UNARY
+    | frozenset(spec.op_type for spec in pool.SPECS)
+    | {
+        *("BatchNormalization", "BitCast", "Cast", "Concat", "CumProd", "CumSum", "DFT"),
+        *("DeformConv", "DepthToSpace", "GridSample", "GroupNormalization", "Identity"),
+        *("InstanceNormalization", "LRN", "LayerNormalization", "LogSoftmax", "Pad", "Resize"),
+        *("RoiAlign", "ScatterElements", "ScatterND", "Slice", "Softmax", "SpaceToDepth", "Split"),
+        *("Tile", "TopK", "Transpose", "Trilu"),
+    }
+)
 """Operators whose outputs have the rank of their first input."""
+LIKE_SECOND = frozenset(("Conv", "ConvTranspose", "GatherElements"))
+ALWAYS = {
+    **dict.fromkeys(("Flatten", "Gemm", "MelWeightMatrix", "NonMaxSuppression", "NonZero"), 2),
+    "Range": 1,
+    "Shape": 1,
+    "Size": 0,
+}
+"""Operators whose outputs have one rank."""
 WIDEST = frozenset(spec.op_type for spec in binary.SPECS)
 """Operators whose inputs are broadcast together."""
 
@@ -109,56 +119,117 @@ def output_list_type(node: Node, dtype: Dtype) -> ListType | None:
     return ListType(dtype, None) if makes_list else None
 
 
-def output_ranks(node: Node, rank: Callable[[Value | None], Rank]) -> list[Rank]:
+def output_ranks(
+    node: Node, rank: Callable[[Value | None], Rank], length: Callable[[Value | None], Length]
+) -> list[Rank]:
     """The ranks of a node's outputs.
 
     Args:
-        rank: of its inputs.
+        rank, length: of its inputs.
     """
     if node.op_type in STATES:
         return [4, *(3,) * STATES[node.op_type]]
-    return [_rank(node, rank)] * len(node.outputs)
+    return [_rank(node, rank, length)] * len(node.outputs)
 
 
-def _rank(node: Node, rank: Callable[[Value | None], Rank]) -> Rank:
+def _rank(
+    node: Node, rank: Callable[[Value | None], Rank], length: Callable[[Value | None], Length]
+) -> Rank:
     """The rank that all outputs have."""
+    op_type = node.op_type
+    if op_type in ALWAYS:
+        return ALWAYS[op_type]
     first, second, *_ = (*node.inputs, None, None)
-    if node.op_type in ("Gemm", "Flatten"):
-        return 2
-    if node.op_type in ("Conv", "ConvTranspose"):
-        return rank(second)
-    if node.op_type in LIKE_FIRST:
+    if op_type in LIKE_FIRST:
         return rank(first)
-    if node.op_type in WIDEST:
-        ranks = [rank(value) for value in node.inputs if value is not None]
-        return None if None in ranks else max(r for r in ranks if r is not None)
-    count, base = _length(second, rank), rank(first)
-    if node.op_type.startswith("Reduce"):
-        if node.attributes.get("keepdims", 1):
+    if op_type in LIKE_SECOND:
+        return rank(second)
+    if op_type in WIDEST:
+        return _widest([rank(value) for value in node.inputs if value is not None])
+    if op_type == "Expand":
+        return _widest([rank(first), length(second)])
+    if op_type == "Reshape":
+        return length(second)
+    if op_type == "ConstantOfShape":
+        return length(first)
+    if op_type == "MatMul":
+        return _of_product(rank(first), rank(second))
+    if op_type == "Gather":
+        return _moved(rank(first), rank(second), -1)
+    return _of_axes(node, rank(first), length(second))
+
+
+def _of_axes(node: Node, base: Rank, count: Length) -> Rank:
+    """Of an operator that adds or drops axes, as many as it is given, or one."""
+    op_type, keeps = node.op_type, node.attributes.get("keepdims", 1)
+    if op_type == "OneHot":
+        return _moved(base, 1)
+    if op_type in ("ArgMax", "ArgMin"):
+        return _moved(base, 0 if keeps else -1)
+    if op_type.startswith("Reduce"):
+        if keeps:
             return base
         if not any(node.inputs[1:]):
             return base if node.attributes.get("noop_with_empty_axes", 0) else 0
-        return None if base is None or not count else base - count
-    if node.op_type == "Reshape":
-        return count
-    other = rank(second)
-    if node.op_type in ("Gather", "MatMul") and base is not None and other is not None:
-        is_vector = (base == 1) + (other == 1)
-        return base + other - 1 if node.op_type == "Gather" else max(base, other, 2) - is_vector
-    if node.op_type in ("Squeeze", "Unsqueeze") and count is not None and base is not None:
-        return base + (count if node.op_type == "Unsqueeze" else -count)
+        return _moved(base, -count) if count else None
+    if op_type in ("Squeeze", "Unsqueeze") and count is not None:
+        return _moved(base, count if op_type == "Unsqueeze" else -count)
     return None
 
 
-def _length(value: Value | None, rank: Callable[[Value | None], Rank]) -> int | None:
-    """Of a vector that is constant, the shape of something, or made of such vectors."""
-    maker = None if value is None else value.producer
-    if maker is not None and maker.op_type == "Concat":
-        parts = [_length(part, rank) for part in maker.inputs]
-        return None if None in parts else sum(filter(None, parts))
-    if maker is not None and maker.op_type == "Shape":
-        base, attributes = rank(maker.inputs[0]), maker.attributes
-        part = slice(attributes.get("start", 0), attributes.get("end"))
-        return None if base is None else len(range(base)[part])
-    constant = None if value is None else value.constant
-    return None if constant is None or constant.ndim != 1 else int(constant.size)
+def _moved(rank: Rank, *steps: Rank) -> Rank:
+    """The sum; None where a part is."""
+    return None if rank is None or None in steps else rank + sum(s for s in steps if s is not None)
+
+
+def _widest(ranks: list[Rank]) -> Rank:
+    return None if None in ranks else max(r for r in ranks if r is not None)
+
+
+def _of_product(a: Rank, b: Rank) -> Rank:
+    """A vector has no row, or no column, in the product."""
+    if a is None or b is None:
+        return None
+    return max(a, b, 2) - (a == 1) - (b == 1)
+
+
+def output_length(
+    node: Node, rank: Callable[[Value | None], Rank], length: Callable[[Value | None], Length]
+) -> Length:
+    """The length of a node's first output where it is a vector.
+
+    Args:
+        rank, length: of its inputs.
+    """
+    op_type, (first, second, *_) = node.op_type, (*node.inputs, None, None)
+    known = [length(value) for value in node.inputs]
+    if op_type == "Shape":
+        start, end, base = node.attributes.get("start", 0), node.attributes.get("end"), rank(first)
+        return None if base is None else len(range(base)[start:end])
+    if op_type == "Concat":
+        return _moved(0, *known)
+    if op_type == "Unsqueeze":
+        return 1 if rank(first) == 0 else None
+    if op_type == "Gather":
+        return length(second) if rank(first) == 1 else None
+    if op_type == "Slice":
+        return _sliced(known[0], node.inputs[1:])
+    if op_type in _UNARY or op_type in ("Cast", "Identity"):
+        return known[0]
+    if op_type in WIDEST:
+        sizes = [1 if rank(v) == 0 else n for v, n in zip(node.inputs, known, strict=True)]
+        return _widest(sizes) if any(n is not None for n in known) else None
+    return None
+
+
+def _sliced(length: Length, limits: Sequence[Value | None]) -> Length:
+    """Of a part of a vector."""
+    given = [None if value is None else value.constant for value in limits]
+    if length is None or any(
+        c is None and v is not None for c, v in zip(given, limits, strict=True)
+    ):
+        return None
+    start, stop, _, step = (
+        None if c is None or not c.size else int(c.flat[0]) for c in (*given, None, None)[:4]
+    )
+    return len(range(length)[start:stop:step]) if step != 0 else None

@@ -6,6 +6,7 @@ import onnx
 
 from engine.errors import ModelError, UnsupportedError
 from engine.onnx_import.attributes import decode_attribute, schema_of, why_no_schema
+from engine.onnx_import.microsoft.schemas import DOMAIN as MICROSOFT
 from engine.onnx_import.opsets import FOREIGN, REWRITTEN_AWAY
 from engine.onnx_import.raw_node import RawNode
 from engine.onnx_import.subgraphs import CONTROL_FLOW
@@ -15,6 +16,12 @@ from engine.ops.sequence import LAID_OUT
 OPSET_MIN = 1
 OPSET_MAX = onnx.defs.onnx_opset_version()
 """Newest opset of the installed onnx package."""
+
+ADVICE = {
+    f"{MICROSOFT}.nchwc": ": onnxruntime laid the model out for one processor; let it save what it "
+    "optimises up to ORT_ENABLE_EXTENDED"
+}
+"""What else to say of operators of a domain that is not supported."""
 
 
 def is_known(op_type: str) -> bool:
@@ -63,9 +70,14 @@ def check_known(node: RawNode) -> None:
         if node.domain not in node.opsets:
             raise ModelError(f"{node.title}: the model does not import domain '{node.domain}'")
         return
+    if node.domain == MICROSOFT:
+        raise UnsupportedError(
+            f"{node.title}: this operator of domain '{MICROSOFT}' is not supported"
+        )
     if node.domain:
         raise UnsupportedError(
             f"{node.title}: operators of domain '{node.domain}' are not supported"
+            f"{ADVICE.get(node.domain, '')}"
         )
     if "" not in node.opsets:
         raise ModelError(f"{node.title}: the model does not import the domain 'ai.onnx'")

@@ -19,6 +19,7 @@ SWITCHES = frozenset(
         *("upper", "align_corners", "largest", "sorted", "inverse", "onesided"),
         "center_point_box",
         *("input_forget", "layout", "linear_before_reset", "output_sequence"),
+        *("transBatchA", "transBatchB"),
     }
 )
 """Names, which ONNX gives no other meaning in any operator that Parallax takes."""

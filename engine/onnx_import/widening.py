@@ -7,6 +7,7 @@ taken apart into, and no kernel but Cast knows the format (docs/decisions/0014).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from onnx import TensorProto, defs, helper, numpy_helper
@@ -43,7 +44,7 @@ class Widener:
 
         Each node that is yielded is in the graph before the next is asked for.
         """
-        schema = None if node.domain else schema_of(node.op_type, node.opset)
+        schema = schema_of(node.op_type, node.opset, node.domain)
         narrow = {} if schema is None else self._narrow(node, schema)
         if schema is None or not narrow:
             yield node
@@ -58,9 +59,7 @@ class Widener:
             if name and dtype is not None:
                 outputs[index] = self._builder.fresh(f"{name}_float")
                 casts.append(_cast(node, outputs[index], name, dtype))
-        whole = RawNode(
-            node.name, node.op_type, "", "", inputs, outputs, node.attributes, node.opsets
-        )
+        whole = replace(node, inputs=inputs, outputs=outputs)
         if casts:
             self._builder.replace(node, [whole, *casts])
         yield whole

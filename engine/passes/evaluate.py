@@ -17,6 +17,8 @@ from engine.ops.spec import Operand
 
 FOLD_NBYTES_MAX = 64 * 2**20
 """What all results that are computed early may take, beside twice what the constants take."""
+SMALL_NBYTES_MAX = 4096
+"""Results so small are counted apart: shapes stay known whatever large weights came to."""
 FOLD_FLOPS_MAX = 2**26
 """Nodes of more arithmetic are left to the run; it bounds what their references hold, too."""
 
@@ -93,14 +95,15 @@ class Folding:
     def __init__(self, graph: Graph) -> None:
         held = sum(constant.nbytes for constant in graph.constants())
         self._nbytes_max = FOLD_NBYTES_MAX + 2 * held
-        self._nbytes_left = self._nbytes_max
+        self._nbytes_left = {"small": FOLD_NBYTES_MAX, "large": self._nbytes_max}
 
     def compute(self, node: Node, types: tuple[TensorType, ...]) -> tuple[np.ndarray, ...] | None:
         """The outputs of a computable node; None where they are not worth what they cost."""
         read = {v for v in node.inputs if v is not None and v.contents is not None}
         nbytes_in = sum(v.known_type.nbytes for v in read)
         nbytes_out = sum(t.nbytes for t in types)
-        if nbytes_out > self._nbytes_left or nbytes_in + nbytes_out > 2 * self._nbytes_max:
+        size = "small" if nbytes_out <= SMALL_NBYTES_MAX else "large"
+        if nbytes_out > self._nbytes_left[size] or nbytes_in + nbytes_out > 2 * self._nbytes_max:
             return None
         if _flops(node, types) > FOLD_FLOPS_MAX:
             return None
@@ -108,7 +111,7 @@ class Folding:
             arguments = [None if v is None else _argument(node, v) for v in node.inputs]
             results = spec_of(node.op_type).reference(arguments, node.attributes)
             arrays = tuple(_cast(np.asarray(r), t) for r, t in zip(results, types, strict=False))
-        self._nbytes_left -= nbytes_out
+        self._nbytes_left[size] -= nbytes_out
         return arrays
 
 

@@ -107,8 +107,7 @@ def q_linear_mat_mul(form: Form, emitter: Emitter) -> None:
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = form.inputs
     _check_bytes(steps, (a, a_zero), (b, b_zero), (y_zero, y_zero))
     product = steps.of("MatMul", *_centred_matrices(steps, a, b, a_zero, b_zero))
-    rank = steps.rank(a, "input a")
-    scale = _scale(steps, steps.along(a_scale, -2, rank) if rank > 1 else a_scale, b_scale, y_scale)
+    scale = _scale(steps, _by_rows(steps, a_scale, a), b_scale, y_scale)
     scaled = steps.of("Round", steps.of("Mul", steps.cast(product, DOUBLE), scale))
     assert y_zero is not None
     _saturate(form, steps, scaled, y_zero, _kind(emitter.dtype(y_zero) or np.dtype(np.uint8)))
@@ -193,9 +192,18 @@ def _centred_matrices(
     """int32; zero points by rows of a and by columns of b."""
     assert a is not None
     assert b is not None
+    return [
+        _centred(steps, a, _by_rows(steps, a_zero, a), INT32),
+        _centred(steps, b, b_zero, INT32),
+    ]
+
+
+def _by_rows(steps: Steps, parameter: Value | None, a: Value | None) -> Value | None:
+    """A vector along the rows of a, which has some; one number stays as it is."""
+    if parameter is None or steps.is_one(parameter):
+        return parameter
     rank = steps.rank(a, "input a")
-    rows = steps.along(a_zero, -2, rank) if rank > 1 else a_zero
-    return [_centred(steps, a, rows, INT32), _centred(steps, b, b_zero, INT32)]
+    return steps.along(parameter, -2, rank) if rank > 1 else parameter
 
 
 def _exact_conv(

@@ -1,0 +1,204 @@
+"""Attention of transformers: heads apart, products, masks, Softmax.
+
+Letters in shapes: b sequences, n heads, s queries, t keys and values (those of the past first),
+d elements of a head. Scores that a mask forbids get `mask_filter_value` added; what lies ahead of
+a query, where `unidirectional` says so, gets none of the probability.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from engine.errors import ModelError, UnsupportedError
+from engine.onnx_import.microsoft.body import Body
+from engine.ops.cast import NUMBERS
+
+DOUBLE, INT64 = TensorProto.DOUBLE, TensorProto.INT64
+FILTER = -10000.0
+"""`mask_filter_value` where it is left out."""
+
+
+def attention(body: Body) -> None:
+    """Queries, keys and values are one product of the input, (b, s, n d)."""
+    body.check_rank("input", 3)
+    body.only("do_rotary", None, 0)
+    body.only("past_present_share_buffer", None, 0)
+    qkv = body.of("MatMul", "input", "weights")
+    if body.given("bias"):
+        qkv = body.of("Add", qkv, "bias")
+    sizes = body.attribute("qkv_hidden_sizes")
+    if sizes is not None and len(sizes) != 3:
+        raise ModelError(f"{body.title}: qkv_hidden_sizes={sizes}, expected three numbers")
+    parts, split = ["query", "key", "value"], [body.integers(*sizes)] if sizes else []
+    body.node("Split", [qkv, *split], parts, axis=-1, **({} if split else {"num_outputs": 3}))
+    query, key, value = (_heads(body, part) for part in parts)
+    past = ""
+    if body.given("past"):
+        body.node("Split", ["past"], ["past_keys", "past_values"], axis=0, num_outputs=2)
+        first = body.integers(0)
+        old = [body.of("Squeeze", part, first) for part in ("past_keys", "past_values")]
+        key, value = (body.of("Concat", *p, axis=2) for p in zip(old, (key, value), strict=True))
+        past = old[0]
+    if body.wanted("present"):
+        first = body.integers(0)
+        both = [body.of("Unsqueeze", part, first) for part in (key, value)]
+        body.of("Concat", *both, into="present", axis=0)
+    scores = _scores(body, query, key, "input", "attention_bias")
+    scores = _masked(body, scores, key, "mask_index", "input")
+    _weighted(body, _causal(body, scores, past, "input"), value)
+
+
+def multi_head_attention(body: Body) -> None:
+    """Queries (b, s, n d); keys and values that, or (b, n, t, d) as they are."""
+    if not (body.given("key") and body.given("value")):
+        raise UnsupportedError(
+            f"{body.title}: keys and values that are packed with others are not supported"
+        )
+    body.check_rank("query", 3)
+    query, key, value = "query", "key", "value"
+    apart = body.rank("key") == 4
+    if body.given("bias"):
+        if apart:
+            raise UnsupportedError(f"{body.title}: a bias of keys in heads is not supported")
+        query, key, value = _biased(body)
+    query = _heads(body, query)
+    key, value = (key, value) if apart else (_heads(body, key), _heads(body, value))
+    past = "past_key" if body.given("past_key") else ""
+    if past:
+        key = body.of("Concat", past, key, axis=2)
+        value = body.of("Concat", "past_value", value, axis=2)
+    for present, now in (("present_key", key), ("present_value", value)):
+        if body.wanted(present):
+            body.of("Identity", now, into=present)
+    scores = _scores(body, query, key, "query", "attention_bias")
+    scores = _masked(body, scores, key, "key_padding_mask", "query")
+    _weighted(body, _causal(body, scores, past, "query"), value)
+
+
+def _biased(body: Body) -> list[str]:
+    """Query, key and value, each with its part of the bias."""
+    names = ("query", "key", "value")
+    extents = [body.of("Shape", name, start=2, end=3) for name in names]
+    parts = [f"{name}_bias" for name in names]
+    body.node("Split", ["bias", body.of("Concat", *extents, axis=0)], parts, axis=0)
+    return [body.of("Add", *pair) for pair in zip(names, parts, strict=True)]
+
+
+def _heads(body: Body, x: str) -> str:
+    """(b, s, n d) to (b, n, s, d)."""
+    split = body.of("Reshape", x, body.integers(0, 0, body.attribute("num_heads"), -1))
+    return body.of("Transpose", split, perm=[0, 2, 1, 3])
+
+
+def _scores(body: Body, query: str, key: str, like: str, bias: str) -> str:
+    """Products with keys, scaled, (b, n, s, t), and what is added to them."""
+    product = body.of("MatMul", query, body.of("Transpose", key, perm=[0, 1, 3, 2]))
+    scores = body.of("Mul", product, scaling(body, query, like))
+    return body.of("Add", scores, bias) if body.given(bias) else scores
+
+
+def scaling(body: Body, query: str, like: str) -> str:
+    """`scale`, or 1 / sqrt(d) of queries (b, n, s, d), in the dtype of an input."""
+    scale = body.attribute("scale")
+    if scale:
+        return body.number(scale, like)
+    extent = body.of("Cast", body.of("Shape", query, start=3, end=4), to=DOUBLE)
+    factor = body.of("Reciprocal", body.of("Sqrt", extent))
+    return body.of("Cast", factor, to=NUMBERS[body.dtype(like)])
+
+
+def _masked(body: Body, scores: str, key: str, mask: str, like: str) -> str:
+    """A mask of keys (b, t), of each query too (b, s, t), or the number of keys (b)."""
+    given = body.attribute("mask_filter_value")
+    if not body.given(mask):
+        return scores
+    rank = body.rank(mask)
+    if rank == 1:
+        allowed = _among_the_first(body, key, mask, like)
+    elif rank in (2, 3):
+        allowed = body.of("Greater", mask, body.constant(np.array(0, np.int32)))
+        allowed = body.of("Unsqueeze", allowed, body.integers(*((1, 2) if rank == 2 else (1,))))
+    else:
+        raise UnsupportedError(f"{body.title}: a mask of {rank} axes is not supported")
+    filtered = body.number(FILTER if given is None else given, like)
+    return body.of("Add", scores, body.of("Where", allowed, body.number(0, like), filtered))
+
+
+def _among_the_first(body: Body, key: str, mask: str, like: str) -> str:
+    """(b, 1, 1, t): which keys are before the end of their sequence, and not before its begin."""
+    batch, ends = body.of("Shape", like, start=0, end=1), mask
+    (count,), (sequences, *_) = body.dims(mask), body.dims(like)
+    places = counted(body, body.of("Shape", key, start=2, end=3))
+    if sequences and count == 2 * sequences:
+        body.node("Split", [mask], ["ends", "begins"], axis=0, num_outputs=2)
+        ends = "ends"
+    upright = body.of("Concat", batch, body.integers(1, 1, 1), axis=0)
+
+    def of_sequences(numbers: str) -> str:
+        return body.of("Reshape", body.of("Cast", numbers, to=INT64), upright)
+
+    allowed = body.of("Less", places, of_sequences(ends))
+    if ends == mask:
+        return allowed
+    return body.of("And", allowed, body.of("GreaterOrEqual", places, of_sequences("begins")))
+
+
+def counted(body: Body, count: str) -> str:
+    """0 to count - 1, where count is one number in a vector."""
+    first, step = (body.constant(np.array(n, np.int64)) for n in (0, 1))
+    return body.of("Range", first, body.of("Squeeze", count), step)
+
+
+def _causal(body: Body, scores: str, past: str, like: str) -> str:
+    """No query sees a key that is ahead of it; the past, (b, n, p, d), is behind all."""
+    if not body.attribute("unidirectional"):
+        return scores
+    queries, keys = (
+        counted(body, body.of("Shape", scores, start=axis, end=axis + 1)) for axis in (2, 3)
+    )
+    last = body.of("Unsqueeze", queries, body.integers(1))
+    if past:
+        last = body.of("Add", last, body.of("Shape", past, start=2, end=3))
+    seen = body.of("LessOrEqual", keys, last)
+    return body.of("Where", seen, scores, body.number(-np.inf, like))
+
+
+def _weighted(body: Body, scores: str, value: str) -> None:
+    """The values by their probabilities, heads side by side again."""
+    joined(body, body.of("MatMul", body.of("Softmax", scores, axis=-1), value))
+
+
+def joined(body: Body, x: str) -> None:
+    """The output: (b, n, s, d) with heads side by side, (b, s, n d)."""
+    rows = body.of("Transpose", x, perm=[0, 2, 1, 3])
+    body.of("Reshape", rows, body.integers(0, 0, -1), into="output")
+
+
+def rotary_embedding(body: Body) -> None:
+    """ONNX's, of (b, s, n d) or (b, n, s, d), at positions (b, s) or from one on."""
+    body.only("scale", None, 1.0)
+    body.only("is_packed_batching", None, 0)
+    partial, heads = (body.attribute(n) or 0 for n in ("rotary_embedding_dim", "num_heads"))
+    rank, at, x = body.rank("input"), "position_ids", "input"
+    if rank == 3:
+        _, half = body.dims("cos_cache")
+        if not (heads or half):
+            raise UnsupportedError(f"{body.title}: the size of a head is not known at import")
+        split = body.integers(0, 0, *((heads, -1) if heads else (-1, 2 * int(half or 0))))
+        x = body.of("Transpose", body.of("Reshape", x, split), perm=[0, 2, 1, 3])
+    if body.rank(at) == 1:
+        batch = body.of("Shape", x, start=0, end=1)
+        extent = body.of("Shape", x, start=2, end=3)
+        every = body.of("Add", counted(body, extent), at)
+        at = body.of("Expand", every, body.of("Concat", batch, extent, axis=0))
+    flags: dict[str, Any] = {
+        "interleaved": body.attribute("interleaved") or 0,
+        "rotary_embedding_dim": partial,
+    }
+    if rank == 3:
+        joined(body, body.of("RotaryEmbedding", x, "cos_cache", "sin_cache", at, **flags))
+    else:
+        body.of("RotaryEmbedding", x, "cos_cache", "sin_cache", at, into="output", **flags)

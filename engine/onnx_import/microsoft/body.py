@@ -1,0 +1,226 @@
+"""Body: writes the ONNX nodes by which one call of an operator is defined.
+
+Values have the names that they have in the operator's schema, so a body reads like its formula.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+from onnx import FunctionProto, NodeProto, TensorProto, TypeProto, defs, helper, numpy_helper
+
+from engine.errors import ModelError, UnsupportedError
+from engine.onnx_import.attributes import check_finite, decode_attribute, schema_of
+from engine.onnx_import.raw_node import RawNode
+from engine.onnx_import.switches import check_switches
+from engine.onnx_import.tensors import DTYPES
+
+OPSET = min(24, defs.onnx_opset_version())
+"""Of the nodes in bodies."""
+
+TypeOf = Callable[[str], TypeProto | None]
+"""What is known of a value's type; None where its dtype is not."""
+VARIADIC = defs.OpSchema.FormalParameterOption.Variadic
+
+
+class Body:
+    """The body of one call, while it is written.
+
+    Args:
+        type_of: of the values that the call is given.
+
+    Attributes:
+        title: of the call, for errors.
+
+    Raises:
+        ModelError: an input has a dtype that the schema does not allow.
+    """
+
+    def __init__(self, call: RawNode, type_of: TypeOf) -> None:
+        schema = schema_of(call.op_type, call.opset, call.domain)
+        assert schema is not None, "a call that was checked"
+        self.title = call.title
+        self._schema, self._type_of = schema, type_of
+        self._inputs = _by_name(schema.inputs, call.inputs)
+        self._outputs = _by_name(schema.outputs, call.outputs)
+        self._attributes = {
+            name: decode_attribute(a, f"{call.title}: attribute '{name}'")
+            for name, a in call.attributes.items()
+        }
+        check_finite(call.title, self._attributes)
+        check_switches(call.title, self._attributes)
+        self._read: set[str] = set()
+        self._nodes: list[NodeProto] = []
+        self._made: Counter[str] = Counter()
+        self._check_dtypes()
+
+    # ----------------------------------------------------------------- the call
+    def given(self, name: str) -> bool:
+        """Whether the call has that input."""
+        return self._inputs[name] != ""
+
+    def wanted(self, name: str) -> bool:
+        """Whether the call has that output."""
+        return self._outputs[name] != ""
+
+    def attribute(self, name: str) -> Any:
+        """Its value, or the default; None where it has neither."""
+        self._read.add(name)
+        if name in self._attributes:
+            return self._attributes[name]
+        default = self._schema.attributes[name].default_value
+        return decode_attribute(default, self.title) if default.name else None
+
+    def attributes(self, *names: str) -> dict[str, Any]:
+        """Those of them that have a value."""
+        found = {name: self.attribute(name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def only(self, name: str, *values: Any) -> None:
+        """Raise UnsupportedError for an attribute of another value."""
+        value = self.attribute(name)
+        if value not in values:
+            raise UnsupportedError(
+                f"{self.title}: {name}={value!r} is not supported, only {values[-1]!r}"
+            )
+
+    def known_rank(self, name: str) -> int | None:
+        """The rank of an input, None where it is not known at import."""
+        known = self._type_of(self._inputs[name])
+        if known is None or not known.tensor_type.HasField("shape"):
+            return None
+        return len(known.tensor_type.shape.dim)
+
+    def rank(self, name: str) -> int:
+        """The rank of an input, which must be known."""
+        rank = self.known_rank(name)
+        if rank is None:
+            raise UnsupportedError(
+                f"{self.title}: the rank of input '{name}' is not known at import"
+            )
+        return rank
+
+    def dims(self, name: str) -> list[int | None]:
+        """The dimensions of an input of known rank; None where one is not known at import."""
+        self.rank(name)
+        known = self._type_of(self._inputs[name])
+        dims = known.tensor_type.shape.dim if known is not None else ()
+        return [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+
+    def check_rank(self, name: str, rank: int) -> None:
+        """Raise ModelError for an input that is known to have another."""
+        known = self.known_rank(name)
+        if known not in (None, rank):
+            raise ModelError(f"{self.title}: input '{name}' has {known} axes, expected {rank}")
+
+    def check_single(self, *names: str) -> None:
+        """Raise ModelError for inputs that are known not to be one number."""
+        for name in names:
+            known = self._type_of(self._inputs[name]) if self.given(name) else None
+            dims = known.tensor_type.shape.dim if known is not None else ()
+            if any(dim.HasField("dim_value") and dim.dim_value != 1 for dim in dims):
+                shape = tuple(dim.dim_value for dim in dims)
+                raise ModelError(
+                    f"{self.title}: input '{name}' has shape {shape}, expected one number"
+                )
+
+    def all_of(self, name: str) -> list[str]:
+        """The names of what a variadic input is given."""
+        return [given for given in self._inputs if given.startswith(f"{name}_")]
+
+    def dtype(self, name: str) -> np.dtype:
+        """The dtype of an input, which must be known."""
+        known = self._type_of(self._inputs[name])
+        if known is None:
+            raise UnsupportedError(
+                f"{self.title}: the dtype of input '{name}' is not known at import"
+            )
+        return DTYPES[known.tensor_type.elem_type]
+
+    # ----------------------------------------------------------------- what it is made of
+    def of(self, op_type: str, *inputs: str, into: str = "", **attributes: Any) -> str:
+        """Write a node; returns its output, which is that of the call named `into`, if given."""
+        self._made[op_type] += 1
+        output = into or f"{op_type}_{self._made[op_type]}"
+        self.node(op_type, inputs, [output], **attributes)
+        return output
+
+    def node(
+        self, op_type: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
+    ) -> None:
+        """The same of a node of several outputs, whose names are given; "" is omitted."""
+        self._nodes.append(helper.make_node(op_type, inputs, outputs, **attributes))
+
+    def constant(self, array: np.ndarray) -> str:
+        """A constant."""
+        return self.of("Constant", value=numpy_helper.from_array(array))
+
+    def integers(self, *numbers: int) -> str:
+        """A constant vector: a shape, or axes."""
+        return self.constant(np.array(numbers, np.int64))
+
+    def number(self, number: float, like: str) -> str:
+        """A constant of an input's dtype."""
+        return self.constant(np.array(number, self.dtype(like)))
+
+    # ----------------------------------------------------------------- the whole
+    def finished(self) -> FunctionProto:
+        """The body; raises UnsupportedError for what the call has and the body does not heed."""
+        read = {name for node in self._nodes for name in node.input}
+        written = {name for node in self._nodes for name in node.output}
+        for what, given, heeded in (
+            ("input", self._inputs, read),
+            ("output", self._outputs, written),
+            ("attribute", self._unlike_default(), self._read),
+        ):
+            for name, value in given.items():
+                if value != "" and name not in heeded:
+                    raise UnsupportedError(f"{self.title}: {what} '{name}' is not supported")
+        imports = [helper.make_opsetid("", OPSET)]
+        return helper.make_function(
+            "", self._schema.name, list(self._inputs), list(self._outputs), self._nodes, imports
+        )
+
+    def _unlike_default(self) -> dict[str, Any]:
+        """Attributes that say something."""
+        schema = self._schema.attributes
+        defaults = {
+            name: decode_attribute(schema[name].default_value, self.title)
+            for name in self._attributes
+            if schema[name].default_value.name
+        }
+        return {
+            name: repr(value)
+            for name, value in self._attributes.items()
+            if name not in defaults or value != defaults[name]
+        }
+
+    def _check_dtypes(self) -> None:
+        """Each input is of a dtype that its type variable may stand for, the same everywhere."""
+        formals = list(self._schema.inputs)
+        allowed = {c.type_param_str: c.allowed_type_strs for c in self._schema.type_constraints}
+        for index, (name, value) in enumerate(self._inputs.items()):
+            known = self._type_of(value) if value else None
+            if known is None:
+                continue
+            variable = formals[min(index, len(formals) - 1)].type_str
+            dtype = f"tensor({TensorProto.DataType.Name(known.tensor_type.elem_type).lower()})"
+            expected = allowed.get(variable, [variable])
+            if dtype not in expected:
+                raise ModelError(
+                    f"{self.title}: input '{name}' is {dtype}, expected {', '.join(expected)}"
+                )
+            if formals[-1].option != VARIADIC:
+                allowed[variable] = [dtype]
+
+
+def _by_name(formals: Sequence[Any], given: Sequence[str]) -> dict[str, str]:
+    """What each parameter is given; a variadic one is as many as there are: `name_0` and so on."""
+    names = [formal.name for formal in formals]
+    if formals[-1].option == VARIADIC:
+        names[-1:] = [f"{names[-1]}_{i}" for i in range(len(given) - len(names) + 1)]
+    return dict(zip_longest(names, given, fillvalue=""))

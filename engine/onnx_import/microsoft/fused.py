@@ -1,0 +1,118 @@
+"""Products with an activation, and activations with a bias."""
+
+from __future__ import annotations
+
+from engine.errors import ModelError, UnsupportedError
+from engine.onnx_import.microsoft.body import Body
+
+_WINDOW = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+
+_CONV_PARAMETERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("Relu", "Tanh", "Sigmoid", "HardSwish"), ()),
+    "LeakyRelu": ("alpha",),
+    "HardSigmoid": ("alpha", "beta"),
+    "Clip": ("min", "max"),
+}
+"""What `activation_params` of a FusedConv are, in order."""
+
+_GEMM_PARAMETERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("Relu", "Tanh", "Sigmoid", "Softplus", "Softsign"), ()),
+    **dict.fromkeys(("LeakyRelu", "Elu", "ThresholdedRelu"), ("alpha",)),
+    "HardSigmoid": ("alpha", "beta"),
+    "Selu": ("alpha", "gamma"),
+}
+"""Which of `activation_alpha`, `_beta` and `_gamma` a FusedGemm needs."""
+
+
+def conv(body: Body) -> None:
+    """activation(Conv(X, W, B) + Z)."""
+    activation, given = body.attribute("activation"), body.attribute("activation_params") or ()
+    names = _parameters(body, activation, _CONV_PARAMETERS) if activation else ()
+    if len(names) != len(given) and activation != "HardSwish":  # which onnxruntime gives its own
+        raise ModelError(
+            f"{body.title}: {len(given)} activation_params for {activation}, expected {len(names)}"
+        )
+    y = body.of("Conv", "X", "W", "B", **body.attributes(*_WINDOW))
+    if body.given("Z"):
+        y = body.of("Add", y, "Z")
+    if activation == "Clip":
+        body.of("Clip", y, *(body.number(limit, "X") for limit in given), into="Y")
+    else:
+        parameters = dict(zip(names, given, strict=False))
+        body.of(activation or "Identity", y, into="Y", **parameters)
+
+
+def gemm(body: Body) -> None:
+    """activation(Gemm(A, B, C))."""
+    activation = body.attribute("activation")
+    if activation is None:
+        raise ModelError(f"{body.title}: there is no activation")
+    names = _parameters(body, activation, _GEMM_PARAMETERS)
+    parameters = body.attributes(*(f"activation_{name}" for name in names))
+    if len(parameters) < len(names):
+        raise ModelError(
+            f"{body.title}: {activation} needs activation_{', activation_'.join(names)}"
+        )
+    scales = body.attributes("alpha", "beta", "transA", "transB")
+    y = body.of("Gemm", "A", "B", "C", **scales)
+    body.of(activation, y, into="Y", **dict(zip(names, parameters.values(), strict=True)))
+
+
+def _parameters(body: Body, activation: str, known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    if activation not in known:
+        raise UnsupportedError(
+            f"{body.title}: activation {activation!r} is not supported, only {', '.join(known)}"
+        )
+    return known[activation]
+
+
+def mat_mul(body: Body) -> None:
+    """alpha * A' B': with transA the last two axes of A are swapped.
+
+    Before that, with transBatchA its first axis is moved to where the rows are.
+    """
+    a = _transposed(body, "A", body.attribute("transBatchA"), body.attribute("transA"))
+    b = _transposed(body, "B", body.attribute("transBatchB"), body.attribute("transB"))
+    alpha = body.attribute("alpha")
+    if alpha == 1:
+        body.of("MatMul", a, b, into="Y")
+    else:
+        body.of("Mul", body.of("MatMul", a, b), body.number(alpha, "A"), into="Y")
+
+
+def _transposed(body: Body, name: str, batch: int, matrix: int) -> str:
+    if not (batch or matrix):
+        return name
+    axes = list(range(body.rank(name)))
+    if len(axes) < 2:
+        return name  # vectors stay as they are
+    if batch:
+        axes.insert(len(axes) - 2, axes.pop(0))
+    if matrix:
+        axes[-2:] = axes[:-3:-1]
+    return body.of("Transpose", name, perm=axes)
+
+
+def gelu(body: Body) -> None:
+    """The exact one."""
+    body.of("Gelu", "X", into="Y")
+
+
+def bias_gelu(body: Body) -> None:
+    """Gelu(A + B), B along the last axis."""
+    body.check_rank("B", 1)
+    body.of("Gelu", body.of("Add", "A", "B"), into="C")
+
+
+def fast_gelu(body: Body) -> None:
+    """The approximation by tanh, of X + bias."""
+    x = "X"
+    if body.given("bias"):
+        body.check_rank("bias", 1)
+        x = body.of("Add", x, "bias")
+    body.of("Gelu", x, into="Y", approximate="tanh")
+
+
+def quick_gelu(body: Body) -> None:
+    """x * sigmoid(alpha * x)."""
+    body.of("Swish", "X", into="Y", alpha=body.attribute("alpha"))

@@ -1,0 +1,153 @@
+"""Attention in which several heads of queries share one of keys, with a cache of keys and values.
+
+Letters in shapes: b sequences, n heads of queries, m of keys, s queries, p places of the cache that
+comes in, t of that which goes out, d elements of a head. Sequences of a batch may have different
+lengths: a sequence has `seqlens_k` + 1 keys, of which the last s are new; those before come from
+the cache, where they lie at its begin. Of a first prompt, in which all keys are new, they are the
+first ones. Places behind a sequence are 0. A query sees the keys up to its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from engine.errors import ModelError, UnsupportedError
+from engine.onnx_import.microsoft.attention import counted, joined, scaling
+from engine.onnx_import.microsoft.body import Body
+
+INT64 = TensorProto.INT64
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where queries and keys lie in their sequences.
+
+    Attributes:
+        begins: of the new keys, (b, 1). queries: (b, s). kept: all of the cache, (1, t).
+        total: how many keys the longest sequence has, a vector of one number.
+    """
+
+    begins: str
+    queries: str
+    kept: str
+    total: str
+
+
+def attention(body: Body) -> None:
+    """The probabilities of keys times values, heads side by side again."""
+    body.check_rank("query", 3)
+    body.only("smooth_softmax", 0, -1)
+    query, key, value = _apart(body)
+    places = _places(body, query)
+    if body.attribute("do_rotary"):
+        query, key = (_rotated(body, x, places) for x in (query, key))
+    key = _cached(body, key, places, "past_key", "present_key")
+    value = _cached(body, value, places, "past_value", "present_value")
+    scores = _product(body, query, body.of("Transpose", key, perm=[0, 1, 3, 2]))
+    scores = _capped(body, body.of("Mul", scores, scaling(body, query, "query")))
+    if body.given("attention_bias"):
+        scores = body.of("Add", scores, "attention_bias")
+    scores = body.of("Where", _seen(body, places), scores, body.number(-np.inf, "query"))
+    joined(body, _product(body, body.of("Softmax", scores, axis=-1), value))
+
+
+def _apart(body: Body) -> list[str]:
+    """Queries (b, n, s, d), keys and values (b, m, s, d)."""
+    n, m = body.attribute("num_heads"), body.attribute("kv_num_heads")
+    if n < 1 or m < 1 or n % m:
+        raise ModelError(f"{body.title}: num_heads={n} is no multiple of kv_num_heads={m}")
+    if body.given("key") != body.given("value"):
+        raise ModelError(f"{body.title}: key and value are given together or not at all")
+
+    def heads(name: str, count: int) -> str:
+        split = body.of("Reshape", name, body.integers(0, 0, count, -1))
+        return body.of("Transpose", split, perm=[0, 2, 1, 3])
+
+    if body.given("key"):
+        return [heads("query", n), heads("key", m), heads("value", m)]
+    parts = ["queries", "keys", "values"]
+    body.node("Split", [heads("query", n + 2 * m), body.integers(n, m, m)], parts, axis=1)
+    return parts
+
+
+def _places(body: Body, query: str) -> _Places:
+    one, none = body.integers(1), body.integers(0)
+    total = body.of("Cast", "total_sequence_length", to=INT64)
+    total = body.of("Reshape", total, one)
+    new = body.of("Shape", query, start=2, end=3)
+    lengths = body.of("Reshape", body.of("Cast", "seqlens_k", to=INT64), body.integers(-1, 1))
+    begins = body.of("Sub", body.of("Add", lengths, one), new)
+    begins = body.of("Where", body.of("Equal", new, total), none, begins)
+    extent = total
+    if body.given("past_key"):
+        extent = body.of("Max", total, body.of("Shape", "past_key", start=2, end=3))
+    kept = body.of("Unsqueeze", counted(body, extent), none)
+    return _Places(begins, body.of("Add", begins, counted(body, new)), kept, total)
+
+
+def _rotated(body: Body, x: str, places: _Places) -> str:
+    if not (body.given("cos_cache") and body.given("sin_cache")):
+        raise ModelError(f"{body.title}: do_rotary=1 needs cos_cache and sin_cache")
+    _, half = body.dims("cos_cache")
+    if half is None:
+        raise UnsupportedError(f"{body.title}: the size of cos_cache is not known at import")
+    at = "position_ids" if body.given("position_ids") else places.queries
+    flags: dict[str, Any] = {"interleaved": body.attribute("rotary_interleaved") or 0}
+    flags["rotary_embedding_dim"] = 2 * half
+    return body.of("RotaryEmbedding", x, "cos_cache", "sin_cache", at, **flags)
+
+
+def _cached(body: Body, new: str, places: _Places, past: str, present: str) -> str:
+    """What was kept, then what is new, then 0, (b, m, t, d); of it, as many as the longest has."""
+    extent = body.of("Shape", new, start=2, end=3)
+    offset = body.of("Sub", places.kept, places.begins)  # (b, t), into what is new
+    none, last = body.integers(0), body.of("Sub", extent, body.integers(1))
+    at = body.of("Clip", offset, body.of("Squeeze", none), body.of("Squeeze", last))
+    if body.given(past):
+        kept = body.of("Shape", past, start=2, end=3)
+        new = body.of("Concat", past, new, axis=2)
+        old = body.of("Less", offset, none)
+        at = body.of("Where", old, places.kept, body.of("Add", at, kept))
+    at = body.of("Unsqueeze", at, body.integers(1, 3))
+    ends = [body.of("Shape", new, start=i, end=i + 1) for i in (0, 1, 3)]
+    keys = body.of("Shape", at, start=2, end=3)
+    at = body.of("Expand", at, body.of("Concat", *ends[:2], keys, ends[2], axis=0))
+    found = body.of("GatherElements", new, at, axis=2)
+    within = body.of("Unsqueeze", body.of("Less", offset, extent), body.integers(1, 3))
+    into = present if body.wanted(present) else ""
+    cache = body.of("Where", within, found, body.number(0, "query"), into=into)
+    return body.of("Slice", cache, body.integers(0), places.total, body.integers(2))
+
+
+def _product(body: Body, a: str, b: str) -> str:
+    """Of (b, n, s, i) and (b, m, i, j), of which n / m heads of a share one: (b, n, s, j)."""
+    n, m = body.attribute("num_heads"), body.attribute("kv_num_heads")
+    batch, rest = body.of("Shape", a, start=0, end=1), body.of("Shape", a, start=2)
+    wide = body.of("Reshape", a, body.of("Concat", batch, body.integers(m, n // m), rest, axis=0))
+    product = body.of("MatMul", wide, body.of("Unsqueeze", b, body.integers(2)))
+    rest = body.of("Shape", product, start=3)
+    return body.of("Reshape", product, body.of("Concat", batch, body.integers(n), rest, axis=0))
+
+
+def _capped(body: Body, scores: str) -> str:
+    softcap = body.attribute("softcap")
+    if not softcap:
+        return scores
+    limit = body.number(softcap, "query")
+    return body.of("Mul", body.of("Tanh", body.of("Div", scores, limit)), limit)
+
+
+def _seen(body: Body, places: _Places) -> str:
+    """(b, 1, s, t): which keys are not ahead of a query, and within its window."""
+    last = body.of("Unsqueeze", places.queries, body.integers(2))
+    keys = counted(body, places.total)
+    seen = body.of("LessOrEqual", keys, last)
+    window = body.attribute("local_window_size")
+    if window > 0:
+        first = body.of("Sub", last, body.integers(window))
+        seen = body.of("And", seen, body.of("Greater", keys, first))
+    return body.of("Unsqueeze", seen, body.integers(1))
