@@ -105,16 +105,33 @@ def test_addresses_are_bound_as_there() -> None:
 
 
 @pytest.mark.device_free
-def test_lists_are_called_as_there() -> None:
-    tensor = helper.make_tensor_type_proto(TensorProto.FLOAT, ["n", 2])
-    lists = helper.make_sequence_type_proto(tensor)
-    info = helper.make_value_info("x", helper.make_optional_type_proto(lists))
-    made = helper.make_empty_tensor_value_info("y")
-    graph = helper.make_graph([node("OptionalHasElement", "x", "y")], "test", [info], [made])
+def test_lists_and_what_may_be_absent_are_what_they_are_there() -> None:
+    lists = helper.make_sequence_type_proto(
+        helper.make_tensor_type_proto(TensorProto.FLOAT, ["n", 4])
+    )
+    inputs = [
+        helper.make_value_info("x", lists),
+        helper.make_value_info("o", helper.make_optional_type_proto(lists)),
+        helper.make_tensor_value_info("t", TensorProto.FLOAT, ["n", 4]),
+    ]
+    outputs = [
+        helper.make_value_info("y", lists),
+        helper.make_tensor_value_info("z", TensorProto.BOOL, []),
+    ]
+    nodes = [node("SequenceInsert", "x t", "y"), node("OptionalHasElement", "o", "z")]
+    graph = helper.make_graph(nodes, "test", inputs, outputs)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    (theirs,) = onnxruntime.InferenceSession(proto.SerializeToString()).get_inputs()
-    ours = compat._node_arg(info)
-    assert (ours.name, ours.type, ours.shape) == (theirs.name, theirs.type, theirs.shape)
+    ours = compat.InferenceSession(proto)
+    theirs = onnxruntime.InferenceSession(proto.SerializeToString())
+    for told, expected in zip(ours.get_inputs(), theirs.get_inputs(), strict=True):
+        assert (told.name, told.type, told.shape) == (expected.name, expected.type, expected.shape)
+    for o in ([X], None):
+        feeds = {"x": [X, X[:1]], "o": o, "t": X + 1}
+        (y, z), (list_there, z_there) = ours.run(None, feeds), theirs.run(None, feeds)
+        assert isinstance(y, list)
+        for mine, other in zip(y, list_there, strict=True):
+            np.testing.assert_array_equal(mine, other)
+        assert z == z_there == (o is not None)
 
 
 @pytest.mark.device_free
