@@ -11,11 +11,13 @@ from functools import lru_cache
 
 from onnx import FunctionProto, NodeProto, TypeProto, defs, helper
 
-from engine.errors import UnsupportedError
-from engine.onnx_import.attributes import check_against_schema, schema_of
+from engine.errors import ModelError, UnsupportedError
+from engine.onnx_import.attributes import check_against_schema, decode_attribute, schema_of
 from engine.onnx_import.raw_node import RawNode
 
 TypeOf = Callable[[str], TypeProto | None]
+REDUCTIONS = ("none", "mean", "sum")
+"""Of losses; by any other their bodies would sum."""
 DOMAINS = ("", "ai.onnx.preview")
 """Whose operators may be expanded."""
 
@@ -40,11 +42,19 @@ def definition(node: RawNode, type_of: TypeOf) -> FunctionProto | None:
     check_against_schema(
         node.title, node.op_type, node.opset, counts, node.attributes, omitted, node.domain
     )
+    if "reduction" in node.attributes and _reduction(node) not in REDUCTIONS:
+        raise ModelError(
+            f"{node.title}: reduction={_reduction(node)!r}, expected {', '.join(REDUCTIONS)}"
+        )
     body = _same_for_all(node.op_type, node.opset, node.domain) or _of_call(node, schema, type_of)
     if body is not None and node.domain and not any(o.domain == "" for o in body.opset_import):
         newest = node.opsets.get("", defs.onnx_opset_version())
         body.opset_import.append(helper.make_opsetid("", newest))  # of the simpler operators
     return body
+
+
+def _reduction(node: RawNode) -> object:
+    return decode_attribute(node.attributes["reduction"], node.title)
 
 
 @lru_cache(maxsize=1024)
