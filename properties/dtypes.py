@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto, defs
+from onnx import defs
 
+from engine.onnx_import.facts import BY_SCHEMA_NAME
 from engine.onnx_import.support import OPSET_MAX
-from engine.onnx_import.tensors import DTYPES
 from engine.ops.spec import Call
-
-BY_TYPE = {
-    f"tensor({name.lower()})": DTYPES[number]
-    for name, number in TensorProto.DataType.items()
-    if number in DTYPES
-}
-"""Of the names of types in schemas, those that Parallax has anywhere."""
 
 
 def variables(op_type: str) -> dict[str, list[np.dtype]]:
-    """Type parameter of an input -> the dtypes it may be, of those in BY_TYPE."""
+    """Type parameter of an input -> the dtypes it may be, of those that Parallax has."""
     schema = defs.get_schema(op_type, OPSET_MAX, "")
     given = {i.type_str for i in schema.inputs}
     return {
-        t.type_param_str: [BY_TYPE[n] for n in t.allowed_type_strs if n in BY_TYPE]
+        t.type_param_str: [BY_SCHEMA_NAME[n] for n in t.allowed_type_strs if n in BY_SCHEMA_NAME]
         for t in schema.type_constraints
         if t.type_param_str in given
     }

@@ -10,12 +10,14 @@ from functools import lru_cache
 
 from onnx import FunctionProto, NodeProto, TypeProto, defs, helper
 
-from engine.errors import UnsupportedError
-from engine.onnx_import.attributes import check_against_schema, schema_of
+from engine.errors import ModelError, UnsupportedError
+from engine.onnx_import.attributes import check_against_schema, decode_attribute, schema_of
 from engine.onnx_import.microsoft.bodies import BODIES, body_of
 from engine.onnx_import.microsoft.body import TypeOf
 from engine.onnx_import.raw_node import RawNode
 
+REDUCTIONS = ("none", "mean", "sum")
+"""Of losses; by any other their bodies would sum."""
 DOMAINS = ("", "ai.onnx.preview")
 """In which ONNX defines operators."""
 
@@ -43,6 +45,10 @@ def definition(node: RawNode, type_of: TypeOf) -> FunctionProto | None:
     )
     if is_own:
         return body_of(node, type_of)
+    if "reduction" in node.attributes and _reduction(node) not in REDUCTIONS:
+        raise ModelError(
+            f"{node.title}: reduction={_reduction(node)!r}, expected {', '.join(REDUCTIONS)}"
+        )
     body = _same_for_all(node.op_type, node.opset, node.domain) or _of_call(node, schema, type_of)
     if body is not None and node.domain and not any(o.domain == "" for o in body.opset_import):
         newest = node.opsets.get("", defs.onnx_opset_version())
@@ -53,6 +59,10 @@ def definition(node: RawNode, type_of: TypeOf) -> FunctionProto | None:
 def _has_body(node: RawNode, schema: defs.OpSchema) -> bool:
     """Whether ONNX has one."""
     return node.domain in DOMAINS and (schema.has_function or schema.has_context_dependent_function)
+
+
+def _reduction(node: RawNode) -> object:
+    return decode_attribute(node.attributes["reduction"], node.title)
 
 
 @lru_cache(maxsize=1024)

@@ -13,11 +13,13 @@ import numpy as np
 from onnx import TensorProto
 from onnx.defs import onnx_opset_version
 
+from engine.errors import ModelError
 from engine.ir.graph import Node, Value
 from engine.ir.types import ListType
 from engine.onnx_import.attributes import schema_of
+from engine.onnx_import.raw_node import RawNode
 from engine.onnx_import.tensors import DTYPES
-from engine.ops import binary, pool, unary
+from engine.ops import OPERATORS, binary, pool, unary
 from engine.ops.recurrent_form import STATES
 from engine.ops.sequence import LAID_OUT
 
@@ -27,7 +29,7 @@ Length = int | None
 """Of a vector; None where it cannot be told, or is none."""
 Dtype = np.dtype | None
 """None where it cannot be told."""
-_NAMED = {
+BY_SCHEMA_NAME = {
     f"tensor({TensorProto.DataType.Name(number).lower()})": dtype
     for number, dtype in DTYPES.items()
     if number in TensorProto.DataType.values()
@@ -57,6 +59,27 @@ ALWAYS = {
 """Operators whose outputs have one rank."""
 WIDEST = frozenset(spec.op_type for spec in binary.SPECS)
 """Operators whose inputs are broadcast together."""
+
+
+def check_dtypes(node: RawNode, dtype: Callable[[str], Dtype]) -> None:
+    """Raise ModelError for an input of a dtype that ONNX's schema does not have there.
+
+    What has a specification looks itself; this is for what is taken apart.
+
+    Args:
+        dtype: of an input, by name.
+    """
+    is_specified = not node.domain and node.op_type in (*OPERATORS, *LAID_OUT)
+    schema = None if is_specified else schema_of(node.op_type, node.opset, node.domain)
+    formals = [] if schema is None else list(schema.inputs)
+    for index, name in enumerate(node.inputs if formals else ()):
+        formal = formals[min(index, len(formals) - 1)]
+        if not all(text.startswith("tensor(") for text in formal.types):
+            continue  # it may be a sequence
+        allowed = {BY_SCHEMA_NAME[text] for text in formal.types if text in BY_SCHEMA_NAME}
+        if name and (given := dtype(name)) is not None and given not in allowed:
+            expected = ", ".join(sorted(d.name for d in allowed))
+            raise ModelError(f"{node.title}: {formal.name} is {given.name}, expected {expected}")
 
 
 def output_dtypes(node: Node, dtype: Callable[[Value | None], np.dtype | None]) -> list[Dtype]:
@@ -98,7 +121,7 @@ def _typed_by(op_type: str, outputs: int) -> list[np.dtype | tuple[int, ...]]:
         kind = schema.outputs[min(i, len(schema.outputs) - 1)].type_str
         name = only.get(kind, kind)
         inputs = tuple(j for j, formal in enumerate(schema.inputs) if formal.type_str == kind)
-        rules.append(_NAMED.get(name, inputs))
+        rules.append(BY_SCHEMA_NAME.get(name, inputs))
     return rules
 
 

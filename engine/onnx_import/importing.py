@@ -22,6 +22,7 @@ from engine.ir.names import Names
 from engine.ir.verify import verify
 from engine.onnx_import import control_flow
 from engine.onnx_import.build import Builder
+from engine.onnx_import.facts import check_dtypes
 from engine.onnx_import.functions import Inliner, refuse_references
 from engine.onnx_import.raw_node import RawNode, opset_versions, raw_node, require_text
 from engine.onnx_import.read_file import Origin, read_model
@@ -257,6 +258,8 @@ class Import:
 
     def _parts(self, builder: Builder, node: RawNode) -> Iterator[RawNode]:
         """The node widened, then the operators by which ONNX defines it, these widened too."""
+        if node.op_type not in CONTROL_FLOW:
+            check_dtypes(node, lambda name: builder.dtype(builder.find(name)))
         widener = self._wideners.setdefault(builder, Widener(builder))
         for wide in widener.widen(node):
             for part in self._inliner.inline(wide, builder):

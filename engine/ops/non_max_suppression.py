@@ -123,11 +123,11 @@ def _example(choose: Choose) -> Call:
     return Call(tuple(inputs), {"center_point_box": choose.integer(0, 1)})
 
 
-def _boxes(*boxes: Corners, center_point_box: int = 0, iou: float = 0.5) -> Call:
+def _boxes(*boxes: Corners, center_point_box: int = 0) -> Call:
     """Scores that fall but for the last, which is the first's; at most 3 boxes."""
     scores = np.linspace(1, 0, len(boxes), dtype=np.float32)
     scores[-1:] = scores[:1]
-    limits_ = np.array([3], np.int64), np.array([iou], np.float32)
+    limits_ = np.array([3], np.int64), np.array([0.5], np.float32)
     given = np.array(boxes, np.float32).reshape(1, len(boxes), 4), scores[None, None]
     return Call((*given, *limits_), {"center_point_box": center_point_box})
 

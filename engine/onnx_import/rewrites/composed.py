@@ -67,7 +67,10 @@ def global_lp_pool(form: Form, emitter: Emitter) -> None:
     steps, x = Steps(form, emitter), form.inputs[0]
     assert x is not None
     p = _order(form)
-    axes = steps.integers("axes", *range(2, steps.rank(x, "its input")))
+    rank = steps.rank(x, "its input")
+    if rank < 3:
+        raise ModelError(f"{form.title}: an input of rank {rank} has no axes behind the second")
+    axes = steps.integers("axes", *range(2, rank))
     if p in (1, 2):
         name = f"ReduceL{int(p)}"
         form.op_type, form.inputs, form.attributes = name, [x, axes], {"keepdims": 1}
@@ -165,12 +168,11 @@ def _powers(steps: Steps, x: Value, p: float) -> Value:
 
 
 def compress(form: Form, emitter: Emitter) -> None:
-    """`Gather` of the places where the condition holds."""
-    axis, (data, condition) = form.attributes.pop("axis", None), form.inputs
+    """`Gather` of the places where the condition holds; what it has beyond them counts not."""
+    steps, axis, (data, condition) = Steps(form, emitter), form.take("axis"), form.inputs
     if axis is None:
-        flat = emitter.constant(f"{form.title}/flat", np.array([-1], np.int64))
-        data = emitter.emit("Reshape", [data, flat], {})
-    places = emitter.emit("NonZero", [condition], {})
-    first = emitter.constant(f"{form.title}/first", np.array([0], np.int64))
-    form.inputs = [data, emitter.emit("Squeeze", [places, first], {})]
-    form.op_type, form.attributes = "Gather", {"axis": 0 if axis is None else axis}
+        data, axis = steps.of("Reshape", data, steps.integers("flat", -1)), 0
+    extent = steps.part(steps.of("Shape", data, start=axis), 0, 1)
+    ours = steps.of("Slice", condition, steps.integers("first", 0), extent)
+    places = steps.of("Squeeze", steps.of("NonZero", ours), steps.integers("rows", 0))
+    form.op_type, form.inputs, form.attributes = "Gather", [data, places], {"axis": axis}

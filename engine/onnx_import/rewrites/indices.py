@@ -48,6 +48,9 @@ def tensor_scatter(form: Form, emitter: Emitter) -> None:
     if mode not in ("linear", "circular"):
         raise ModelError(f"{form.title}: mode={mode!r}, expected linear or circular")
     axis %= rank
+    there, new = steps.extent(past, axis), steps.extent(update, axis)
+    if there is not None and new is not None and new > there:
+        raise ModelError(f"{form.title}: an update of {new} elements for a cache of {there}")
     count = steps.of("Shape", update, start=axis, end=axis + 1)
     places = steps.beside(steps.range(count), axis, rank)
     if (first := form.input(2)) is not None:
@@ -70,6 +73,8 @@ def max_unpool(form: Form, emitter: Emitter) -> None:
             f"{form.title}: kernel_shape={kernel}, strides={strides} and pads={pads} for a "
             f"tensor of rank {rank}"
         )
+    if emitter.rank(indices) not in (None, rank):
+        raise ModelError(f"{form.title}: indices of another rank than its input's, {rank}")
     before = steps.of("Sub", steps.of("Shape", x, start=2), steps.integers("one", 1))
     ends = [k - b - e for k, b, e in zip(kernel, pads[:n], pads[n:], strict=True)]
     spread = steps.of("Mul", before, steps.integers("strides", *strides))

@@ -119,7 +119,7 @@ def q_linear_conv(form: Form, emitter: Emitter) -> None:
     x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = form.inputs[:8]
     _check_bytes(steps, (x, x_zero), (w, w_zero), (y_zero, y_zero))
     y = _exact_conv(form, steps, (x, w, x_zero, w_zero), form.input(8))
-    w_scale = steps.along(w_scale, 1, steps.rank(w, "the weight"))
+    w_scale = steps.along(w_scale, 1, steps.rank(w, "the weight"), steps.extent(w, 0))
     scale = _scale(steps, x_scale, w_scale, y_scale)
     scaled = steps.of("Round", steps.of("Mul", y, scale))
     assert y_zero is not None
@@ -215,7 +215,7 @@ def _exact_conv(
     x, w, x_zero, w_zero = operands
     assert x is not None
     assert w is not None
-    w_zero = steps.along(w_zero, 0, steps.rank(w, "the weight"))
+    w_zero = steps.along(w_zero, 0, steps.rank(w, "the weight"), steps.extent(w, 0))
     inputs = [_centred(steps, x, x_zero, DOUBLE), _centred(steps, w, w_zero, DOUBLE)]
     if bias is not None:
         inputs.append(steps.cast(bias, DOUBLE))

@@ -33,8 +33,10 @@ def stft(form: Form, emitter: Emitter) -> None:
     length = _integer(steps, form.input(3)) or length
     hop = _integer(steps, step)
     assert hop is not None
-    count = steps.of("Div", steps.of("Sub", signal, length), hop)
-    starts = steps.of("Mul", steps.range(steps.of("Add", count, steps.integers("one", 1))), hop)
+    if step is not None and step.constant is not None and step.constant.min(initial=1) < 1:
+        raise ModelError(f"{form.title}: frame_step={step.constant.tolist()}, expected at least 1")
+    beyond = steps.of("Add", steps.of("Sub", signal, length), hop)
+    starts = steps.of("Mul", steps.range(steps.of("Div", beyond, hop)), hop)
     column = steps.of("Unsqueeze", starts, steps.integers("last", -1))
     frames = steps.of("Gather", x, steps.of("Add", column, steps.range(length)), axis=1)
     if window is not None:

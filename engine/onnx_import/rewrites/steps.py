@@ -63,6 +63,12 @@ class Steps:
             raise UnsupportedError(f"{title}: the rank of {what} is not known at import")
         return rank
 
+    def extent(self, value: Value | None, axis: int) -> int | None:
+        """Of an axis, where it is known."""
+        shape = () if value is None or value.type is None else value.type.shape
+        found = shape[axis] if -len(shape) <= axis < len(shape) else None
+        return found if isinstance(found, int) else None
+
     def is_one(self, value: Value) -> bool:
         """Whether it is one number, also in a vector."""
         known = value.type is not None and value.type.shape == (1,)
@@ -78,12 +84,23 @@ class Steps:
         names = ", ".join(sorted(d.name for d in allowed))
         raise ModelError(f"{self.form.title}: {what} is {dtype.name}, expected {names}")
 
-    def along(self, value: Value | None, axis: int, rank: int) -> Value | None:
-        """A vector along one axis of `rank`; scalars, and what has all axes, stay as they are."""
+    def along(
+        self, value: Value | None, axis: int, rank: int, extent: int | None = None
+    ) -> Value | None:
+        """A vector along one axis of `rank`; scalars, and what has all axes, stay as they are.
+
+        Args:
+            extent: of the axis, where it is known.
+        """
         if value is None or self.is_one(value) or self.rank(value, "a parameter") == rank > 1:
             return value
         if self.emitter.rank(value) != 1:
             raise ModelError(f"{self.form.title}: a parameter is no number, vector or whole tensor")
+        if extent is not None and self.extent(value, 0) not in (None, 1, extent):
+            raise ModelError(
+                f"{self.form.title}: a parameter has {self.extent(value, 0)} elements for an axis "
+                f"of {extent}"
+            )
         dims = [1] * rank
         dims[axis] = -1
         return self.of("Reshape", value, self.integers("dims", *dims))
