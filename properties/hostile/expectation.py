@@ -94,11 +94,12 @@ def _bounds(
         parts = [np.asarray(s) * b for s, b in zip(slopes, inherited) if b is not None]
         return [errors[0] + sum(parts)]
     if node.op_type in STEPS:
-        (x,), (b,) = inputs, inherited
+        (x,), (b,), (y,) = inputs, inherited, outputs
         assert x is not None
         assert b is not None
         ends = (reference_of(node, [end])[0] for end in (x - b, x + b))
-        return [np.max([np.abs(end - outputs[0]) for end in ends], axis=0)]
+        off = [np.where((end == y) | np.isnan(y), 0.0, np.abs(end - y)) for end in ends]
+        return [np.max(np.nan_to_num(off, nan=np.inf, posinf=np.inf), axis=0)]
     if node.op_type == "Cast" and (to := node.outputs[0].known_type.dtype) in NARROW_FLOATS:
         step = float(ml_dtypes.finfo(to).eps) * finite(outputs[0])  # rounded to a neighbour
         floor = float(ml_dtypes.finfo(to).smallest_subnormal)
