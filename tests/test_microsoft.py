@@ -649,6 +649,8 @@ REFUSED: list[tuple[Case, str]] = [
     ),
     *((("Attention", "x w -> y", QKV, {"num_heads": 4, **more}), words) for more, words in (
         ({"do_rotary": 1}, "do_rotary=1 is not supported, only 0"),
+        ({"num_heads": 0}, "num_heads=0, expected 1 or more"),
+        ({"unidirectional": 2}, "unidirectional=2, expected 0 or 1"),
         ({"rotary_embedding_dim": 8}, "attribute 'rotary_embedding_dim' is not supported"),
         ({"qkv_hidden_sizes": [24, 24]}, "expected three numbers"),
     )),
@@ -677,12 +679,13 @@ REFUSED: list[tuple[Case, str]] = [
     )),
     *((("RotaryEmbedding", "x i w w -> y", QKV, more), words) for more, words in (
         ({"scale": 2.0}, "scale=2.0 is not supported, only 1.0"),
+        ({"num_heads": -3}, "num_heads=-3, expected 0 or more"),
         ({"is_packed_batching": 1}, "is_packed_batching=1 is not supported"),
     )),
     *((("MatMulNBits", "x a s -> y", QKV | {"a": A}, {"K": 24, "N": 3, "block_size": 32, **more}),
        words) for more, words in (
         ({"bits": 3}, "bits=3 is not supported, only 2, 4 and 8"),
-        ({"block_size": 0}, "block_size=0, N=3, K=24, expected 1 or more"),
+        ({"block_size": 0}, "block_size=0, expected 1 or more"),
         ({"weight_prepacked": 1}, "weight_prepacked=1 is not supported"),
     )),
 ]  # fmt: skip

@@ -19,7 +19,8 @@ SWITCHES = frozenset(
         *("upper", "align_corners", "largest", "sorted", "inverse", "onesided"),
         "center_point_box",
         *("input_forget", "layout", "linear_before_reset", "output_sequence"),
-        *("transBatchA", "transBatchB"),
+        *("transBatchA", "transBatchB", "channels_last", "unidirectional"),
+        *("do_rotary", "interleaved", "rotary_interleaved"),
     }
 )
 """Names, which ONNX gives no other meaning in any operator that Parallax takes."""

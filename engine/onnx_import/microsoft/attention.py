@@ -89,7 +89,7 @@ def _biased(body: Body) -> list[str]:
 
 def _heads(body: Body, x: str) -> str:
     """(b, s, n d) to (b, n, s, d)."""
-    split = body.of("Reshape", x, body.integers(0, 0, body.attribute("num_heads"), -1))
+    split = body.of("Reshape", x, body.integers(0, 0, body.count("num_heads"), -1))
     return body.of("Transpose", split, perm=[0, 2, 1, 3])
 
 
@@ -183,6 +183,8 @@ def rotary_embedding(body: Body) -> None:
     body.only("is_packed_batching", None, 0)
     partial, heads = (body.attribute(n) or 0 for n in ("rotary_embedding_dim", "num_heads"))
     rank, at, x = body.rank("input"), "position_ids", "input"
+    if heads < 0:
+        raise ModelError(f"{body.title}: num_heads={heads}, expected 0 or more")
     if rank == 3:
         _, half = body.dims("cos_cache")
         if not (heads or half):

@@ -80,6 +80,13 @@ class Body:
         found = {name: self.attribute(name) for name in names}
         return {name: value for name, value in found.items() if value is not None}
 
+    def count(self, name: str) -> int:
+        """The value of an attribute that counts something; raises ModelError below 1."""
+        value = int(self.attribute(name))
+        if value < 1:
+            raise ModelError(f"{self.title}: {name}={value}, expected 1 or more")
+        return value
+
     def only(self, name: str, *values: Any) -> None:
         """Raise UnsupportedError for an attribute of another value."""
         value = self.attribute(name)

@@ -57,8 +57,8 @@ def attention(body: Body) -> None:
 
 def _apart(body: Body) -> list[str]:
     """Queries (b, n, s, d), keys and values (b, m, s, d)."""
-    n, m = body.attribute("num_heads"), body.attribute("kv_num_heads")
-    if n < 1 or m < 1 or n % m:
+    n, m = body.count("num_heads"), body.count("kv_num_heads")
+    if n % m:
         raise ModelError(f"{body.title}: num_heads={n} is no multiple of kv_num_heads={m}")
     if body.given("key") != body.given("value"):
         raise ModelError(f"{body.title}: key and value are given together or not at all")

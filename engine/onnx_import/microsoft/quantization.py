@@ -72,11 +72,9 @@ def mat_mul_n_bits(body: Body) -> None:
     """
     body.attribute("accuracy_level")
     body.only("weight_prepacked", 0)
-    bits, block, n, k = (body.attribute(name) for name in ("bits", "block_size", "N", "K"))
+    bits, block, n, k = (body.count(name) for name in ("bits", "block_size", "N", "K"))
     if bits not in (2, 4, 8):
         raise UnsupportedError(f"{body.title}: bits={bits} is not supported, only 2, 4 and 8")
-    if block < 1 or n < 1 or k < 1:
-        raise ModelError(f"{body.title}: block_size={block}, N={n}, K={k}, expected 1 or more")
     kind, blocks = NUMBERS[body.dtype("A")], -(-k // block)
     codes = body.of("Reshape", _unpacked(body, "B", bits), body.integers(n, blocks, block))
     if not body.given("zero_points"):
