@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import defs, helper, numpy_helper
+from onnx import TensorProto, defs, helper, numpy_helper
 
 from conformance import verify
 from engine.config import BackendConfig, ScheduleConfig
@@ -18,7 +19,7 @@ from engine.interpreter import Interpreter
 from engine.onnx_import.microsoft.body import Body
 from engine.onnx_import.microsoft.schemas import SCHEMAS
 from engine.runtime import Runtime
-from tests.model_writing import node
+from tests.model_writing import model_bytes, node
 
 pytestmark = pytest.mark.one_driver
 
@@ -584,6 +585,20 @@ def test_a_zero_point_that_is_left_out_is_zero(op_type: str) -> None:
     call = " ".join("-" if name in ("z", "wz", "yz") else name for name in case[1].split())
     data, _ = written((op_type, call, case[2], case[3]))
     np.testing.assert_array_equal(run(data, feeds, "cpu", "high")["y"], expected)
+
+
+@pytest.mark.device_free
+def test_bfloat16_is_rounded_once_for_the_whole_operator() -> None:
+    """Not after the sum, before the Gelu of it."""
+    x, b = (floats(3, 17).astype(ml_dtypes.bfloat16).astype(F), floats(17))
+    b = b.astype(ml_dtypes.bfloat16).astype(F)
+    gelu = node("BiasGelu", "a c", "d", domain=DOMAIN)
+    narrow = [node("Cast", name, to, to=TensorProto.BFLOAT16) for name, to in ("xa", "bc")]
+    nodes = [*narrow, gelu, node("Cast", "d", "y", to=TensorProto.FLOAT)]
+    data = model_bytes(nodes, {"x": x.shape}, ["y"], {"b": b}, domains=[DOMAIN])
+    in_float, feeds = written(("BiasGelu", "x b -> y", {"x": x, "b": b}, {}))
+    expected = run(in_float, feeds, "cpu", "high")["y"].astype(ml_dtypes.bfloat16).astype(F)
+    np.testing.assert_array_equal(run(data, {"x": x}, "cpu", "high")["y"], expected)
 
 
 # --------------------------------------------------------------------- refusals
