@@ -11,7 +11,7 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-from onnx import FunctionProto, NodeProto, TensorProto, TypeProto, defs, helper, numpy_helper
+from onnx import FunctionProto, NodeProto, TypeProto, defs, helper, numpy_helper
 
 from engine.errors import ModelError, UnsupportedError
 from engine.onnx_import.attributes import check_finite, decode_attribute, schema_of
@@ -37,7 +37,7 @@ class Body:
         title: of the call, for errors.
 
     Raises:
-        ModelError: an input has a dtype that the schema does not allow.
+        ModelError: inputs of which the schema wants one dtype have several.
     """
 
     def __init__(self, call: RawNode, type_of: TypeOf) -> None:
@@ -207,22 +207,22 @@ class Body:
         }
 
     def _check_dtypes(self) -> None:
-        """Each input is of a dtype that its type variable may stand for, the same everywhere."""
-        formals = list(self._schema.inputs)
-        allowed = {c.type_param_str: c.allowed_type_strs for c in self._schema.type_constraints}
-        for index, (name, value) in enumerate(self._inputs.items()):
-            known = self._type_of(value) if value else None
+        """Inputs of one type variable have one dtype; which it may be the importer has checked."""
+        found: dict[str, np.dtype] = {}
+        for formal in self._schema.inputs:
+            known = self._type_of(self._inputs[formal.name]) if self._has(formal) else None
             if known is None:
                 continue
-            variable = formals[min(index, len(formals) - 1)].type_str
-            dtype = f"tensor({TensorProto.DataType.Name(known.tensor_type.elem_type).lower()})"
-            expected = allowed.get(variable, [variable])
-            if dtype not in expected:
+            dtype = DTYPES[known.tensor_type.elem_type]
+            first = found.setdefault(formal.type_str, dtype)
+            if dtype != first:
                 raise ModelError(
-                    f"{self.title}: input '{name}' is {dtype}, expected {', '.join(expected)}"
+                    f"{self.title}: input '{formal.name}' is {dtype.name}, expected {first.name}"
                 )
-            if formals[-1].option != VARIADIC:
-                allowed[variable] = [dtype]
+
+    def _has(self, formal: defs.OpSchema.FormalParameter) -> bool:
+        """Whether the call has that input, and under the name that the schema gives it."""
+        return formal.option != VARIADIC and self.given(formal.name)
 
 
 def _by_name(formals: Sequence[Any], given: Sequence[str]) -> dict[str, str]:
