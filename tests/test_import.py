@@ -228,6 +228,20 @@ def test_omitted_inputs_are_none_and_trailing_ones_are_dropped() -> None:
     assert len(graph.nodes[1].inputs) == 1
 
 
+@pytest.mark.parametrize(
+    ("op_type", "more"), [("Einsum", {"equation": "i,j->ij"}), ("Concat", {"axis": 0}), ("Sum", {})]
+)
+def test_one_of_many_inputs_cannot_be_omitted(op_type: str, more: dict[str, object]) -> None:
+    with pytest.raises(ModelError, match=r"input 0 \(.*\) is left out, it is needed"):
+        load_model(model_bytes([node(op_type, "- x", "y", **more)], {"x": (2,)}, ["y"]))
+
+
+def test_an_absurd_opset_is_refused_whatever_is_in_the_model() -> None:
+    einsum = model([node("Einsum", "x", "y", equation="i->")], {"x": (2,)}, ["y"], opset=2**31 - 1)
+    with pytest.raises(UnsupportedError, match="opset 2147483647; supported"):
+        load_model(einsum.SerializeToString())
+
+
 @pytest.mark.parametrize(("op_type", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
 def test_a_recurrent_node_without_outputs_is_left_out(op_type: str, gates: int) -> None:
     """ONNX lets every output of these be left out."""

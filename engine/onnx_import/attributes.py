@@ -145,8 +145,8 @@ def check_against_schema(
             expected = str(least) if least == most else f"{least} to {most}"
             raise ModelError(f"{title} has {count} {what}, opset {opset} expects {expected}")
     for index in omitted:
-        if index in needed:
-            raise ModelError(f"{title}: input {index} ({needed[index]}) is left out, it is needed")
+        if name := needed[min(index, len(needed) - 1)]:
+            raise ModelError(f"{title}: input {index} ({name}) is left out, it is needed")
     for name, attribute in attributes.items():
         if name not in known:
             accepted = ", ".join(sorted(known)) or "none"
@@ -172,16 +172,19 @@ def _type_name(kind: int) -> str:
 def _facts(
     op_type: str, opset: int, domain: str
 ) -> (
-    tuple[tuple[tuple[int, int], tuple[int, int]], dict[str, int], tuple[str, ...], dict[int, str]]
+    tuple[tuple[tuple[int, int], tuple[int, int]], dict[str, int], tuple[str, ...], tuple[str, ...]]
     | None
 ):
-    """Numbers of inputs and outputs, types of attributes, those required, inputs required."""
+    """Numbers of inputs and outputs, types of attributes, those required, names of inputs.
+
+    Of inputs that may be left out, the name is "".
+    """
     schema = schema_of(op_type, opset, domain)
     if schema is None:
         return None
     known = {name: int(a.type.value) for name, a in schema.attributes.items()}
     required = tuple(name for name, a in schema.attributes.items() if a.required)
     limits = (schema.min_input, schema.max_input), (schema.min_output, schema.max_output)
-    single = defs.OpSchema.FormalParameterOption.Single
-    needed = {i: f.name for i, f in enumerate(schema.inputs) if f.option == single}
+    optional = defs.OpSchema.FormalParameterOption.Optional
+    needed = tuple("" if f.option == optional else f.name for f in schema.inputs)
     return limits, known, required, needed

@@ -12,18 +12,20 @@ RESET = "5"
 
 
 class Gauge:
-    """Seconds, and how much more than at its start a case holds at its peak, without pauses."""
+    """Seconds, and how much more than at its start a case holds at its peak, without pauses.
+
+    What others keep of a pause, as onnxruntime does where memory ran out, is not the case's.
+    """
 
     def __init__(self) -> None:
-        self._before = self._most = 0
+        self._before = self._most = self._held = 0
         self._seconds, self._since = 0.0, 0.0
         self._runs = False
 
     def start(self) -> None:
         """A case begins."""
         MARK.write_text(RESET)
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        self._before, self._most = pages * resource.getpagesize(), 0
+        self._before, self._most = _resident_nbytes(), 0
         self._seconds, self._since, self._runs = 0.0, time.perf_counter(), True
 
     def pause(self) -> None:
@@ -31,17 +33,23 @@ class Gauge:
         if self._runs:
             self._seconds += time.perf_counter() - self._since
             self._most = max(self._most, _peak_nbytes() - self._before)
+            self._held = _resident_nbytes()
         self._runs = False
 
     def resume(self) -> None:
         """The case goes on."""
         MARK.write_text(RESET)
+        self._before += max(0, _resident_nbytes() - self._held)
         self._since, self._runs = time.perf_counter(), True
 
     def stop(self) -> tuple[float, int]:
         """The case is over: its seconds, and its bytes at the peak."""
         self.pause()
         return self._seconds, self._most
+
+
+def _resident_nbytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def _peak_nbytes() -> int:

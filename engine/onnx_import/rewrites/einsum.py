@@ -78,7 +78,10 @@ def _labels(form: Form, part: str, rank: int) -> tuple[str, ...]:
 
 
 def _diagonal(steps: Steps, term: Term) -> Term:
-    """Without labels that occur twice: of n x n elements every (n + 1)-th."""
+    """Without labels that occur twice: of n x n elements every (n + 1)-th.
+
+    With n the longer of both axes, the Reshape refuses what is not square.
+    """
     labels = term.labels
     twice = next((x for x in labels if labels.count(x) > 1), None)
     if twice is None:
@@ -87,7 +90,7 @@ def _diagonal(steps: Steps, term: Term) -> Term:
     others = [i for i in range(len(labels)) if i not in (first, second)]
     moved = steps.of("Transpose", term.value, perm=(*others, first, second))
     shape, n = steps.of("Shape", moved), len(others)
-    extent = steps.part(shape, n, n + 1)
+    extent = steps.of("Max", steps.part(shape, n, n + 1), steps.part(shape, n + 1, n + 2))
     whole = steps.of("Mul", extent, extent)
     flat = steps.of("Concat", _dims(steps, shape, 0, n), whole, axis=0)
     lines = steps.of("Reshape", moved, flat, allowzero=1)
