@@ -224,6 +224,16 @@ def test_what_is_not_defined_is_refused(case: Case, words: str) -> None:
         Interpreter.from_buffer(written(case)).create_session()
 
 
+def test_paddings_come_in_pairs() -> None:
+    x, i = floats(1, 1, 1), np.zeros((1, 1, 1), np.int64)
+    odd = {"kernel_shape": [1], "pads": [0, 0, 0]}
+    with pytest.raises(ParallaxError, match=r"pads=\(0, 0, 0\)"):
+        Interpreter.from_buffer(written(("MaxUnpool", 11, {"x": x, "i": i}, odd)))
+    sides = {"image": np.array([1]), "block": np.array([1])}
+    with pytest.raises(ParallaxError, match=r"'pads': \(0, 0, 0\)"):
+        Interpreter.from_buffer(written(("Col2Im", 18, {"x": x, **sides}, {"pads": [0, 0, 0]})))
+
+
 def test_a_col2im_of_no_spatial_axes_is_refused() -> None:
     constants = {name: np.zeros(0, np.int64) for name in ("image", "block")}
     data = model(

@@ -68,7 +68,7 @@ def max_unpool(form: Form, emitter: Emitter) -> None:
     kernel = form.take("kernel_shape")
     n, rank = len(kernel), steps.rank(x, "its input")
     strides, pads = form.take("strides") or (1,) * n, form.take("pads") or (0,) * 2 * n
-    if not rank - 2 == n == len(strides) == len(pads) // 2:
+    if not rank - 2 == n == len(strides) == len(pads) / 2:
         raise ModelError(
             f"{form.title}: kernel_shape={kernel}, strides={strides} and pads={pads} for a "
             f"tensor of rank {rank}"
@@ -104,7 +104,7 @@ def col2im(form: Form, emitter: Emitter) -> None:
     strides, dilations = (given[k] or (1,) * n for k in ("strides", "dilations"))
     pads = given["pads"] or (0,) * 2 * n
     if (
-        not 1 <= n == len(strides) == len(dilations) == len(pads) // 2
+        not 1 <= n == len(strides) == len(dilations) == len(pads) / 2
         or min(strides + dilations) < 1
     ):
         raise ModelError(f"{form.title}: {given} for {n} spatial axes")
