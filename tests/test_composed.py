@@ -118,6 +118,7 @@ def of_positions() -> Iterator[Case]:
     signal = {"x": floats(2, 33, 1), "step": np.array(5)}
     yield "STFT", 17, signal | {"window": floats(8)}, {}
     yield "STFT", 17, signal | {"window": floats(7)}, {"onesided": 0}
+    yield "STFT", 17, signal | {"step": np.array(2**63 - 1), "window": floats(8)}, {}
 
 
 CASES = {f"{i} {c[0]}-{c[1]} {c[3]}": c for i, c in enumerate(cases())}
