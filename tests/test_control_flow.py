@@ -137,7 +137,12 @@ REFUSED: dict[str, tuple[bytes, type[ParallaxError], str]] = {
     "a state is left out": (
         changed(graph(PLAIN, STATE, "on r"), "n - - x", n=np.int64(1)),
         ModelError,
-        "a state or an input to scan is left out",
+        r"input 2 \(v_initial\) is left out, it is needed",
+    ),
+    "the last state is left out": (
+        changed(graph(PLAIN, STATE, "on r"), "n - x -", n=np.int64(1)),
+        ModelError,
+        "is left out",
     ),
     "too few inputs": (
         changed(graph(PLAIN, STATE, "on r"), "n - x x", n=np.int64(1)),

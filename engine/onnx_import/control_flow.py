@@ -32,10 +32,6 @@ def settle(node: RawNode) -> dict[str, GraphProto]:
             f"{node.title}: the form of opset {node.opset}, with a batch axis, is not supported; "
             f"export the model with opset {OPSET_OF_SCAN} or newer"
         )
-    if any(
-        node.inputs[i] == "" for i in range(2 if node.op_type == "Loop" else 0, len(node.inputs))
-    ):
-        raise ModelError(f"{node.title}: a state or an input to scan is left out")
     names = ("then_branch", "else_branch") if node.op_type == "If" else ("body",)
     graphs = {name: node.attributes[name].g for name in names}
     for name, graph in graphs.items():
