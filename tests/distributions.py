@@ -32,7 +32,9 @@ def build(folder: Path) -> Distributions:
     tree, unpacked = folder / "tree", folder / "unpacked"
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*IGNORED))
     with tarfile.open(_built("sdist", tree, folder)) as archive:
-        archive.extractall(unpacked, filter="data")
+        # Python before 3.11.4 has no filters
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(unpacked)
     (source,) = unpacked.iterdir()
     return Distributions(tree, source, _built("wheel", source, folder))
 
