@@ -238,7 +238,7 @@ def test_the_suite_runs_on_every_driver_that_comes_as_a_package():
         ("testenv", "not device_free", everything),
         ("testenv:intel", "not device_free and not one_driver and not slow", everything),
         ("testenv:cpu", "device_free", "tests"),
-        ("testenv:harness", "device_free and not slow", "conformance properties"),
+        ("testenv:harness", "device_free", "conformance properties"),
     ):
         ran = tox[name]["commands"].replace('"', "").strip()
         assert ran == f"pytest -m {marks} {{posargs:{folders}}}"
