@@ -20,12 +20,15 @@ from engine.onnx_import.microsoft.body import Body
 from engine.onnx_import.microsoft.schemas import SCHEMAS
 from engine.runtime import Runtime
 from tests.model_writing import model_bytes, node
+from tests.quantized_values import QuantizedValues
 
 pytestmark = pytest.mark.one_driver
 
 DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
 RUNTIME = Runtime()
 RNG = np.random.default_rng(17)
+DRAWN = QuantizedValues(RNG)
+whole, weights, scales = DRAWN.whole, DRAWN.weights, DRAWN.scales
 F = np.float32
 DOMAIN = "com.microsoft"
 OPTIONAL = defs.OpSchema.FormalParameterOption.Optional
@@ -154,21 +157,6 @@ def normalizations() -> Iterator[Case]:
 
 
 # --------------------------------------------------------------------- quantised
-def whole(dtype: Any, *shape: int) -> np.ndarray:
-    limits = np.iinfo(dtype)
-    return RNG.integers(limits.min, limits.max + 1, shape).astype(dtype)
-
-
-def weights(dtype: Any, *shape: int) -> np.ndarray:
-    """Signed ones of 7 bits: without VNNI onnxruntime adds two products in 16 bits, saturating."""
-    x = whole(dtype, *shape)
-    return x if np.dtype(dtype).kind == "u" else (x // 2).astype(dtype)
-
-
-def scales(*shape: int) -> np.ndarray:
-    return np.asarray(RNG.uniform(0.01, 0.2, shape)).astype(F)
-
-
 BYTES = (np.uint8, np.int8)
 
 

@@ -21,6 +21,7 @@ from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from fixtures.models.corpus import by_name
 from tests.model_writing import node
+from tests.quantized_values import QuantizedValues
 
 pytestmark = pytest.mark.one_driver
 
@@ -28,6 +29,8 @@ DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable")
 QUANTISED_AS_IT_RUNS = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
 RUNTIME = Runtime()
 RNG = np.random.default_rng(11)
+DRAWN = QuantizedValues(RNG)
+whole, weights, scales = DRAWN.whole, DRAWN.weights, DRAWN.scales
 F = np.float32
 
 
@@ -49,21 +52,6 @@ def single(
     imports = [helper.make_opsetid("", opset)]
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     return model.SerializeToString(), {first: given[first]}
-
-
-def whole(dtype: Any, *shape: int) -> np.ndarray:
-    limits = np.iinfo(dtype)
-    return RNG.integers(limits.min, limits.max + 1, shape).astype(dtype)
-
-
-def weights(dtype: Any, *shape: int) -> np.ndarray:
-    """Signed ones of 7 bits: without VNNI onnxruntime adds two products in 16 bits, saturating."""
-    x = whole(dtype, *shape)
-    return x if np.dtype(dtype).kind == "u" else (x // 2).astype(dtype)
-
-
-def scales(*shape: int) -> np.ndarray:
-    return np.asarray(RNG.uniform(0.01, 0.2, shape)).astype(F)
 
 
 def floats(*shape: int) -> np.ndarray:
