@@ -518,3 +518,11 @@ def test_files_keep_the_bytes(tmp_path: Path, dtype: np.dtype) -> None:
     assert main(["run", model, "--inputs", given, "--outputs", made, "--device", "cpu"]) == 0
     with np.load(made) as arrays:
         assert np.array_equal(bits_of(arrays["y"].view(dtype)), bits_of(x))
+
+
+@device_free
+@pytest.mark.parametrize("dtype", sorted(NARROW_INTEGERS, key=str), ids=str)
+def test_limits_beyond_a_narrow_integer_are_refused(dtype: np.dtype) -> None:
+    model = one_node("Clip", {"x": np.ones(3, dtype)}, opset=10, max=2.0)
+    with pytest.raises((ModelError, UnsupportedError), match="Clip"):
+        Interpreter.from_buffer(model)

@@ -103,7 +103,7 @@ def taps_along(grid: Array, size: int, attributes: Attributes) -> Taps:
     low, span = (0.0, size - 1.0) if aligned else (-0.5, float(size))
     at = np.rint(places) if mode == "nearest" else places
     beyond = (at < low) | (at > low + span)
-    if padding == "border":
+    if padding == "border" and mode != "cubic":
         at = np.where(beyond, np.clip(at, 0, size - 1), at)
     elif padding == "reflection":
         at = np.where(beyond, _folded(at, low, span), at).astype(grid.dtype)
@@ -164,16 +164,9 @@ def _slack(grid: Array, size: int, attributes: Attributes, u: float) -> Array:
     return np.asarray(np.where(is_coarse, 0.0, slack))
 
 
-def _jumps(places: Array, slack: Array, size: int, attributes: Attributes) -> Array:
-    """Bool: the result jumps at a position so near that the kernel's may lie beyond it.
-
-    Between two pixels where the nearest is taken; and where cubic taps meet the border, because a
-    position is moved to the last pixel from half a pixel beyond it only.
-    """
-    if attributes.get("mode", "linear") == "nearest":
-        away = np.abs(places - np.floor(places) - 0.5)
-    else:
-        away = np.minimum(np.abs(places + 0.5), np.abs(places - (size - 0.5)))
+def _jumps(places: Array, slack: Array) -> Array:
+    """Bool: so near between two pixels, of which the nearest is taken, that it may be the other."""
+    away = np.abs(places - np.floor(places) - 0.5)
     return np.asarray((slack > 0) & (away <= slack))
 
 
@@ -203,12 +196,8 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
         g = grid[..., -1 - k]
         slack = _slack(g, size, attributes, wide.u_compute)
         moved = moved + slack / wide.u_compute
-        if mode == "nearest" or (
-            mode == "cubic"
-            and attributes.get("padding_mode", "zeros") == "border"
-            and not attributes.get("align_corners", 0)
-        ):
-            jumps |= _jumps(taps_along(g, size, attributes).places, slack, size, attributes)
+        if mode == "nearest":
+            jumps |= _jumps(taps_along(g, size, attributes).places, slack)
     beyond = np.where(jumps[:, None], 2 * total ** len(sizes) * largest, 0.0)
     if mode == "nearest":
         return (Error(beyond, beyond),)

@@ -84,10 +84,12 @@ def check_shapes(boxes: Sequence[int], scores: Sequence[int]) -> None:
 
 def check_limits(limits_: Arrays) -> None:
     """Raise ShapeError unless each is one number, and the IoU between 0 and 1, or left out."""
-    names = ("max_output_boxes_per_class", "iou_threshold", "score_threshold")
-    for name, value in zip(names, limits_, strict=False):
+    dtypes = {"max_output_boxes_per_class": INT64, "iou_threshold": FLOAT, "score_threshold": FLOAT}
+    for (name, dtype), value in zip(dtypes.items(), limits_, strict=False):
         if value is not None and value.size != 1:
             raise ShapeError(f"{OP}: {name} has shape {value.shape}, expected one number")
+        if value is not None and value.dtype != dtype:
+            raise ShapeError(f"{OP}: {name} is {value.dtype.name}, expected {dtype.name}")
         if value is not None and name == "iou_threshold" and not 0 <= value.item() <= 1:
             raise ShapeError(f"{OP}: iou_threshold={value.item():g}, expected 0 to 1")
 
@@ -154,6 +156,11 @@ SPECS: tuple[OpSpec, ...] = (
         rejects=(
             Reject(
                 "scores for other boxes", lambda: Call((zeros(1, 2, 4), zeros(1, 1, 3))), "batch"
+            ),
+            Reject(
+                "a count that is a float",
+                lambda: Call((*_boxes(A, B).inputs[:2], np.array([3], np.float32))),
+                "max_output_boxes_per_class is float32",
             ),
             Reject(
                 "boxes of 3 numbers", lambda: Call((zeros(1, 2, 3), zeros(1, 1, 2))), "boxes, 4"

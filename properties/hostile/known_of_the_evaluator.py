@@ -565,6 +565,24 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"GridSample"}),
+        "moves a position beyond the border to it before its cubic taps are; docs/numerics.md has "
+        "our rule",
+        lambda c: (
+            c.attributes.get("mode") == "cubic" and c.attributes.get("padding_mode") == "border"
+        ),
+        lambda: call(
+            "GridSample",
+            20,
+            np.array([1, 2, 4, 8], np.float32).reshape(1, 1, 1, 4),
+            np.array([[[[1.5, 0]]]], np.float32),
+            mode="cubic",
+            padding_mode="border",
+            align_corners=1,
+        ),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"Resize", "Upsample"}),
         "interpolates integers in double, which holds no int64 beyond 2**53",
         lambda c: c.first.dtype.kind in "iu",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
-from engine.ir.types import FLOAT8E8M0, FLOATS8
+from engine.ir.types import FLOAT8E8M0, FLOATS8, NARROW_INTEGERS
 from engine.onnx_import.form import Emitter, Form, Rewrite
 from engine.onnx_import.tensors import dtype_of
 from engine.ops.numerics import saturated
@@ -50,8 +51,8 @@ def element(form: Form, name: str, value: float, dtype: np.dtype | None) -> np.n
         dtype: None where what produces the data has been refused already; taken for float32.
     """
     dtype = np.dtype(np.float32) if dtype is None else dtype
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
+    if dtype.kind in "iu" or dtype in NARROW_INTEGERS:
+        limits = ml_dtypes.iinfo(dtype)
         if not limits.min <= value <= limits.max:
             raise ModelError(f"{form.title}: {name}={value} is no number of type {dtype.name}")
     with np.errstate(over="ignore"):

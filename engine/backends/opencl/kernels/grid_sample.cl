@@ -7,6 +7,7 @@
 
 #define LINEAR 0
 #define NEAREST 1
+#define CUBIC 2
 #define ZEROS 0
 #define BORDER 1
 #define FURTHEST ((COMPUTE)1048576)
@@ -36,7 +37,7 @@ inline taps_t taps_along(COMPUTE g, const long size, const int mode, const int p
   if (mode == NEAREST) c = rint(c);
   if (c < low || c > low + span) {
     if (padding == BORDER) {
-      c = clamp(c, (COMPUTE)0, (COMPUTE)(size - 1));
+      if (mode != CUBIC) c = clamp(c, (COMPUTE)0, (COMPUTE)(size - 1));
     } else if (padding != ZEROS) {
       const COMPUTE rest = span > 0 ? fmod(fabs(c - low), 2 * span) : (COMPUTE)0;
       c = low + (rest > span ? 2 * span - rest : rest);
