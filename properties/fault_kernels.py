@@ -238,6 +238,13 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         operators("GridSample"),
     ),
     _fault(
+        "grid-sample-moves-cubic-positions-to-the-border",
+        "grid_sample",
+        "if (mode != CUBIC) c = clamp",
+        "c = clamp",
+        operators("GridSample"),
+    ),
+    _fault(
         "grid-sample-rounds-halves-up",
         "grid_sample",
         "c = rint(c);",
