@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from onnx import defs
 
-from engine.errors import ShapeError, UnsupportedError
+from engine.errors import ModelError, ShapeError, UnsupportedError
 from engine.interpreter import Interpreter
 from engine.ir.types import ALL_DTYPES
 from engine.ops import OPERATORS
@@ -60,6 +60,16 @@ def test_a_dtype_that_onnx_allows_is_accepted_or_unsupported(
         call = retyped(op_type, drawn, variable, dtype)
         told = refusal(op_type, call)
         assert told in (None, FORBIDDEN.get(op_type)) or dtype.name in told
+
+
+@pytest.mark.device_free
+def test_inputs_of_one_type_variable_have_one_dtype() -> None:
+    """Of an operator that is taken apart."""
+    fed = dict.fromkeys(("q", "k", "v", "past"), (1, 1, 2, 4))
+    half = {"state": np.ones((1, 1, 2, 4), np.float16)}
+    attention = node("Attention", "q k v - past state", "y past_next state_next")
+    with pytest.raises(ModelError, match="past_value is float16 and V float32"):
+        Interpreter.from_buffer(model_bytes([attention], fed, ["y"], half, opset=24))
 
 
 def test_an_output_that_is_not_computed_is_unsupported() -> None:

@@ -62,7 +62,9 @@ WIDEST = frozenset(spec.op_type for spec in binary.SPECS)
 
 
 def check_dtypes(node: RawNode, dtype: Callable[[str], Dtype]) -> None:
-    """Raise ModelError for an input of a dtype that ONNX's schema does not have there.
+    """Raise ModelError for an input of a dtype that ONNX's schema does not have there, or not so.
+
+    Inputs of one type variable are of one dtype.
 
     What has a specification looks itself; this is for what is taken apart.
 
@@ -72,6 +74,7 @@ def check_dtypes(node: RawNode, dtype: Callable[[str], Dtype]) -> None:
     is_specified = not node.domain and node.op_type in (*OPERATORS, *LAID_OUT)
     schema = None if is_specified else schema_of(node.op_type, node.opset, node.domain)
     formals = [] if schema is None else list(schema.inputs)
+    bound: dict[str, tuple[str, np.dtype]] = {}
     for index, name in enumerate(node.inputs if formals else ()):
         formal = formals[min(index, len(formals) - 1)]
         if not all(text.startswith("tensor(") for text in formal.types):
@@ -80,6 +83,13 @@ def check_dtypes(node: RawNode, dtype: Callable[[str], Dtype]) -> None:
         if name and (given := dtype(name)) is not None and given not in allowed:
             expected = ", ".join(sorted(d.name for d in allowed))
             raise ModelError(f"{node.title}: {formal.name} is {given.name}, expected {expected}")
+        if name and given is not None and formal.is_homogeneous:
+            other, same = bound.setdefault(formal.type_str, (formal.name, given))
+            if same != given:
+                raise ModelError(
+                    f"{node.title}: {formal.name} is {given.name} and {other} {same.name}, "
+                    "expected one dtype"
+                )
 
 
 def output_dtypes(node: Node, dtype: Callable[[Value | None], np.dtype | None]) -> list[Dtype]:

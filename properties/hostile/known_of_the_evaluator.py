@@ -553,6 +553,13 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"BitCast"}),
+        "keeps the byte of a boolean that is neither 0 nor 1",
+        lambda c: bool(c.first.dtype == np.bool_ and (c.first.view(np.uint8) > 1).any()),
+        lambda: call("BitCast", 26, np.array([0, 1, 4], np.uint8).view(np.bool_), to=2),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"GridSample"}),
         "interpolates half in half, and rounds positions of doubles to float",
         lambda c: c.first.dtype != np.float32,
