@@ -554,9 +554,11 @@ OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
         frozenset({"BitCast"}),
-        "keeps the byte of a boolean that is neither 0 nor 1",
+        "keeps the byte of a boolean constant that is neither 0 nor 1",
         lambda c: bool(c.first.dtype == np.bool_ and (c.first.view(np.uint8) > 1).any()),
-        lambda: call("BitCast", 26, np.array([0, 1, 4], np.uint8).view(np.bool_), to=2),
+        lambda: call(
+            "BitCast", 26, np.array([0, 1, 4], np.uint8).view(np.bool_), constants=(0,), to=2
+        ),
     ),
     Disagreement(
         "evaluator",
