@@ -196,8 +196,10 @@ class Stages(Generic[P]):
             held_nbytes += _nbytes(row)
             _claim(node, held_nbytes)
         if len(node.outputs) > count and not elements:
-            nothing = iterate(0)[2]  # for the types: a body changes nothing but what it returns
-            return [*states, *(np.zeros((0, *x.shape), x.dtype) for x in nothing)]
+            types = node.declared_elements
+            if types is None:  # a body changes nothing but what it returns
+                types = tuple(map(type_of, iterate(0)[2]))
+            return [*states, *(np.zeros((0, *t.dims), t.dtype) for t in types)]
         return [*states, *(_stacked(node, c, 0) for c in zip(*elements, strict=True))]
 
     def _scan(self, step: HostStep, held: dict[str, Held[P]], enqueue: Enqueue[P]) -> list[Held[P]]:

@@ -57,6 +57,28 @@ def a_branch_by_a_deciding_input() -> bytes:
     return serialised(graph(nodes, inputs, "y z", sixteen=np.int64(16)))
 
 
+def rows_of_nothing(data_decide: bool = False) -> bytes:
+    """Each row of x, or each that is not negative; none can be taken where there is none."""
+    body = graph([node("Identity", "go", "on"), node("Gather", "kept i", "row")], COUNTING, "on")
+    body.output.append(helper.make_tensor_value_info("row", FLOAT, [4]))
+    kept = (
+        [
+            node("ReduceMin", "x axis", "least", keepdims=0),
+            node("GreaterOrEqual", "least zero", "chosen"),
+            node("Compress", "x chosen", "kept", axis=0),
+        ]
+        if data_decide
+        else [node("Abs", "x", "kept")]
+    )
+    nodes = [
+        *kept,
+        node("Shape", "kept", "count", start=0, end=1),
+        node("Loop", "count -", "y", body=body),
+    ]
+    constants = {"axis": np.array([1]), "zero": np.float32(0)} if data_decide else {}
+    return serialised(graph(nodes, [("x", FLOAT, ["n", 4])], "y", **constants))
+
+
 def branches_in_branches() -> bytes:
     """What the inner ones read is two graphs away; shapes decide."""
     inner = [graph([node(op, "x", "a")], [], "a") for op in ("Abs", "Neg")]

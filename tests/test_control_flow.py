@@ -22,6 +22,7 @@ from tests.control_flow_models import (
     a_counted_loop,
     a_scan,
     graph,
+    rows_of_nothing,
     serialised,
 )
 from tests.model_writing import node
@@ -50,6 +51,21 @@ def test_control_flow_is_what_onnxruntime_makes_of_it(name: str, device: str) ->
             ):
                 assert array.shape == expected.shape, ours
                 np.testing.assert_allclose(array, expected, rtol=1e-6)
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("data_decide", [False, True])
+def test_a_loop_of_no_iterations_stacks_nothing_of_what_its_body_declares(
+    data_decide: bool,
+) -> None:
+    """Its body could take no row."""
+    data = rows_of_nothing(data_decide)
+    theirs = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    with Interpreter.from_buffer(data).create_session() as session:
+        for rows in (3, 0, 2):
+            x = np.full((rows, 4), 1 if rows == 3 else -1, np.float32)
+            (expected,) = theirs.run(None, {"x": x})
+            np.testing.assert_array_equal(session({"x": x})["y"], expected, strict=True)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -143,6 +143,12 @@ class Node:
         return own - int(self.attributes.get("num_scan_inputs", own))
 
     @property
+    def declared_elements(self) -> tuple[TensorType, ...] | None:
+        """Of what a Loop stacks in each iteration; None unless its body declares all of it."""
+        declared = self.attributes["declared"][1 + self.states :]
+        return None if None in declared else declared
+
+    @property
     def title(self) -> str:
         """`Conv+Add+Relu 'name'`: what the user sees in tables and errors."""
         ops = "+".join(n.op_type for n in self.body) if self.body else self.op_type

@@ -27,7 +27,7 @@ from engine.onnx_import.opsets import to_newest
 from engine.onnx_import.raw_node import RawNode
 from engine.onnx_import.read_file import Origin
 from engine.onnx_import.switches import check_switches
-from engine.onnx_import.tensors import constant_of, dtype_of
+from engine.onnx_import.tensors import DTYPES, constant_of, dtype_of
 from engine.onnx_import.topology import near
 from engine.onnx_import.unread import check_declared
 from engine.onnx_import.wire import Extent
@@ -66,6 +66,7 @@ class Builder:
         self._node_names: Counter[str] = Counter()
         self._ranks: dict[Value | None, int | None] = {}
         self._lengths: dict[Value | None, int | None] = {}
+        self._declared: list[TensorType | None] = []
         self._dtypes: dict[Value | None, np.dtype | None] = {}
         self._attributes: dict[int, tuple[AttributeProto, Any]] = {}
         self._rewritten = ""
@@ -163,6 +164,7 @@ class Builder:
                     f"{near(info.name, self._values)}"
                 )
             self.graph.outputs.append(self._values[info.name])
+            self._declared.append(_whole_type(info))
 
     def add_with_subgraphs(
         self, raw: RawNode, bodies: Mapping[str, Builder], captured: Sequence[str]
@@ -178,11 +180,12 @@ class Builder:
             k: self._decoded(a, raw, k) for k, a in raw.attributes.items() if k not in bodies
         }
         names = [name or self.fresh(f"{raw.title}_unused") for name in _stripped(raw.outputs)]
+        declared = tuple(bodies["body"]._declared) if "body" in bodies else ()
         node = self.graph.add_node(
             raw.op_type,
             [*inputs, *(self._values[name] for name in captured)],
             names,
-            {**attributes, "num_inputs": len(inputs)},
+            {**attributes, "num_inputs": len(inputs), "declared": declared},
             name=self._named(raw.name or f"{raw.op_type}_{(*names, '')[0]}"),
             subgraphs={key: body.graph for key, body in bodies.items()},
         )
@@ -395,6 +398,16 @@ def _stripped(names: Sequence[str]) -> list[str]:
     while names and not names[-1]:
         names.pop()
     return names
+
+
+def _whole_type(info: ValueInfoProto) -> TensorType | None:
+    """What is declared of a tensor; None where a dimension or the dtype is not."""
+    tensor = info.type.tensor_type
+    if tensor.elem_type not in DTYPES or not tensor.HasField("shape"):
+        return None
+    if not all(d.HasField("dim_value") and d.dim_value >= 0 for d in tensor.shape.dim):
+        return None
+    return TensorType(DTYPES[tensor.elem_type], tuple(d.dim_value for d in tensor.shape.dim))
 
 
 def _input_type(info: ValueInfoProto, taken: set[str]) -> TensorType | ListType:

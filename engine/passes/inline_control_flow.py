@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
 from engine.ir.graph import Attributes, Graph, Node, Value
-from engine.ir.types import BOOL, INT64
+from engine.ir.types import BOOL, INT64, TensorType
 from engine.passes.base import Pass
 from engine.passes.expansion import Expansion
 from engine.passes.fold_constants import fold_constants
@@ -88,9 +88,12 @@ class Inlining:
         if not made and len(node.outputs) == len(now):
             return now
         elements = [i.elements for i in made]
-        sample = elements or [self._iterate(node, 0, now).elements]
-        axes = [0] * len(sample[0])
-        return now + self._stacked(node, sample, axes, is_empty=not elements)
+        if elements:
+            return now + self._stacked(node, elements, [0] * len(elements[0]))
+        types = node.declared_elements
+        if types is None:
+            types = tuple(v.known_type for v in self._iterate(node, 0, now).elements)
+        return now + [self._nothing(node, type_, 0) for type_ in types]
 
     def _iterate(self, node: Node, number: int, states: Sequence[Value]) -> _Iteration:
         given = [self._constant(node, np.int64(number)), self._constant(node, np.bool_(True))]
@@ -185,17 +188,24 @@ class Inlining:
         at = self._constant(node, np.int64(place))
         return self._emit(node, "Gather", [value, at], {"axis": axis})
 
+    def _nothing(self, node: Node, type_: TensorType, axis: int) -> Value:
+        """A stack of no elements."""
+        dims = (*type_.dims[:axis], 0, *type_.dims[axis:])
+        return self._graph.add_constant(f"{node.name}/nothing", np.zeros(dims, type_.dtype))
+
     def _stacked(
-        self, node: Node, rows: Sequence[Sequence[Value]], axes: Sequence[int], *, is_empty: bool
+        self,
+        node: Node,
+        rows: Sequence[Sequence[Value]],
+        axes: Sequence[int],
+        *,
+        is_empty: bool = False,
     ) -> list[Value]:
         """For each column of the rows its values along a new axis; none where it `is_empty`."""
         results = []
         for column, axis in zip(zip(*rows, strict=True), axes, strict=True):
             if is_empty:
-                type_ = column[0].known_type
-                dims = (*type_.dims[:axis], 0, *type_.dims[axis:])
-                nothing = np.zeros(dims, type_.dtype)
-                results.append(self._graph.add_constant(f"{node.name}/nothing", nothing))
+                results.append(self._nothing(node, column[0].known_type, axis))
                 continue
             at = self._graph.add_constant(f"{node.name}/axis", np.array([axis], np.int64))
             parts = [self._emit(node, "Unsqueeze", [v, at], {}) for v in column]
