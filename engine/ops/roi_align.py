@@ -20,6 +20,8 @@ from engine.ops.operands import Operands, check_dtype, tensor, zeros
 from engine.ops.spec import Arrays, Attributes, Call, Choose, OpSpec, Reject
 
 Array = np.ndarray
+BINS_MAX = 4096
+"""Along an axis: what is known of each bin is held while a region is read."""
 SAMPLES_MAX = 1024
 MODES = ("avg", "max")
 COORDINATES = ("half_pixel", "output_half_pixel")
@@ -45,10 +47,10 @@ def regions_of(attributes: Attributes) -> Regions:
     if mode not in MODES or coordinates not in COORDINATES:
         raise ShapeError(f"RoiAlign: mode={mode!r}, {how}={coordinates!r}; expected one of "
                          f"{', '.join(MODES)} and one of {', '.join(COORDINATES)}")  # fmt: skip
-    if min(pooled) < 1 or not 0 <= ratio <= SAMPLES_MAX:
+    if not 1 <= min(pooled) <= max(pooled) <= BINS_MAX or not 0 <= ratio <= SAMPLES_MAX:
         raise ShapeError(
             f"RoiAlign: output_height={pooled[0]}, output_width={pooled[1]} and "
-            f"sampling_ratio={ratio}, expected at least 1, and 0 to {SAMPLES_MAX} samples"
+            f"sampling_ratio={ratio}, expected 1 to {BINS_MAX} bins, and 0 to {SAMPLES_MAX} samples"
         )
     shift = 0.5 if coordinates == "half_pixel" else 0.0
     scale = float(attributes.get("spatial_scale", 1.0))
@@ -278,6 +280,7 @@ SPECS: tuple[OpSpec, ...] = (
             Reject("rank", lambda: _call((1, 3, 3), (2, 4), (2,)), "expected"),
             Reject("indices", lambda: _call((1, 1, 3, 3), (2, 4), (3,)), "expected"),
             Reject("bins", lambda: _edge("avg", *_ROIS, output_height=0), "output_height=0"),
+            Reject("many bins", lambda: _edge("avg", *_ROIS, output_width=10**7), "1 to 4096"),
             Reject("samples", lambda: _edge("avg", *_ROIS, sampling_ratio=2**31), "0 to 1024"),
             Reject(
                 "coordinates",
