@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from onnx import TensorProto, defs, helper, numpy_helper
 
 from conformance import verify
 from engine.config import BackendConfig, ScheduleConfig
-from engine.errors import ParallaxError
+from engine.errors import ModelError, ParallaxError
 from engine.interpreter import Interpreter
 from engine.onnx_import.microsoft.body import Body
 from engine.onnx_import.microsoft.schemas import SCHEMAS
@@ -595,11 +596,12 @@ A, ONE, TWO = whole(np.uint8, 3, 4), scales(1), scales(2)
 ZERO = np.array(3, np.uint8)
 QKV = {
     "x": floats(2, 5, 24), "w": floats(24, 72), "n": counts(4, 4), "t": np.array(5, np.int32),
-    "i": np.zeros((2, 5), np.int64), "s": scales(3),
+    "i": np.zeros((2, 5), np.int64), "s": scales(3), "k": floats(2, 5, 12),
+    "low": np.array(4, np.int32), "most": np.array(8, np.int32), "high": np.array(9, np.int32),
+    "high2": counts(5, 4), "low2": counts(-1, 4), "low3": counts(3, 7), "p": floats(2, 2, 3, 6),
 }  # fmt: skip
+PAST = floats(2, 4, 3, 6)
 REFUSED: list[tuple[Case, str]] = [
-    (("BiasGelu", "x w -> y", {"x": X, "w": W}, {}), "input 'B' has 2 axes, expected 1"),
-    (("FastGelu", "x w -> y", {"x": X, "w": W}, {}), "input 'bias' has 2 axes, expected 1"),
     (("BiasGelu", "x w -> y", {"x": X, "w": W.astype("d")}, {}), "'B' is float64, expected float"),
     (("Gelu", "x -> y", {"x": A}, {}), "X is uint8, expected"),
     (("Gelu", "x -> y", {"x": X}, {"approximate": "tanh"}), "no attribute 'approximate' here"),
@@ -625,6 +627,8 @@ REFUSED: list[tuple[Case, str]] = [
         ("SimplifiedLayerNormalization", "x g -> y", {"x": X, "g": X[0]}, {"stash_type": 10}),
         "attribute 'stash_type' is not supported",
     ),
+    *((("SimplifiedLayerNormalization", "x g -> y", {"x": X, "g": X[0]}, {"axis": axis}),
+       f"axis={axis} is no axis of a tensor of rank 2") for axis in (2, -3)),
     (("QLinearSigmoid", "x s - t - -> y", {"x": A, "s": TWO, "t": ONE}, {}), "expected one number"),
     (
         ("QLinearSigmoid", "x s z t - -> y", {"x": A, "s": ONE, "z": A[0, :1].view("i1"), "t": ONE},
@@ -667,6 +671,12 @@ REFUSED: list[tuple[Case, str]] = [
          {"num_heads": 4}),
         "a bias of keys in heads is not supported",
     ),
+    *((("MultiHeadAttention", f"x x x - {call} -> y", QKV | {"m": counts(*range(8)), "p": PAST},
+        {"num_heads": 4}), words) for call, words in (
+        ("m", "a mask of sums of lengths is not supported"),
+        ("- - p", "past_key and past_value are given together or not at all"),
+        ("- - - p", "past_key and past_value are given together or not at all"),
+    )),
     (
         ("MultiHeadAttention", "x x x -> y k v qk", QKV, {"num_heads": 4}),
         "output 'qk' is not supported",
@@ -679,6 +689,13 @@ REFUSED: list[tuple[Case, str]] = [
         ("x x - - - n t -> y", {}, "key and value are given together"),
         ("x x x - - n t -> y", {"k_quant_type": "PER_TENSOR"}, "'k_quant_type' is not supported"),
         ("x x x - - n t - - - - w -> y", {}, "input 'head_sink' is not supported"),
+        ("x k k p - n t -> y", {}, "past_key and past_value are given together or not at all"),
+        ("x k k - - n low -> y", {}, "'total_sequence_length' is 4, expected 5 to 5"),
+        ("x k k - - n high -> y", {}, "'total_sequence_length' is 9, expected 5 to 5"),
+        ("x k k p p n high -> y", {}, "'total_sequence_length' is 9, expected 5 to 8"),
+        ("x k k - - high2 t -> y", {}, "'seqlens_k' is .5, 4., expected 0 to 4"),
+        ("x k k - - low2 t -> y", {}, "'seqlens_k' is .-1, 4., expected 0 to 4"),
+        ("x k k p p low3 most -> y", {}, "'seqlens_k' is .3, 7., expected 4 to 7"),
     )),
     *((("RotaryEmbedding", "x i w w -> y", QKV, more), words) for more, words in (
         ({"scale": 2.0}, "scale=2.0 is not supported, only 1.0"),
@@ -700,3 +717,119 @@ def test_what_would_not_be_heeded_is_refused(case: Case, words: str) -> None:
     data, _ = written(case)
     with pytest.raises(ParallaxError, match=rf"{case[0]} 'the_y'.*{words}"):
         Interpreter.from_buffer(data).create_session()
+
+
+# --------------------------------------------------------------------- shapes
+Shapes = dict[str, tuple[int, ...]]
+HEADS = {"num_heads": 2}
+BLOCKS = {"K": 64, "N": 8, "bits": 4, "block_size": 32}
+GROUPS = {"num_heads": 4, "kv_num_heads": 2}
+SHAPES: dict[str, tuple[Shapes, dict[str, Any], list[Shapes]]] = {
+    "Attention": (
+        {"input": (2, 3, 6), "weights": (6, 24), "bias": (24,)}, HEADS,
+        [{"bias": (1,)}, {"input": (3, 6)}, {"mask_index": (1,)}, {"mask_index": (1, 3)},
+         {"attention_bias": (3,)}, {"attention_bias": (2, 3, 3, 3)},
+         {"past": (2, 1, 2, 4, 4)}],
+    ),
+    "BiasGelu": ({"A": (3, 4), "B": (4,)}, {}, [{"B": (1,)}, {"B": (3, 4)}, {"A": ()}]),
+    "DynamicQuantizeMatMul": (
+        {"A": (2, 4), "B": (4, 5), "b_scale": (5,), "bias": (5,)}, {},
+        [{"bias": (1,)}, {"b_scale": (4, 1)}, {"b_scale": (3,)}],
+    ),
+    "EmbedLayerNormalization": (
+        {"input_ids": (2, 3), "word_embedding": (5, 8), "position_embedding": (4, 8)}
+        | {"gamma": (8,), "beta": (8,)}, {},
+        [{"gamma": (1,)}, {"mask": (1, 3)}, {"position_ids": (2, 1)}],
+    ),
+    "FastGelu": ({"X": (3, 4), "bias": (4,)}, {}, [{"bias": (1,)}, {"bias": (3, 4)}]),
+    "FusedConv": (
+        {"X": (1, 2, 5, 5), "W": (3, 2, 3, 3), "B": (3,), "Z": (1, 3, 3, 3)},
+        {"activation": "Relu"}, [{"Z": (4, 3, 3, 3)}, {"Z": (3,)}, {"Z": (2, 1, 3, 3, 3)}],
+    ),
+    "FusedGemm": (
+        {"A": (3, 4), "B": (4, 5)}, {"activation": "Relu"}, [{"C": (4, 5)}, {"C": (3,)}],
+    ),
+    "FusedMatMul": (
+        {"A": (4, 3, 5), "B": (5, 3, 6)}, {"transBatchA": 1, "transBatchB": 1},
+        [{"A": (4, 5)}, {"B": (5,)}],
+    ),
+    "GroupQueryAttention": (
+        {"query": (2, 3, 64), "key": (2, 3, 32), "value": (2, 3, 32), "seqlens_k": (2,)}
+        | {"total_sequence_length": ()}, GROUPS,
+        [{"seqlens_k": (1,)}, {"key": (2, 2, 32)}, {"value": (2, 2, 32)},
+         {"total_sequence_length": (2,)}, {"attention_bias": (3,)}],
+    ),
+    "MatMulIntegerToFloat": (
+        {"A": (3, 4), "B": (4, 5), "a_scale": (), "b_scale": (5,), "bias": (5,)}, {},
+        [{"b_scale": (3,)}, {"bias": (1,)}, {"a_scale": (3,)}, {"b_zero_point": (3, 1)}],
+    ),
+    "MatMulNBits": (
+        {"A": (2, 64), "B": (8, 2, 16), "scales": (8, 2), "zero_points": (8, 1), "bias": (8,)},
+        BLOCKS,
+        [{"B": (2, 8, 16)}, {"scales": (2, 8)}, {"zero_points": (8, 2)}, {"bias": (1,)},
+         {"A": (2, 1)}],
+    ),
+    "MultiHeadAttention": (
+        {"query": (2, 3, 8), "key": (2, 5, 8), "value": (2, 5, 8)}, HEADS,
+        [{"key": (1, 5, 8)}, {"value": (1, 5, 8)}, {"bias": (1,)}, {"key_padding_mask": (1, 5)},
+         {"key_padding_mask": (2, 1)}, {"key_padding_mask": (4,)}, {"key_padding_mask": (1,)},
+         {"attention_bias": (3, 5)}],
+    ),
+    "QGemm": (
+        {"A": (3, 4), "a_scale": (), "a_zero_point": (), "B": (4, 5), "b_scale": (5,)}
+        | {"b_zero_point": (5,)}, {}, [{"b_scale": (3, 1)}, {"C": (2, 3, 5)}],
+    ),
+    "RotaryEmbedding": (
+        {"input": (2, 3, 16), "position_ids": (2, 3), "cos_cache": (6, 4), "sin_cache": (6, 4)},
+        HEADS, [{"position_ids": (3,)}, {"position_ids": (1, 3)}, {"sin_cache": (5, 4)}],
+    ),
+    "SkipLayerNormalization": (
+        {"input": (2, 3, 8), "skip": (2, 3, 8), "gamma": (8,), "beta": (8,), "bias": (8,)}, {},
+        [{"gamma": (1,)}, {"beta": (1,)}, {"bias": (1,)}, {"bias": (2, 3, 8)}, {"skip": (2, 1, 8)},
+         {"skip": (3, 1)}],
+    ),
+    "SkipSimplifiedLayerNormalization": (
+        {"input": (2, 3, 8), "skip": (3, 8), "gamma": (8,), "bias": (8,)}, {},
+        [{"gamma": (1,)}, {"bias": (1,)}, {"skip": (8,)}],
+    ),
+}  # fmt: skip
+"""Of each operator shapes that it takes, attributes, and shapes instead that it does not."""
+WRONG = [(op_type, wrong) for op_type, (_, _, wrongs) in SHAPES.items() for wrong in wrongs]
+
+
+def zeros_of(op_type: str, instead: Shapes) -> Case:
+    """A call with inputs of those shapes, all fed, of the first dtype that the schema allows."""
+    schema, (shapes, attributes, _) = schema_of(op_type), SHAPES[op_type]
+    shapes = shapes | instead
+    first = {t.type_param_str: t.allowed_type_strs[0] for t in schema.type_constraints}
+    call, arrays = [], {}
+    for parameter in schema.inputs:
+        call.append(f"x{parameter.name}" if parameter.name in shapes else "-")
+        if parameter.name in shapes:
+            kind = first.get(parameter.type_str, parameter.type_str)[len("tensor(") : -1]
+            dtype = F if kind == "float" else np.dtype(kind)
+            arrays[call[-1]] = np.zeros(shapes[parameter.name], dtype)
+    if op_type == "GroupQueryAttention":
+        arrays["xseqlens_k"] += 2
+        arrays["xtotal_sequence_length"] += 3
+    outputs = "y lengths" if op_type == "EmbedLayerNormalization" else "y"
+    return op_type, f"{' '.join(call)} -> {outputs}", arrays, attributes
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("op_type", SHAPES)
+def test_the_right_shapes_are_taken(op_type: str) -> None:
+    assert not is_noticed(zeros_of(op_type, {}))
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize(("op_type", "wrong"), WRONG, ids=str)
+def test_an_input_of_a_wrong_shape_is_refused_by_name(op_type: str, wrong: Shapes) -> None:
+    """As onnxruntime refuses it, instead of broadcasting."""
+    data, feeds = written(zeros_of(op_type, wrong))
+    ((name, shape),) = wrong.items()
+    got = re.escape(f"input '{name}' has shape ({', '.join(map(str, shape))}), expected ")
+    with pytest.raises(ModelError, match=f"{op_type} 'the_y': {got}"):
+        Interpreter.from_buffer(data).create_session()
+    with pytest.raises(Exception, match="ONNXRuntimeError"):
+        of_onnxruntime(data, feeds)

@@ -269,6 +269,11 @@ class Builder:
         known = None if rank is None else [d if isinstance(d, int) else None for d in shape]
         return make_tensor_type_proto(np_dtype_to_tensor_dtype(dtype), known)
 
+    def array_of(self, name: str) -> np.ndarray | None:
+        """The array of a constant, None of another value."""
+        value = self._values.get(name)
+        return None if value is None else value.constant
+
     def is_read(self, name: str) -> bool:
         """True when a node or the model's outputs read that name."""
         return name in self._reads

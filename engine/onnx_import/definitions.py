@@ -13,7 +13,7 @@ from onnx import FunctionProto, NodeProto, TypeProto, defs, helper
 from engine.errors import ModelError, UnsupportedError
 from engine.onnx_import.attributes import check_against_schema, decode_attribute, schema_of
 from engine.onnx_import.microsoft.bodies import BODIES, body_of
-from engine.onnx_import.microsoft.body import TypeOf
+from engine.onnx_import.microsoft.body import ArrayOf, TypeOf
 from engine.onnx_import.raw_node import RawNode
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -22,11 +22,12 @@ DOMAINS = ("", "ai.onnx.preview")
 """In which ONNX defines operators."""
 
 
-def definition(node: RawNode, type_of: TypeOf) -> FunctionProto | None:
+def definition(node: RawNode, type_of: TypeOf, array_of: ArrayOf) -> FunctionProto | None:
     """The body of an operator; None where there is none.
 
     Args:
         type_of: by the name of an input; None where its dtype is not known.
+        array_of: the same of constants; None for what is none.
 
     Raises:
         ModelError: the node is not as ONNX's schema has it.
@@ -44,7 +45,7 @@ def definition(node: RawNode, type_of: TypeOf) -> FunctionProto | None:
         node.title, node.op_type, node.opset, counts, node.attributes, omitted, node.domain
     )
     if is_own:
-        return body_of(node, type_of)
+        return body_of(node, type_of, array_of)
     if "reduction" in node.attributes and _reduction(node) not in REDUCTIONS:
         raise ModelError(
             f"{node.title}: reduction={_reduction(node)!r}, expected {', '.join(REDUCTIONS)}"

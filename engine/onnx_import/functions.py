@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
 
 from engine.errors import ModelError
@@ -41,6 +42,10 @@ class Context(Protocol):
 
     def type_of(self, name: str) -> TypeProto | None:
         """What is known of a value's type; None where its dtype is not."""
+        ...
+
+    def array_of(self, name: str) -> np.ndarray | None:
+        """The array of a constant, None of another value."""
         ...
 
     def replace(self, call: RawNode, body: Sequence[RawNode]) -> None:
@@ -144,7 +149,7 @@ class Inliner:
         """ONNX's own of an operator that has no kernel."""
         if not node.domain and self._has_kernel(node):
             return None
-        return definition(node, context.type_of)
+        return definition(node, context.type_of, context.array_of)
 
     def _expand(self, call: RawNode, body: FunctionProto) -> list[RawNode]:
         """One copy of the body under the call's names; attributes are shared, not copied."""

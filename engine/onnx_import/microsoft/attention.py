@@ -23,9 +23,12 @@ FILTER = -10000.0
 
 def attention(body: Body) -> None:
     """Queries, keys and values are one product of the input, (b, s, n d)."""
-    body.check_rank("input", 3)
     body.only("do_rotary", None, 0)
     body.only("past_present_share_buffer", None, 0)
+    heads, keys = body.count("num_heads"), "p+s" if body.given("past") else "s"
+    body.check_shapes(input="b s i", weights="i w", bias="w", past=f"2 b {heads} p d")
+    body.check_shapes(mask_index=f"b | 2b | 3b+2 | b {keys}? | b s {keys} | b 1 * *")
+    body.check_shapes(attention_bias=f"b? {heads}? s {keys}")
     qkv = body.of("MatMul", "input", "weights")
     if body.given("bias"):
         qkv = body.of("Add", qkv, "bias")
@@ -57,9 +60,9 @@ def multi_head_attention(body: Body) -> None:
         raise UnsupportedError(
             f"{body.title}: keys and values that are packed with others are not supported"
         )
-    body.check_rank("query", 3)
-    query, key, value = "query", "key", "value"
     apart = body.rank("key") == 4
+    _check_apart(body, apart)
+    query, key, value = "query", "key", "value"
     if body.given("bias"):
         if apart:
             raise UnsupportedError(f"{body.title}: a bias of keys in heads is not supported")
@@ -76,6 +79,19 @@ def multi_head_attention(body: Body) -> None:
     scores = _scores(body, query, key, "query", "attention_bias")
     scores = _masked(body, scores, key, "key_padding_mask", "query")
     _weighted(body, _causal(body, scores, past, "query"), value)
+
+
+def _check_apart(body: Body, apart: bool) -> None:
+    body.check_together("past_key", "past_value")
+    heads, keys = body.count("num_heads"), "p+t" if body.given("past_key") else "t"
+    body.check_shapes(query="b s h")
+    if apart:
+        body.check_shapes(key=f"b {heads} t d", value=f"b {heads} t e")
+    else:
+        body.check_shapes(key="b t h", value="b t v", bias="2h+v")
+    body.check_shapes(past_key=f"b {heads} p d", past_value=f"b {heads} p e")
+    body.check_shapes(key_padding_mask=f"b | 3b+2 | b {keys} | b s {keys}")
+    body.check_shapes(attention_bias=f"b? {heads}? s {keys}")
 
 
 def _biased(body: Body) -> list[str]:
@@ -131,6 +147,8 @@ def _among_the_first(body: Body, key: str, mask: str, like: str) -> str:
     """(b, 1, 1, t): which keys are before the end of their sequence, and not before its begin."""
     batch, ends = body.of("Shape", like, start=0, end=1), mask
     (count,), (sequences, *_) = body.dims(mask), body.dims(like)
+    if sequences and count == 3 * sequences + 2:
+        raise UnsupportedError(f"{body.title}: a mask of sums of lengths is not supported")
     places = counted(body, body.of("Shape", key, start=2, end=3))
     if sequences and count == 2 * sequences:
         body.node("Split", [mask], ["ends", "begins"], axis=0, num_outputs=2)
@@ -185,6 +203,8 @@ def rotary_embedding(body: Body) -> None:
     rank, at, x = body.rank("input"), "position_ids", "input"
     if heads < 0:
         raise ModelError(f"{body.title}: num_heads={heads}, expected 0 or more")
+    body.check_shapes(input="b s h" if rank == 3 else "b n s h", position_ids="1 | b s")
+    body.check_shapes(cos_cache="m r", sin_cache="m r")
     if rank == 3:
         _, half = body.dims("cos_cache")
         if not (heads or half):

@@ -13,7 +13,7 @@ from engine.onnx_import.microsoft import (
     normalization,
     quantization,
 )
-from engine.onnx_import.microsoft.body import Body, TypeOf
+from engine.onnx_import.microsoft.body import ArrayOf, Body, TypeOf
 from engine.onnx_import.microsoft.schemas import DOMAIN
 from engine.onnx_import.raw_node import RawNode
 
@@ -53,13 +53,13 @@ BODIES: Mapping[tuple[str, str], Callable[[Body], None]] = {
 """By domain and name."""
 
 
-def body_of(call: RawNode, type_of: TypeOf) -> FunctionProto:
+def body_of(call: RawNode, type_of: TypeOf, array_of: ArrayOf) -> FunctionProto:
     """The body of a call of one of them that fits its schema.
 
     Raises:
         ModelError: the call contradicts itself.
         UnsupportedError: it has what the body does not heed, or what that depends on is not known.
     """
-    body = Body(call, type_of)
+    body = Body(call, type_of, array_of)
     BODIES[call.domain, call.op_type](body)
     return body.finished()

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from onnx import FunctionProto, NodeProto, TypeProto, defs, helper, numpy_helper
 
 from engine.errors import ModelError, UnsupportedError
 from engine.onnx_import.attributes import check_finite, decode_attribute, schema_of
+from engine.onnx_import.microsoft.shapes import Dims, Letters
 from engine.onnx_import.raw_node import RawNode
 from engine.onnx_import.switches import check_switches
 from engine.onnx_import.tensors import DTYPES
@@ -24,6 +25,8 @@ OPSET = min(24, defs.onnx_opset_version())
 
 TypeOf = Callable[[str], TypeProto | None]
 """What is known of a value's type; None where its dtype is not."""
+ArrayOf = Callable[[str], np.ndarray | None]
+"""The array of a value that is constant; None of another."""
 VARIADIC = defs.OpSchema.FormalParameterOption.Variadic
 
 
@@ -31,7 +34,7 @@ class Body:
     """The body of one call, while it is written.
 
     Args:
-        type_of: of the values that the call is given.
+        type_of, array_of: of the values that the call is given.
 
     Attributes:
         title: of the call, for errors.
@@ -40,11 +43,11 @@ class Body:
         ModelError: inputs of which the schema wants one dtype have several.
     """
 
-    def __init__(self, call: RawNode, type_of: TypeOf) -> None:
+    def __init__(self, call: RawNode, type_of: TypeOf, array_of: ArrayOf) -> None:
         schema = schema_of(call.op_type, call.opset, call.domain)
         assert schema is not None, "a call that was checked"
         self.title = call.title
-        self._schema, self._type_of = schema, type_of
+        self._schema, self._type_of, self._array_of = schema, type_of, array_of
         self._inputs = _by_name(schema.inputs, call.inputs)
         self._outputs = _by_name(schema.outputs, call.outputs)
         self._attributes = {
@@ -56,6 +59,7 @@ class Body:
         self._read: set[str] = set()
         self._nodes: list[NodeProto] = []
         self._made: Counter[str] = Counter()
+        self._letters = Letters()
         self._check_dtypes()
 
     # ----------------------------------------------------------------- the call
@@ -95,45 +99,70 @@ class Body:
                 f"{self.title}: {name}={value!r} is not supported, only {values[-1]!r}"
             )
 
+    def axis(self, name: str) -> int:
+        """The value of `axis`; raises ModelError where an input is known to have no such axis."""
+        axis, rank = int(self.attribute("axis")), self.known_rank(name)
+        if rank is not None and not -rank <= axis < rank:
+            raise ModelError(f"{self.title}: axis={axis} is no axis of a tensor of rank {rank}")
+        return axis
+
     def known_rank(self, name: str) -> int | None:
         """The rank of an input, None where it is not known at import."""
-        known = self._type_of(self._inputs[name])
-        if known is None or not known.tensor_type.HasField("shape"):
-            return None
-        return len(known.tensor_type.shape.dim)
+        dims = self._known_dims(name)
+        return None if dims is None else len(dims)
 
     def rank(self, name: str) -> int:
         """The rank of an input, which must be known."""
-        rank = self.known_rank(name)
-        if rank is None:
-            raise UnsupportedError(
-                f"{self.title}: the rank of input '{name}' is not known at import"
-            )
-        return rank
+        return len(self.dims(name))
 
     def dims(self, name: str) -> list[int | None]:
         """The dimensions of an input of known rank; None where one is not known at import."""
-        self.rank(name)
-        known = self._type_of(self._inputs[name])
-        dims = known.tensor_type.shape.dim if known is not None else ()
-        return [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+        dims = self._known_dims(name)
+        if dims is None:
+            raise UnsupportedError(
+                f"{self.title}: the rank of input '{name}' is not known at import"
+            )
+        return dims
 
-    def check_rank(self, name: str, rank: int) -> None:
-        """Raise ModelError for an input that is known to have another."""
-        known = self.known_rank(name)
-        if known not in (None, rank):
-            raise ModelError(f"{self.title}: input '{name}' has {known} axes, expected {rank}")
+    def check_shapes(self, **shapes: str) -> None:
+        """Raise ModelError for inputs that are known to have other shapes, as `shapes` writes them.
+
+        Letters are the same in all calls. What is left out or not known at import is passed over.
+        """
+        for name, shape in shapes.items():
+            dims = self._known_dims(name)
+            if dims is not None and not self._letters.fit(shape, dims):
+                self._refuse_shape(name, dims, self._letters.shown(shape))
+
+    def extent(self, letters: str) -> int | None:
+        """What letters of shapes that were checked add up to; None where that is not known."""
+        return self._letters.extent(letters)
 
     def check_single(self, *names: str) -> None:
         """Raise ModelError for inputs that are known not to be one number."""
         for name in names:
-            known = self._type_of(self._inputs[name]) if self.given(name) else None
-            dims = known.tensor_type.shape.dim if known is not None else ()
-            if any(dim.HasField("dim_value") and dim.dim_value != 1 for dim in dims):
-                shape = tuple(dim.dim_value for dim in dims)
-                raise ModelError(
-                    f"{self.title}: input '{name}' has shape {shape}, expected one number"
-                )
+            dims = self._known_dims(name) or []
+            if any(dim not in (None, 1) for dim in dims):
+                self._refuse_shape(name, dims, "one number")
+
+    def check_range(self, name: str, least: int, most: int) -> None:
+        """Raise ModelError for an input that is constant and has a number outside."""
+        array = self.array(name)
+        if array is not None and not ((array >= least) & (array <= most)).all():
+            raise ModelError(
+                f"{self.title}: input '{name}' is {array.tolist()}, expected {least} to {most}"
+            )
+
+    def check_together(self, *names: str) -> None:
+        """Raise ModelError where some of the inputs are given and others are not."""
+        if len({self.given(name) for name in names}) > 1:
+            raise ModelError(
+                f"{self.title}: {' and '.join(names)} are given together or not at all"
+            )
+
+    def array(self, name: str) -> np.ndarray | None:
+        """The value of an input, None where it is not constant."""
+        return self._array_of(self._inputs[name])
 
     def all_of(self, name: str) -> list[str]:
         """The names of what a variadic input is given."""
@@ -147,6 +176,18 @@ class Body:
                 f"{self.title}: the dtype of input '{name}' is not known at import"
             )
         return DTYPES[known.tensor_type.elem_type]
+
+    def _known_dims(self, name: str) -> list[int | None] | None:
+        """None for an input that is left out, or whose rank is not known."""
+        known = self._type_of(self._inputs[name]) if self.given(name) else None
+        if known is None or not known.tensor_type.HasField("shape"):
+            return None
+        dims = known.tensor_type.shape.dim
+        return [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+
+    def _refuse_shape(self, name: str, dims: Dims, expected: str) -> NoReturn:
+        got = ", ".join("?" if dim is None else str(dim) for dim in dims)
+        raise ModelError(f"{self.title}: input '{name}' has shape ({got}), expected {expected}")
 
     # ----------------------------------------------------------------- what it is made of
     def of(self, op_type: str, *inputs: str, into: str = "", **attributes: Any) -> str:

@@ -32,6 +32,9 @@ def conv(body: Body) -> None:
         raise ModelError(
             f"{body.title}: {len(given)} activation_params for {activation}, expected {len(names)}"
         )
+    body.check_shapes(X="b c ...", W="m ...", B="m")
+    if (rank := body.known_rank("X")) is not None:
+        body.check_shapes(Z=" ".join(["b", "m", *["*"] * (rank - 2)]))
     y = body.of("Conv", "X", "W", "B", **body.attributes(*_WINDOW))
     if body.given("Z"):
         y = body.of("Add", y, "Z")
@@ -53,6 +56,11 @@ def gemm(body: Body) -> None:
         raise ModelError(
             f"{body.title}: {activation} needs activation_{', activation_'.join(names)}"
         )
+    body.check_shapes(
+        A="k m" if body.attribute("transA") else "m k",
+        B="n k" if body.attribute("transB") else "k n",
+        C=" | n? | m? n?",
+    )
     scales = body.attributes("alpha", "beta", "transA", "transB")
     y = body.of("Gemm", "A", "B", "C", **scales)
     body.of(activation, y, into="Y", **dict(zip(names, parameters.values(), strict=True)))
@@ -83,6 +91,8 @@ def mat_mul(body: Body) -> None:
 def _transposed(body: Body, name: str, batch: int, matrix: int) -> str:
     if not (batch or matrix):
         return name
+    if batch:
+        body.check_shapes(**{name: "... * * *"})
     axes = list(range(body.rank(name)))
     if len(axes) < 2:
         return name  # vectors stay as they are
@@ -100,15 +110,15 @@ def gelu(body: Body) -> None:
 
 def bias_gelu(body: Body) -> None:
     """Gelu(A + B), B along the last axis."""
-    body.check_rank("B", 1)
+    body.check_shapes(A="... h", B="h")
     body.of("Gelu", body.of("Add", "A", "B"), into="C")
 
 
 def fast_gelu(body: Body) -> None:
     """The approximation by tanh, of X + bias."""
+    body.check_shapes(X="... h", bias="h")
     x = "X"
     if body.given("bias"):
-        body.check_rank("bias", 1)
         x = body.of("Add", x, "bias")
     body.of("Gelu", x, into="Y", approximate="tanh")
 

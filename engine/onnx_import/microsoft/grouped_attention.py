@@ -39,7 +39,7 @@ class _Places:
 
 def attention(body: Body) -> None:
     """The probabilities of keys times values, heads side by side again."""
-    body.check_rank("query", 3)
+    _check(body)
     body.only("smooth_softmax", 0, -1)
     query, key, value = _apart(body)
     places = _places(body, query)
@@ -55,13 +55,35 @@ def attention(body: Body) -> None:
     joined(body, _product(body, body.of("Softmax", scores, axis=-1), value))
 
 
+def _check(body: Body) -> None:
+    heads = body.count("kv_num_heads")
+    body.check_together("key", "value")
+    body.check_together("past_key", "past_value")
+    body.check_shapes(query="b s h", key="b s k", value="b s v")
+    body.check_shapes(past_key=f"b {heads} p d", past_value=f"b {heads} p e")
+    body.check_shapes(seqlens_k="b | b 1 | 1 b", position_ids="b s")
+    body.check_shapes(cos_cache="m r", sin_cache="m r")
+    body.check_shapes(attention_bias=f"b? {body.count('num_heads')}? s t")
+    body.check_single("total_sequence_length")
+    _check_lengths(body)
+
+
+def _check_lengths(body: Body) -> None:
+    """Constant ones; only in a first prompt a sequence may have fewer keys than are new."""
+    new, most = body.extent("s"), body.extent("p+s" if body.given("past_key") else "s")
+    total = body.array("total_sequence_length")
+    if new is None or most is None or total is None:
+        return
+    longest = int(total.item())
+    body.check_range("total_sequence_length", new, most)
+    body.check_range("seqlens_k", 0 if longest == new else new - 1, longest - 1)
+
+
 def _apart(body: Body) -> list[str]:
     """Queries (b, n, s, d), keys and values (b, m, s, d)."""
     n, m = body.count("num_heads"), body.count("kv_num_heads")
     if n % m:
         raise ModelError(f"{body.title}: num_heads={n} is no multiple of kv_num_heads={m}")
-    if body.given("key") != body.given("value"):
-        raise ModelError(f"{body.title}: key and value are given together or not at all")
 
     def heads(name: str, count: int) -> str:
         split = body.of("Reshape", name, body.integers(0, 0, count, -1))

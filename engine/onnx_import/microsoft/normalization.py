@@ -10,7 +10,7 @@ from engine.onnx_import.microsoft.body import Body
 
 def simplified_layer_normalization(body: Body) -> None:
     """By the root of the mean square; inv_std_var is its reciprocal, in float as in ONNX."""
-    axis, epsilon = body.attribute("axis"), body.attribute("epsilon")
+    axis, epsilon = body.axis("X"), body.attribute("epsilon")
     body.of("RMSNormalization", "X", "scale", into="Y", axis=axis, epsilon=epsilon, stash_type=1)
     if body.wanted("inv_std_var"):
         _inverse_root(body, "X", axis)
@@ -19,6 +19,7 @@ def simplified_layer_normalization(body: Body) -> None:
 def skip_layer_normalization(body: Body) -> None:
     """LayerNormalization of input + skip + bias."""
     x = _sum(body)
+    body.check_shapes(beta="h")
     statistics = [name if body.wanted(name) else "" for name in ("mean", "inv_std_var")]
     body.node(
         "LayerNormalization",
@@ -41,6 +42,9 @@ def skip_simplified(body: Body) -> None:
 def embed_layer_normalization(body: Body) -> None:
     """Of the sum of what words, positions and segments are embedded as; and lengths of masks."""
     body.only("mask_index_type", None, 0)
+    body.check_shapes(input_ids="b s", segment_ids="b s", position_ids="b? s", mask="b s")
+    body.check_shapes(word_embedding="* h", position_embedding="* h", segment_embedding="* h")
+    body.check_shapes(gamma="h", beta="h")
     x = body.of("Gather", "word_embedding", "input_ids")
     if body.given("position_ids"):
         positions = body.of("Gather", "position_embedding", "position_ids")
@@ -61,6 +65,7 @@ def embed_layer_normalization(body: Body) -> None:
 
 def _sum(body: Body) -> str:
     """input + skip + bias, which may be wanted as an output."""
+    body.check_shapes(input="b s h | s h", skip="b? s h | s h", gamma="h", bias="h")
     terms = ["input", "skip", *(["bias"] if body.given("bias") else [])]
     into = "input_skip_bias_sum" if body.wanted("input_skip_bias_sum") else ""
     if len(terms) > 2:

@@ -24,6 +24,8 @@ _LSTM = (
     *("activation_alpha", "activation_beta", "activations", "clip", "direction"),
     *("hidden_size", "input_forget"),
 )
+COLUMNS = " | 1 | n | ... 1 n?"
+"""Shapes of what is for all of a matrix, or by columns."""
 AXIS = 1
 """Of scales, where `axis` is left out."""
 
@@ -46,16 +48,22 @@ def dequantize_linear(body: Body) -> None:
 def mat_mul_integer_to_float(body: Body) -> None:
     """The product of integers, scaled; b_scale and b_zero_point are for all, or by columns."""
     body.check_single("a_scale", "a_zero_point")
+    _check_columns(body, " | 1 | n | ... * n?")
     product = body.of("MatMulInteger", "A", "B", "a_zero_point", "b_zero_point")
     body.of("Cast", _scaled(body, product, "a_scale"), into="Y", to=NUMBERS[body.dtype("a_scale")])
 
 
 def dynamic_quantize_mat_mul(body: Body) -> None:
     """The same, with an A that is quantised by its own range."""
+    _check_columns(body, COLUMNS)
     a = ["quantised", "a_scale", "a_zero_point"]
     body.node("DynamicQuantizeLinear", ["A"], a)
     product = body.of("MatMulInteger", a[0], "B", a[2], "b_zero_point")
     body.of("Cast", _scaled(body, product, a[1]), into="Y", to=FLOAT)
+
+
+def _check_columns(body: Body, scale: str) -> None:
+    body.check_shapes(B="k | ... k n", b_scale=scale, b_zero_point=COLUMNS, bias="n | 1 n")
 
 
 def _scaled(body: Body, product: str, a_scale: str) -> str:
@@ -76,6 +84,7 @@ def mat_mul_n_bits(body: Body) -> None:
     if bits not in (2, 4, 8):
         raise UnsupportedError(f"{body.title}: bits={bits} is not supported, only 2, 4 and 8")
     kind, blocks = NUMBERS[body.dtype("A")], -(-k // block)
+    _check_blocks(body, bits, blocks)
     codes = body.of("Reshape", _unpacked(body, "B", bits), body.integers(n, blocks, block))
     if not body.given("zero_points"):
         zeros = body.number(2 ** (bits - 1), "A")
@@ -94,6 +103,19 @@ def mat_mul_n_bits(body: Body) -> None:
         body.of("Add", body.of("MatMul", "A", b), "bias", into="Y")
     else:
         body.of("MatMul", "A", b, into="Y")
+
+
+def _check_blocks(body: Body, bits: int, blocks: int) -> None:
+    n, k, block = (body.count(name) for name in ("N", "K", "block_size"))
+    is_packed = body.given("zero_points") and body.dtype("zero_points") == np.uint8
+    zeros = -(-blocks * bits // 8) if is_packed else blocks
+    body.check_shapes(
+        A=f"... {k}",
+        B=f"{n} {blocks} {block * bits // 8}",
+        scales=f"{n} {blocks} | {n * blocks}",
+        zero_points=f"{n} {zeros} | {n * zeros}",
+        bias=f"{n}",
+    )
 
 
 def _first(body: Body, rows: str, count: int) -> str:
@@ -118,8 +140,14 @@ def _unpacked(body: Body, value: str, bits: int) -> str:
 def gemm(body: Body) -> None:
     """alpha * a_scale * b_scale * (A B + C), C in the unit of the product; float, or quantised."""
     body.check_single("a_scale", "a_zero_point", "y_scale", "y_zero_point")
-    if body.given("y_scale") != body.given("y_zero_point"):
-        raise ModelError(f"{body.title}: y_scale and y_zero_point are given together or not at all")
+    body.check_together("y_scale", "y_zero_point")
+    body.check_shapes(
+        A="k m" if body.attribute("transA") else "m k",
+        B="n k" if body.attribute("transB") else "k n",
+        b_scale=" | 1 | n",
+        b_zero_point=" | 1 | n",
+        C=" | n? | m? n?",
+    )
     a, b = (
         body.of("Transpose", name, perm=[1, 0]) if body.attribute(f"trans{name}") else name
         for name in ("A", "B")
@@ -141,6 +169,9 @@ def lstm(body: Body) -> None:
 
     onnxruntime quantises h too, anew in each step; here it is not rounded.
     """
+    columns = "d | d g"
+    body.check_shapes(X="s b i", W="d i g", W_scale=columns, W_zero_point=columns)
+    body.check_shapes(R="d h g", R_scale=columns, R_zero_point=columns)
     quantised = ["quantised", "x_scale", "x_zero_point"]
     body.node("DynamicQuantizeLinear", ["X"], quantised)
     x = body.of("DequantizeLinear", *quantised)
@@ -221,9 +252,7 @@ def softmax(body: Body) -> None:
 
     onnxruntime takes 1 / y_scale rounded down, which is exact for the 1 / 256 that it writes.
     """
-    axis, rank = body.attribute("axis"), body.rank("X")
-    if not -rank <= axis < rank:
-        raise ModelError(f"{body.title}: axis={axis} is no axis of a tensor of rank {rank}")
+    axis, rank = body.axis("X"), body.rank("X")
     x = _real(body, "X", "X_scale", "x_zero_point")
     if body.attribute("opset") < 13:
         flat = body.of("Flatten", x, axis=axis % rank)
