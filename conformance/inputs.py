@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from itertools import count, takewhile
@@ -10,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import psutil
 
-from conformance.shapes import Shapes, default_shapes
+from conformance.shapes import Shapes, check_no_lists, default_shapes, open_lists
 from engine import arguments
 from engine.arguments import AnyShape
 from engine.arrays import AnyArray, mapped
@@ -44,6 +45,9 @@ TRANSPARENT = frozenset(
 )
 """Operators that hand on the integers they read, so that an index keeps its range."""
 
+ELEMENT = re.compile(r"(.*)\[(?:0|[1-9][0-9]*)\]", re.DOTALL)
+"""What `element_name` gives."""
+
 
 class HasGraph(Protocol):
     """An Interpreter, as far as this module is concerned."""
@@ -68,8 +72,8 @@ def random_inputs(
 
     Raises:
         InputError: an unknown name, no shapes that the model accepts, more memory than there is, a
-            sequence, or an input whose value decides shapes: which values are sensible is not known
-            here.
+            sequence or optional, or an input whose value decides shapes: which values are sensible
+            is not known here.
     """
     graph = model if isinstance(model, Graph) else model.graph
     inputs = {v.name: v for v in graph.inputs}
@@ -82,6 +86,7 @@ def random_inputs(
             f"the value of input {names} decides shapes, and cannot be drawn at random: give all "
             "inputs, on the command line with --inputs"
         )
+    check_no_lists(open_lists(graph, {}))
     chosen = default_shapes(graph, shapes)
     types = {n: TensorType(v.known_type.dtype, _dims(chosen[n])) for n, v in inputs.items()}
     _check_memory(types)
@@ -111,6 +116,12 @@ def members(name: str, type_: ListType, given: Collection[str]) -> list[str] | N
         return [name] if name in given else None
     found = list(takewhile(given.__contains__, (element_name(name, i) for i in count())))
     return found or ([] if not type_.is_optional else None)
+
+
+def kept_as(name: str, type_: ListType) -> str:
+    """What a sequence is, and how an archive holds it, in words."""
+    first, second = (element_name(name, i) for i in range(2))
+    return f"{name!r} is {type_}, whose tensors an .npz file holds as {first!r}, {second!r}"
 
 
 def tensor_types(
@@ -144,6 +155,7 @@ def check_types(
     given: Mapping[str, TensorType],
     types: Mapping[str, TensorType],
     *,
+    sequences: Mapping[str, ListType] | None = None,
     complete: bool = True,
 ) -> None:
     """Raise one InputError for all that does not fit: names, dtypes, shapes.
@@ -151,9 +163,10 @@ def check_types(
     Args:
         where: begins the message.
         given: of the arrays. types: what is expected.
+        sequences: whose tensors are among them.
         complete: whether there must be an array for each of the types.
     """
-    wrong = list(_misfits(given, types, complete))
+    wrong = list(_misfits(given, types, sequences or {}, complete))
     if len(wrong) == 1:
         raise InputError(f"{where}: {wrong[0]}")
     if wrong:
@@ -162,16 +175,32 @@ def check_types(
 
 
 def _misfits(
-    given: Mapping[str, TensorType], types: Mapping[str, TensorType], complete: bool
+    given: Mapping[str, TensorType],
+    types: Mapping[str, TensorType],
+    sequences: Mapping[str, ListType],
+    complete: bool,
 ) -> Iterator[str]:
     strange = (name for name in given if name not in types)
-    yield from (str(arguments.unknown("no tensor", name, types)) for name in strange)
+    yield from (_why_strange(name, types, sequences) for name in strange)
     for name, type_ in types.items():
         if name in given:
             if given[name].dtype != type_.dtype or not _fits(given[name], type_):
                 yield f"{name!r} is {given[name]}, expected {type_}"
         elif complete:
             yield f"no array named {name!r}, which the model needs: {type_}"
+
+
+def _why_strange(
+    name: str, types: Mapping[str, TensorType], sequences: Mapping[str, ListType]
+) -> str:
+    """What is wrong with an array of a name that is not expected."""
+    if name in sequences:
+        return kept_as(name, sequences[name])
+    element = ELEMENT.fullmatch(name)
+    if element is not None and element[1] in sequences:
+        missing = next(n for i in count() if (n := element_name(element[1], i)) not in types)
+        return f"no array named {missing!r}, which {name!r} comes after"
+    return str(arguments.unknown("no tensor", name, types))
 
 
 def _fits(given: TensorType, type_: TensorType) -> bool:

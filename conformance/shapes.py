@@ -99,16 +99,22 @@ def open_lists(graph: Graph, shapes: Mapping[str, AnyShape]) -> dict[str, ListTy
 
 
 def default_shapes(graph: Graph, given: Mapping[str, AnyShape] | None = None) -> Shapes:
-    """The shapes of `choose_shapes`; unusual ones are logged.
+    """The shapes of `tensor_shapes`; raises InputError too for a sequence or optional not given."""
+    check_no_lists(open_lists(graph, given or {}))
+    return tensor_shapes(graph, given)
 
-    Raises:
-        InputError: none were found, or a sequence or optional is not given.
-    """
-    for name, type_ in open_lists(graph, given or {}).items():
+
+def check_no_lists(lists: Mapping[str, ListType]) -> None:
+    """Raise InputError where inputs are sequences or optionals: none are made up."""
+    for name, type_ in lists.items():
         raise InputError(
             f"input {name!r} is {type_}, for which nothing is chosen: give all inputs, on the "
             "command line with --inputs"
         )
+
+
+def tensor_shapes(graph: Graph, given: Mapping[str, AnyShape] | None = None) -> Shapes:
+    """The shapes of `choose_shapes`; unusual ones are logged; raises InputError for none found."""
     choice = choose_shapes(graph, given)
     if choice.why:
         logger.warning("chosen for free dimensions: %s", choice.why)

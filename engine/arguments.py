@@ -100,7 +100,8 @@ def unknown(what: str, name: str, known: Collection[str], *, more: str = "") -> 
     Args:
         more: where all names are listed, in words that follow them.
     """
-    near = difflib.get_close_matches(name, known, 3)
+    same = [n for n in known if n.lower() == name.lower()]
+    near = list(dict.fromkeys((*same, *difflib.get_close_matches(name, known, 3))))[:3]
     hint = f"did you mean {listed(near, ' or ')}?" if near else f"there are {listed(known)}"
     return InputError(f"{what} named {name!r}; {hint}{f' ({more})' if more else ''}")
 

@@ -284,14 +284,17 @@ class Interpreter:
 
     def _check_saved(self, pipelines: Pipelines, part: Graph) -> None:
         """Every tensor to save is one of the part of the model that runs."""
-        inside, everywhere = (
-            {n: v for n, v in graph.listed_values().items() if v.list_type is None}
-            for graph in (part, self.imported)
-        )
+        inside, everywhere = part.listed_values(), self.imported.listed_values()
+        tensors = {n: v for n, v in inside.items() if v.list_type is None}
         for name in () if pipelines.keep == "*" else pipelines.keep:
+            if name in everywhere and (type_ := everywhere[name].list_type) is not None:
+                raise InputError(
+                    f"save_tensors: {name!r} is {type_}, and only tensors are saved; outputs "
+                    "are kept in any case"
+                )
             if name in everywhere and name not in inside:
                 raise InputError(f"save_tensors: tensor {name!r} has no part in the path that runs")
-            find("save_tensors", name, inside, more="Interpreter.tensors lists them")
+            find("save_tensors", name, tensors, more="Interpreter.tensors lists them")
 
     def release_session(self, session: Session) -> None:
         """Close a session of this interpreter, harmlessly the second time.

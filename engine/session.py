@@ -425,8 +425,8 @@ class Session(ProcessBound):
         would fill the memory.
 
         Args:
-            feeds: arrays for all inputs, of any kind that `write` takes; a new shape resizes the
-                session. None runs again on what the inputs hold.
+            feeds: arrays for all inputs, of any kind that `write` takes; an optional one left out
+                is None; a new shape resizes the session. None runs again on what the inputs hold.
             others: none; onnxruntime's `run(None, feeds)` is `session(feeds)` here.
             listener: called with (node, event) after each command was enqueued.
             sync: return when it is done.
@@ -540,13 +540,16 @@ class Session(ProcessBound):
         inputs = {v.name: v for v in self._interface.inputs}
         for name in feeds:
             find("input", name, inputs)
-        missing = [n for n in inputs if n not in feeds]
+        optional = {n for n, v in inputs.items() if v.list_type and v.list_type.is_optional}
+        missing = [n for n in inputs if n not in feeds and n not in optional]
         if missing:
             raise InputError(
                 f"missing input {', '.join(map(repr, missing))}; all of {list(inputs)} needed"
             )
         with heap.enough_for("the inputs"):
-            arrays = {n: value_of(f"input {n!r}", feeds[n], v.declared) for n, v in inputs.items()}
+            arrays = {
+                n: value_of(f"input {n!r}", feeds.get(n), v.declared) for n, v in inputs.items()
+            }
         self._pending = {}
         self.resize(
             {name: shape_of(array) for name, array in arrays.items()},

@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from conformance.devices import precision_of
+from conformance.devices import precision_of, target_of
 from engine.errors import InputError
+from engine.runtime import Runtime
 from parallax import compat
 from parallax.options import HelpFormatter, fitted
 
@@ -26,16 +27,26 @@ PACKAGE = {
     "__init__.py": """\
 from parallax.compat import *
 from parallax.compat import __getattr__, __version__
+
+from . import capi
 """,
-    "capi/__init__.py": "",
+    "capi/__init__.py": """\
+from . import onnxruntime_pybind11_state
+""",
     "capi/onnxruntime_pybind11_state.py": """\
+from parallax import DeviceError as EPFail
 from parallax import InputError as InvalidArgument
 from parallax import ModelError as InvalidGraph
 from parallax import ModelError as InvalidProtobuf
+from parallax import ModelError as NoModel
 from parallax import ModelError as NoSuchFile
 from parallax import ParallaxError as Fail
 from parallax import ParallaxError as RuntimeException
 from parallax import UnsupportedError as NotImplemented
+
+
+class ModelLoaded(Fail):
+    "Nothing here raises it: a session has one model."
 """,
 }
 """The files of the package by name; exceptions have the names that they have there."""
@@ -71,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
             "as-onnxruntime: no program; expected `-- python app.py` after the options"
         )
     precision_of(args.precision)
+    device = _device(args.device)
     with tempfile.TemporaryDirectory(prefix="parallax-as-onnxruntime-") as folder:
         for name, text in PACKAGE.items():
             file = Path(folder) / "onnxruntime" / name
@@ -79,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         before = os.environ.get("PYTHONPATH", "")
         environment = {
             **os.environ,
-            compat.DEVICE: args.device,
+            compat.DEVICE: device,
             compat.PRECISION: args.precision,
             "PYTHONPATH": os.pathsep.join(filter(None, (folder, before))),
         }
@@ -90,3 +102,11 @@ def run(args: argparse.Namespace) -> int:
                 f"as-onnxruntime: {words[0]!r} cannot be run: {error.strerror}"
             ) from None
     return code if code >= 0 else 128 - code
+
+
+def _device(name: str) -> str:
+    """As compat takes it; raises DeviceError where there is none of this name."""
+    if name == "auto":
+        return name
+    with Runtime() as runtime:
+        return target_of(name, runtime)[1] or "cpu"

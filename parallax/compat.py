@@ -32,7 +32,7 @@ from engine.config import BackendConfig, ForwardType, MemoryMode, Precision, Sch
 from engine.errors import InputError, UnsupportedError
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
-from parallax.compat_values import IOBinding, OrtValue, tensor_name
+from parallax.compat_values import IOBinding, MissingInput, NodeArg, OrtValue, tensor_name
 
 __all__ = [
     "ExecutionMode",
@@ -123,15 +123,6 @@ class RunOptions(_Options):
     log_severity_level: int = 2
     log_verbosity_level: int = 0
     logid: str = ""
-
-
-@dataclass(frozen=True)
-class NodeArg:
-    """An input or output: `tensor(float)`, and its extents; free ones are names, or None."""
-
-    name: str
-    type: str
-    shape: list[int | str | None]
 
 
 @dataclass(frozen=True)
@@ -243,10 +234,11 @@ class InferenceSession:
             output_names: None or an empty list: all.
 
         Raises:
-            InputError: unknown names, missing inputs, wrong dtypes or shapes.
+            InputError: unknown names, wrong dtypes or shapes; MissingInput for missing inputs.
         """
         names = [o.name for o in self._outputs]
-        wanted = names if not output_names else list(output_names)
+        asked = output_names if output_names is not None else ()
+        wanted = arguments.names("run: output_names", asked) or names
         for name in wanted:
             if name not in names:
                 raise arguments.unknown("run: no output", name, dict.fromkeys(names))
@@ -254,7 +246,12 @@ class InferenceSession:
             name: value.numpy() if isinstance(value, OrtValue) else value
             for name, value in arguments.feeds("run: input_feed", input_feed).items()
         }
-        outputs = self._session(feeds)
+        try:
+            outputs = self._session(feeds)
+        except InputError as error:
+            if any(i.name not in feeds and not i.type.startswith("optional") for i in self._inputs):
+                raise MissingInput(str(error)) from error
+            raise
         return [outputs[name] for name in wanted]
 
     def run_with_ort_values(
@@ -273,7 +270,7 @@ class InferenceSession:
     def run_with_iobinding(
         self, iobinding: IOBinding, run_options: RunOptions | None = None
     ) -> None:
-        """Run what is bound; raises InputError where no output is."""
+        """Run what is bound; raises BindingError where no output is, or something does not fit."""
         iobinding.run()
 
 

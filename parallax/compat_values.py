@@ -5,17 +5,39 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
+from engine import arguments
 from engine.errors import InputError
+
+
+class MissingInput(InputError, ValueError):
+    """A run lacks an input, which is a ValueError in onnxruntime."""
+
+
+class BindingError(InputError, RuntimeError):
+    """What is bound does not fit, which is a RuntimeError in onnxruntime."""
+
+
+@dataclass(frozen=True)
+class NodeArg:
+    """An input or output: `tensor(float)`, and its extents; free ones are names, or None."""
+
+    name: str
+    type: str
+    shape: list[int | str | None]
 
 
 class Runs(Protocol):
     """A session, as far as a binding needs one."""
+
+    def get_inputs(self) -> list[NodeArg]:
+        """In the order of the file."""
 
     def run(
         self, output_names: Sequence[str] | None, input_feed: Mapping[str, np.ndarray]
@@ -46,7 +68,8 @@ class OrtValue:
     ) -> OrtValue:
         """Memory to be written; `element_type` is a NumPy type or ONNX's number of one."""
         _check_host("ortvalue_from_shape_and_type", device_type)
-        return OrtValue(np.empty(shape, _dtype(element_type)))
+        extents = arguments.shape("ortvalue_from_shape_and_type", shape)
+        return OrtValue(np.empty(extents, _dtype(element_type)))
 
     def numpy(self) -> np.ndarray:
         """The array."""
@@ -101,7 +124,7 @@ class IOBinding:
 
     def bind_cpu_input(self, name: str, arr_on_cpu: np.ndarray) -> None:
         """Feed an array."""
-        self._feeds[name] = arr_on_cpu
+        self._feed(name, arr_on_cpu)
 
     def bind_input(
         self,
@@ -114,11 +137,17 @@ class IOBinding:
     ) -> None:
         """Feed what lies at an address of host memory when the binding is run."""
         _check_host("bind_input", device_type)
-        self._feeds[name] = _array_at(buffer_ptr, shape, element_type)
+        self._feed(name, _array_at(buffer_ptr, shape, element_type))
 
     def bind_ortvalue_input(self, name: str, ortvalue: OrtValue) -> None:
         """Feed a value."""
-        self._feeds[name] = ortvalue.numpy()
+        self._feed(name, ortvalue.numpy())
+
+    def _feed(self, name: str, array: np.ndarray) -> None:
+        inputs = [i.name for i in self._session.get_inputs()]
+        if name not in inputs:
+            raise BindingError(str(arguments.unknown("io_binding: no input", name, inputs)))
+        self._feeds[name] = array
 
     def bind_output(
         self,
@@ -156,10 +185,13 @@ class IOBinding:
         """Host memory needs none."""
 
     def run(self) -> None:
-        """Run once; raises InputError where no output was bound."""
+        """Run once; raises BindingError where no output was bound, or something does not fit."""
         if not self._wanted:
-            raise InputError("run_with_iobinding: no output is bound; call bind_output(name)")
-        arrays = self._session.run(list(self._wanted), self._feeds)
+            raise BindingError("run_with_iobinding: no output is bound; call bind_output(name)")
+        try:
+            arrays = self._session.run(list(self._wanted), self._feeds)
+        except InputError as error:
+            raise BindingError(str(error)) from error
         self._outputs = []
         for array, target in zip(arrays, self._wanted.values(), strict=True):
             if target is not None:

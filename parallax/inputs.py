@@ -54,14 +54,15 @@ def fitting(
     known = {n: arrays.types.get(n) if t is None else t for n, t in types.items()}
     expected = tensor_types({n: t for n, t in known.items() if t is not None}, arrays.types)
     arrays.take_as_kept({n: t.dtype for n, t in expected.items()})
-    check_types(arrays.where, arrays.types, expected, complete=complete)
+    lists = {n: t for n, t in known.items() if isinstance(t, ListType)}
+    sequences = {n: t for n, t in lists.items() if t.is_sequence}
+    check_types(arrays.where, arrays.types, expected, sequences=sequences, complete=complete)
     flat = arrays.read(arrays.types)
-    lists = {n: members(n, t, flat) for n, t in known.items() if isinstance(t, ListType)}
-    inside = {member for names in lists.values() for member in names or ()}
+    parts = {n: members(n, t, flat) for n, t in lists.items()}
+    inside = {member for names in parts.values() for member in names or ()}
     found: dict[str, AnyArray] = {n: x for n, x in flat.items() if n not in inside}
-    for name, names in lists.items():
-        type_ = known[name]
-        if isinstance(type_, ListType) and (names or complete):
+    for name, names in parts.items():
+        if names or complete:
             tensors = None if names is None else [flat[n] for n in names]
-            found[name] = tensors if type_.is_sequence or tensors is None else tensors[0]
+            found[name] = tensors if name in sequences or tensors is None else tensors[0]
     return found

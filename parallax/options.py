@@ -14,10 +14,12 @@ import shtab
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from conformance.document import add_document
+from conformance.inputs import kept_as
 from conformance.shapes import Shapes
 from engine.arguments import unknown
 from engine.errors import ConfigError, InputError, ModelError
 from engine.interpreter import Interpreter
+from engine.ir.types import ListType
 
 DEVICE_HELP = (
     "cpu (NumPy); pocl, intel, nvidia, amd, rusticl, gpu, or any other part of an OpenCL "
@@ -131,10 +133,13 @@ def parse_shapes(texts: Sequence[str]) -> Shapes:
 
 
 def check_names(interpreter: Interpreter, shapes: Shapes) -> None:
-    """Raise InputError for a `--shape` of no input, with near matches."""
+    """Raise InputError for a `--shape` of no input, with near matches, or of a sequence."""
     for name in shapes:
         if name not in interpreter.inputs:
             raise unknown("--shape: no input", name, interpreter.inputs)
+        type_ = interpreter.inputs[name]
+        if isinstance(type_, ListType) and type_.is_sequence:
+            raise InputError(f"--shape: input {kept_as(name, type_)}; give it with --inputs")
 
 
 def model_file(given: str, command: str) -> Path:

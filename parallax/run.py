@@ -10,7 +10,8 @@ from typing import Any
 
 from conformance.document import deliver
 from conformance.files import add_file, write_arrays
-from conformance.inputs import AnyFeeds, Shapes, default_shapes, random_inputs
+from conformance.inputs import AnyFeeds, Shapes, random_inputs
+from conformance.shapes import tensor_shapes
 from engine.arrays import flattened
 from engine.config import ScheduleConfig
 from engine.interpreter import Interpreter
@@ -113,7 +114,7 @@ def _start(
     known = shapes
     if given is not None:
         known = {n: t.dims for n, t in given.types.items() if n in interpreter.inputs}
-    every = default_shapes(interpreter.graph, known)
+    every = tensor_shapes(interpreter.graph, known)
     session = interpreter.create_session(config, runtime, every)
     if given is not None:
         return session, fitting(given, _of_any_shape(session.inputs, given.types))

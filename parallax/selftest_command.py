@@ -6,7 +6,7 @@ import argparse
 import logging
 import shlex
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -138,12 +138,21 @@ def _chosen(args: argparse.Namespace) -> list[Trial]:
         ("--operator", args.operator, "operator"),
         ("--case", args.case, "case"),
     ):
-        known = dict.fromkeys(getattr(trial, kind) for trial in found)
+        known = _names(kind, found)
         for name in names:
+            if name not in known and args.quick and name in _names(kind, trials((), suite=True)):
+                raise ConfigError(
+                    f"{option} {name}: only ONNX's own cases, which --quick leaves out"
+                )
             if name not in known:
                 raise unknown(f"{option}: no {kind}", name, known)
         found = [trial for trial in found if not names or getattr(trial, kind) in names]
     return found
+
+
+def _names(kind: str, of: Iterable[Trial]) -> dict[str, None]:
+    """Of all operators, or of all cases, in order."""
+    return dict.fromkeys(getattr(trial, kind) for trial in of)
 
 
 def _results(chosen: Sequence[Trial], device: Device, *, silent: bool) -> Iterator[Result]:

@@ -128,6 +128,8 @@ def test_lists_and_what_may_be_absent_are_what_they_are_there() -> None:
     for o in ([X], None):
         feeds = {"x": [X, X[:1]], "o": o, "t": X + 1}
         (y, z), (list_there, z_there) = ours.run(None, feeds), theirs.run(None, feeds)
+        if o is None:
+            assert ours.run(["z"], {"x": [X], "t": X}) == [z]
         assert isinstance(y, list)
         for mine, other in zip(y, list_there, strict=True):
             np.testing.assert_array_equal(mine, other)
@@ -149,6 +151,15 @@ def test_a_proto_is_a_model_too(ours: compat.InferenceSession) -> None:
         (lambda s: s.run(None, {}), "missing input 'x'"),
         (lambda s: s.run(None, {"x": X.astype(np.float64)}), "expected float32"),
         (lambda s: s.run_with_iobinding(s.io_binding()), "no output is bound"),
+        (
+            lambda s: s.run("y", {"x": X}),
+            "run: output_names: got 'y', expected a sequence of names",
+        ),
+        (lambda s: s.io_binding().bind_cpu_input("q", X), "io_binding: no input named 'q'"),
+        (
+            lambda s: compat.OrtValue.ortvalue_from_shape_and_type([-2, 3], np.float32),
+            r"ortvalue_from_shape_and_type: shape \(-2, 3\) has a negative extent",
+        ),
         (lambda s: s.io_binding().bind_output("y", "cuda"), "device_type='cuda'"),
         (lambda s: s.io_binding().bind_output("y", buffer_ptr=1), "needs an element_type"),
         (lambda s: compat.OrtValue(X).update_inplace(X[0]), r"float32\[4\] does not go into"),
@@ -162,6 +173,32 @@ def test_a_proto_is_a_model_too(ours: compat.InferenceSession) -> None:
 def test_what_there_is_none_of_is_refused_by_name(ours, call, words: str) -> None:
     with pytest.raises(px.ParallaxError, match=words):
         call(ours)
+
+
+def bound(session, x: np.ndarray, name: str = "x") -> None:
+    binding = session.io_binding()
+    binding.bind_cpu_input(name, x)
+    binding.bind_output("y")
+    session.run_with_iobinding(binding)
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        (lambda s: s.run(None, {}), ValueError),
+        (lambda s: s.run(None, {"q": X}), ValueError),
+        (lambda s: s.run_with_ort_values(None, {}), ValueError),
+        (lambda s: bound(s, X.astype(np.float64)), RuntimeError),
+        (lambda s: bound(s, X, "q"), RuntimeError),
+        (lambda s: s.run_with_iobinding(s.io_binding()), RuntimeError),
+    ],
+)
+def test_what_is_wrong_is_caught_as_there(ours, call, kind: type[Exception]) -> None:
+    theirs = onnxruntime.InferenceSession(DATA, providers=["CPUExecutionProvider"])
+    for session in (ours, theirs):
+        with pytest.raises(kind):
+            call(session)
 
 
 @pytest.mark.device_free
@@ -194,7 +231,7 @@ import sys
 import numpy as np
 import onnxruntime as ort
 from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
-from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, NoSuchFile
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail, ModelLoaded, NoModel, NoSuchFile
 
 options = SessionOptions()
 options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -202,12 +239,12 @@ session = InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvide
 x = np.ones([d if isinstance(d, int) else 2 for d in session.get_inputs()[0].shape], np.float32)
 doubles = {session.get_inputs()[0].name: x.astype(np.float64)}
 for call, refusal in (
-    (lambda: session.run(None, doubles), InvalidArgument),
+    (lambda: session.run(None, doubles), ort.capi.onnxruntime_pybind11_state.InvalidArgument),
     (lambda: InferenceSession("nowhere.onnx"), NoSuchFile),
 ):
     try:
         call()
-    except refusal:
+    except (EPFail, ModelLoaded, NoModel, refusal):
         print("refused")
 print("parallax-as" in ort.__file__, session.run(None, {session.get_inputs()[0].name: x})[0].sum())
 sys.exit(7)
@@ -233,6 +270,11 @@ def test_the_application_does_the_same_with_onnxruntime(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 7, done.stderr
     assert done.stdout.split() == ["refused", "refused", "False", "16.0"], done.stdout
+
+
+def test_a_device_is_looked_for_before_the_program_starts(capsys: Captured) -> None:
+    assert main(["as-onnxruntime", "--device", "nope", "--", "no-such-program-here"]) == 2
+    assert "device 'nope' matches no device" in capsys.readouterr().err
 
 
 @pytest.mark.device_free

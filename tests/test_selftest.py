@@ -155,6 +155,21 @@ def test_what_was_tried_before_an_interrupt_is_kept(
 
 
 @pytest.mark.device_free
+def test_a_name_is_looked_for_in_what_is_left_out_and_in_any_case(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"test_relu": relu(X), "test_det": replace(relu(X, "Det"), name="test_det")}
+    monkeypatch.setattr(onnx_suite, "cases", lambda: found)
+    for words, message in (
+        (["--case", "onnx:test_relu"], "--case onnx:test_relu: only ONNX's own cases, which --qu"),
+        (["--operator", "Det"], "--operator Det: only ONNX's own cases, which --quick leaves out"),
+        (["--operator", "relu"], "no operator named 'relu'; did you mean 'Relu' or 'Selu'"),
+        (["--operator", "CONV"], "no operator named 'CONV'; did you mean 'Conv'"),
+    ):
+        assert message in refused(capsys, *quick("cpu"), *words)
+
+
+@pytest.mark.device_free
 def test_no_test_dependency_is_needed() -> None:
     argv = quick("cpu", "Conv")
     absent = ["hypothesis", "pytest", "onnxruntime", "pyte"]

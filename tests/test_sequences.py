@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 
 import parallax as px
 from conformance import verify
+from conformance.inputs import random_inputs
 from engine.arrays import AnyArray, flattened
 from engine.passes import lay_out_sequences
 from parallax.cli import main
@@ -154,6 +155,7 @@ def test_what_is_optional_may_be_none() -> None:
             outputs = session({"o": value})
             assert outputs["has"] == (value is not None)
             assert_same(outputs["same"], value)
+        assert_same(session({})["same"], None)
         session.resize({"o": None})
         session.write("o", None)
         session.run()
@@ -218,8 +220,12 @@ def test_what_a_mapped_body_reads_from_outside_is_found() -> None:
 def test_lists_are_no_tensors_to_save() -> None:
     model = px.Interpreter.from_buffer(lists(node("SequenceAt", "s k", "y"), k=np.int64(0)))
     assert set(model.tensors) == {"x", "n", "y"}
-    with pytest.raises(px.InputError, match="save_tensors: no tensor named 's'"):
-        model.create_session(px.ScheduleConfig(save_tensors=("s",)))
+    for name, message in (
+        ("s", r"'s' is sequence\(float32\), and only tensors are saved"),
+        ("q", "no tensor named 'q'; there are 'x', 'n', 'k', 'y'"),
+    ):
+        with pytest.raises(px.InputError, match=f"save_tensors: {message}"):
+            model.create_session(px.ScheduleConfig(save_tensors=(name,)))
 
 
 def test_applications_of_onnxruntime_see_lists_as_there() -> None:
@@ -344,3 +350,48 @@ def test_the_command_line_takes_and_gives_lists(capsys: Captured, tmp_path: Path
     for command in ("run", "verify"):
         assert asked in refused(capsys, command, model, "--device", "cpu")
     assert "bench feeds tensors" in refused(capsys, "bench", model, "--device", "cpu")
+
+
+@pytest.mark.device_free
+def test_the_command_line_says_how_lists_are_given(capsys: Captured, tmp_path: Path) -> None:
+    model, given = tmp_path / "m.onnx", tmp_path / "in.npz"
+    model.write_bytes(a_list_that_is_fed())
+    told = "'s' is sequence(float32), whose tensors an .npz file holds as 's[0]', 's[1]'"
+    for command in ("run", "info", "verify"):
+        message = refused(capsys, command, model, "--device", "cpu", "--shape", "s=3,4")
+        assert f"--shape: input {told}; give it with --inputs" in message
+    for arrays, message in (
+        ({"s": X}, told),
+        ({"s[0]": X, "s[2]": X, "s[3]": X}, "no array named 's[1]', which 's[2]' comes after"),
+        ({f"s[{'9' * 5000}]": X}, "no array named 's[0]', which 's[999"),
+        ({"s[0]": X, "s[01]": X}, "no tensor named 's[01]'; did you mean 's[0]'?"),
+        ({"s[0]": X, "t[1]": X}, "no tensor named 't[1]'; there are 's[0]'"),
+    ):
+        np.savez(given, **arrays)
+        assert message in refused(capsys, "run", model, "--device", "cpu", "--inputs", given)
+
+
+@pytest.mark.device_free
+def test_nothing_is_drawn_for_an_optional_of_a_given_shape() -> None:
+    optional = helper.make_optional_type_proto(TENSOR)
+    nodes = [node("OptionalHasElement", "o", "has")]
+    model = px.Interpreter.from_buffer(
+        serialised(with_lists(nodes, [("o", optional, None)], "has"))
+    )
+    with pytest.raises(px.InputError, match=r"'o' is optional\(float32\), for which nothing is ch"):
+        random_inputs(model, {"o": (3, 4)})
+
+
+@pytest.mark.device_free
+def test_a_path_of_the_command_line_is_of_tensors(capsys: Captured, tmp_path: Path) -> None:
+    model, given = tmp_path / "m.onnx", tmp_path / "in.npz"
+    nodes = [node("SequenceLength", "s", "y"), node("Abs", "x", "a"), node("Neg", "a", "z")]
+    inputs = [("s", SEQUENCE, None), ("x", FLOAT, [3, 4])]
+    model.write_bytes(serialised(with_lists(nodes, inputs, "y z")))
+    run = ["run", model, "--device", "cpu"]
+    np.savez(given, **{"s[0]": X, "a": X})
+    for more in ([], ["--inputs", given]):
+        said = refused(capsys, *run, *more, "--from", "s", "--to", "y")
+        assert "'s' is sequence(float32), and a path begins and ends at tensors" in said
+    assert main([*map(str, run), "--from", "x", "--to", "z"]) == 0
+    assert "z " in capsys.readouterr().out
