@@ -52,7 +52,7 @@ def limits(inputs: Arrays) -> tuple[int, float, float | None]:
 def _chosen(
     boxes: list[Corners], scores: Array, most: int, iou: float, least: float | None
 ) -> list[int]:
-    order = sorted(range(len(boxes)), key=lambda i: (-scores[i], i))
+    order = sorted(range(len(boxes)), key=lambda i: (np.isnan(scores[i]), -scores[i], i))
     chosen: list[int] = []
     for i in order:
         is_candidate = len(chosen) < most and (least is None or scores[i] > least)
@@ -137,6 +137,15 @@ def _boxes(*boxes: Corners, center_point_box: int = 0) -> Call:
 A, B, FLAT = (0.0, 0.0, 1.0, 1.0), (0.0, 0.1, 1.0, 1.1), (0.5, 0.0, 0.5, 1.0)
 HALF = (0.0, 0.0, 1.0, 0.5)
 
+
+def _scored(*scores: float, least: float | None = None) -> Call:
+    """Boxes apart with these scores; those that are no numbers come last."""
+    corners_ = [(2.0 * i, 2.0 * i, 2.0 * i + 1, 2.0 * i + 1) for i in range(len(scores))]
+    boxes = np.array(corners_, np.float32)[None]
+    inputs = [boxes, np.array(scores, np.float32)[None, None], np.array([9]), zeros(1)]
+    return Call((*inputs, *([] if least is None else [np.array([least], np.float32)])))
+
+
 SPECS: tuple[OpSpec, ...] = (
     OpSpec(
         OP,
@@ -152,6 +161,8 @@ SPECS: tuple[OpSpec, ...] = (
             partial(_boxes, A, B, (1.0, 1.0, 0.0, 0.0), FLAT, FLAT),
             partial(_boxes, A, HALF, A),
             partial(_boxes, A, B, (5.0, 5.0, 1.0, 1.0), center_point_box=1),
+            partial(_scored, np.nan, 1, np.nan, 2, -np.inf),
+            partial(_scored, -np.inf, 0, np.nan, 1, least=-np.inf),
         ),
         rejects=(
             Reject(

@@ -57,8 +57,8 @@ def taps_of(
 
 
 def resample(x: Array, taps: Sequence[AxisTaps], absolute: bool = False) -> Array:
-    """Axis after axis, one tap at a time; with `absolute` the weights are |w|."""
-    for t in taps:
+    """Axis after axis, one tap at a time, those that shrink first; `absolute`: weights are |w|."""
+    for t in sorted(taps, key=lambda t: len(t.indices) / max(x.shape[t.axis], 1)):
         shape = [-1 if axis == t.axis else 1 for axis in range(x.ndim)]
         if t.weights.shape[1] == 1:
             x = np.take(x, t.indices[:, 0], t.axis)
@@ -223,6 +223,10 @@ SPECS: tuple[OpSpec, ...] = (
             lambda: _on_pixels(7, np.array([0.5], np.float32)),
             lambda: _on_pixels(14, None, np.array([18])),
             lambda: Call((zeros(0, 1, 2, 2), None, _twice), {"mode": "linear"}),
+            lambda: Call(
+                (zeros(1, 1, 2, 2), None, np.array([1, 1, 1e9, 1e-5], np.float32)),
+                {"mode": "linear"},
+            ),
             lambda: Call((np.arange(4, dtype=INT64).reshape(1, 1, 2, 2) + 2**60, None, _twice)),
         ),
         rejects=(

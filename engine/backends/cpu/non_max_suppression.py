@@ -19,11 +19,11 @@ def _edges(boxes: np.ndarray, is_center: bool) -> np.ndarray:
 
 
 def _suppress(
-    edges: np.ndarray, scores: np.ndarray, most: int, iou: float, least: float
+    edges: np.ndarray, scores: np.ndarray, most: int, iou: float, least: float | None
 ) -> list[int]:
     area = (edges[2] - edges[0]) * (edges[3] - edges[1])
     left = np.argsort(-scores, kind="stable")
-    left = left[scores[left] > least] if least > -np.inf else left
+    left = left if least is None else left[scores[left] > least]
     chosen: list[int] = []
     while left.size and len(chosen) < most:
         best, left = int(left[0]), left[1:]
@@ -53,7 +53,7 @@ def _compute(arrays: Arrays, attributes: Attributes) -> list[np.ndarray]:
                 line.astype(np.float64),
                 0 if most is None else int(most.item()),
                 0.0 if iou is None else float(iou.item()),
-                -np.inf if least is None else float(least.item()),
+                None if least is None else float(least.item()),
             )
             rows += [(batch, kind, i) for i in chosen]
     return [np.array(rows, np.int64).reshape(len(rows), 3)]
