@@ -736,6 +736,11 @@ SHAPES: dict[str, tuple[Shapes, dict[str, Any], list[Shapes]]] = {
         {"A": (2, 4), "B": (4, 5), "b_scale": (5,), "bias": (5,)}, {},
         [{"bias": (1,)}, {"b_scale": (4, 1)}, {"b_scale": (3,)}],
     ),
+    "DynamicQuantizeLSTM": (
+        {"X": (3, 2, 5), "W": (1, 5, 32), "R": (1, 8, 32), "W_scale": (1,), "R_scale": (1, 32)}
+        | {"W_zero_point": (1,), "R_zero_point": (1, 32)}, {"hidden_size": 8},
+        [{"W_scale": (2,)}, {"R_scale": (1, 8)}, {"R_zero_point": (2,)}],
+    ),
     "EmbedLayerNormalization": (
         {"input_ids": (2, 3), "word_embedding": (5, 8), "position_embedding": (4, 8)}
         | {"gamma": (8,), "beta": (8,)}, {},
