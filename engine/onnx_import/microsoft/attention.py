@@ -61,7 +61,7 @@ def multi_head_attention(body: Body) -> None:
             f"{body.title}: keys and values that are packed with others are not supported"
         )
     apart = body.rank("key") == 4
-    _check_apart(body, apart)
+    _check_inputs(body, apart)
     query, key, value = "query", "key", "value"
     if body.given("bias"):
         if apart:
@@ -81,7 +81,8 @@ def multi_head_attention(body: Body) -> None:
     _weighted(body, _causal(body, scores, past, "query"), value)
 
 
-def _check_apart(body: Body, apart: bool) -> None:
+def _check_inputs(body: Body, apart: bool) -> None:
+    """Of a MultiHeadAttention, whose keys and values may be in heads, `apart`, already."""
     body.check_together("past_key", "past_value")
     heads, keys = body.count("num_heads"), "p+t" if body.given("past_key") else "t"
     body.check_shapes(query="b s h")

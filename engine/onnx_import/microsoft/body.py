@@ -38,9 +38,6 @@ class Body:
 
     Attributes:
         title: of the call, for errors.
-
-    Raises:
-        ModelError: inputs of which the schema wants one dtype have several.
     """
 
     def __init__(self, call: RawNode, type_of: TypeOf, array_of: ArrayOf) -> None:
@@ -60,7 +57,6 @@ class Body:
         self._nodes: list[NodeProto] = []
         self._made: Counter[str] = Counter()
         self._letters = Letters()
-        self._check_dtypes()
 
     # ----------------------------------------------------------------- the call
     def given(self, name: str) -> bool:
@@ -246,24 +242,6 @@ class Body:
             for name, value in self._attributes.items()
             if name not in defaults or value != defaults[name]
         }
-
-    def _check_dtypes(self) -> None:
-        """Inputs of one type variable have one dtype; which it may be the importer has checked."""
-        found: dict[str, np.dtype] = {}
-        for formal in self._schema.inputs:
-            known = self._type_of(self._inputs[formal.name]) if self._has(formal) else None
-            if known is None:
-                continue
-            dtype = DTYPES[known.tensor_type.elem_type]
-            first = found.setdefault(formal.type_str, dtype)
-            if dtype != first:
-                raise ModelError(
-                    f"{self.title}: input '{formal.name}' is {dtype.name}, expected {first.name}"
-                )
-
-    def _has(self, formal: defs.OpSchema.FormalParameter) -> bool:
-        """Whether the call has that input, and under the name that the schema gives it."""
-        return formal.option != VARIADIC and self.given(formal.name)
 
 
 def _by_name(formals: Sequence[Any], given: Sequence[str]) -> dict[str, str]:

@@ -39,7 +39,7 @@ class _Places:
 
 def attention(body: Body) -> None:
     """The probabilities of keys times values, heads side by side again."""
-    _check(body)
+    _check_inputs(body)
     body.only("smooth_softmax", 0, -1)
     query, key, value = _apart(body)
     places = _places(body, query)
@@ -55,7 +55,7 @@ def attention(body: Body) -> None:
     joined(body, _product(body, body.of("Softmax", scores, axis=-1), value))
 
 
-def _check(body: Body) -> None:
+def _check_inputs(body: Body) -> None:
     heads = body.count("kv_num_heads")
     body.check_together("key", "value")
     body.check_together("past_key", "past_value")

@@ -24,8 +24,6 @@ _LSTM = (
     *("activation_alpha", "activation_beta", "activations", "clip", "direction"),
     *("hidden_size", "input_forget"),
 )
-COLUMNS = " | 1 | n | ... 1 n?"
-"""Shapes of what is for all of a matrix, or by columns."""
 AXIS = 1
 """Of scales, where `axis` is left out."""
 
@@ -48,22 +46,24 @@ def dequantize_linear(body: Body) -> None:
 def mat_mul_integer_to_float(body: Body) -> None:
     """The product of integers, scaled; b_scale and b_zero_point are for all, or by columns."""
     body.check_single("a_scale", "a_zero_point")
-    _check_columns(body, " | 1 | n | ... * n?")
+    _check_columns(body)
     product = body.of("MatMulInteger", "A", "B", "a_zero_point", "b_zero_point")
     body.of("Cast", _scaled(body, product, "a_scale"), into="Y", to=NUMBERS[body.dtype("a_scale")])
 
 
 def dynamic_quantize_mat_mul(body: Body) -> None:
     """The same, with an A that is quantised by its own range."""
-    _check_columns(body, COLUMNS)
+    _check_columns(body)
     a = ["quantised", "a_scale", "a_zero_point"]
     body.node("DynamicQuantizeLinear", ["A"], a)
     product = body.of("MatMulInteger", a[0], "B", a[2], "b_zero_point")
     body.of("Cast", _scaled(body, product, a[1]), into="Y", to=FLOAT)
 
 
-def _check_columns(body: Body, scale: str) -> None:
-    body.check_shapes(B="k | ... k n", b_scale=scale, b_zero_point=COLUMNS, bias="n | 1 n")
+def _check_columns(body: Body) -> None:
+    """What is for all of B, or by columns; the bias is by columns."""
+    columns = " | 1 | n | ... 1 n?"
+    body.check_shapes(B="k | ... k n", b_scale=columns, b_zero_point=columns, bias="n | 1 n")
 
 
 def _scaled(body: Body, product: str, a_scale: str) -> str:

@@ -26,11 +26,15 @@ _KINDS = {
 
 
 def _parameter(text: str) -> defs.OpSchema.FormalParameter:
-    """`A:T`, `B:T?` for an optional one, `C:float*` for any number."""
+    """`A:T`, `B:T?` for an optional one, `C:T*` for any number of any of its dtypes."""
     name, kind = text.rstrip("?*").split(":")
     kind = kind if kind[0].isupper() else f"tensor({kind})"
     single = defs.OpSchema.FormalParameterOption.Single
-    return defs.OpSchema.FormalParameter(name, kind, param_option=_OPTIONS.get(text[-1], single))
+    option = _OPTIONS.get(text[-1], single)
+    is_homogeneous = option != _OPTIONS["*"]
+    return defs.OpSchema.FormalParameter(
+        name, kind, param_option=option, is_homogeneous=is_homogeneous
+    )
 
 
 def _attribute(text: str) -> defs.OpSchema.Attribute:

@@ -28,10 +28,10 @@ class Letters:
                     self._extents[extent] = dim
         return bool(fitting)
 
-    def extent(self, extent: str) -> int | None:
-        """What a sum of them is; None where a letter's extent is not known."""
+    def extent(self, letters: str) -> int | None:
+        """What they add up to; None where a letter's extent is not known."""
         total = 0
-        for term in extent.rstrip("?").split("+"):
+        for term in letters.rstrip("?").split("+"):
             letter = term.lstrip("0123456789")
             if letter not in self._extents:
                 return None
@@ -51,7 +51,7 @@ class Letters:
     def _shown(self, extent: str) -> str:
         value = self.extent(extent)
         known = extent.rstrip("?") if value is None else str(value)
-        return f"{known} or 1" if extent.endswith("?") else known
+        return f"{known} or 1" if extent.endswith("?") and value != 1 else known
 
 
 def _pairs(form: list[str], dims: Dims) -> list[tuple[str, int | None]] | None:
