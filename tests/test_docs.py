@@ -45,6 +45,12 @@ def test_named_paths_exist(document):
         assert (ROOT / path).exists(), path
 
 
+@pytest.mark.device_free
+def test_the_readme_knows_how_many_models_the_main_job_verifies():
+    count = len(list((ROOT / "fixtures" / "models").glob("*.onnx")))
+    assert f"`{count} of {count} models verified`" in (ROOT / "README.md").read_text()
+
+
 def test_the_page_of_the_package_leads_to_the_published_tree():
     setup = runpy.run_path(str(ROOT / "setup.py"), run_name="setup")
     readme, tree = (ROOT / "README.md").read_text(), "https://example.org/tree/main/"
