@@ -10,7 +10,7 @@ import numpy as np
 from conformance.judge import Judgement, Verdict, float64_inputs, judge, units_for
 from conformance.report import Excerpt, Failure, NodeCheck
 from engine.backends.protocol import Backend
-from engine.execution import Execution
+from engine.execution.execution import Execution
 from engine.ir.graph import Node, Value
 from engine.ops.compose import error_of, reference_of, spec_of
 from engine.ops.numerics import Error, Units, exact

@@ -6,7 +6,7 @@ import numpy as np
 
 from conformance.report import OutputError, SaturatedConstant
 from engine.backends.protocol import Backend
-from engine.execution import Execution
+from engine.execution.execution import Execution
 from engine.ir.types import FLOATS, type_of
 
 CLASSES_MIN = 2

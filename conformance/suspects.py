@@ -32,7 +32,7 @@ from conformance.judge import Judgement, Verdict
 from conformance.nodes import Tensors
 from conformance.replay import other_operands, replay
 from conformance.report import NodeCheck
-from engine.execution import Execution
+from engine.execution.execution import Execution
 
 SHARE_MAX = 1e-4
 REPLAYS = 2

@@ -29,7 +29,7 @@ from onnx.reference import ReferenceEvaluator
 from conformance import verify
 from conformance.truth import Rounding, float64_run
 from engine.config import ScheduleConfig
-from engine.execution import Execution
+from engine.execution.execution import Execution
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from fixtures.models.corpus import CORPUS, CorpusModel, by_name

@@ -11,6 +11,7 @@ from conformance.judge import float64_inputs, units_for
 from engine.arrays import AnyArray, flattened, shape_of
 from engine.backends.protocol import Backend
 from engine.errors import InputError
+from engine.execution.stages import Held, Stages, Tensor
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import BFLOAT16, element_name
 from engine.ops.compose import error_of, reference_of, spec_of
@@ -23,7 +24,6 @@ from engine.passes import (
     deciding_inputs,
     run_passes,
 )
-from engine.stages import Held, Stages, Tensor
 
 
 class Rounding:

@@ -7,7 +7,8 @@ from typing import Any
 
 from engine.backends.protocol import LOW_IS_SLOW, Backend
 from engine.config import DEFAULT_MODE, GpuMode, PowerMode, Precision, ScheduleConfig
-from engine.execution import Execution, HostCopy
+from engine.execution.execution import Execution, HostCopy
+from engine.execution.pipelines import Pipelines
 from engine.info import (
     BorderInfo,
     Choice,
@@ -23,7 +24,6 @@ from engine.info import (
 from engine.ir.graph import Graph, Node
 from engine.ops.compose import flops_of, nbytes_of
 from engine.passes import are_typed
-from engine.pipelines import Pipelines
 
 
 def describe_operator(execution: Execution, node: Node, reason: str = "") -> OperatorInfo:

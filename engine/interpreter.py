@@ -16,6 +16,8 @@ from engine.cache import CacheFile, CacheReport, fingerprint
 from engine.config import ScheduleConfig
 from engine.describe import constants_nbytes, describe_support
 from engine.errors import ConfigError, InputError, ModelReleased
+from engine.execution.pipelines import Pipelines
+from engine.execution.plans import Shapes, find
 from engine.info import ModelInfo, Support
 from engine.ir.graph import Graph
 from engine.ir.types import ListType, TensorType
@@ -31,8 +33,6 @@ from engine.passes import (
     resolve_path,
     run_passes,
 )
-from engine.pipelines import Pipelines
-from engine.plans import Shapes, find
 from engine.runtime import Runtime
 from engine.session import Session
 

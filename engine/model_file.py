@@ -10,13 +10,13 @@ from engine import arguments
 from engine.config import ForwardType, ScheduleConfig
 from engine.describe import describe_support
 from engine.errors import ConfigError, ModelError, ParallaxError, UnsupportedError
+from engine.execution.pipelines import Pipelines
+from engine.execution.plans import Shapes
 from engine.info import ModelSurvey, OperatorCount, Support, Unsupported
 from engine.interpreter import Interpreter
 from engine.ir.graph import Graph, Node
 from engine.onnx_import import Contents, Place, Refusal, read_contents
 from engine.passes import bind_shapes, deciding_inputs, free_dimensions, infer_where_known
-from engine.pipelines import Pipelines
-from engine.plans import Shapes
 from engine.runtime import Runtime
 
 ONNX = "ai.onnx"

@@ -12,13 +12,13 @@ from engine import arguments
 from engine.arrays import ArrayLike, array_of
 from engine.config import GraphPath, PathMode, ScheduleConfig
 from engine.errors import ConfigError, InputError, UnsupportedError
+from engine.execution.plans import Shapes, find
 from engine.forks import ProcessBound, check_process
 from engine.info import SessionInfo
 from engine.interpreter import Interpreter, read_model
 from engine.ir.graph import Graph, Value
 from engine.ir.types import TensorType
 from engine.locks import Locks
-from engine.plans import Shapes, find
 from engine.runtime import Runtime
 from engine.session import Session
 from engine.var import Var

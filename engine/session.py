@@ -17,15 +17,15 @@ from engine.cache import CacheFile
 from engine.config import ScheduleConfig
 from engine.describe import describe_operator, describe_session
 from engine.errors import ClosedError, ConfigError, InputError, RunStopped
-from engine.execution import Execution, Listener
+from engine.execution.execution import Execution, Listener
+from engine.execution.pipelines import Pipelines
+from engine.execution.plans import Plans, Shapes, find
 from engine.forks import ProcessBound, check_process
 from engine.info import OperatorInfo, ResizeReport, ResizeStatus, SessionInfo
 from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import ListType, TensorType, type_of
 from engine.passes import free_dimensions
-from engine.pipelines import Pipelines
-from engine.plans import Plans, Shapes, find
 from engine.runtime import Runtime
 from engine.tensor import Tensor
 

@@ -12,7 +12,7 @@ from engine.arguments import of_kind
 from engine.arrays import ArrayLike, AsArray, array_of
 from engine.backends.protocol import Backend, PendingRead, Slot
 from engine.errors import InputError
-from engine.execution import Execution
+from engine.execution.execution import Execution
 from engine.forks import ProcessBound, check_process
 from engine.ir.graph import Value
 from engine.ir.types import TensorType, type_of

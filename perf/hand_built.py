@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.backends.protocol import Backend
 from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
-from engine.execution import Execution
+from engine.execution.execution import Execution
 from engine.ir.graph import Graph
 from engine.ir.types import FLOAT, TensorType
 from engine.runtime import Runtime

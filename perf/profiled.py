@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.backends.protocol import Command
-from engine.execution import Execution, HostCopy, Step
+from engine.execution.execution import Execution, HostCopy, Step
 from engine.runtime import Runtime
 from perf.quantiles import quantile_ns
 from perf.subject import Subject

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from engine.execution import Execution
+from engine.execution.execution import Execution
 from engine.runtime import Runtime
 
 

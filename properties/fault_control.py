@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from engine import stages
-from engine.execution import Execution
+from engine.execution import stages
+from engine.execution.execution import Execution
+from engine.execution.stages import Stages
 from engine.passes import inline_control_flow
 from engine.passes.inline_control_flow import Inlining
 from engine.runtime import Runtime
-from engine.stages import Stages
 from properties.choose import SeededChoose
 from properties.control_flow import check_control_flow, config_on, draw
 from properties.fault import Bench, Fault, Hunt, attribute, several

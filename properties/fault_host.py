@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-import engine.blueprint as blueprint
+import engine.execution.blueprint as blueprint
 from conformance import judge as judging
 from engine.backends.cpu import binary as cpu_binary
 from engine.backends.cpu import cast as cpu_cast

@@ -6,13 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from engine import plans as plans_module
 from engine.arenas import Lease
 from engine.errors import InputError
-from engine.execution import Execution
+from engine.execution import plans as plans_module
+from engine.execution.execution import Execution
+from engine.execution.pipelines import Pipelines
+from engine.execution.plans import Plans
 from engine.interpreter import Interpreter
-from engine.pipelines import Pipelines
-from engine.plans import Plans
 from engine.session import Session
 from engine.var import Var
 from properties.fault import Bench, Fault, Hunt, attribute

@@ -11,8 +11,8 @@ from conformance import nodes as node_checks
 from conformance.judge import Verdict
 from conformance.report import NodeCheck
 from engine.backends.protocol import Backend
-from engine.blueprint import KEPT
-from engine.execution import Execution
+from engine.execution.blueprint import KEPT
+from engine.execution.execution import Execution
 from engine.ir import Graph
 from engine.passes import bind_passes, load_passes, run_passes
 from properties.devices import Target

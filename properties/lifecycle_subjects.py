@@ -18,7 +18,7 @@ from engine.config import (
     Precision,
     ScheduleConfig,
 )
-from engine.execution import Execution
+from engine.execution.execution import Execution
 from engine.interpreter import Interpreter
 from engine.ir import Graph, Node, Value
 from engine.ops.compose import spec_of

@@ -30,7 +30,7 @@ from engine import (
     Session,
     Tensor,
 )
-from engine.execution import Execution
+from engine.execution.execution import Execution
 from engine.locks import together
 from tests.features.subjects import CHAIN, OPENCL, config, on_every_device
 from tests.model_writing import model_bytes, node

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-import engine.execution
+import engine.execution.execution
 from engine import (
     ClosedError,
     DeviceMemoryError,
@@ -147,7 +147,7 @@ def hanging(context):
         context.queue.finish()
 
 
-WITHOUT_PATIENCE_S = engine.execution.CLOSE_TIMEOUT_S
+WITHOUT_PATIENCE_S = engine.execution.execution.CLOSE_TIMEOUT_S
 """What a close takes at least that waits as long as it does for users, however busy the machine."""
 
 
@@ -161,7 +161,7 @@ def waits(monkeypatch):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr("engine.execution.CLOSE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("engine.execution.execution.CLOSE_TIMEOUT_S", 0.05)
     monkeypatch.setattr("engine.backends.opencl.backend.CLOSE_TIMEOUT_S", 0.05)
 
 
@@ -190,7 +190,7 @@ def test_close_is_bounded_when_the_queue_hangs(waits):
 
 
 def test_a_session_with_several_plans_waits_once_for_a_queue_that_hangs(monkeypatch, waits):
-    monkeypatch.setattr("engine.execution.CLOSE_TIMEOUT_S", 0.6)
+    monkeypatch.setattr("engine.execution.execution.CLOSE_TIMEOUT_S", 0.6)
     monkeypatch.setattr("engine.backends.opencl.backend.CLOSE_TIMEOUT_S", 0.05)
     with Runtime() as runtime:
         wanted = config(OPENCL, memory=MemoryMode.HIGH)

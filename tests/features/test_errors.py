@@ -20,12 +20,12 @@ from engine import (
     ScheduleConfig,
     Session,
 )
-from engine import execution as executing
 from engine.backends import registry
 from engine.backends.opencl import backend as opencl_backend
 from engine.backends.opencl import context as opencl_context
 from engine.backends.opencl import device as discovery
 from engine.config import BackendConfig, ForwardType
+from engine.execution import execution as executing
 from parallax.cli import main
 from tests.features.subjects import (
     CHAIN,

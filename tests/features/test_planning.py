@@ -10,7 +10,7 @@ import pytest
 
 from engine import PlanError, Runtime
 from engine.backends.opencl.backend import OpenCLBackend
-from engine.execution import Execution
+from engine.execution.execution import Execution
 from engine.interpreter import Interpreter
 from engine.passes import bind_passes, bind_shapes, run_passes
 from engine.planner import check_plan

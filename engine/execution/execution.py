@@ -14,14 +14,14 @@ import numpy as np
 from engine import heap
 from engine.arenas import Lease, SharedArena
 from engine.backends.protocol import Arena, Backend, Command, Kernel, KernelCache, PendingRead, Slot
-from engine.blueprint import KEPT, Blueprint
 from engine.errors import ClosedError, DeviceError, DeviceMemoryError, ParallaxError
+from engine.execution.blueprint import KEPT, Blueprint
+from engine.execution.watch import Watch
 from engine.forks import ProcessBound, check_process
 from engine.ir.graph import Graph, Node, Value
 from engine.locks import together
 from engine.passes.cut_stages import Border
 from engine.planner.lifetimes import root_of
-from engine.watch import Watch
 
 logger = logging.getLogger("parallax.session")
 

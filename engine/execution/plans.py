@@ -14,7 +14,10 @@ import numpy as np
 from engine import arguments, heap
 from engine.cache import CacheFile
 from engine.errors import ConfigError
-from engine.execution import Execution, closing_deadline_s
+from engine.execution.execution import Execution, closing_deadline_s
+from engine.execution.pipelines import Pipelines
+from engine.execution.staged import StagedExecution
+from engine.execution.watch import Watch
 from engine.info import ResizeReport
 from engine.ir.graph import Graph
 from engine.passes import (
@@ -26,10 +29,7 @@ from engine.passes import (
     deciding_inputs,
     run_passes,
 )
-from engine.pipelines import Pipelines
 from engine.runtime import Runtime
-from engine.staged_execution import StagedExecution
-from engine.watch import Watch
 
 Shapes = Mapping[str, arguments.AnyShape]
 Values = Mapping[str, np.ndarray]

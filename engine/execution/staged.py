@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from engine.backends.protocol import Backend, Slot
-from engine.execution import Execution, Listener, Observer
+from engine.execution.execution import Execution, Listener, Observer
+from engine.execution.stages import Enqueue, Held, Stages, Stopped, inputs_of, outputs_of
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import element_name
 from engine.passes import Program
 from engine.passes.cut_stages import Border, is_of_host
-from engine.stages import Enqueue, Held, Stages, Stopped, inputs_of, outputs_of
 
 
 class StagedExecution(Execution):
