@@ -467,4 +467,17 @@ OF_ONNXRUNTIME = (
             constants=(1, 2, 3, 4),
         ),
     ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"BatchNormalization"}),
+        "takes mean * scale / deviation off at the end, NaN where that is infinite",
+        lambda c: not is_finite(c) or bool((c.input(4) == 0).any()),
+        lambda: call(
+            "BatchNormalization",
+            9,
+            2 * ones(1, 1, 1),
+            *(n * ones(1) for n in (1, 0, 1, 0)),
+            epsilon=0.0,
+        ),
+    ),
 )
