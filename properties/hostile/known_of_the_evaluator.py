@@ -688,4 +688,13 @@ OF_THE_EVALUATOR = (
             constants=(0, 1, 2, 3),
         ),
     ),
+    Disagreement(
+        "evaluator",
+        frozenset({"ReduceLogSumExp"}),
+        "takes the largest element off, NaN where that is infinite; the sum of exp(-inf) is 0",
+        lambda c: not is_finite(c),
+        lambda: call(
+            "ReduceLogSumExp", 18, np.array([[-np.inf], [1]]), np.array([1]), constants=(1,)
+        ),
+    ),
 )
