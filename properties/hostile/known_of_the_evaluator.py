@@ -697,4 +697,13 @@ OF_THE_EVALUATOR = (
             "ReduceLogSumExp", 18, np.array([[-np.inf], [1]]), np.array([1]), constants=(1,)
         ),
     ),
+    Disagreement(
+        "evaluator",
+        frozenset({"CumProd"}),
+        "multiplies in half, which overflows on the way; docs/numerics.md has our rule",
+        lambda c: c.first.dtype == np.float16,
+        lambda: call(
+            "CumProd", 26, np.array([300, 300, 0], np.float16), np.array(0), constants=(1,)
+        ),
+    ),
 )
