@@ -700,7 +700,7 @@ OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
         frozenset({"CumProd"}),
-        "multiplies in half, which overflows on the way; docs/numerics.md has our rule",
+        "multiplies in half, which overflows on the way",
         lambda c: c.first.dtype == np.float16,
         lambda: call(
             "CumProd", 26, np.array([300, 300, 0], np.float16), np.array(0), constants=(1,)
