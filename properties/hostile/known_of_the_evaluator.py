@@ -653,9 +653,11 @@ OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
         frozenset({"Unsqueeze"}),
-        "inserts axes one after another, and counts negative ones from the end reached by then; "
-        "they are axes of the output",
-        lambda c: any(axis < 0 for axis in c.attribute("axes", ())),
+        "inserts axes one after another as they come, and counts negative ones from the end "
+        "reached by then; they are axes of the output, in any order",
+        lambda c: (
+            bool(axes := [*c.attribute("axes", ())]) and (axes != sorted(axes) or min(axes) < 0)
+        ),
         lambda: call("Unsqueeze", 4, ones(3, 1, 4), axes=[-1, -3, 4]),
     ),
     Disagreement(
