@@ -9,17 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from conformance.expectation import Arrays, Expected, expect
 from engine.backends.protocol import Backend
 from engine.errors import ParallaxError
-from engine.interpreter import Interpreter
 from engine.ir.graph import Graph
 from engine.ops.compose import flops_of
-from engine.passes import bind_shapes, bind_values, deciding_inputs, infer_where_known
 from engine.passes.infer_shapes import are_typed
 from properties.hostile.asked import Call, is_finite
 from properties.hostile.cases import Outcome
 from properties.hostile.disagreements import explained
-from properties.hostile.expectation import Arrays, Expected, expect
 from properties.hostile.verdict import differences, misses
 from properties.hostile.witnesses import WITNESSES, Court, Declined
 
@@ -54,14 +52,6 @@ def judged(court: Court, run: Run) -> Outcome:
     if sentence := misses(run.outputs, expected):
         return Outcome("wrong answer", f"{makers} on {run.device}", sentence)
     return heard(court, Call(run.data, run.feeds), expected)
-
-
-def bound(interpreter: Interpreter, feeds: Arrays) -> Graph:
-    """The imported graph for the shapes of its inputs, with all types that can be told."""
-    graph = bind_shapes(interpreter.imported, {n: a.shape for n, a in feeds.items()})
-    bind_values(graph, {name: feeds[name] for name in deciding_inputs(graph)})
-    infer_where_known(graph)
-    return graph
 
 
 def can_be_expected(graph: Graph) -> bool:
