@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from engine.info import OperatorInfo
-from engine.ir.types import FLOATS, NARROW_FLOATS
+from engine.ir.types import FLOATS, NARROW_FLOATS, dtype_name
 from engine.tensor import Tensor
 
 NUMBERS = ("min", "mean", "max")
@@ -68,7 +68,7 @@ def summary(name: str, array: np.ndarray) -> dict[str, Any]:
     infinities = int(np.isinf(values).sum()) if array.dtype in FLOATS | NARROW_FLOATS else 0
     return {
         "name": name,
-        "dtype": array.dtype.name,
+        "dtype": dtype_name(array.dtype),
         "shape": list(array.shape),
         "min": low,
         "mean": mean,

@@ -15,7 +15,7 @@ from onnx.defs import onnx_opset_version
 
 from engine.errors import ModelError
 from engine.ir.graph import Node, Value
-from engine.ir.types import ListType
+from engine.ir.types import ListType, dtype_name
 from engine.onnx_import.attributes import schema_of
 from engine.onnx_import.raw_node import RawNode
 from engine.onnx_import.tensors import DTYPES
@@ -81,7 +81,7 @@ def check_dtypes(node: RawNode, dtype: Callable[[str], Dtype]) -> None:
             continue  # it may be a sequence
         allowed = {BY_SCHEMA_NAME[text] for text in formal.types if text in BY_SCHEMA_NAME}
         if name and (given := dtype(name)) is not None and given not in allowed:
-            expected = ", ".join(sorted(d.name for d in allowed))
+            expected = ", ".join(sorted(dtype_name(d) for d in allowed))
             raise ModelError(f"{node.title}: {formal.name} is {given.name}, expected {expected}")
         if name and given is not None and formal.is_homogeneous:
             other, same = bound.setdefault(formal.type_str, (formal.name, given))

@@ -19,6 +19,7 @@ from engine.ir.types import (
     RANK_MAX,
     TENSOR_DTYPES,
     TensorType,
+    dtype_name,
 )
 from engine.ops.numerics import Error, Units, exact
 from engine.ops.spec import Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec
@@ -36,8 +37,10 @@ def check_dtype(
 ) -> None:
     """Raise UnsupportedError unless it is one of `dtypes`: ONNX may well allow more of them."""
     if dtype not in dtypes:
-        names = ", ".join(sorted(d.name for d in dtypes))
-        raise UnsupportedError(f"{op}: {name} of dtype {dtype.name} is not supported, only {names}")
+        names = ", ".join(sorted(dtype_name(d) for d in dtypes))
+        raise UnsupportedError(
+            f"{op}: {name} of dtype {dtype_name(dtype)} is not supported, only {names}"
+        )
 
 
 def tensor(
