@@ -121,7 +121,8 @@ class ArraysFile:
         return {name: self._read(name, self._members[name]) for name in names}
 
     def _read(self, name: str, member: Member) -> np.ndarray:
-        free, needed = psutil.virtual_memory().available, member.info.file_size
+        is_text, free = member.type.dtype == STRING, psutil.virtual_memory().available
+        needed = member.info.file_size if is_text else member.type.nbytes
         if needed > free:
             raise InputError(
                 f"{self.where}: {name!r} is {member.type}: it needs {needed} bytes, {free} are free"
@@ -130,7 +131,7 @@ class ArraysFile:
             with self._archive.open(member.info) as stream:
                 array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
                 stream.read(1)  # the end, where the checksum is compared
-            if member.type.dtype == STRING:
+            if is_text:
                 return array.astype(STRING)
         except DAMAGE as error:
             raise InputError(f"{self.where}: {name!r}: {_reason(error)}") from error

@@ -45,6 +45,13 @@ def column(name: str, attributes: Attributes) -> Array:
     return found[0]
 
 
+def values_dtype(attributes: Attributes) -> np.dtype | None:
+    """Of the elements that come out; None where no values are given."""
+    if "values_tensor" in attributes:
+        return np.asarray(attributes["values_tensor"]).dtype
+    return next((dtype for kind, dtype in KINDS.items() if f"values_{kind}" in attributes), None)
+
+
 def default_of(dtype: np.dtype, attributes: Attributes) -> Array:
     """What elements become that are no key, as a scalar.
 
@@ -134,7 +141,7 @@ def _drawn_elements(choose: Choose, keys: Array) -> Array:
     if keys.dtype == STRING:
         return draw_strings(choose, shape)
     places = choose.tensor(shape, INT64, 0, len(keys))
-    return np.append(keys, np.array([5], keys.dtype))[places]
+    return np.asarray(np.append(keys, np.array([5], keys.dtype))[places])
 
 
 def _call(x: Array, **attributes: Any) -> Call:
@@ -150,6 +157,7 @@ SPECS: tuple[OpSpec, ...] = (
         _infer,
         _encode,
         _example,
+        domain="ai.onnx.ml",
         edges=(
             partial(_call, strings("a", "c"), **_table),
             partial(_call, np.empty((0, 2), STRING), **_table),

@@ -168,8 +168,9 @@ def _kept(x: Array, attributes: Attributes) -> list[str]:
         lowered = {word.lower() for word in stopwords}
         kept = [text for text in x.flat if text.lower() not in lowered]
     case = str(attributes.get("case_change_action", "NONE"))
-    change = {"LOWER": str.lower, "UPPER": str.upper, "NONE": str}[case]
-    return [change(text) for text in kept] or [""]
+    if case != "NONE":
+        kept = [text.lower() if case == "LOWER" else text.upper() for text in kept]
+    return kept or [""]
 
 
 def _infer_normalizer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:

@@ -42,7 +42,8 @@ def _make_concat(backend: CpuBackend, node: Node) -> Function:
 # --------------------------------------------------------------------------- StringSplit
 def _between(delimiter: str, most: int, text: str) -> list[str]:
     """Found one by one."""
-    pieces, start = [], 0
+    pieces: list[str] = []
+    start = 0
     while most < 0 or len(pieces) < most:
         end = text.find(delimiter, start)
         if end < 0:
