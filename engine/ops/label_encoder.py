@@ -108,6 +108,7 @@ COLUMNS: Mapping[str, Array] = {
 }
 TENSORS: Mapping[np.dtype, Array] = {
     np.dtype(np.int16): np.array([3, -1, 2, 0, 7, 3, 9], np.int16),
+    INT32: np.array([2**31 - 1, 3, 1, 0, -(2**31), 2, 9], np.int32),
     DOUBLE: np.array([0.1, 2.0, np.nan, -1.0, 0.1, 4.0, 3.0]),
     STRING: COLUMNS["strings"],
 }
