@@ -21,7 +21,7 @@ REPEATS_MAX = 1000
 """Of repetitions in repetitions, multiplied; as in RE2."""
 STATES_MAX = 10_000
 """Of a program: each character of a text may have to go through all of them."""
-WORK_MAX = 2**23
+WORK_MAX = 2**21
 """States that one call goes through at most."""
 DEPTH_MAX = 100
 """Of groups in groups."""
