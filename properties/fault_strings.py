@@ -93,7 +93,9 @@ STRING_FAULTS: tuple[Fault, ...] = tuple(
         (
             "tf-idf-vectorizer-skips-nothing",
             "TfIdfVectorizer",
-            attribute(tf_idf, "distances_of", lambda old: lambda attributes, length: range(1, 2)),
+            attribute(
+                tf_idf, "distances_of", lambda old: lambda attributes, length, items: range(1, 2)
+            ),
         ),
         (
             "tf-idf-vectorizer-counts-what-is-too-short",

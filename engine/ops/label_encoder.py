@@ -56,7 +56,8 @@ def default_of(dtype: np.dtype, attributes: Attributes) -> Array:
     """What elements become that are no key, as a scalar.
 
     Raises:
-        ShapeError: default_tensor is of another dtype, or no single element.
+        ShapeError: default_tensor, which is that of values_tensor, is of another dtype, or no
+            single element.
     """
     if "default_tensor" in attributes:
         given = np.asarray(attributes["default_tensor"])
@@ -65,7 +66,13 @@ def default_of(dtype: np.dtype, attributes: Attributes) -> Array:
             raise ShapeError(f"{OP}: default_tensor is {kind}, expected one {dtype_name(dtype)}")
         return given.reshape(())
     kind = "string" if dtype == STRING else "float" if dtype in FLOATS else "int64"
-    return np.array(attributes.get(f"default_{kind}", DEFAULTS[kind]), dtype)
+    defaults = DEFAULTS if "values_tensor" in attributes else {**DEFAULTS, **_named(attributes)}
+    return np.array(defaults[kind], dtype)
+
+
+def _named(attributes: Attributes) -> dict[str, Any]:
+    """Defaults that are given by the names of their kinds."""
+    return {k: attributes[f"default_{k}"] for k in DEFAULTS if f"default_{k}" in attributes}
 
 
 def table(attributes: Attributes) -> tuple[Array, Array, Array]:

@@ -178,7 +178,7 @@ def movement(
     """The spec of an operator that moves elements: exact in every precision."""
 
     def reference(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
-        moved = move(inputs, attributes)  # indexing gives a single string as itself
+        moved: Sequence[Any] = move(inputs, attributes)  # indexing gives a single string as itself
         return tuple(np.array(y, STRING) if isinstance(y, str) else y for y in moved)
 
     def error_model(inputs: Arrays, attributes: Attributes, _: Units) -> tuple[Error, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import ShapeError
+from engine.errors import ShapeError, UnsupportedError
 from engine.ir.types import FLOAT, INT32, INT64, STRING, TensorType
 from engine.ops.numerics import Error, Units, exact, magnified
 from engine.ops.operands import Operands, tensor, zeros
@@ -24,6 +24,10 @@ Array = np.ndarray
 OP = "TfIdfVectorizer"
 MODES = ("TF", "IDF", "TFIDF")
 Gram = tuple[Any, ...]
+WORK_MAX = 2**27
+"""Places where n-grams are looked for: Python looks at some millions a second."""
+FLOPS_EACH = 64
+"""What looking at one counts for."""
 
 
 def pool_of(attributes: Attributes) -> Sequence[Any]:
@@ -57,13 +61,23 @@ def grams_of(attributes: Attributes) -> list[Gram]:
 
 
 def lengths_of(attributes: Attributes) -> range:
-    """Of the n-grams that are counted."""
-    return range(int(attributes["min_gram_length"]), int(attributes["max_gram_length"]) + 1)
+    """Of the n-grams that are counted; of longer ones than the pool has there are none."""
+    longest = min(int(attributes["max_gram_length"]), len(attributes["ngram_counts"]))
+    return range(int(attributes["min_gram_length"]), longest + 1)
 
 
-def distances_of(attributes: Attributes, length: int) -> range:
-    """Between the items of an n-gram."""
-    return range(1, 2 if length == 1 else int(attributes["max_skip_count"]) + 2)
+def distances_of(attributes: Attributes, length: int, items: int) -> range:
+    """Between the items of an n-gram, in a row of so many."""
+    if length == 1:
+        return range(1, 2)
+    return range(1, min(int(attributes["max_skip_count"]) + 2, (items - 1) // (length - 1) + 1))
+
+
+def _work(shape: Sequence[int], attributes: Attributes) -> int:
+    """How many places are looked at."""
+    items = shape[-1]
+    places = sum(len(distances_of(attributes, n, items)) for n in lengths_of(attributes)) * items
+    return places * (shape[0] if len(shape) == 2 else 1)
 
 
 def weights_of(attributes: Attributes, count: int) -> Array:
@@ -76,13 +90,12 @@ def weights_of(attributes: Attributes, count: int) -> Array:
 
 def _check(attributes: Attributes) -> None:
     mode, skips = str(attributes["mode"]), int(attributes["max_skip_count"])
-    lengths, places = lengths_of(attributes), [int(i) for i in attributes["ngram_indexes"]]
+    shortest, longest = (int(attributes[f"{end}_gram_length"]) for end in ("min", "max"))
+    places = [int(i) for i in attributes["ngram_indexes"]]
     if mode not in MODES:
         raise ShapeError(f"{OP}: mode={mode!r}, expected one of {', '.join(MODES)}")
-    if lengths.start < 1 or not len(lengths) or skips < 0:
-        raise ShapeError(
-            f"{OP}: n-grams of {lengths.start} to {lengths.stop - 1} items, max_skip_count={skips}"
-        )
+    if not 1 <= shortest <= longest or skips < 0:
+        raise ShapeError(f"{OP}: n-grams of {shortest} to {longest} items, max_skip_count={skips}")
     count, weights = len(grams_of(attributes)), len(attributes.get("weights", ()))
     if len(places) != count or weights not in (0, count) or min(places, default=0) < 0:
         raise ShapeError(
@@ -99,6 +112,8 @@ def _infer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
         raise ShapeError(f"{OP}: X is {x}, the pool is of {'strings' if is_text else 'integers'}")
     if len(x.dims) not in (1, 2):
         raise ShapeError(f"{OP}: X is {x}, expected [C] or [N, C]")
+    if (work := _work(x.dims, attributes)) > WORK_MAX:
+        raise UnsupportedError(f"{OP}: n-grams in {work} places of {x}, more than {WORK_MAX}")
     size = max((int(i) for i in attributes["ngram_indexes"]), default=-1) + 1
     return (TensorType(FLOAT, (*x.dims[:-1], size)),)
 
@@ -106,7 +121,7 @@ def _infer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
 def occurring(row: Sequence[Any], attributes: Attributes) -> Iterator[Gram]:
     """Every n-gram of a row, as often as it occurs."""
     for length in lengths_of(attributes):
-        for distance in distances_of(attributes, length):
+        for distance in distances_of(attributes, length, len(row)):
             for start in range(len(row) - (length - 1) * distance):
                 yield tuple(row[start : start + (length - 1) * distance + 1 : distance])
 
@@ -213,9 +228,16 @@ SPECS: tuple[OpSpec, ...] = (
                 partial(_call, _x, pool_int64s=(2, 3, 5, 2, 3, 2, 3, 2, 3, 5)),
                 "twice",
             ),
+            Reject(
+                "too many places",
+                partial(_call, np.zeros(2**16, np.int64), max_skip_count=2**62),
+                "more than",
+            ),
             Reject("three axes", partial(_call, _x.reshape(2, 2, 2)), "expected .C. or .N, C."),
         ),
-        flops=lambda inputs, outputs, _: 2 * inputs[0].size if inputs[0] else 0,
+        flops=lambda inputs, outputs, attributes: (
+            FLOPS_EACH * _work(inputs[0].dims, attributes) if inputs[0] else 0
+        ),
         reads=(
             *("max_gram_length", "max_skip_count", "min_gram_length", "mode", "ngram_counts"),
             *("ngram_indexes", "pool_int64s", "pool_strings", "weights"),

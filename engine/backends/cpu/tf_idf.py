@@ -56,7 +56,7 @@ def _make(backend: CpuBackend, node: Node) -> Function:
         rows, sums = (x, out) if x.ndim == 2 else (x[None], out[None])
         for row, total in zip(rows.tolist(), sums, strict=True):
             counts = np.zeros(len(grams), np.float32)
-            for distance in distances_of(attributes, 2):
+            for distance in distances_of(attributes, 2, max(len(row), 2)):
                 _count(row, trie, distance, counts)
             np.add.at(total, places, scale * (np.minimum(counts, 1) if mode == "IDF" else counts))
 
