@@ -63,7 +63,7 @@ class Excerpt:
     type: str
     index: tuple[int, ...]
     start: int
-    values: tuple[float, ...]
+    values: tuple[float | str, ...]
 
 
 @dataclass(frozen=True)

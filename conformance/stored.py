@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from conformance.judge import SIGMAS, equal
+from conformance.judge import SIGMAS, equal, numbered
 from conformance.outputs import output_error, scale_of
 from conformance.report import Agreement, Distance, StoredCheck
 from conformance.truth import Evaluate, Rounding
@@ -143,6 +143,7 @@ def spread(truth: np.ndarray, runs: list[np.ndarray], roundoff: float) -> np.nda
 
 def distance_in(array: np.ndarray, truth: np.ndarray, spreads: np.ndarray) -> Distance:
     """How many spreads the worst element lies from the truth."""
+    array, truth = numbered(array, truth)
     if truth.dtype in FLOATS:
         with np.errstate(invalid="ignore"):
             wide = array.astype(np.float64)

@@ -36,7 +36,7 @@ from engine.arrays import AnyArrayLike, flattened, shape_of, value_of
 from engine.config import ForwardType, Precision
 from engine.errors import ConfigError, InputError
 from engine.interpreter import Interpreter, read_model
-from engine.ir.types import type_of
+from engine.ir.types import STRING, type_of
 from engine.passes import (
     bind_passes,
     deciding_inputs,
@@ -309,11 +309,18 @@ class _Job:
                     "differs from the run that keeps every tensor in "
                     f"{_differing(y, expected[name])} of {y.size} elements"
                     for name, y in got.items()
-                    if y.tobytes() != expected[name].tobytes()
+                    if not _is_same(y, expected[name])
                 ]
                 if turn == "first":
                     session.run(self.draw(self.seed + 1))
         return bugs
+
+
+def _is_same(got: np.ndarray, expected: np.ndarray) -> bool:
+    """Bit for bit; strings character by character."""
+    if got.dtype == STRING:
+        return np.array_equal(got, expected)
+    return got.tobytes() == expected.tobytes()
 
 
 def _differing(got: np.ndarray, expected: np.ndarray) -> int:

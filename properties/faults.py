@@ -24,6 +24,7 @@ from properties.fault_kernels import KERNEL_FAULTS
 from properties.fault_meanings import MEANING_FAULTS
 from properties.fault_sequences import SEQUENCE_FAULTS
 from properties.fault_sessions import SESSION_FAULTS
+from properties.fault_strings import STRING_FAULTS
 
 FAULTS: tuple[Fault, ...] = (
     *KERNEL_FAULTS,
@@ -32,6 +33,7 @@ FAULTS: tuple[Fault, ...] = (
     *MEANING_FAULTS,
     *CONTROL_FAULTS,
     *SEQUENCE_FAULTS,
+    *STRING_FAULTS,
 )
 NEEDS_OPENCL = ("kernel", "host")
 

@@ -16,6 +16,7 @@ from engine.onnx_import.support import OPSET_MAX
 from engine.ops import OPERATORS
 from engine.ops.spec import Call
 from engine.runtime import Runtime
+from properties.dtypes import newest_schema
 from properties.memory import Violation
 from properties.node_models import NODE, node_model
 
@@ -64,7 +65,8 @@ def _model(
     op_type: str, call: Call, constants: frozenset[int]
 ) -> tuple[bytes, dict[str, np.ndarray]]:
     opset = min(OPSET_MAX, BEFORE.get(op_type, OPSET_MAX + 1) - 1)
-    schema = defs.get_schema(op_type, opset)
+    domain = OPERATORS[op_type].domain
+    schema = newest_schema(op_type) if domain else defs.get_schema(op_type, opset)
     return node_model(
         schema,
         call.inputs,

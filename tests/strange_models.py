@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.model_writing import model, node
 
-FLOAT, STRING = TensorProto.FLOAT, TensorProto.STRING
+FLOAT, COMPLEX = TensorProto.FLOAT, TensorProto.COMPLEX64
 
 
 def zeros(*shape: int) -> np.ndarray:
@@ -93,14 +93,13 @@ def map_input() -> onnx.ModelProto:
     return data
 
 
-def strings() -> onnx.ModelProto:
-    nodes = [node("StringNormalizer", "x", "y", case_change_action="LOWER")]
-    return model(nodes, {"x": ("n",)}, ["y"], dtype=STRING)
+def complex_input() -> onnx.ModelProto:
+    return model([node("Identity", "x", "y")], {"x": ("n",)}, ["y"], dtype=COMPLEX)
 
 
-def string_weights() -> onnx.ModelProto:
+def complex_weights() -> onnx.ModelProto:
     data = model([node("Relu", "x", "y")], {"x": ("n",)}, ["y"])
-    data.graph.initializer.append(helper.make_tensor("words", STRING, [2], [b"one", b"three"]))
+    data.graph.initializer.append(helper.make_tensor("w", COMPLEX, [2], [1, 2j]))
     return data
 
 
@@ -176,7 +175,7 @@ STRANGE: dict[str, Callable[[], onnx.ModelProto]] = {
     build.__name__: build
     for build in (
         *(lstm, conditional, quantised, custom_domain, map_input),
-        *(strings, string_weights, no_rank, too_new, local_function, recursive_function),
+        *(complex_input, complex_weights, no_rank, too_new, local_function, recursive_function),
         *(refused_attribute, wrong_shape, dangling, sparse_weights, one_among_eighty),
     )
 }

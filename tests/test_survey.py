@@ -18,6 +18,7 @@ from tests.graph_reference import LIGHT_MODELS, SMALL_MODELS, model_path
 from tests.model_writing import model, model_bytes, node
 from tests.strange_models import (
     STRANGE,
+    complex_input,
     conditional,
     local_function,
     loop,
@@ -25,7 +26,6 @@ from tests.strange_models import (
     one_among_eighty,
     quantised,
     refused_attribute,
-    strings,
     wrong_shape,
 )
 from tests.test_bad_models import mutations
@@ -46,8 +46,8 @@ REFUSED: dict[str, set[tuple[str, str, int, str]]] = {
         ("BiasGelu", "com.example", 1, "importer"),
     },
     "map_input": {("", "", 1, "importer")},
-    "strings": {("", "", 1, "importer"), ("StringNormalizer", "ai.onnx", 1, "importer")},
-    "string_weights": {("", "", 1, "importer")},
+    "complex_input": {("", "", 1, "importer")},
+    "complex_weights": {("", "", 1, "importer")},
     "no_rank": {("", "", 1, "importer")},
     "too_new": {("", "", 1, "importer")},
     "local_function": {("Det", "ai.onnx", 2, "importer")},
@@ -136,7 +136,7 @@ def test_parameters_are_counted_in_elements_and_bytes_of_their_own_types() -> No
 
 def test_types_that_no_tensor_has_are_told_as_the_file_declares_them() -> None:
     assert survey(STRANGE["map_input"]()).inputs == {"x": "map(int64, float32[n])"}
-    assert survey(strings()).inputs == {"x": "string[n]"}
+    assert survey(complex_input()).inputs == {"x": "complex64[n]"}
     assert survey(STRANGE["no_rank"]()).inputs == {"x": "float32"}
 
 

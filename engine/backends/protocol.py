@@ -17,6 +17,9 @@ from engine.ir.types import TensorType
 LOW_IS_SLOW = "low is slower than high here: half arithmetic is emulated on this processor"
 """What is said of a device with `DeviceInfo.half_is_emulated`."""
 
+STRINGS_STAY = "strings lie in host memory only; the CPU computes with them"
+"""What is said of a device of nodes that read or make strings."""
+
 
 @dataclass(frozen=True)
 class DeviceInfo:

@@ -19,6 +19,7 @@ from engine.execution.blueprint import KEPT, Blueprint
 from engine.execution.watch import Watch
 from engine.forks import ProcessBound, check_process
 from engine.ir.graph import Graph, Node, Value
+from engine.ir.types import zero_of
 from engine.locks import together
 from engine.passes.cut_stages import Border
 from engine.planner.lifetimes import root_of
@@ -370,7 +371,8 @@ class Execution(ProcessBound):
     def _warm_up(self, enqueue: Callable[[], None]) -> None:
         for value in self.graph.inputs:
             type_ = value.known_type
-            self.backend_of(value).write(self.slot(value), np.zeros(type_.dims, type_.dtype))
+            zeros = np.full(type_.dims, zero_of(type_.dtype))
+            self.backend_of(value).write(self.slot(value), zeros)
         enqueue()
         self.synchronize()
         self.forget()

@@ -27,6 +27,7 @@ from engine.onnx_import.rewrites import (
     recurrent,
     resize,
     signal,
+    tables,
     training,
 )
 from engine.onnx_import.rewrites.attributes import ints_to_input
@@ -107,6 +108,7 @@ RULES: dict[str, Rules] = {
 FOREIGN: dict[tuple[str, str], Rewrite] = {
     ("ai.onnx.ml", "ArrayFeatureExtractor"): composed.array_feature_extractor,
     ("ai.onnx.ml", "Binarizer"): composed.binarizer,
+    ("ai.onnx.ml", "LabelEncoder"): tables.label_encoder,
     ("ai.onnx.preview.training", "Adagrad"): training.adagrad,
     ("ai.onnx.preview.training", "Adam"): training.adam,
     ("ai.onnx.preview.training", "Momentum"): training.momentum,

@@ -134,14 +134,19 @@ def call(
     *inputs: Array,
     constants: tuple[int, ...] = (),
     outputs: int = 1,
+    domain: str = "",
     **attributes: Any,
 ) -> Call:
-    """A model of one node with inputs x0, x1..., fed but for the constants."""
+    """A model of one node with inputs x0, x1..., fed but for the constants.
+
+    Args:
+        opset: of the domain.
+    """
     results = ["y", "z"][:outputs]
     names = [f"x{i}" for i in range(len(inputs))]
     feeds = {n: x for i, (n, x) in enumerate(zip(names, inputs)) if i not in constants}
     graph = helper.make_graph(
-        [helper.make_node(op_type, names, results, **attributes)],
+        [helper.make_node(op_type, names, results, domain=domain, **attributes)],
         "call",
         [
             helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
@@ -150,7 +155,7 @@ def call(
         [helper.make_empty_tensor_value_info(name) for name in results],
         [onnx.numpy_helper.from_array(inputs[i], names[i]) for i in constants],
     )
-    imports = [helper.make_opsetid("", opset)]
+    imports = [helper.make_opsetid(domain, opset)]
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     return Call(model.SerializeToString(), feeds)
 

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from engine.ir.types import STRING
 from properties.hostile.worker import ENGINE, WITNESS
 
 Arrays = Mapping[str, np.ndarray]
@@ -60,7 +61,13 @@ def of_the_evaluator(data: bytes, feeds: Arrays) -> Arrays:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         outputs = evaluator.run(None, dict(feeds))
-    return {n: np.asarray(y) for n, y in zip(evaluator.output_names, outputs, strict=True)}
+    named = zip(evaluator.output_names, outputs, strict=True)
+    return {n: plain_strings(np.asarray(y)) for n, y in named}
+
+
+def plain_strings(array: np.ndarray) -> np.ndarray:
+    """Strings of one length, as NumPy keeps them, as those of Python; anything else as it is."""
+    return array.astype(STRING) if array.dtype.kind == "U" else array
 
 
 Witness = Callable[[bytes, Arrays], Arrays]

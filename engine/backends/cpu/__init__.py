@@ -10,6 +10,7 @@ from engine.backends.cpu import (
     dft,
     gather,
     grid_sample,
+    label_encoder,
     layout,
     lrn,
     matmul,
@@ -26,6 +27,8 @@ from engine.backends.cpu import (
     scatter,
     shape,
     softmax,
+    strings,
+    tf_idf,
     top_k,
     unary,
     view,
@@ -41,6 +44,7 @@ FAMILIES = (
     dft,
     gather,
     grid_sample,
+    label_encoder,
     layout,
     lrn,
     matmul,
@@ -57,10 +61,12 @@ FAMILIES = (
     scatter,
     shape,
     softmax,
+    strings,
+    tf_idf,
     top_k,
     unary,
     view,
 )
 
-COMPUTED = {**non_max_suppression.COMPUTED, **nonzero.COMPUTED}
+COMPUTED = {**non_max_suppression.COMPUTED, **nonzero.COMPUTED, **strings.COMPUTED}
 """Operators of which the host knows what comes out only when it is there."""

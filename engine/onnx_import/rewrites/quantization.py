@@ -24,6 +24,7 @@ from engine.ir.types import (
     FLOATS8,
     NARROW_FLOATS,
     NARROW_INTEGERS,
+    dtype_name,
 )
 from engine.onnx_import.form import Emitter, Form
 from engine.onnx_import.rewrites.steps import Steps
@@ -143,7 +144,7 @@ def _dtype(form: Form, name: str, kind: int, allowed: Collection[np.dtype]) -> n
     """An attribute that names an element type; raises UnsupportedError or ModelError."""
     dtype = dtype_of(kind, f"{form.title}: attribute '{name}'")
     if dtype not in allowed:
-        raise ModelError(f"{form.title}: {name} is {dtype.name}, which cannot be here")
+        raise ModelError(f"{form.title}: {name} is {dtype_name(dtype)}, which cannot be here")
     return dtype
 
 

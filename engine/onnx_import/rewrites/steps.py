@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.errors import ModelError, UnsupportedError
 from engine.ir.graph import Value
+from engine.ir.types import dtype_name
 from engine.onnx_import.form import Emitter, Form
 
 
@@ -86,8 +87,8 @@ class Steps:
         dtype = self.emitter.dtype(value)
         if value is None or dtype is None or dtype in allowed:
             return dtype
-        names = ", ".join(sorted(d.name for d in allowed))
-        raise ModelError(f"{self.form.title}: {what} is {dtype.name}, expected {names}")
+        names = ", ".join(sorted(dtype_name(d) for d in allowed))
+        raise ModelError(f"{self.form.title}: {what} is {dtype_name(dtype)}, expected {names}")
 
     def along(
         self, value: Value | None, axis: int, rank: int, extent: int | None = None
