@@ -430,9 +430,23 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
     _fault(
         "depthwise-pads-swapped",
         "conv",
-        "row * window.s2 - window.s6 + kh * window.s4",
-        "row * window.s2 - window.s7 + kh * window.s4",
+        "row * window.s4 - window.sa + kh * window.s7",
+        "row * window.s4 - window.sb + kh * window.s7",
         operators("Conv", examples=80),
+    ),
+    _fault(
+        "conv-reads-slices-of-the-next-image",
+        "conv",
+        "(uint)(front[m] + kd * dilation_d) < (uint)depth",
+        "front[m] + kd * dilation_d >= 0",
+        operators("Conv"),
+    ),
+    _fault(
+        "conv-packs-slices-as-rows",
+        "conv",
+        "line / taps.s0 * strides.s3 + line % taps.s0 * strides.s4",
+        "line * strides.s4",
+        operators("ConvTranspose"),
     ),
     _fault(
         "gemm-ignores-alpha",
