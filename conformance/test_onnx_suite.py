@@ -49,15 +49,7 @@ LEAST = {"node": 1823, "pytorch-converted": 82, "pytorch-operator": 35, "simple"
 """How many of them run."""
 RUNTIME = Runtime()
 
-CONV3D = ("", "_dilated", "_dilated_strided", "_groups", "_no_bias", "_stride", "_stride_padding")
-CROPS = ("", "_axes_2_3", "_axes_3_2", "_extrapolation_value")
 FALLS_BACK = {
-    **{f"test_Conv3d{kind}": "Conv over 3 spatial axes has no OpenCL kernel" for kind in CONV3D},
-    **{
-        f"test_resize_tf_crop_and_resize{kind}": "the OpenCL Resize has no tf_crop_and_resize"
-        for kind in CROPS
-    },
-    "test_convtranspose_3d": "ConvTranspose over 3 spatial axes has no OpenCL kernel",
     "test_pow_types_int32_float32": "Pow has no OpenCL kernel for int32 to the power of float32",
     "test_pow_types_int64_float32": "Pow has no OpenCL kernel for int64 to the power of float32",
 }

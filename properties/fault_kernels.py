@@ -449,6 +449,20 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         operators("ConvTranspose"),
     ),
     _fault(
+        "resize-copies-what-lies-outside",
+        "resize",
+        "if (id < 0 || ih < 0 || at[w] < 0)",
+        "if (id < 0 || ih < 0)",
+        operators("Resize"),
+    ),
+    _fault(
+        "resize-takes-all-axes-for-neighbours",
+        "resize",
+        "x += x_start + row_offset(n, rank, kept, x_kept);",
+        "x += x_start + row_offset(n, rank, kept, y_kept);",
+        operators("Resize"),
+    ),
+    _fault(
         "gemm-ignores-alpha",
         "matmul",
         "sum *= (COMPUTE)alpha;",
