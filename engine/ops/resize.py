@@ -63,13 +63,13 @@ def taps_of(
     return _shape_and_taps(inputs, shape, attributes)[1]
 
 
-def extrapolation(attributes: Attributes, dtype: np.dtype) -> np.generic:
-    """What tf_crop_and_resize puts beyond the input, as an element of y; integers saturate."""
+def extrapolation(attributes: Attributes, dtype: np.dtype) -> Array:
+    """What tf_crop_and_resize puts beyond the input, of y's dtype; integers saturate."""
     value = np.array(attributes.get("extrapolation_value", 0.0), np.float64)
     if dtype.kind in "iu":
-        return saturated(value, dtype)[()]
+        return saturated(value, dtype)
     with np.errstate(over="ignore"):
-        return value.astype(dtype)[()]
+        return value.astype(dtype)
 
 
 def resample(x: Array, taps: Sequence[AxisTaps], absolute: bool = False) -> Array:

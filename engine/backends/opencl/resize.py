@@ -66,7 +66,7 @@ def _kept(
     """(extents, strides in x, strides in y) of what no tap moves, and the contiguous run in it."""
     resized = {t.axis for t in taps}
     stays = [axis for axis in range(len(y.type.dims)) if axis not in resized]
-    walks = [[slot.strides[axis] for axis in stays] for slot in (x, y)]
+    walks = [tuple(slot.strides[axis] for axis in stays) for slot in (x, y)]
     shape, walks = in_memory_order([y.type.dims[axis] for axis in stays], walks[1], walks)
     shape, (xs, ys) = collapse(shape, walks)
     is_run = xs[-1] == ys[-1] == 1
@@ -80,7 +80,7 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     is_copy = max(counts) == 1
     options = raw(backend, type_.dtype) if is_copy else wide_options(backend, type_.dtype)
     program = backend.program("resize", options)
-    beyond = np.array([extrapolation(node.attributes, type_.dtype)])
+    beyond = extrapolation(node.attributes, type_.dtype)
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         x, y = inputs[0], outputs[0]
