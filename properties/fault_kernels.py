@@ -449,6 +449,20 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         operators("ConvTranspose"),
     ),
     _fault(
+        "max-pool-points-at-the-last-maximum",
+        "pool",
+        "place < 0 || v > best",
+        "place < 0 || v >= best",
+        operators("MaxPool"),
+    ),
+    _fault(
+        "max-pool-counts-columns-as-rows",
+        "pool",
+        "id + sizes.a[0] * (ih + sizes.a[1] * iw)",
+        "(id * sizes.a[2] + iw) * sizes.a[1] + ih",
+        operators("MaxPool"),
+    ),
+    _fault(
         "resize-copies-what-lies-outside",
         "resize",
         "if (id < 0 || ih < 0 || at[w] < 0)",
