@@ -197,6 +197,8 @@ def _of_axes(node: Node, base: Rank, count: Length) -> Rank:
     op_type, keeps = node.op_type, node.attributes.get("keepdims", 1)
     if op_type == "OneHot":
         return _moved(base, 1)
+    if op_type == "Det":
+        return _moved(base, -2)
     if op_type in ("ArgMax", "ArgMin"):
         return _moved(base, 0 if keeps else -1)
     if op_type.startswith("Reduce"):
