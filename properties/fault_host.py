@@ -13,6 +13,7 @@ from engine.backends.cpu import binary as cpu_binary
 from engine.backends.cpu import cast as cpu_cast
 from engine.backends.cpu import det as cpu_det
 from engine.backends.cpu import matmul as cpu_matmul
+from engine.backends.cpu import noise as cpu_noise
 from engine.backends.cpu import recurrent as cpu_recurrent
 from engine.backends.cpu import unary as cpu_unary
 from engine.backends.protocol import Slot
@@ -107,6 +108,12 @@ HOST_FAULTS: tuple[Fault, ...] = (
         "host",
         attribute(Slot, "offset", _shifted),
         operators("Relu", "Add"),
+    ),
+    Fault(
+        "random-numbers-ignore-their-seed",
+        "host",
+        attribute(cpu_noise, "seed_of", lambda old: lambda attributes: 1),
+        operators("RandomUniformLike", "RandomNormalLike", on="cpu"),
     ),
     Fault(
         "det-takes-the-first-pivot",

@@ -44,6 +44,7 @@ LIKE_FIRST = (
         *("BatchNormalization", "BitCast", "Cast", "Concat", "CumProd", "CumSum", "DFT"),
         *("DeformConv", "DepthToSpace", "GridSample", "GroupNormalization", "Identity"),
         *("InstanceNormalization", "LRN", "LayerNormalization", "LogSoftmax", "Pad", "Resize"),
+        *("RandomNormalLike", "RandomUniformLike"),
         *("RoiAlign", "ScatterElements", "ScatterND", "Slice", "Softmax", "SpaceToDepth", "Split"),
         *("Tile", "TopK", "Transpose", "Trilu"),
     }
@@ -100,6 +101,8 @@ def output_dtypes(node: Node, dtype: Callable[[Value | None], np.dtype | None]) 
     """
     if node.op_type in ("Cast", "BitCast"):
         return [DTYPES[node.attributes["to"]]]
+    if node.op_type in ("RandomNormalLike", "RandomUniformLike"):
+        return [DTYPES[node.attributes["dtype"]]]
     if node.op_type == "ConstantOfShape":
         return [np.asarray(node.attributes.get("value", np.float32(0))).dtype]
     if node.op_type == "SequenceEmpty":

@@ -66,6 +66,8 @@ NOT_YET: dict[str, str] = {
     "NonMaxSuppression": "how many boxes there are is known on the host; the CPU answers",
     "NonZero": "how many elements there are is known on the host; the CPU answers",
     "Unique": "how many elements there are is known on the host; the CPU answers",
+    "RandomNormalLike": "random numbers are drawn on the host; the CPU answers",
+    "RandomUniformLike": "random numbers are drawn on the host; the CPU answers",
     "Copy": "the engine itself carries values across backends",
 }
 """Operators without an OpenCL kernel, each with a sentence for the user."""
