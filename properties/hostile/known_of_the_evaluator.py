@@ -150,6 +150,13 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"RandomNormalLike", "RandomUniformLike"}),
+        "draws other numbers without a seed, as every engine does",
+        lambda c: c.attribute("seed") is None,
+        lambda: call("RandomNormalLike", 22, ones(8, 8)),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"GlobalMaxPool"}),
         "reduces other axes than the spatial ones of maps that are not 2-D; the output keeps the "
         "rank of the input ('the first two dimensions of output shape are the same as the input')",

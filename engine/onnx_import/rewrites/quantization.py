@@ -214,6 +214,7 @@ def _exact_conv(
     bias: Value | None,
 ) -> Value:
     x, w, x_zero, w_zero = operands
+    _check_zero_points(steps, x_zero, w_zero)
     assert x is not None
     assert w is not None
     w_zero = steps.along(w_zero, 0, steps.rank(w, "the weight"), steps.extent(w, 0))
@@ -222,6 +223,15 @@ def _exact_conv(
         inputs.append(steps.cast(bias, DOUBLE))
     attributes, form.attributes = form.attributes, {}
     return steps.of("Conv", *inputs, **attributes)
+
+
+def _check_zero_points(steps: Steps, x_zero: Value | None, w_zero: Value | None) -> None:
+    """That of x is one number, those of w a number or a vector."""
+    for name, value, most in (("x", x_zero, 1), ("w", w_zero, None)):
+        rank, extent = steps.emitter.rank(value), steps.extent(value, 0)
+        if (rank or 0) > 1 or (most is not None and extent is not None and extent > most):
+            wanted = "one number" if most else "one number or a vector"
+            raise ModelError(f"{steps.form.title}: a zero point of {name} is not {wanted}")
 
 
 def _spread(

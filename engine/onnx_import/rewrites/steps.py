@@ -39,13 +39,14 @@ class Steps:
         dtype = self.emitter.dtype(value) or np.dtype(np.float32)
         return self.emitter.constant(f"{self.form.outputs[0]}_{name}", np.array(number, dtype))
 
-    def range(self, count: Value) -> Value:
-        """0 to count - 1, where count is one number in a vector."""
-        first, step = (
+    def range(self, end: Value, step: Value | None = None) -> Value:
+        """0 up to below `end`, `step` (1) apart; both are one number in a vector."""
+        first, one = (
             self.emitter.constant(f"{self.form.outputs[0]}_{n}", np.array(n, np.int64))
             for n in (0, 1)
         )
-        return self.of("Range", first, self.of("Squeeze", count), step)
+        apart = one if step is None else self.of("Squeeze", step)
+        return self.of("Range", first, self.of("Squeeze", end), apart)
 
     def part(self, vector: Value | None, start: int, stop: int) -> Value:
         """Some of its elements."""
