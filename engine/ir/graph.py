@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from engine.errors import GraphError, InputError
 from engine.ir.constant import Constant
 from engine.ir.names import Names
 from engine.ir.node import NO_SUBGRAPHS, Attributes, BodyOp, Node, Value
-from engine.ir.types import ListType, TensorType, type_of
+from engine.ir.types import ListType, TensorType
 from engine.ir.value_list import ValueList
 
 __all__ = ["Attributes", "BodyOp", "Graph", "Node", "Value"]
@@ -28,10 +29,11 @@ class Graph:
         lists_in, lists_out: of a bound graph, what its user knows as one input or output: a name,
             and the names of the inputs or outputs that are the tensors of a sequence; None for
             something optional that is not there.
+        edits: grows with every change of nodes, edges and constants that a method here makes.
     """
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name, self.edits = name, 0
         self._inputs, self._outputs = ValueList(), ValueList()
         self._nodes: list[Node] = []
         self._before: dict[Node, list[Node]] = {}
@@ -166,6 +168,7 @@ class Graph:
         """
         if old in self.outputs and new not in self.outputs and new not in self.inputs:
             old.name, new.name = new.name, old.name
+        self.edits += 1
         uses, old.uses = old.uses, {}
         for node, positions in uses.items():
             for position in positions:
@@ -180,19 +183,22 @@ class Graph:
         self._connect(node)
 
     def _connect(self, node: Node) -> None:
+        self.edits += 1
         for position, value in enumerate(node.inputs):
             if value is not None:
                 value.uses.setdefault(node, []).append(position)
 
     def _disconnect(self, node: Node) -> None:
+        self.edits += 1
         for value in node.inputs:
             if value is not None:
                 value.uses.pop(node, None)
 
-    def make_constant(self, value: Value, array: np.ndarray) -> None:
+    def make_constant(self, value: Value, given: np.ndarray | Constant) -> None:
         """Turn a produced value into a constant; its producer must then be removed."""
-        value.constant = array
-        value.type = type_of(array)
+        self.edits += 1
+        value.contents = given if isinstance(given, Constant) else Constant(given)
+        value.type = value.contents.type
 
     def remove_node(self, node: Node) -> None:
         """Remove a node whose outputs nobody reads (or that have become constants)."""
@@ -228,19 +234,19 @@ class Graph:
         nodes = list(nodes)
         if {id(n) for n in nodes} != {id(n) for n in self.nodes}:
             raise GraphError("set_nodes only reorders")
+        self.edits += 1
         self._nodes = nodes
 
     # ----------------------------------------------------------------- reading
     def values(self) -> list[Value]:
         """Every value: inputs, constants read or kept, node outputs; in order of appearance."""
-        seen: dict[int, Value] = {id(v): v for v in self.inputs}
+        seen: dict[Value | None, None] = dict.fromkeys(self.inputs)
         for node in self.nodes:
-            for value in (*node.inputs, *node.outputs):
-                if value is not None:
-                    seen.setdefault(id(value), value)
-        for value in (*self.outputs, *self.kept):
-            seen.setdefault(id(value), value)
-        return list(seen.values())
+            seen.update(dict.fromkeys(node.inputs))
+            seen.update(dict.fromkeys(node.outputs))
+        seen.update(dict.fromkeys((*self.outputs, *self.kept)))
+        seen.pop(None, None)
+        return cast("list[Value]", list(seen))
 
     def listed_values(self) -> dict[str, Value]:
         """Every value that the user's file has, by name."""
@@ -283,43 +289,20 @@ class Graph:
         raise InputError(f"graph {self.name!r} has no value named {name!r}")
 
     def copy(self) -> Graph:
-        """A deep copy of the structure; constant arrays are shared, not copied."""
+        """A deep copy of the structure; constant arrays and attributes are shared, not copied."""
         new = Graph(self.name)
         new.opset, new.internal = self.opset, self.internal
         new.lists_in, new.lists_out = dict(self.lists_in), dict(self.lists_out)
-        mapped: dict[int, Value] = {}
-
-        def clone(value: Value | None) -> Value | None:
-            if value is None:
-                return None
-            if id(value) not in mapped:
-                twin = Value(
-                    value.name,
-                    value.type,
-                    value.contents,
-                    layout=value.layout,
-                    list_type=value.list_type,
-                )
-                mapped[id(value)] = twin
-                new._names.add(twin.name)
-            return mapped[id(value)]
-
-        new.inputs = [v for v in map(clone, self.inputs) if v is not None]
+        twins: dict[Value | None, Value] = {v: v.twin() for v in self.values()}
+        new._names = Names(v.name for v in twins.values())
+        new.inputs = [twins[v] for v in self.inputs]
         for node in self.nodes:
-            twin = Node(
-                node.name,
-                node.op_type,
-                tuple(map(clone, node.inputs)),
-                tuple(v for v in map(clone, node.outputs) if v is not None),
-                dict(node.attributes),
-                node.domain,
-                node.body,
-                node.subgraphs,
-            )
+            read, made = map(twins.get, node.inputs), map(twins.__getitem__, node.outputs)
+            twin = node.twin(list(read), tuple(made))
             new._connect(twin)
-            for v in twin.outputs:
-                v.producer = twin
+            for out in twin.outputs:
+                out.producer = twin
             new._nodes.append(twin)
-        new.outputs = [v for v in map(clone, self.outputs) if v is not None]
-        new.kept = [v for v in map(clone, self.kept) if v is not None]
+        new.outputs = [twins[v] for v in self.outputs]
+        new.kept = [twins[v] for v in self.kept]
         return new

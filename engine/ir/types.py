@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import ml_dtypes
@@ -82,19 +83,19 @@ class TensorType:
     dtype: np.dtype
     shape: tuple[Dim, ...]
 
-    @property
+    @cached_property
     def is_static(self) -> bool:
         """True when every dimension is a known integer."""
         return all(isinstance(d, int) for d in self.shape)
 
-    @property
+    @cached_property
     def dims(self) -> tuple[int, ...]:
         """The shape as integers; raises ValueError while a dimension is symbolic."""
         if not self.is_static:
             raise ValueError(f"{self} still has symbolic dimensions")
         return tuple(int(d) for d in self.shape)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of elements."""
         return math.prod(self.dims)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 from engine.backends.live import LiveCounter
 from engine.backends.opencl import device as discovery
 from engine.backends.opencl import ending, program_cache, queues, quirks
+from engine.backends.opencl.launch import IdleKernels, set_arguments
 from engine.backends.opencl.pocl_target import name_target
 from engine.backends.opencl.sharing import Place
 from engine.backends.opencl.status import checked, failure
@@ -95,6 +97,8 @@ class OpenCLContext(ProcessBound):
         self._programs: dict[str, Any] = {}
         self._untried: dict[int, Untried] = {}
         self._rebuilt: dict[int, tuple[Any, Any]] = {}
+        self._idle: defaultdict[tuple[int, str], IdleKernels] = defaultdict(IdleKernels)
+        self._macros = quirks.macros(self.info)
         self._lock = threading.Lock()
         self._bind_to_process()
         ending.note(self)
@@ -102,7 +106,7 @@ class OpenCLContext(ProcessBound):
     def program(self, family: str, options: tuple[str, ...]) -> Any:
         """The built program of kernels/<family>.cl; raises CompileError with the build log."""
         text = source("common") + source(family)
-        options = (*options, *quirks.macros(self.info))
+        options = (*options, *self._macros)
         key = program_cache.key(family, text, options, self.info)
         with self._lock:
             if key not in self._programs:
@@ -119,8 +123,8 @@ class OpenCLContext(ProcessBound):
                 )
             return program
 
-    def kernel(self, program: Any, name: str, arguments: Sequence[Any]) -> Any:
-        """A kernel object with its arguments set.
+    def kernel(self, program: Any, name: str, arguments: Sequence[Any]) -> tuple[Any, IdleKernels]:
+        """A kernel object with its arguments set, and where it goes when its command is gone.
 
         A program made of a binary that does not hold this kernel is built from source instead.
 
@@ -130,9 +134,10 @@ class OpenCLContext(ProcessBound):
         program = self._rebuilt.get(id(program), (program, program))[1]
         while True:
             try:
-                kernel = self.cl.Kernel(program, name)
-                kernel.set_args(*arguments)
-                return kernel
+                idle = self._idle[id(program), name]
+                kernel = idle.take() or self.cl.Kernel(program, name)
+                set_arguments(kernel, arguments)
+                return kernel, idle
             except (self.cl.Error, TypeError) as error:
                 untried = self._untried.pop(id(program), None)
                 if untried is None:

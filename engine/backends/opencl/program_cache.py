@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from engine.backends.opencl import intel_target, processor
@@ -20,15 +21,21 @@ MEMORY, TUNING = "buffer", "none"
 
 def key(family: str, text: str, options: tuple[str, ...], info: DeviceInfo) -> str:
     """`what @ where`: family and a digest of all that is compiled; device and driver."""
-    digest = hashlib.sha256("\0".join((MEMORY, TUNING, text, *options)).encode()).hexdigest()
     where = [info.platform, info.name, info.version, info.driver]
-    return f"{family} {digest} @ {' / '.join([*where, *([_processor()] if info.is_cpu else [])])}"
+    if info.is_cpu:
+        where.append(_processor(processor.flags(), os.environ.get(intel_target.VARIABLE, "")))
+    return f"{family} {_digest(text, options)} @ {' / '.join(where)}"
 
 
-def _processor() -> str:
+@lru_cache(maxsize=1024)
+def _digest(text: str, options: tuple[str, ...]) -> str:
+    return hashlib.sha256("\0".join((MEMORY, TUNING, text, *options)).encode()).hexdigest()
+
+
+@lru_cache(maxsize=16)
+def _processor(flags: frozenset[str], target: str) -> str:
     """What drivers for processors compile for, unsaid: its instructions, or a name that was set."""
-    known = sorted(processor.flags()) or [platform.processor()]
-    known.append(os.environ.get(intel_target.VARIABLE, ""))
+    known = [*(sorted(flags) or [platform.processor()]), target]
     return f"{platform.machine()} {hashlib.sha256(' '.join(known).encode()).hexdigest()[:12]}"
 
 
