@@ -186,17 +186,27 @@ class Execution(ProcessBound):
             return self._steps
 
     def _bind(self) -> Iterator[Step]:
+        slots: dict[Value, Slot] = {}
+
+        def slot(value: Value) -> Slot:
+            if value not in slots:
+                slots[value] = self.slot(value)
+            return slots[value]
+
+        def operand(value: Value) -> Slot:
+            return slot(value) if value.contents is None else self._constant(value, name)
+
         for node in self.graph.nodes:
             name = self._where[node]
             if any(out in self.aliases for out in node.outputs):
                 continue
-            outputs = [self.slot(v) for v in node.outputs]
+            outputs = [slot(v) for v in node.outputs]
             kernel = self._kernels[node]
             if kernel is None:
                 command = self._copy(node, outputs[0])
             else:
                 inputs = [
-                    None if v is None or i in kernel.packed_inputs else self._input_slot(v, name)
+                    None if v is None or i in kernel.packed_inputs else operand(v)
                     for i, v in enumerate(node.inputs)
                 ]
                 command = kernel.bind(inputs, outputs)
@@ -209,9 +219,6 @@ class Execution(ProcessBound):
         if here.memory == there.memory:
             return here.copy(self.slot(value), target)
         return HostCopy(there, here, self.slot(value), target)
-
-    def _input_slot(self, value: Value, name: str) -> Slot:
-        return self.slot(value) if value.contents is None else self._constant(value, name)
 
     def _constant(self, value: Value, name: str) -> Slot:
         assert value.contents is not None

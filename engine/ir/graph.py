@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import cast
 
 import numpy as np
@@ -240,11 +241,8 @@ class Graph:
     # ----------------------------------------------------------------- reading
     def values(self) -> list[Value]:
         """Every value: inputs, constants read or kept, node outputs; in order of appearance."""
-        seen: dict[Value | None, None] = dict.fromkeys(self.inputs)
-        for node in self.nodes:
-            seen.update(dict.fromkeys(node.inputs))
-            seen.update(dict.fromkeys(node.outputs))
-        seen.update(dict.fromkeys((*self.outputs, *self.kept)))
+        inside = chain.from_iterable((*node.inputs, *node.outputs) for node in self.nodes)
+        seen = dict.fromkeys(chain(self.inputs, inside, self.outputs, self.kept))
         seen.pop(None, None)
         return cast("list[Value]", list(seen))
 

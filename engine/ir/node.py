@@ -107,6 +107,11 @@ class Node:
         origin: all copies of a node have the same; no other node has it.
     """
 
+    __slots__ = (
+        *("name", "op_type", "domain", "_inputs", "_shown", "outputs", "origin"),
+        *("attributes", "body", "subgraphs"),
+    )
+
     def __init__(
         self,
         name: str,
@@ -172,3 +177,6 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.title}>"
+
+    def __str__(self) -> str:
+        return self.title

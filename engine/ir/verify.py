@@ -32,7 +32,10 @@ def verify(graph: Graph) -> None:
     edges = 0
     for node in graph.nodes:
         edges += _verify_inputs(node, known)
-        _verify_outputs(node, known)
+        for out in node.outputs:
+            if out.producer is not node or out in known:
+                raise _wrong_producer(node, out)
+            known.add(out)
     for value in graph.outputs:
         if not value.is_constant and value not in known:
             raise GraphError(f"graph output {value.name!r} is never produced")
@@ -55,33 +58,44 @@ def _verify_type(value: Value) -> None:
 
 def _verify_inputs(node: Node, known: set[Value]) -> int:
     """How many inputs a node has; all are known, and their use lists have it."""
-    read: dict[Value, list[int]] = {}
-    for position, value in enumerate(node.inputs):
-        if value is not None:
-            read.setdefault(value, []).append(position)
-    for value, positions in read.items():
+    inputs, noted = node.inputs, 0
+    for value in dict.fromkeys(inputs):
+        if value is None:
+            continue
         if value.contents is None and value not in known:
             raise GraphError(f"{node.title} reads {value.name!r} before it is produced")
-        noted = value.uses.get(node, [])
-        if noted != positions and sorted(noted) != positions:
-            raise _wrong_uses(value)
-    return sum(map(len, read.values()))
+        positions = value.uses.get(node, [])
+        for position in positions if len(positions) < 2 else set(positions):
+            if inputs[position] is not value:
+                raise _wrong_uses(value)
+            noted += 1
+    if noted != len(inputs) - inputs.count(None):
+        raise _unnoted(node)
+    return noted
 
 
-def _verify_outputs(node: Node, known: set[Value]) -> None:
-    for out in node.outputs:
-        if out.producer is not node:
-            raise GraphError(f"{node.title} lists {out.name!r}, whose producer is {out.producer}")
-        if out in known:
-            raise GraphError(f"{node.title} produces {out.name!r} a second time")
-        known.add(out)
+def _wrong_producer(node: Node, out: Value) -> GraphError:
+    if out.producer is not node:
+        return GraphError(f"{node.title} lists {out.name!r}, whose producer is {out.producer}")
+    return GraphError(f"{node.title} produces {out.name!r} a second time")
+
+
+def _unnoted(node: Node) -> GraphError:
+    """Where all that is noted is right, the use list of some value lacks a position."""
+    pairs = enumerate(node.inputs)
+    return _wrong_uses(next(v for i, v in pairs if v is not None and i not in v.uses.get(node, ())))
 
 
 def _unread(graph: Graph, values: Sequence[Value]) -> GraphError:
-    """Where all inputs are noted, the use lists have more: nodes that do not read, or are gone."""
+    """Where all inputs are noted, the use lists have more than that."""
     nodes = set(graph.nodes)
+
+    def is_right(value: Value, node: Node, noted: Sequence[int]) -> bool:
+        read = [i for i, v in enumerate(node.inputs) if v is value] if node in nodes else []
+        return bool(read) and sorted(noted) == read
+
     return _wrong_uses(
-        next(v for v in values if any(n not in nodes or v not in n.inputs for n in v.uses))
+        next(v for v in values if not all(is_right(v, n, p) for n, p in v.uses.items()))
     )
 
 

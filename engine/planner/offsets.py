@@ -10,6 +10,8 @@ from heapq import heappop, heappush
 
 GOOD_ENOUGH = 1.02
 """Stop looking for a better packing below this ratio of peak to lower bound."""
+PAGE_NBYTES = 4096
+"""And where less is wasted: memory is given by the page."""
 ATTEMPTS = 24
 """Perturbed orders tried when the plain ones are not good enough."""
 PAIRS_EACH = 64
@@ -64,7 +66,8 @@ def pack(blocks: Sequence[Block], alignment_nbytes: int) -> Packing:
         return Packing((), 0, 0)
     packings = _packings(rounded)
     best_offsets, best_peak = next(packings)
-    while best_peak > floor * GOOD_ENOUGH and (other := next(packings, None)) is not None:
+    enough = max(floor * GOOD_ENOUGH, floor + PAGE_NBYTES)
+    while best_peak > enough and (other := next(packings, None)) is not None:
         if other[1] < best_peak:
             best_offsets, best_peak = other
     return Packing(best_offsets, best_peak, floor)

@@ -18,6 +18,7 @@ from engine.backends.opencl.conv_pack import (
 )
 from engine.backends.opencl.conv_phases import Phase, geometry, launch_count
 from engine.backends.opencl.epilogue import activation_of
+from engine.backends.opencl.strides import ints, longs
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node, Value
 from engine.ir.types import TensorType
@@ -138,7 +139,6 @@ class _Convolution:
         y: Slot,
     ) -> Command:
         g, (rows, columns) = self.geometry, phase
-        types = self.backend.context.cl.cltypes
         pixels = g.batch * rows.count * columns.count
         if self.depthwise:
             name, share = "conv_depthwise", g.outputs_per_group
@@ -160,14 +160,14 @@ class _Convolution:
             bias or weights,
             *_moved(residual or y, start),
             *_moved(y, start),
-            types.make_int4(g.height, g.width, g.channels, g.channels_per_group),
-            types.make_int4(pixels, rows.count, columns.count, share),
-            types.make_int8(
+            ints(g.height, g.width, g.channels, g.channels_per_group),
+            ints(pixels, rows.count, columns.count, share),
+            ints(
                 *(len(rows.taps), len(columns.taps), rows.stride, columns.stride),
                 *(rows.dilation, columns.dilation, rows.pad, columns.pad),
             ),
-            types.make_long4(image, rows.step * row, columns.step * g.outputs, 0),
-            types.make_int4(bias is not None, residual is not None, act.kind, 0),
+            longs(image, rows.step * row, columns.step * g.outputs, 0),
+            ints(bias is not None, residual is not None, act.kind, 0),
             np.float32(act.alpha),
             np.float32(act.beta),
         )
@@ -208,7 +208,7 @@ class _Convolution:
         start: int,
     ) -> Slot:
         """Launch conv_pack; `extents`: groups, outputs per group, channels per group."""
-        types, (group, share, channels) = self.backend.context.cl.cltypes, extents
+        group, share, channels = extents
         blocks, depth = -(-share // BLOCK), taps[0] * taps[1] * channels
         zeros = outside_size(channels, taps[1])
         type_ = TensorType(source.type.dtype, (group * blocks * depth * BLOCK + zeros,))
@@ -221,8 +221,8 @@ class _Convolution:
             (1, 1, 1),
             source,
             packed,
-            types.make_long8(*strides, 0, 0, 0),
-            types.make_int4(*taps, start, depth),
+            longs(*strides, 0, 0, 0),
+            ints(*taps, start, depth),
             np.int32(share),
             np.int32(channels),
             np.int32(zeros),
