@@ -1,4 +1,4 @@
-"""Re-checks every invariant of a Graph from scratch; run after import and after each pass."""
+"""Re-checks every invariant of a Graph from scratch; run after import and after passes."""
 
 from __future__ import annotations
 
