@@ -11,7 +11,11 @@ from engine.errors import DeviceMemoryError
 
 
 class enough_for:
-    """A MemoryError inside becomes a DeviceMemoryError that names `what`."""
+    """A MemoryError inside becomes a DeviceMemoryError that names `what`.
+
+    Args:
+        what: a text or a node; a function gives a text that takes time to write.
+    """
 
     __slots__ = ("_what",)
 
@@ -23,8 +27,9 @@ class enough_for:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, MemoryError):
+            what = self._what() if callable(self._what) else self._what
             raise DeviceMemoryError(
-                f"{self._what}: the host's memory does not suffice: "
+                f"{what}: the host's memory does not suffice: "
                 f"{str(error) or 'an allocation failed'}"
             ) from None
 

@@ -223,7 +223,7 @@ class Execution(ProcessBound):
     def _constant(self, value: Value, name: str) -> Slot:
         assert value.contents is not None
         if (name, value) not in self._constants:
-            with heap.enough_for(f"constant {value.name!r} of {value.type}"):
+            with heap.enough_for(lambda: f"constant {value.name!r} of {value.type}"):
                 self._constants[name, value] = self.backends[name].constant(value.contents)
         return self._constants[name, value]
 
@@ -499,7 +499,7 @@ class Execution(ProcessBound):
             holder.clear()
         self._unbind()
         self._kernels, self._ends = {}, {}
-        self.graph.drop_constants()  # tensors that outlive it hold values, and those the graph
+        self.graph.dissolve()  # tensors that outlive it hold values, and those the graph
 
 
 def closing_deadline_s() -> float:

@@ -261,10 +261,14 @@ class Graph:
         new.outputs = [Value(v.name, v.type, list_type=v.list_type) for v in self.outputs]
         return new
 
-    def drop_constants(self) -> None:
-        """Let go of all constants; only names and types can be asked for afterwards."""
+    def dissolve(self) -> None:
+        """Let go of all constants and edges; only names and types can be asked for afterwards.
+
+        Nodes and values refer to one another no more, so they go without the garbage collector.
+        """
         for value in self.values():
-            value.contents = None
+            value.contents = value.producer = None
+            value.uses = {}
 
     def constants(self) -> list[Constant]:
         """Every constant, once, those of subgraphs too."""
