@@ -30,11 +30,10 @@ class Graph:
         lists_in, lists_out: of a bound graph, what its user knows as one input or output: a name,
             and the names of the inputs or outputs that are the tensors of a sequence; None for
             something optional that is not there.
-        edits: grows with every change of nodes, edges and constants that a method here makes.
     """
 
     def __init__(self, name: str) -> None:
-        self.name, self.edits = name, 0
+        self.name = name
         self._inputs, self._outputs = ValueList(), ValueList()
         self._nodes: list[Node] = []
         self._before: dict[Node, list[Node]] = {}
@@ -169,7 +168,6 @@ class Graph:
         """
         if old in self.outputs and new not in self.outputs and new not in self.inputs:
             old.name, new.name = new.name, old.name
-        self.edits += 1
         uses, old.uses = old.uses, {}
         for node, positions in uses.items():
             for position in positions:
@@ -184,20 +182,17 @@ class Graph:
         self._connect(node)
 
     def _connect(self, node: Node) -> None:
-        self.edits += 1
         for position, value in enumerate(node.inputs):
             if value is not None:
                 value.uses.setdefault(node, []).append(position)
 
     def _disconnect(self, node: Node) -> None:
-        self.edits += 1
         for value in node.inputs:
             if value is not None:
                 value.uses.pop(node, None)
 
     def make_constant(self, value: Value, given: np.ndarray | Constant) -> None:
         """Turn a produced value into a constant; its producer must then be removed."""
-        self.edits += 1
         value.contents = given if isinstance(given, Constant) else Constant(given)
         value.type = value.contents.type
 
@@ -235,7 +230,6 @@ class Graph:
         nodes = list(nodes)
         if {id(n) for n in nodes} != {id(n) for n in self.nodes}:
             raise GraphError("set_nodes only reorders")
-        self.edits += 1
         self._nodes = nodes
 
     # ----------------------------------------------------------------- reading

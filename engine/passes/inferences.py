@@ -34,10 +34,15 @@ class Inference:
 
     def is_of(self, node: Node) -> bool:
         """Whether the node reads the same now."""
-        return len(node.inputs) == len(self.read) and all(
-            (type_ is None if v is None else v.type == type_ and v.contents is contents())
-            for v, (type_, contents) in zip(node.inputs, self.read, strict=True)
-        )
+        if len(node.inputs) != len(self.read):
+            return False
+        for value, (type_, contents) in zip(node.inputs, self.read, strict=True):
+            if value is None:
+                if type_ is not None:
+                    return False
+            elif value.type != type_ or value.contents is not contents():
+                return False
+        return True
 
 
 class Inferences:

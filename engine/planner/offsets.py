@@ -7,6 +7,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 GOOD_ENOUGH = 1.02
 """Stop looking for a better packing below this ratio of peak to lower bound."""
@@ -20,8 +21,7 @@ STEPS_MAX = 8_000_000
 """Comparisons of blocks after which no further order is tried."""
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """Bytes needed over steps first..last, both included."""
 
     nbytes: int
