@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 GOOD_ENOUGH = 1.02
 """Stop looking for a better packing below this ratio of peak to lower bound."""
-PAGE_NBYTES = 4096
-"""And where less is wasted: memory is given by the page."""
+SMALL_NBYTES, SMALL_ENOUGH = 4096, 1.1
+"""And below this ratio where less than a page is wasted: memory is given by the page."""
 ATTEMPTS = 24
 """Perturbed orders tried when the plain ones are not good enough."""
 PAIRS_EACH = 64
@@ -66,7 +66,7 @@ def pack(blocks: Sequence[Block], alignment_nbytes: int) -> Packing:
         return Packing((), 0, 0)
     packings = _packings(rounded)
     best_offsets, best_peak = next(packings)
-    enough = max(floor * GOOD_ENOUGH, floor + PAGE_NBYTES)
+    enough = max(floor * GOOD_ENOUGH, min(floor * SMALL_ENOUGH, floor + SMALL_NBYTES))
     while best_peak > enough and (other := next(packings, None)) is not None:
         if other[1] < best_peak:
             best_offsets, best_peak = other
