@@ -21,22 +21,21 @@ MEMORY, TUNING = "buffer", "none"
 
 def key(family: str, text: str, options: tuple[str, ...], info: DeviceInfo) -> str:
     """`what @ where`: family and a digest of all that is compiled; device and driver."""
+    digest = _digest("\0", MEMORY, TUNING, text, *options)
     where = [info.platform, info.name, info.version, info.driver]
-    if info.is_cpu:
-        where.append(_processor(processor.flags(), os.environ.get(intel_target.VARIABLE, "")))
-    return f"{family} {_digest(text, options)} @ {' / '.join(where)}"
+    return f"{family} {digest} @ {' / '.join([*where, *([_processor()] if info.is_cpu else [])])}"
+
+
+def _processor() -> str:
+    """What drivers for processors compile for, unsaid: its instructions, or a name that was set."""
+    known = processor.flags() or (platform.processor(),)
+    target = os.environ.get(intel_target.VARIABLE, "")
+    return f"{platform.machine()} {_digest(' ', *sorted(known), target)[:12]}"
 
 
 @lru_cache(maxsize=1024)
-def _digest(text: str, options: tuple[str, ...]) -> str:
-    return hashlib.sha256("\0".join((MEMORY, TUNING, text, *options)).encode()).hexdigest()
-
-
-@lru_cache(maxsize=16)
-def _processor(flags: frozenset[str], target: str) -> str:
-    """What drivers for processors compile for, unsaid: its instructions, or a name that was set."""
-    known = [*(sorted(flags) or [platform.processor()]), target]
-    return f"{platform.machine()} {hashlib.sha256(' '.join(known).encode()).hexdigest()[:12]}"
+def _digest(separator: str, *parts: str) -> str:
+    return hashlib.sha256(separator.join(parts).encode()).hexdigest()
 
 
 def to_binary(cl: Any, program: Any, device: Any) -> bytes:
