@@ -187,17 +187,27 @@ class Execution(ProcessBound):
             return self._steps
 
     def _bind(self) -> Iterator[Step]:
+        slots: dict[Value, Slot] = {}
+
+        def slot(value: Value) -> Slot:
+            if value not in slots:
+                slots[value] = self.slot(value)
+            return slots[value]
+
+        def operand(value: Value) -> Slot:
+            return slot(value) if value.contents is None else self._constant(value, name)
+
         for node in self.graph.nodes:
             name = self._where[node]
             if any(out in self.aliases for out in node.outputs):
                 continue
-            outputs = [self.slot(v) for v in node.outputs]
+            outputs = [slot(v) for v in node.outputs]
             kernel = self._kernels[node]
             if kernel is None:
                 command = self._copy(node, outputs[0])
             else:
                 inputs = [
-                    None if v is None or i in kernel.packed_inputs else self._input_slot(v, name)
+                    None if v is None or i in kernel.packed_inputs else operand(v)
                     for i, v in enumerate(node.inputs)
                 ]
                 command = kernel.bind(inputs, outputs)
@@ -211,13 +221,10 @@ class Execution(ProcessBound):
             return here.copy(self.slot(value), target)
         return HostCopy(there, here, self.slot(value), target)
 
-    def _input_slot(self, value: Value, name: str) -> Slot:
-        return self.slot(value) if value.contents is None else self._constant(value, name)
-
     def _constant(self, value: Value, name: str) -> Slot:
         assert value.contents is not None
         if (name, value) not in self._constants:
-            with heap.enough_for(f"constant {value.name!r} of {value.type}"):
+            with heap.enough_for(lambda: f"constant {value.name!r} of {value.type}"):
                 self._constants[name, value] = self.backends[name].constant(value.contents)
         return self._constants[name, value]
 
@@ -494,7 +501,7 @@ class Execution(ProcessBound):
             holder.clear()
         self._unbind()
         self._kernels, self._ends = {}, {}
-        self.graph.drop_constants()  # tensors that outlive it hold values, and those the graph
+        self.graph.dissolve()  # tensors that outlive it hold values, and those the graph
 
 
 def closing_deadline_s() -> float:

@@ -97,7 +97,7 @@ class Stages(Generic[P]):
             if isinstance(step, Stage):
                 held.update(outputs_of(self._run_stage(step, held, enqueue)))
             else:
-                with heap.enough_for(step.node.title):
+                with heap.enough_for(step.node):
                     results = self._host(step, held, enqueue)
                 names = [v.name for v in step.node.outputs]
                 held.update(zip(names, results, strict=False))
