@@ -724,6 +724,25 @@ def test_what_would_not_be_heeded_is_refused(case: Case, words: str) -> None:
         Interpreter.from_buffer(data).create_session()
 
 
+IDS = {"x": np.full((2, 5), 9, np.int32), "w": floats(9, 17), "g": floats(17)}
+PLACED: list[tuple[Case, str]] = [
+    (("Attention", "x w -> y", QKV, {"num_heads": 5}), "(Reshape 'the_y/Reshape'): Reshape: sh"),
+    (
+        ("EmbedLayerNormalization", "x - w w - g g -> y", IDS, {}),
+        "(Gather 'the_y/Gather'): Gather: index 9 at (0, 0) of its indices is outside [-9, 8]",
+    ),
+]
+"""Calls that are known to be wrong when a part of the body is bound, or run."""
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize(("case", "words"), PLACED, ids=[case[0] for case, _ in PLACED])
+def test_an_error_in_a_body_names_the_call(case: Case, words: str) -> None:
+    data, feeds = written(case)
+    with pytest.raises(ParallaxError, match=re.escape(f"{case[0]} 'the_y' {words}")):
+        run(data, feeds, "cpu", "high")
+
+
 # --------------------------------------------------------------------- shapes
 Shapes = dict[str, tuple[int, ...]]
 HEADS = {"num_heads": 2}

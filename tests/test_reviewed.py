@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pyopencl as cl
 import pytest
+from onnx import TensorProto
 
 from engine import (
     BackendConfig,
@@ -74,6 +75,18 @@ def test_a_tensor_in_shared_memory_is_lost_after_the_run(device: str) -> None:
             with pytest.raises(InputError, match="holds no data"):
                 tensor.read()
         assert np.array_equal(y.read(), s.read("y"))
+
+
+@pytest.mark.parametrize("observe", [False, True])
+def test_an_index_out_of_range_names_the_node_and_its_place(observe: bool) -> None:
+    read = node("Gather", "x i", "y", axis=1)
+    index = node("Cast", "f", "i", to=TensorProto.INT64)
+    with session("cpu", model_bytes([index, read], {"x": (2, 3), "f": (1, 2)}, ["y"])) as s:
+        s.write("x", np.zeros((2, 3), np.float32))
+        s.write("f", np.array([[2, -4]], np.float32))
+        words = r"Gather 'the_y': .*index -4 at \(0, 1\) of its indices is outside \[-3, 2\]"
+        with pytest.raises(InputError, match=words):
+            s.run_with_callbacks() if observe else s.run()
 
 
 @on_every_device

@@ -112,6 +112,7 @@ class Graph:
         before: Node | None = None,
         body: tuple[BodyOp, ...] = (),
         subgraphs: Mapping[str, Graph] = NO_SUBGRAPHS,
+        origin: str = "",
     ) -> Node:
         """Append a node (or insert it before another one) and create its output values."""
         outs = []
@@ -126,6 +127,7 @@ class Graph:
             dict(attributes or {}),
             body=body,
             subgraphs=subgraphs,
+            origin=origin,
         )
         self._connect(node)
         for out in outs:
@@ -315,6 +317,7 @@ class Graph:
                 node.domain,
                 node.body,
                 node.subgraphs,
+                node.origin,
             )
             new._connect(twin)
             for v in twin.outputs:

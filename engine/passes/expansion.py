@@ -51,7 +51,9 @@ class Expansion:
         parts = [base] if outputs == 1 else [f"{base}/{k}" for k in range(outputs)]
         names = [self.graph.unique(part) for part in parts]
         self.graph.internal.update(names)
-        new = self.graph.add_node(op_type, inputs, names, attributes, before=node)
+        new = self.graph.add_node(
+            op_type, inputs, names, attributes, before=node, origin=node.origin
+        )
         self.settle(new)
         return new.outputs
 

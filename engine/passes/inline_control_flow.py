@@ -166,6 +166,7 @@ class Inlining:
                 name=f"{prefix}/{part.name}",
                 before=node,
                 subgraphs=part.subgraphs,
+                origin=part.origin or node.origin,
             )
             twins.update(zip(part.outputs, copy.outputs, strict=True))
             self._expansion.settle(copy)
