@@ -27,8 +27,12 @@ class Expansion:
 
     def spend(self, node: Node, count: int) -> None:
         """Count what is about to be put in place of a node; raises UnsupportedError."""
+        self.foresee(node, count)
         self._nodes_left -= count
-        if self._nodes_left < 0:
+
+    def foresee(self, node: Node, count: int) -> None:
+        """Raise UnsupportedError where so many would be too many."""
+        if count > self._nodes_left:
             raise UnsupportedError(
                 f"{node.title}: it is laid out operator by operator, and comes to more than "
                 f"{NODES_MAX} of them; supported: fewer iterations, or smaller bodies"
