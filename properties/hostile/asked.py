@@ -13,8 +13,13 @@ import onnx.inliner
 from onnx import helper
 
 from engine.onnx_import.attributes import decode_attribute
+from engine.onnx_import.microsoft.schemas import DOMAIN
 
 Array = np.ndarray
+
+
+def _name_of(node: onnx.NodeProto) -> str:
+    return f"{node.domain}::{node.op_type}" if node.domain else str(node.op_type)
 
 
 @lru_cache(1)
@@ -47,13 +52,18 @@ class Call:
 
     @property
     def op_type(self) -> str:
-        """Of the node."""
-        return str(self.model.graph.node[self.node].op_type)
+        """Of the node, as the attack calls it."""
+        return _name_of(self.model.graph.node[self.node])
 
     @property
     def op_types(self) -> str:
         """Of all nodes, each once."""
-        return "+".join(dict.fromkeys(node.op_type for node in self.model.graph.node))
+        return "+".join(dict.fromkeys(map(_name_of, self.model.graph.node)))
+
+    @property
+    def has_own(self) -> bool:
+        """Whether there is an operator of onnxruntime's in it."""
+        return any(node.domain == DOMAIN for node in self.model.graph.node)
 
     @property
     def opset(self) -> int:
@@ -137,11 +147,12 @@ def call(
     **attributes: Any,
 ) -> Call:
     """A model of one node with inputs x0, x1..., fed but for the constants."""
-    results = ["y", "z"][:outputs]
+    results = ["y", "z", "w"][:outputs]
     names = [f"x{i}" for i in range(len(inputs))]
     feeds = {n: x for i, (n, x) in enumerate(zip(names, inputs)) if i not in constants}
+    domain, _, name = op_type.rpartition("::")
     graph = helper.make_graph(
-        [helper.make_node(op_type, names, results, **attributes)],
+        [helper.make_node(name, names, results, domain=domain, **attributes)],
         "call",
         [
             helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
@@ -151,6 +162,8 @@ def call(
         [onnx.numpy_helper.from_array(inputs[i], names[i]) for i in constants],
     )
     imports = [helper.make_opsetid("", opset)]
+    if domain:
+        imports.append(helper.make_opsetid(domain, 1))
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     return Call(model.SerializeToString(), feeds)
 

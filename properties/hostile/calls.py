@@ -1,4 +1,4 @@
-"""Calls of single operators, at any opset: examples of ours, bent along ONNX's own schemas."""
+"""Calls of single operators, at any opset: examples of ours, bent along their schemas."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from engine.ops import OPERATORS
 from engine.ops.spec import Call, OpSpec
 from properties.choose import SeededChoose
 from properties.hostile.composed import COMPOSED, Composed
+from properties.hostile.microsoft import MICROSOFT
 from properties.hostile.values import dtype_of, edge_value, value_of
 from properties.node_models import node_model
 
@@ -26,25 +27,33 @@ LIKE = {"Upsample": "Resize", "Scatter": "ScatterElements", "Dropout": "Identity
 AS_ATTRIBUTE = {"constant_value": "value"}
 """Inputs that older opsets have as an attribute under another name."""
 OPSETS_OF_WITNESSES = 23
+OPSET_OF_OWN = 13
+"""From it on models hold onnxruntime's operators."""
 
 
 def _source(op_type: str) -> OpSpec | Composed | None:
     """What draws examples of an operator, None for one that has none."""
+    if op_type in MICROSOFT:
+        return MICROSOFT[op_type][1]
     return COMPOSED.get(op_type) or OPERATORS.get(LIKE.get(op_type, op_type))
 
 
 @cache
 def schemas() -> dict[str, tuple[Schema, ...]]:
-    """Every version of every operator with examples of its own or of one like it, by name."""
+    """Every version of every operator with examples of its own or of one like it, by name.
+
+    Names of onnxruntime's operators begin with their domain, `com.microsoft::`.
+    """
     found: dict[str, list[Schema]] = {}
     for schema in defs.get_all_schemas_with_history():
         if schema.domain == "" and _source(schema.name) and not schema.deprecated:
             found.setdefault(schema.name, []).append(schema)
-    return {
+    versions = {
         name: tuple(sorted(versions, key=lambda s: s.since_version))
         for name, versions in sorted(found.items())
         if name != "Constant"
     }
+    return versions | {name: (schema,) for name, (schema, _) in sorted(MICROSOFT.items())}
 
 
 @cache
@@ -76,11 +85,8 @@ class Drawn:
         ends = _ends().get(op_type, OPSET_MAX + 1)
         later = versions[which + 1].since_version if which + 1 < len(versions) else ends
         newest = min(later - 1, OPSETS_OF_WITNESSES)
-        self.opset = int(
-            rng.integers(
-                self.schema.since_version, max(newest, self.schema.since_version), endpoint=True
-            )
-        )
+        oldest = OPSET_OF_OWN if op_type in MICROSOFT else self.schema.since_version
+        self.opset = int(rng.integers(oldest, max(newest, oldest), endpoint=True))
         source = _source(op_type)
         assert source is not None
         with np.errstate(all="ignore"):

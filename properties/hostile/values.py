@@ -31,6 +31,7 @@ STRINGS = {
     "approximate": ("none", "tanh"),
     "round_mode": ("up", "down", "nearest"),
     "direction": ("LEFT", "RIGHT", *DIRECTIONS),
+    "activation": ("Relu", "Tanh", "Sigmoid", "LeakyRelu", "Clip", "HardSigmoid", "Elu", "Selu"),
     "activations": tuple(TAKES),
     "to": ("FLOAT", "INT32", "BOOL", "DOUBLE", "FLOAT16", "STRING"),
     "equation": ("ij,jk->ik", "ij->ji", "ii->i", "bij,bjk", "i,i", "...i->...", "i->ii"),

@@ -65,6 +65,8 @@ def of_the_evaluator(data: bytes, feeds: Arrays) -> Arrays:
 
 Witness = Callable[[bytes, Arrays], Arrays]
 WITNESSES: dict[str, Witness] = {"onnxruntime": of_onnxruntime, "evaluator": of_the_evaluator}
+WITNESSES_OF_OWN = ("onnxruntime",)
+"""Those that know onnxruntime's own operators."""
 
 
 @dataclass(frozen=True)
