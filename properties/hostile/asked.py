@@ -141,15 +141,16 @@ class Disagreement:
 def call(
     op_type: str,
     opset: int,
-    *inputs: Array,
+    *inputs: Array | None,
     constants: tuple[int, ...] = (),
     outputs: int = 1,
     **attributes: Any,
 ) -> Call:
-    """A model of one node with inputs x0, x1..., fed but for the constants."""
+    """A model of one node with inputs x0, x1..., fed but for the constants; None is left out."""
     results = ["y", "z", "w"][:outputs]
-    names = [f"x{i}" for i in range(len(inputs))]
-    feeds = {n: x for i, (n, x) in enumerate(zip(names, inputs)) if i not in constants}
+    names = ["" if x is None else f"x{i}" for i, x in enumerate(inputs)]
+    given = {name: x for name, x in zip(names, inputs) if x is not None}
+    feeds = {name: x for name, x in given.items() if int(name[1:]) not in constants}
     domain, _, name = op_type.rpartition("::")
     graph = helper.make_graph(
         [helper.make_node(name, names, results, domain=domain, **attributes)],
@@ -159,7 +160,7 @@ def call(
             for n, x in feeds.items()
         ],
         [helper.make_empty_tensor_value_info(name) for name in results],
-        [onnx.numpy_helper.from_array(inputs[i], names[i]) for i in constants],
+        [onnx.numpy_helper.from_array(given[names[i]], names[i]) for i in constants],
     )
     imports = [helper.make_opsetid("", opset)]
     if domain:

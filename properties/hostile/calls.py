@@ -209,10 +209,15 @@ class Drawn:
         self.inputs[index] = np.asarray(x)
 
     def _poison(self) -> None:
-        """Values at the edges of a dtype in a few places of one input."""
+        """Values at the edges of a dtype in a few places of one input.
+
+        Of a fused operator no floats: in which order its parts overflow is nobody's promise.
+        """
         index = int(self.rng.integers(len(self.inputs))) if self.inputs else 0
         x = self.inputs[index] if self.inputs else None
         if x is None or not x.size or x.dtype == np.bool_:
+            return
+        if self.op_type in MICROSOFT and x.dtype.kind == "f":
             return
         flat = np.array(x).reshape(-1)
         places = self.rng.integers(flat.size, size=int(self.rng.integers(1, 4)))

@@ -14,7 +14,7 @@ from engine.ops.spec import Call, Choose
 from properties.hostile.composed import Composed
 from properties.hostile.forms import Array, Extents, Form, extent, of_forms
 
-FLAG, SIGN = (None, 1), (None, -1)
+FLAG = (None, 1)
 HEADS = {"num_heads": extent("n")}
 SCORES = {**HEADS, "unidirectional": FLAG, "scale": (None, 0.3), "mask_filter_value": (None, -2.0)}
 
@@ -92,7 +92,7 @@ def _mat_mul_n_bits(choose: Choose) -> Call:
 
 # ------------------------------------------------------------------------- quantised
 def _one_input(x: str, y: str) -> str:
-    return f"X:b,c,e {x}_scale: {x}_zero_point?: {y}_scale: {y}_zero_point?:"
+    return f"X:b,c,e {x}_scale: {x}_zero_point: {y}_scale: {y}_zero_point:"
 
 
 _TWO = "A:b,c,e|e B:b,c,e|c,1| " + " ".join(f"{x}_scale: {x}_zero_point:" for x in "ABC")
@@ -171,7 +171,7 @@ def _multi_head() -> tuple[Form, ...]:
         for given in (
             "query:b,s,nd key:b,t,nd value:b,t,nd bias?:3nd",
             "query:b,s,nd key:b,t,nd value:b,t,nh bias?:2nd+nh",
-            "query:b,s,nd key:b,n,t,d value:b,n,t,d bias?:nd|3nd",
+            "query:b,s,nd key:b,n,t,d value:b,n,t,d bias?:3nd",
             "query:b,s,n,3,d bias?:3nd",
             "query:b,s,nd key:b,t,n,2,d bias?:3nd",
         ):
@@ -196,7 +196,7 @@ def _grouped(choose: Choose) -> Call:
     inputs += [choose.tensor(past, low=-2, high=2) if kept else None for _ in range(2)]
     inputs += [lengths, np.array(total, np.int32)]
     attributes: dict[str, Any] = {"num_heads": n, "kv_num_heads": m}
-    attributes["local_window_size"] = choose.one_of((-1, 2, 1, 0, 100))
+    attributes["local_window_size"] = choose.one_of((-1, 2, 1, 100))
     attributes["softcap"] = choose.one_of((0.0, 0.75))
     attributes["smooth_softmax"] = choose.one_of((-1, 0))
     if choose.integer(0, 1):
@@ -227,7 +227,7 @@ def _embed() -> Form:
     return Form(
         "input_ids:b,s segment_ids?:b,s word_embedding:w,h position_embedding:s+p,h "
         "segment_embedding?:2,h gamma:h beta:h mask?:b,s position_ids?:b,s|1,s",
-        {"epsilon": (None, 0.25), "mask_index_type": (None, 0, 1)},
+        {"epsilon": (None, 0.25), "mask_index_type": FLAG},
         {"input_ids": "w", "segment_ids": "2", "mask": "2", "position_ids": "s+p"},
     )
 

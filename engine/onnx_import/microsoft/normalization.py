@@ -41,7 +41,8 @@ def skip_simplified(body: Body) -> None:
 
 def embed_layer_normalization(body: Body) -> None:
     """Of the sum of what words, positions and segments are embedded as; and lengths of masks."""
-    body.only("mask_index_type", None, 0)
+    body.only("mask_index_type", None, 0, 1)  # of mask_index there is this one form
+    body.check_together("segment_ids", "segment_embedding")
     body.check_shapes(input_ids="b s", segment_ids="b s", position_ids="b? s", mask="b s")
     body.check_shapes(word_embedding="* h", position_embedding="* h", segment_embedding="* h")
     body.check_shapes(gamma="h", beta="h")
@@ -61,6 +62,8 @@ def embed_layer_normalization(body: Body) -> None:
     if body.wanted("mask_index"):
         mask = "mask" if body.given("mask") else body.of("Sub", "input_ids", "input_ids")
         body.of("ReduceSum", mask, body.integers(1), into="mask_index", keepdims=0)
+    elif body.given("mask"):
+        body.ignore("mask")
 
 
 def _sum(body: Body) -> str:
