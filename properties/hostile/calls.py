@@ -15,7 +15,7 @@ from engine.ops import OPERATORS
 from engine.ops.spec import Call, OpSpec
 from properties.choose import SeededChoose
 from properties.hostile.composed import COMPOSED, Composed
-from properties.hostile.microsoft import MICROSOFT
+from properties.hostile.microsoft import MICROSOFT, outputs_of
 from properties.hostile.values import dtype_of, edge_value, value_of
 from properties.node_models import node_model
 
@@ -95,7 +95,7 @@ class Drawn:
         self.inputs: list[np.ndarray | None] = []
         self.attributes: dict[str, Any] = {}
         self._take(call)
-        self.outputs = self._outputs()
+        self.outputs = outputs_of(op_type, call) or self._outputs()
 
     def chance(self, share: float) -> bool:
         """True that often."""

@@ -5,8 +5,6 @@ Decision 0018 says what is meant instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from engine.onnx_import.microsoft.schemas import DOMAIN
@@ -18,22 +16,18 @@ TO_FLOAT, PRODUCT = f"{DOMAIN}::MatMulIntegerToFloat", f"{DOMAIN}::FusedMatMul"
 GEMM = f"{DOMAIN}::QGemm"
 WEIGHTS = {DYNAMIC: 1, LSTM: 1, TO_FLOAT: 1, GEMM: 3}
 """Which input holds the weights of a product of bytes."""
+MASKS = {f"{DOMAIN}::Attention": 3, MULTI_HEAD: 4}
+"""Which input holds the mask."""
+SKIP = f"{DOMAIN}::SkipLayerNormalization"
+LARGE, LEVEL = 1e3, 1e-5
 BESIDE = 1e-3
 """Of a tie: quotients so near may be rounded to either side."""
-PAST = {MULTI_HEAD: 6, GROUPED: 3}
-"""Which input holds the past keys."""
 
 
 def _given(call: Call, index: int) -> Array | None:
     """An input, None where it is left out."""
     inputs = call.inputs
     return inputs[index] if index < len(inputs) else None
-
-
-def _forgets_the_past(call: Call) -> bool:
-    outputs = call.model.graph.node[call.node].output
-    presents = [name for name in outputs[1:3] if name]
-    return _given(call, PAST[call.op_type]) is not None and len(presents) < 2
 
 
 def _pads_a_prompt(call: Call) -> bool:
@@ -63,31 +57,80 @@ def _heads(*shape: int) -> Array:
     return np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
 
 
-def _continued(op_type: str) -> Call:
-    """A past, and no output for what it becomes."""
-    x, past = ones(1, 1, 16), _heads(1, 2, 3, 8)
-    if op_type == MULTI_HEAD:
-        given = (x, x, x, None, None, None, past, past)
-        return call(op_type, 17, *given, num_heads=2)
-    lengths = np.array([3], np.int32), np.array(4, np.int32)
-    return call(op_type, 17, x, x, x, past, past, *lengths, num_heads=2, kv_num_heads=2)
+def _sees_ahead(call: Call) -> bool:
+    """Whether there are more new keys than queries, in order."""
+    keys = call.input(1)
+    new = keys.shape[2 if keys.ndim == 4 else 1]
+    return bool(call.attribute("unidirectional", 0)) and new > call.first.shape[1]
 
 
-def _of_the_past() -> Iterator[Disagreement]:
-    for op_type in PAST:
-        yield Disagreement(
-            "onnxruntime",
-            frozenset({op_type}),
-            "joins keys and values to the past where they are given out alone; without these "
-            "outputs it reads what lies behind them",
-            _forgets_the_past,
-            lambda op_type=op_type: _continued(op_type),  # type: ignore[misc]
-            everywhere=False,
+def _masks_whole_rows(call: Call) -> bool:
+    """Whether a large number is added to all scores of a query."""
+    mask, filtered = _given(call, MASKS[call.op_type]), call.attribute("mask_filter_value", -1e4)
+    if mask is None or abs(filtered) < LARGE:
+        return False
+    if mask.ndim > 1:
+        allowed = mask > 0
+        return bool(
+            not allowed.all() if call.attribute("unidirectional", 0) else _has_none(allowed)
         )
+    batch = call.first.shape[0]
+    begins = mask[batch:] if mask.size == 2 * batch else np.zeros(batch, int)
+    return bool((begins >= mask[:batch]).any()) or bool(
+        call.attribute("unidirectional", 0) and begins.any()
+    )
+
+
+def _has_none(allowed: Array) -> bool:
+    return bool((~allowed).all(-1).any())
+
+
+def _is_level(call: Call) -> bool:
+    """Whether what is normalised varies by less than its rounding."""
+    parts = [x.astype(np.float64) for k in (0, 1, 4) if (x := _given(call, k)) is not None]
+    x = sum(parts[1:], parts[0])
+    return bool((x.var(-1) < LEVEL * (x**2).mean(-1)).any())
 
 
 OF_OWN = (
-    *_of_the_past(),
+    Disagreement(
+        "onnxruntime",
+        frozenset({MULTI_HEAD}),
+        "lets queries see keys that are ahead of them where there are more keys than queries",
+        _sees_ahead,
+        lambda: call(
+            MULTI_HEAD,
+            17,
+            ones(1, 1, 8),
+            _heads(1, 3, 8),
+            _heads(1, 3, 8),
+            num_heads=1,
+            unidirectional=1,
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset(MASKS),
+        "adds -10000 to scores in float, which loses their last digits, where nothing else is left",
+        _masks_whole_rows,
+        lambda: call(
+            MULTI_HEAD,
+            17,
+            ones(1, 1, 8),
+            _heads(1, 3, 8) / 8,
+            _heads(1, 3, 8),
+            None,
+            np.zeros((1, 3), np.int32),
+            num_heads=1,
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({SKIP}),
+        "sums in float, so of what is nearly level the deviation is that of the roundings",
+        _is_level,
+        lambda: call(SKIP, 17, 1000 + _heads(1, 1, 8) / 1e3, 0 * ones(1, 1, 8), ones(8)),
+    ),
     Disagreement(
         "onnxruntime",
         frozenset({GROUPED}),

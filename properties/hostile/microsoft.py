@@ -9,10 +9,11 @@ import numpy as np
 from onnx import defs
 
 from engine.onnx_import.microsoft.bodies import BODIES
-from engine.onnx_import.microsoft.schemas import SCHEMAS
+from engine.onnx_import.microsoft.schemas import DOMAIN, SCHEMAS
 from engine.ops.spec import Call, Choose
 from properties.hostile.composed import Composed
 from properties.hostile.forms import Array, Extents, Form, extent, of_forms
+from properties.hostile.witnesses import KEEPS
 
 FLAG = (None, 1)
 HEADS = {"num_heads": extent("n")}
@@ -63,8 +64,8 @@ def _fused_mat_mul() -> tuple[Form, ...]:
 
 
 def _q_gemm() -> tuple[Form, ...]:
-    more = "a_scale: a_zero_point: b_scale:|h b_zero_point: C?:h|i,h|1"
-    by_columns = more.replace("b_scale:|h b_zero_point:", "b_scale:h b_zero_point:h")
+    more = "a_scale: a_zero_point: b_scale: b_zero_point: C?:h|i,h|1"
+    by_columns = more.replace("b_scale: b_zero_point:", "b_scale:h b_zero_point:h")
     quantised = "y_scale: y_zero_point:"
     return (
         Form(f"A:i,k B:k,h {more}", {"alpha": (None, 0.5)}),
@@ -172,8 +173,6 @@ def _multi_head() -> tuple[Form, ...]:
             "query:b,s,nd key:b,t,nd value:b,t,nd bias?:3nd",
             "query:b,s,nd key:b,t,nd value:b,t,nh bias?:2nd+nh",
             "query:b,s,nd key:b,n,t,d value:b,n,t,d bias?:3nd",
-            "query:b,s,n,3,d bias?:3nd",
-            "query:b,s,nd key:b,t,n,2,d bias?:3nd",
         ):
             forms.append(Form(f"{given} {more}", SCORES, below))
     return tuple(forms)
@@ -182,7 +181,9 @@ def _multi_head() -> tuple[Form, ...]:
 def _grouped(choose: Choose) -> Call:
     batch, queries, kept = choose.integer(1, 2), choose.one_of((1, 3, 5)), choose.one_of((0, 4, 9))
     m, group, d = choose.one_of((2, 1)), choose.one_of((2, 1, 3)), choose.one_of((16, 32))
-    total = queries if not kept else queries + choose.integer(0, kept)
+    batch = 1 if kept and queries > 1 else batch
+    total = queries if not kept else choose.one_of((kept, queries + kept))
+    total = max(total, queries)
     least = 0 if total == queries else queries - 1
     lengths = np.array([choose.integer(least, total - 1) for _ in range(batch)], np.int32)
     lengths[0] = total - 1
@@ -223,12 +224,17 @@ def _rotary() -> tuple[Form, ...]:
     )
 
 
-def _embed() -> Form:
-    return Form(
-        "input_ids:b,s segment_ids?:b,s word_embedding:w,h position_embedding:s+p,h "
-        "segment_embedding?:2,h gamma:h beta:h mask?:b,s position_ids?:b,s|1,s",
-        {"epsilon": (None, 0.25), "mask_index_type": FLAG},
-        {"input_ids": "w", "segment_ids": "2", "mask": "2", "position_ids": "s+p"},
+def _embed() -> tuple[Form, ...]:
+    below = {"input_ids": "w", "segment_ids": "2", "mask": "2", "position_ids": "s+p"}
+    attributes = {"epsilon": (None, 0.25), "mask_index_type": FLAG}
+    tables = "word_embedding:w,h position_embedding:s+p,h"
+    return tuple(
+        Form(
+            f"input_ids:b,s {ids} {tables} gamma:h beta:h mask?:b,s position_ids?:b,s|1,s",
+            attributes,
+            below,
+        )
+        for ids in ("segment_ids:b,s segment_embedding:2,h", "")
     )
 
 
@@ -302,6 +308,14 @@ def _example(schema: defs.OpSchema) -> Callable[[Choose], Call]:
         return DRAWN[schema.name]
     forms = FORMS[schema.name]
     return of_forms(schema, *(forms if isinstance(forms, tuple) else (forms,)))
+
+
+def outputs_of(op_type: str, call: Call) -> int | None:
+    """How many outputs a call must have so that onnxruntime may be asked; None: any number."""
+    past, outputs = KEEPS.get(op_type.removeprefix(f"{DOMAIN}::"), (len(call.inputs), 0))
+    if op_type in MICROSOFT and past < len(call.inputs) and call.inputs[past] is not None:
+        return outputs
+    return 1 if "qkv_hidden_sizes" in call.attributes else None
 
 
 MICROSOFT: Mapping[str, tuple[defs.OpSchema, Composed]] = {

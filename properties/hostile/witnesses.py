@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from engine.onnx_import.microsoft.schemas import DOMAIN
 from properties.hostile.worker import ENGINE, WITNESS
 
 Arrays = Mapping[str, np.ndarray]
@@ -24,6 +25,25 @@ SECONDS_MAX = 1.0
 CRASHES = {"onnxruntime": (b"DFT",)}
 """What a witness is never asked: onnxruntime 1.32 destroys its own memory in a DFT, and dies then
 or later."""
+
+
+KEEPS = {"Attention": (4, 2), "MultiHeadAttention": (6, 3), "GroupQueryAttention": (3, 3)}
+"""Of onnxruntime's operators: which input holds the past, and how many outputs there are then."""
+
+
+def is_unsafe(node: onnx.NodeProto) -> bool:
+    """Whether onnxruntime leaves its memory in a call of one of its own operators.
+
+    It reads behind keys where the past is given and what it becomes is not given out; and writes
+    behind `present` where values have another size than keys.
+    """
+    if node.domain != DOMAIN or node.op_type not in KEEPS:
+        return False
+    past, outputs = KEEPS[node.op_type]
+    given = sum(map(bool, node.output))
+    sizes = [list(a.ints) for a in node.attribute if a.name == "qkv_hidden_sizes"]
+    continues = any(node.input[past : past + 1])
+    return (continues and given < outputs) or (given > 1 and any(s[1:2] != s[2:] for s in sizes))
 
 
 class Declined(Exception):
@@ -79,6 +99,8 @@ class Court:
         """The outputs of one; raises Declined."""
         if any(op_type in data for op_type in CRASHES.get(name, ())):
             raise Declined(f"{name} does not survive it")
+        if DOMAIN.encode() in data and any(map(is_unsafe, onnx.load_from_string(data).graph.node)):
+            raise Declined(f"{name} leaves its memory")
         self.tell(WITNESS)
         try:
             with _alarm():

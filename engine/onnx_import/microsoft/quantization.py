@@ -24,6 +24,8 @@ _LSTM = (
     *("activation_alpha", "activation_beta", "activations", "clip", "direction"),
     *("hidden_size", "input_forget"),
 )
+OPSET_MAX = 2**31 - 1
+"""As of any domain."""
 AXIS = 1
 """Of scales, where `axis` is left out."""
 
@@ -261,7 +263,9 @@ def softmax(body: Body) -> None:
     """
     axis, rank = body.axis("X"), body.rank("X")
     x = _real(body, "X", "X_scale", "x_zero_point")
-    if body.attribute("opset") < 13:
+    if (opset := body.count("opset")) > OPSET_MAX:
+        raise ModelError(f"{body.title}: opset={opset}, expected at most {OPSET_MAX}")
+    if opset < 13:
         flat = body.of("Flatten", x, axis=axis % rank)
         y = body.of("Reshape", body.of("Softmax", flat, axis=1), body.of("Shape", "X"))
     else:
