@@ -59,7 +59,7 @@ def of_forms(schema: defs.OpSchema, *forms: Form) -> Callable[[Choose], Call]:
         inputs: list[Array | None] = []
         for formal in schema.inputs:
             shape = _shape(choose, form, formal.name)
-            dtype = dtypes.get(formal.type_str) or dtype_of(formal.type_str)
+            dtype = dtypes.get(formal.type_str) or tensor_dtype(formal.type_str)
             inputs.append(
                 None
                 if shape is None
@@ -72,17 +72,18 @@ def of_forms(schema: defs.OpSchema, *forms: Form) -> Callable[[Choose], Call]:
     return example
 
 
-def dtype_of(text: str) -> np.dtype:
+def tensor_dtype(text: str) -> np.dtype:
     """Of "tensor(float)"."""
     name = text.removeprefix("tensor(").removesuffix(")").upper()
-    return np.dtype(helper.tensor_dtype_to_np_dtype(TensorProto.DataType.Value(name)))
+    found: np.dtype = helper.tensor_dtype_to_np_dtype(TensorProto.DataType.Value(name))
+    return found
 
 
 def _dtype(choose: Choose, constraint: Any) -> np.dtype:
     """The first that is allowed; of bytes, either."""
     names = [str(name) for name in constraint.allowed_type_strs]
     either = [name for name in names if name in ("tensor(uint8)", "tensor(int8)")]
-    return dtype_of(choose.one_of(either) if names[0] in either else names[0])
+    return tensor_dtype(choose.one_of(either) if names[0] in either else names[0])
 
 
 def _shape(choose: Choose, form: Form, name: str) -> str | None:

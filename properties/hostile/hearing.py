@@ -11,10 +11,11 @@ from engine.backends.protocol import Backend
 from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
 from engine.ir.graph import Graph
+from engine.onnx_import.microsoft.schemas import DOMAIN
 from engine.ops.compose import flops_of
 from engine.passes import bind_shapes, bind_values, deciding_inputs, infer_where_known
 from engine.passes.infer_shapes import are_typed
-from properties.hostile.asked import DOMAIN, Call
+from properties.hostile.asked import Call
 from properties.hostile.cases import Outcome
 from properties.hostile.disagreements import explained
 from properties.hostile.expectation import Arrays, Expected, expect

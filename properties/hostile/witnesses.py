@@ -30,13 +30,19 @@ or later."""
 KEEPS = {"Attention": (4, 2), "MultiHeadAttention": (6, 3), "GroupQueryAttention": (3, 3)}
 """Of onnxruntime's operators: which input holds the past, and how many outputs there are then."""
 
+BY_TABLE = ("QLinearSigmoid", "QLinearLeakyRelu")
+"""Of the same, those of five inputs whose last is a zero point."""
+
 
 def is_unsafe(node: onnx.NodeProto) -> bool:
     """Whether onnxruntime leaves its memory in a call of one of its own operators.
 
-    It reads behind keys where the past is given and what it becomes is not given out; and writes
-    behind `present` where values have another size than keys.
+    It reads behind keys where the past is given and what it becomes is not given out, and a last
+    zero point that is left out; and writes behind `present` where values have another size than
+    keys.
     """
+    if node.domain == DOMAIN and node.op_type in BY_TABLE:
+        return not all(node.input[4:5] or [""])
     if node.domain != DOMAIN or node.op_type not in KEEPS:
         return False
     past, outputs = KEEPS[node.op_type]
