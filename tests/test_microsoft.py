@@ -334,7 +334,8 @@ def transformers() -> Iterator[Case]:
     words = {"xi": RNG.integers(0, 9, (2, 5)).astype(np.int32), "w": floats(9, 17)}
     more = {"p": floats(7, 17), "g": floats(17), "b": floats(17)}
     segments = {"xs": RNG.integers(0, 2, (2, 5)).astype(np.int32), "s": floats(2, 17)}
-    every = {**words, **more, **segments, "xm": flags(2, 5), "xp": words["xi"] % 7}
+    numbers = {"xm": RNG.integers(0, 4, (2, 5)).astype(np.int32), "xp": words["xi"] % 7}
+    every = {**words, **more, **segments, **numbers}
     call = "xi xs w p s g b xm xp -> y lengths sum"
     yield "EmbedLayerNormalization", call, every, {"epsilon": 0.25}
     yield "EmbedLayerNormalization", "xi - w p - g b -> y lengths", every, {"mask_index_type": 1}
