@@ -716,6 +716,7 @@ REFUSED: list[tuple[Case, str]] = [
         ({"scale": 2.0}, "scale=2.0 is not supported, only 1.0"),
         ({"num_heads": -3}, "num_heads=-3, expected 0 or more"),
         ({"is_packed_batching": 1}, "is_packed_batching=1 is not supported"),
+        ({"num_heads": 2, "rotary_embedding_dim": 8}, "'cos_cache' has shape .24, 72., expected"),
     )),
     *((("MatMulNBits", "x a s -> y", QKV | {"a": A}, {"K": 24, "N": 3, "block_size": 32, **more}),
        words) for more, words in (

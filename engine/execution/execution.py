@@ -22,6 +22,7 @@ from engine.errors import (
     ParallaxError,
 )
 from engine.execution.blueprint import KEPT, Blueprint
+from engine.execution.indices import readers_of
 from engine.execution.watch import Watch
 from engine.forks import ProcessBound, check_process
 from engine.ir.graph import Graph, Node, Value
@@ -124,6 +125,7 @@ class Execution(ProcessBound):
         self.placements, self.aliases = design.placements, design.aliases
         self.kept, self.plan, self.computed = design.kept, design.plan, design.computed
         self._where, self._home = design.where, design.home
+        self._readers = {value: readers_of(value) for value in graph.inputs}
         self._used = {self.backends[n] for n in (*self._where.values(), *self._home.values())}
         self._lock = together(backend.lock for backend in self._used)
         try:
@@ -289,8 +291,14 @@ class Execution(ProcessBound):
         self.written.add(value)
 
     def write(self, value: Value, array: np.ndarray) -> None:
-        """Fill a graph input, in order with what is enqueued."""
+        """Fill a graph input, in order with what is enqueued.
+
+        Raises:
+            InputError: indices that a node of the plan cannot have.
+        """
         self.check_open()
+        for reader in self._readers.get(value, ()):
+            reader.check(array)
         self.backend_of(value).write(self.slot(value), array)
         self.written.add(value)
         if self._watch is not None:

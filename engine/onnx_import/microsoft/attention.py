@@ -207,12 +207,13 @@ def rotary_embedding(body: Body) -> None:
     if heads < 0:
         raise ModelError(f"{body.title}: num_heads={heads}, expected 0 or more")
     body.check_shapes(input="b s h" if rank == 3 else "b n s h", position_ids="1 | b s")
-    body.check_shapes(cos_cache="m r", sin_cache="m r")
+    half = str(partial // 2) if partial > 0 else "r"
+    body.check_shapes(cos_cache=f"m {half}", sin_cache=f"m {half}")
     if rank == 3:
-        _, half = body.dims("cos_cache")
-        if not (heads or half):
+        _, angles = body.dims("cos_cache")
+        if not (heads or angles):
             raise UnsupportedError(f"{body.title}: the size of a head is not known at import")
-        split = body.integers(0, 0, *((heads, -1) if heads else (-1, 2 * int(half or 0))))
+        split = body.integers(0, 0, *((heads, -1) if heads else (-1, 2 * int(angles or 0))))
         x = body.of("Transpose", body.of("Reshape", x, split), perm=[0, 2, 1, 3])
     if body.rank(at) == 1:
         batch = body.of("Shape", x, start=0, end=1)
