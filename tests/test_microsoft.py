@@ -715,6 +715,7 @@ REFUSED: list[tuple[Case, str]] = [
     *((("RotaryEmbedding", "x i w w -> y", QKV, more), words) for more, words in (
         ({"scale": 2.0}, "scale=2.0 is not supported, only 1.0"),
         ({"num_heads": -3}, "num_heads=-3, expected 0 or more"),
+        ({"rotary_embedding_dim": -8}, "rotary_embedding_dim=-8, expected 0 or more"),
         ({"is_packed_batching": 1}, "is_packed_batching=1 is not supported"),
         ({"num_heads": 2, "rotary_embedding_dim": 8}, "'cos_cache' has shape .24, 72., expected"),
     )),

@@ -204,8 +204,9 @@ def rotary_embedding(body: Body) -> None:
     body.only("is_packed_batching", None, 0)
     partial, heads = (body.attribute(n) or 0 for n in ("rotary_embedding_dim", "num_heads"))
     rank, at, x = body.rank("input"), "position_ids", "input"
-    if heads < 0:
-        raise ModelError(f"{body.title}: num_heads={heads}, expected 0 or more")
+    for name, value in (("num_heads", heads), ("rotary_embedding_dim", partial)):
+        if value < 0:
+            raise ModelError(f"{body.title}: {name}={value}, expected 0 or more")
     body.check_shapes(input="b s h" if rank == 3 else "b n s h", position_ids="1 | b s")
     half = str(partial // 2) if partial > 0 else "r"
     body.check_shapes(cos_cache=f"m {half}", sin_cache=f"m {half}")
