@@ -427,6 +427,16 @@ def test_results_much_larger_than_their_inputs_are_not_folded() -> None:
     assert [n.op_type for n in after.nodes] == ["Expand", "Add"]
 
 
+@pytest.mark.parametrize(
+    "wrong", [node("Concat", "a", "b", axis=2), node("Transpose", "a", "b", perm=[0, 1, 2])]
+)
+def test_an_identity_that_must_be_refused_does_not_vanish(wrong: onnx.NodeProto) -> None:
+    nodes = [node("Neg", "x", "a"), wrong, node("Neg", "b", "y")]
+    graph = imported(model(nodes, {"x": (2, 3)}, ["y"]))
+    with pytest.raises(ShapeError, match="'the_b'"):
+        run_passes(graph, [*load_passes(), *bind_passes()])
+
+
 def test_identities_vanish_and_outputs_keep_their_names() -> None:
     nodes = [
         node("Identity", "x", "i"),

@@ -114,6 +114,7 @@ class Graph:
         before: Node | None = None,
         body: tuple[BodyOp, ...] = (),
         subgraphs: Mapping[str, Graph] = NO_SUBGRAPHS,
+        origin: str = "",
     ) -> Node:
         """Append a node (or insert it before another one) and create its output values."""
         outs = []
@@ -128,6 +129,7 @@ class Graph:
             dict(attributes or {}),
             body=body,
             subgraphs=subgraphs,
+            origin=origin,
         )
         self._connect(node)
         for out in outs:

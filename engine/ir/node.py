@@ -104,12 +104,13 @@ class Node:
         body: empty, or for a fused node the operators it replaces: first the core, whose op_type
             and attributes are the node's own, then each epilogue operator in order. The inputs
             of a fused node are those of the core followed by what the epilogue reads besides.
-        origin: all copies of a node have the same; no other node has it.
+        identity: all copies of a node have the same; no other node has it.
+        origin: title of the operator that it is a part of, which others define; "" of none.
     """
 
     __slots__ = (
         *("name", "op_type", "domain", "_inputs", "_shown", "outputs", "origin"),
-        *("attributes", "body", "subgraphs"),
+        *("attributes", "body", "subgraphs", "identity"),
     )
 
     def __init__(
@@ -122,11 +123,12 @@ class Node:
         domain: str = "",
         body: tuple[BodyOp, ...] = (),
         subgraphs: Mapping[str, Graph] = NO_SUBGRAPHS,
+        origin: str = "",
     ) -> None:
-        self.name, self.op_type, self.domain = name, op_type, domain
+        self.name, self.op_type, self.domain, self.origin = name, op_type, domain, origin
         self._inputs = list(inputs)
         self._shown: tuple[Value | None, ...] | None = None
-        self.outputs, self.origin = outputs, object()
+        self.outputs, self.identity = outputs, object()
         self.attributes = {} if attributes is None else attributes
         self.body, self.subgraphs = body, subgraphs
 
@@ -150,9 +152,9 @@ class Node:
         """A copy that reads and produces other values."""
         twin = Node(
             *(self.name, self.op_type, inputs, outputs, self.attributes, self.domain),
-            *(self.body, self.subgraphs),
+            *(self.body, self.subgraphs, self.origin),
         )
-        twin.origin = self.origin
+        twin.identity = self.identity
         return twin
 
     @property
@@ -171,9 +173,22 @@ class Node:
 
     @property
     def title(self) -> str:
-        """`Conv+Add+Relu 'name'`: what the user sees in tables and errors."""
+        """`Conv+Add+Relu 'name'`: what the user sees in tables."""
         ops = "+".join(n.op_type for n in self.body) if self.body else self.op_type
         return f"{ops} {self.name!r}"
+
+    @property
+    def place(self) -> str:
+        """What the user sees in errors: `BiasGelu 'name' (Add 'name/Add')` of a part."""
+        return f"{self.origin} ({self.title})" if self.origin else self.title
+
+    def placed(self, text: str) -> str:
+        """A sentence that names the node, as it is seen in errors."""
+        if self.place in text:
+            return text
+        if self.title in text:
+            return text.replace(self.title, self.place, 1)
+        return f"{self.place}: {text}"
 
     def __repr__(self) -> str:
         return f"<{self.title}>"

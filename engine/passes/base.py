@@ -95,6 +95,7 @@ def replace_node(
         name=name,
         before=old,
         body=body,
+        origin=old.origin,
     )
     supersede(graph, out, node.outputs[0])
     graph.remove_node(old)

@@ -48,7 +48,7 @@ def infer_node(node: Node) -> tuple[TensorType, ...]:
             check_dims(type_.dims, node.title)
     if len(types) < len(node.outputs):
         raise UnsupportedError(
-            f"{node.title}: {len(node.outputs)} outputs, only {len(types)} are supported"
+            f"{node.place}: {len(node.outputs)} outputs, only {len(types)} are supported"
         )
     if spec.all_outputs and len(types) > len(node.outputs):
         raise type_error(node, f"{len(node.outputs)} outputs, expected {len(types)}")
@@ -62,8 +62,7 @@ def naming(node: Node) -> Iterator[None]:
         with heap.enough_for(node):
             yield
     except ParallaxError as error:
-        text = str(error)
-        raise type(error)(text if node.title in text else f"{node.title}: {text}") from None
+        raise type(error)(node.placed(str(error))) from None
     except (ArithmeticError, LookupError, ValueError) as error:
         operands = ", ".join("none" if v is None else str(v.type) for v in node.inputs)
         raise type_error(
@@ -73,7 +72,7 @@ def naming(node: Node) -> Iterator[None]:
 
 def type_error(node: Node, text: str) -> ShapeError:
     """A ShapeError in the house form."""
-    return ShapeError(f"{node.title}: {text}")
+    return ShapeError(f"{node.place}: {text}")
 
 
 def is_computable(node: Node) -> bool:

@@ -53,7 +53,7 @@ class Inferences:
 
     def recall(self, node: Node) -> Inference | None:
         """What follows from what the node reads, if that was its last inference."""
-        last = self._last.get(node.origin)
+        last = self._last.get(node.identity)
         return last if last is not None and last.is_of(node) else None
 
     def note(self, node: Node) -> None:
@@ -61,7 +61,7 @@ class Inferences:
         contents = tuple(out.contents for out in node.outputs)
         if sum(c.nbytes for c in contents if c is not None) <= REMEMBERED_NBYTES_MAX:
             types = tuple(out.type for out in node.outputs)
-            self._last[node.origin] = Inference(tuple(map(_read, node.inputs)), types, contents)
+            self._last[node.identity] = Inference(tuple(map(_read, node.inputs)), types, contents)
 
 
 def _read(value: Value | None) -> tuple[TensorType | None, Callable[[], Constant | None]]:

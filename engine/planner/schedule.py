@@ -51,7 +51,7 @@ def place(
             reasons.append(f"{name}: {reason}")
         else:
             hint = " (strict: no fallback allowed)" if strict else ""
-            raise UnsupportedError(f"{node.title} cannot run{hint}: {'; '.join(reasons)}")
+            raise UnsupportedError(f"{node.place} cannot run{hint}: {'; '.join(reasons)}")
     return placements
 
 
