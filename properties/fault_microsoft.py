@@ -20,7 +20,7 @@ from properties.fault import Bench, Fault, FaultError, attribute
 from properties.hostile.asked import Call
 from properties.hostile.calls import Drawn
 from properties.hostile.cases import FINDINGS
-from properties.hostile.hearing import bound, can_be_expected, heard
+from properties.hostile.hearing import can_be_expected, heard
 from properties.hostile.witnesses import Court
 from properties.memory import Violation
 
