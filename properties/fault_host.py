@@ -11,7 +11,9 @@ import engine.execution.blueprint as blueprint
 from conformance import judge as judging
 from engine.backends.cpu import binary as cpu_binary
 from engine.backends.cpu import cast as cpu_cast
+from engine.backends.cpu import det as cpu_det
 from engine.backends.cpu import matmul as cpu_matmul
+from engine.backends.cpu import noise as cpu_noise
 from engine.backends.cpu import recurrent as cpu_recurrent
 from engine.backends.cpu import unary as cpu_unary
 from engine.backends.protocol import Slot
@@ -106,6 +108,18 @@ HOST_FAULTS: tuple[Fault, ...] = (
         "host",
         attribute(Slot, "offset", _shifted),
         operators("Relu", "Add"),
+    ),
+    Fault(
+        "random-numbers-ignore-their-seed",
+        "host",
+        attribute(cpu_noise, "seed_of", lambda old: lambda attributes: 1),
+        operators("RandomUniformLike", "RandomNormalLike", on="cpu"),
+    ),
+    Fault(
+        "det-takes-the-first-pivot",
+        "host",
+        attribute(cpu_det, "_pivots", lambda old: lambda columns: np.zeros(len(columns), np.int64)),
+        operators("Det", on="cpu"),
     ),
     Fault(
         "last-work-item-missing",

@@ -39,7 +39,7 @@ def conditional() -> onnx.ModelProto:
         then_branch=branch("inner_then", node("Abs", "x", "ia")),
         else_branch=branch("inner_else", node("Neg", "x", "ib")),
     )
-    then = branch("then", node("Relu", "x", "t1"), node("Det", "t1", "t2"))
+    then = branch("then", node("Relu", "x", "t1"), node("Multinomial", "t1", "t2"))
     nodes = [node("If", "c", "y", then_branch=then, else_branch=branch("else", inner))]
     return model(nodes, {"x": ("n", 3)}, ["y"], {"c": np.array(True)})
 
@@ -124,7 +124,7 @@ def local_function() -> onnx.ModelProto:
         "Odd",
         ["a"],
         ["b"],
-        [node("Abs", "a", "t"), node("Det", "t", "b")],
+        [node("Abs", "a", "t"), node("Multinomial", "t", "b")],
         [helper.make_opsetid("", 13)],
     )
     nodes = [node("Odd", "x", "m", domain="local"), node("Odd", "m", "y", domain="local")]
@@ -154,7 +154,9 @@ def wrong_shape() -> onnx.ModelProto:
 
 
 def dangling() -> onnx.ModelProto:
-    return model([node("Relu", "nowhere", "y"), node("Det", "x", "z")], {"x": (3, 3)}, ["y", "z"])
+    return model(
+        [node("Relu", "nowhere", "y"), node("Multinomial", "x", "z")], {"x": (3, 3)}, ["y", "z"]
+    )
 
 
 def sparse_weights() -> onnx.ModelProto:
@@ -167,7 +169,7 @@ def sparse_weights() -> onnx.ModelProto:
 
 def one_among_eighty() -> onnx.ModelProto:
     chain = [node("Relu" if i % 2 else "Abs", f"t{i}", f"t{i + 1}") for i in range(80)]
-    chain[40] = node("Det", "t40", "t41")
+    chain[40] = node("Multinomial", "t40", "t41")
     return model(chain, {"t0": ("n", 3)}, ["t80"])
 
 

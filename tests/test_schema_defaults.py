@@ -112,8 +112,9 @@ def older_defaults() -> Iterator[tuple[str, int, str]]:
 
 @pytest.mark.parametrize(("op_type", "opset", "name"), list(older_defaults()))
 def test_the_importer_fills_in_the_default_of_the_opset(
-    op_type: str, opset: int, name: str
+    op_type: str, opset: int, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("secrets.randbelow", lambda most: 7)  # seeds that are left out
     default = defaults_of(op_type, opset)[name]
     assert imported(op_type, opset, {}) == imported(op_type, opset, {name: default})
 

@@ -45,6 +45,7 @@ LIKE_FIRST = (
         *("BatchNormalization", "BitCast", "Cast", "Concat", "CumProd", "CumSum", "DFT"),
         *("DeformConv", "DepthToSpace", "GridSample", "GroupNormalization", "Identity"),
         *("InstanceNormalization", "LRN", "LayerNormalization", "LogSoftmax", "Pad", "Resize"),
+        *("RandomNormalLike", "RandomUniformLike"),
         *("RoiAlign", "ScatterElements", "ScatterND", "Slice", "Softmax", "SpaceToDepth", "Split"),
         *("Tile", "TopK", "Transpose", "Trilu"),
         *("LabelEncoder", "RegexFullMatch", "StringNormalizer", "TfIdfVectorizer"),
@@ -102,6 +103,8 @@ def output_dtypes(node: Node, dtype: Callable[[Value | None], np.dtype | None]) 
     """
     if node.op_type in ("Cast", "BitCast"):
         return [DTYPES[node.attributes["to"]]]
+    if node.op_type in ("RandomNormalLike", "RandomUniformLike"):
+        return [DTYPES[node.attributes["dtype"]]]
     if node.op_type == "ConstantOfShape":
         return [np.asarray(node.attributes.get("value", np.float32(0))).dtype]
     if node.op_type == "LabelEncoder":
@@ -204,6 +207,8 @@ def _of_axes(node: Node, base: Rank, count: Length) -> Rank:
     op_type, keeps = node.op_type, node.attributes.get("keepdims", 1)
     if op_type == "OneHot":
         return _moved(base, 1)
+    if op_type == "Det":
+        return _moved(base, -2)
     if op_type in ("ArgMax", "ArgMin"):
         return _moved(base, 0 if keeps else -1)
     if op_type.startswith("Reduce"):

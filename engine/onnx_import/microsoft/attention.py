@@ -196,6 +196,21 @@ def joined(body: Body, x: str) -> None:
     body.of("Reshape", rows, body.integers(0, 0, -1), into="output")
 
 
+def columns_of_caches(body: Body, name: str, partial: int, heads: int) -> str:
+    """How wide the caches of a RotaryEmbedding are: half of a head, or of what is rotated of it.
+
+    Args:
+        name: of the input that has the heads. heads: of three-dimensional inputs, 0: not known.
+
+    Returns:
+        A number, or a letter where it is not known at import.
+    """
+    dims = body.dims(name)
+    width = dims[-1] if len(dims) == 4 else dims[-1] and heads and dims[-1] // heads
+    whole = partial or width
+    return str(whole // 2) if whole else "r"
+
+
 def rotary_embedding(body: Body) -> None:
     """ONNX's, of (b, s, n d) or (b, n, s, d), at positions (b, s) or from one on."""
     body.only("scale", None, 1.0)
@@ -205,7 +220,8 @@ def rotary_embedding(body: Body) -> None:
     if heads < 0:
         raise ModelError(f"{body.title}: num_heads={heads}, expected 0 or more")
     body.check_shapes(input="b s h" if rank == 3 else "b n s h", position_ids="1 | b s")
-    body.check_shapes(cos_cache="m r", sin_cache="m r")
+    columns = columns_of_caches(body, "input", partial, heads)
+    body.check_shapes(cos_cache=f"m {columns}", sin_cache=f"m {columns}")
     if rank == 3:
         _, half = body.dims("cos_cache")
         if not (heads or half):

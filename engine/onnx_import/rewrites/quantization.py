@@ -161,7 +161,7 @@ def _saturate(
     That to integers of 2 and 4 bits does not.
     """
     if zero_point is not None:
-        rounded = steps.of("Add", rounded, steps.cast(zero_point, DOUBLE))
+        rounded = steps.of("Add", rounded, steps.cast(steps.scalar(zero_point), DOUBLE))
     dtype, more = DTYPES[kind], {}
     if dtype in NARROW_INTEGERS:
         limits = ml_dtypes.iinfo(dtype)
@@ -183,8 +183,8 @@ def _scale(steps: Steps, a: Value | None, b: Value | None, y: Value | None) -> V
     assert a is not None
     assert b is not None
     assert y is not None
-    product = steps.of("Mul", steps.cast(a, DOUBLE), steps.cast(b, DOUBLE))
-    return steps.of("Div", product, steps.cast(y, DOUBLE))
+    of_a, of_b, of_y = (steps.cast(steps.scalar(s), DOUBLE) for s in (a, b, y))
+    return steps.of("Div", steps.of("Mul", of_a, of_b), of_y)
 
 
 def _centred_matrices(
@@ -214,6 +214,7 @@ def _exact_conv(
     bias: Value | None,
 ) -> Value:
     x, w, x_zero, w_zero = operands
+    _check_zero_points(steps, x_zero, w_zero)
     assert x is not None
     assert w is not None
     w_zero = steps.along(w_zero, 0, steps.rank(w, "the weight"), steps.extent(w, 0))
@@ -224,6 +225,15 @@ def _exact_conv(
     return steps.of("Conv", *inputs, **attributes)
 
 
+def _check_zero_points(steps: Steps, x_zero: Value | None, w_zero: Value | None) -> None:
+    """That of x is one number, those of w a number or a vector."""
+    for name, value, most in (("x", x_zero, 1), ("w", w_zero, None)):
+        rank, extent = steps.emitter.rank(value), steps.extent(value, 0)
+        if (rank or 0) > 1 or (most is not None and extent is not None and extent > most):
+            wanted = "one number" if most else "one number or a vector"
+            raise ModelError(f"{steps.form.title}: a zero point of {name} is not {wanted}")
+
+
 def _spread(
     form: Form, steps: Steps, x: Value, parameters: tuple[Value | None, Value | None]
 ) -> list[Value | None]:
@@ -231,7 +241,7 @@ def _spread(
     axis, block = int(form.take("axis") or 0), int(form.take("block_size") or 0)
     given = [p for p in parameters if p is not None]
     if not block and all(map(steps.is_one, given)):
-        return list(parameters)
+        return [None if p is None else steps.scalar(p) for p in parameters]
     ranks = {steps.rank(p, "a parameter") for p in given}
     if len(ranks) > 1:
         raise ModelError(f"{form.title}: scale and zero point have {sorted(ranks)} axes")

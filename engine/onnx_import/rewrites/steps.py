@@ -39,13 +39,14 @@ class Steps:
         dtype = self.emitter.dtype(value) or np.dtype(np.float32)
         return self.emitter.constant(f"{self.form.outputs[0]}_{name}", np.array(number, dtype))
 
-    def range(self, count: Value) -> Value:
-        """0 to count - 1, where count is one number in a vector."""
-        first, step = (
+    def range(self, end: Value, step: Value | None = None) -> Value:
+        """0 up to below `end`, `step` (1) apart; both are one number in a vector."""
+        first, one = (
             self.emitter.constant(f"{self.form.outputs[0]}_{n}", np.array(n, np.int64))
             for n in (0, 1)
         )
-        return self.of("Range", first, self.of("Squeeze", count), step)
+        apart = one if step is None else self.of("Squeeze", step)
+        return self.of("Range", first, self.of("Squeeze", end), apart)
 
     def part(self, vector: Value | None, start: int, stop: int) -> Value:
         """Some of its elements."""
@@ -74,6 +75,11 @@ class Steps:
         """Whether it is one number, also in a vector."""
         known = value.type is not None and value.type.shape == (1,)
         return known or self.emitter.rank(value) == 0
+
+    def scalar(self, value: Value) -> Value:
+        """One number in a vector as a scalar, anything else as it is."""
+        is_vector = value.type is not None and value.type.shape == (1,)
+        return self.of("Squeeze", value) if is_vector else value
 
     def check(
         self, what: str, value: Value | None, allowed: Collection[np.dtype]
