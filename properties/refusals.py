@@ -12,6 +12,7 @@ from onnx import defs
 from engine.config import ScheduleConfig
 from engine.errors import ModelError, ParallaxError, UnsupportedError
 from engine.interpreter import Interpreter
+from engine.ir.types import dtype_name
 from engine.onnx_import.support import OPSET_MAX
 from engine.ops import OPERATORS
 from engine.ops.spec import Call
@@ -78,5 +79,5 @@ def _model(
 
 
 def _shown(call: Call) -> str:
-    shapes = ["-" if x is None else f"{x.dtype.name}{list(x.shape)}" for x in call.inputs]
+    shapes = ["-" if x is None else f"{dtype_name(x.dtype)}{list(x.shape)}" for x in call.inputs]
     return f"{', '.join(shapes)} {dict(call.attributes)}"

@@ -255,7 +255,7 @@ def _call(*texts: str, **attributes: Any) -> Call:
 
 
 def _nothing(shape: tuple[int, ...], **attributes: Any) -> Call:
-    return Call((np.empty(shape, STRING),), attributes)
+    return Call((np.full(shape, "", STRING),), attributes)
 
 
 NUMBERS = Reject("numbers", lambda: Call((zeros(3),)), "float32 is not supported, only string")
