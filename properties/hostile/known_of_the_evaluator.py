@@ -750,7 +750,7 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
-        frozenset({"LabelEncoder"}),
+        frozenset({"ai.onnx.ml::LabelEncoder"}),
         "knows no NaN among the keys",
         lambda c: c.first.dtype.kind == "f" and bool(np.isnan(c.first).any()),
         lambda: call(
@@ -792,5 +792,12 @@ OF_THE_EVALUATOR = (
         "takes no absolute values for p = 1, and divides by a sum that may be 0",
         lambda c: c.attribute("p", 2) == 1,
         lambda: call("LpNormalization", 18, np.array([[3, -1]], np.float32), p=1),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"RegexFullMatch"}),
+        "has Python's classes, in which letters of all alphabets are words; those of RE2 are ASCII",
+        lambda c: b"\\" in c.attribute("pattern") and not all(t.isascii() for t in c.first.flat),
+        lambda: call("RegexFullMatch", 20, strings("é"), pattern=r"\w"),
     ),
 )
