@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -126,6 +127,22 @@ def test_hundreds_of_resizes_runs_and_sessions_leave_nothing_behind(device: str,
     assert len(seen) == 1
     session.close()
     assert fresh.live().nbytes == 0
+
+
+@row(47)
+@on_every_device
+def test_a_plan_that_was_resized_away_goes_without_the_garbage_collector(
+    device: str, runtime: Runtime
+):
+    with interpreter().create_session(config(device), runtime, {"x": (8, 4)}) as session:
+        graph = ref(session.execution.graph)
+        gc.collect()
+        gc.disable()
+        try:
+            session.resize({"x": (9, 4)})
+            assert graph() is None
+        finally:
+            gc.enable()
 
 
 # ------------------------------------------------------------------------- regions (row 48)
