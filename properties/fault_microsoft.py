@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import FunctionProto, NodeProto
 
+from conformance.expectation import bound, expect
 from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
 from engine.onnx_import import definitions
@@ -19,8 +20,7 @@ from properties.fault import Bench, Fault, FaultError, attribute
 from properties.hostile.asked import Call
 from properties.hostile.calls import Drawn
 from properties.hostile.cases import FINDINGS
-from properties.hostile.expectation import expect
-from properties.hostile.hearing import bound, can_be_expected, heard
+from properties.hostile.hearing import can_be_expected, heard
 from properties.hostile.witnesses import Court
 from properties.memory import Violation
 

@@ -25,6 +25,7 @@ from properties.fault_meanings import MEANING_FAULTS
 from properties.fault_microsoft import MICROSOFT_FAULTS
 from properties.fault_sequences import SEQUENCE_FAULTS
 from properties.fault_sessions import SESSION_FAULTS
+from properties.fault_strings import STRING_FAULTS
 
 FAULTS: tuple[Fault, ...] = (
     *KERNEL_FAULTS,
@@ -34,6 +35,7 @@ FAULTS: tuple[Fault, ...] = (
     *MICROSOFT_FAULTS,
     *CONTROL_FAULTS,
     *SEQUENCE_FAULTS,
+    *STRING_FAULTS,
 )
 NEEDS_OPENCL = ("kernel", "host")
 

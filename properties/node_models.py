@@ -28,7 +28,7 @@ def node_model(
 
     Args:
         inputs: None where one is omitted. constants: which of them are initialisers.
-        outputs: how many.
+        outputs: how many. opset: of ONNX's own domain; of another, it is the schema's.
     """
     given = {f"x{i}": x for i, x in enumerate(inputs) if x is not None}
     fixed = {f"x{i}": given.pop(f"x{i}") for i in sorted(constants) if f"x{i}" in given}

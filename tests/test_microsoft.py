@@ -797,7 +797,8 @@ SHAPES: dict[str, tuple[Shapes, dict[str, Any], list[Shapes]]] = {
     "FastGelu": ({"X": (3, 4), "bias": (4,)}, {}, [{"bias": (1,)}, {"bias": (3, 4)}]),
     "FusedConv": (
         {"X": (1, 2, 5, 5), "W": (3, 2, 3, 3), "B": (3,), "Z": (1, 3, 3, 3)},
-        {"activation": "Relu"}, [{"Z": (4, 3, 3, 3)}, {"Z": (3,)}, {"Z": (2, 1, 3, 3, 3)}],
+        {"activation": "Relu"},
+        [{"Z": (4, 3, 3, 3)}, {"Z": (3,)}, {"Z": (2, 1, 3, 3, 3)}, {"Z": (1, 3, 1, 1)}],
     ),
     "FusedGemm": (
         {"A": (3, 4), "B": (4, 5)}, {"activation": "Relu"}, [{"C": (4, 5)}, {"C": (3,)}],
@@ -836,7 +837,7 @@ SHAPES: dict[str, tuple[Shapes, dict[str, Any], list[Shapes]]] = {
         {"input": (2, 3, 16), "position_ids": (2, 3), "cos_cache": (6, 4), "sin_cache": (6, 4)},
         HEADS,
         [{"position_ids": (3,)}, {"position_ids": (1, 3)}, {"input": (2, 3)},
-         {"sin_cache": (5, 4)}],
+         {"sin_cache": (5, 4)}, {"cos_cache": (6, 3)}],
     ),
     "SkipLayerNormalization": (
         {"input": (2, 3, 8), "skip": (2, 3, 8), "gamma": (8,), "beta": (8,), "bias": (8,)}, {},

@@ -26,6 +26,7 @@ from engine.execution.indices import readers_of
 from engine.execution.watch import Watch
 from engine.forks import ProcessBound, check_process
 from engine.ir.graph import Graph, Node, Value
+from engine.ir.types import zero_of
 from engine.locks import together
 from engine.passes.cut_stages import Border
 from engine.planner.lifetimes import root_of
@@ -196,17 +197,27 @@ class Execution(ProcessBound):
             return self._steps
 
     def _bind(self) -> Iterator[Step]:
+        slots: dict[Value, Slot] = {}
+
+        def slot(value: Value) -> Slot:
+            if value not in slots:
+                slots[value] = self.slot(value)
+            return slots[value]
+
+        def operand(value: Value) -> Slot:
+            return slot(value) if value.contents is None else self._constant(value, name)
+
         for node in self.graph.nodes:
             name = self._where[node]
             if any(out in self.aliases for out in node.outputs):
                 continue
-            outputs = [self.slot(v) for v in node.outputs]
+            outputs = [slot(v) for v in node.outputs]
             kernel = self._kernels[node]
             if kernel is None:
                 command = self._copy(node, outputs[0])
             else:
                 inputs = [
-                    None if v is None or i in kernel.packed_inputs else self._input_slot(v, name)
+                    None if v is None or i in kernel.packed_inputs else operand(v)
                     for i, v in enumerate(node.inputs)
                 ]
                 command = kernel.bind(inputs, outputs)
@@ -220,13 +231,10 @@ class Execution(ProcessBound):
             return here.copy(self.slot(value), target)
         return HostCopy(there, here, self.slot(value), target)
 
-    def _input_slot(self, value: Value, name: str) -> Slot:
-        return self.slot(value) if value.contents is None else self._constant(value, name)
-
     def _constant(self, value: Value, name: str) -> Slot:
         assert value.contents is not None
         if (name, value) not in self._constants:
-            with heap.enough_for(f"constant {value.name!r} of {value.type}"):
+            with heap.enough_for(lambda: f"constant {value.name!r} of {value.type}"):
                 self._constants[name, value] = self.backends[name].constant(value.contents)
         return self._constants[name, value]
 
@@ -386,7 +394,8 @@ class Execution(ProcessBound):
     def _warm_up(self, enqueue: Callable[[], None]) -> None:
         for value in self.graph.inputs:
             type_ = value.known_type
-            self.backend_of(value).write(self.slot(value), np.zeros(type_.dims, type_.dtype))
+            zeros = np.full(type_.dims, zero_of(type_.dtype))
+            self.backend_of(value).write(self.slot(value), zeros)
         enqueue()
         self.synchronize()
         self.forget()
@@ -508,7 +517,7 @@ class Execution(ProcessBound):
             holder.clear()
         self._unbind()
         self._kernels, self._ends = {}, {}
-        self.graph.drop_constants()  # tensors that outlive it hold values, and those the graph
+        self.graph.dissolve()  # tensors that outlive it hold values, and those the graph
 
 
 def closing_deadline_s() -> float:

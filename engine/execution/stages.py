@@ -14,7 +14,7 @@ from engine.backends.cpu.memory import claim
 from engine.config import PLANS_KEPT
 from engine.errors import ShapeError
 from engine.ir.graph import Graph, Node, Value
-from engine.ir.types import BOOL, INT64, RANK_MAX, TensorType, type_of
+from engine.ir.types import BOOL, INT64, RANK_MAX, TensorType, type_of, zero_of
 from engine.passes import HostStep, Program, Stage, bind_values, deciding_inputs, open_list
 from engine.passes.evaluate import compute_now, naming
 from engine.passes.inline_control_flow import goes_on_always
@@ -98,7 +98,7 @@ class Stages(Generic[P]):
             if isinstance(step, Stage):
                 held.update(outputs_of(self._run_stage(step, held, enqueue)))
             else:
-                with heap.enough_for(step.node.title):
+                with heap.enough_for(step.node):
                     results = self._host(step, held, enqueue)
                 names = [v.name for v in step.node.outputs]
                 held.update(zip(names, results, strict=False))
@@ -217,7 +217,7 @@ class Stages(Generic[P]):
         elements = []
         for k in range(max(length, 1)):
             slices: list[Held[P]] = [
-                x.take(length - 1 - k if back else k, axis) if length else x.sum(axis, x.dtype)
+                x.take(length - 1 - k if back else k, axis) if length else _nothing(x, axis)
                 for x, axis, back in zip(scanned, axes, backwards, strict=True)
             ]
             given = [*states, *slices, *_captured(node, held)]
@@ -330,6 +330,11 @@ def _claim(node: Node, nbytes: int) -> None:
     """Raise DeviceMemoryError where what is gathered cannot be stacked, before it is."""
     with naming(node):
         claim(nbytes)
+
+
+def _nothing(x: np.ndarray, axis: int) -> np.ndarray:
+    """A slice across an axis that has none."""
+    return np.full((*x.shape[:axis], *x.shape[axis + 1 :]), zero_of(x.dtype))
 
 
 def _nbytes(row: Sequence[np.ndarray]) -> int:

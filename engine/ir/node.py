@@ -20,7 +20,7 @@ Attributes = Mapping[str, Any]
 NO_SUBGRAPHS: Mapping[str, Graph] = MappingProxyType({})
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Value:
     """One tensor of the graph: an input, a constant, or what one node produces.
 
@@ -70,6 +70,12 @@ class Value:
     def constant(self, array: np.ndarray) -> None:
         self.contents = Constant(array)
 
+    def twin(self) -> Value:
+        """The same in another graph, which nothing produces or reads yet."""
+        return Value(
+            self.name, self.type, self.contents, layout=self.layout, list_type=self.list_type
+        )
+
     def __repr__(self) -> str:
         kind = "constant " if self.is_constant else ""
         return f"<{kind}{self.name}: {self.list_type or self.type}>"
@@ -98,8 +104,14 @@ class Node:
         body: empty, or for a fused node the operators it replaces: first the core, whose op_type
             and attributes are the node's own, then each epilogue operator in order. The inputs
             of a fused node are those of the core followed by what the epilogue reads besides.
+        identity: all copies of a node have the same; no other node has it.
         origin: title of the operator that it is a part of, which others define; "" of none.
     """
+
+    __slots__ = (
+        *("name", "op_type", "domain", "_inputs", "_shown", "outputs", "origin"),
+        *("attributes", "body", "subgraphs", "identity"),
+    )
 
     def __init__(
         self,
@@ -116,7 +128,7 @@ class Node:
         self.name, self.op_type, self.domain, self.origin = name, op_type, domain, origin
         self._inputs = list(inputs)
         self._shown: tuple[Value | None, ...] | None = None
-        self.outputs = outputs
+        self.outputs, self.identity = outputs, object()
         self.attributes = {} if attributes is None else attributes
         self.body, self.subgraphs = body, subgraphs
 
@@ -135,6 +147,15 @@ class Node:
     def read_all(self, values: Sequence[Value | None]) -> None:
         """Read these values and no others; for Graph alone."""
         self._inputs, self._shown = list(values), None
+
+    def twin(self, inputs: Sequence[Value | None], outputs: tuple[Value, ...]) -> Node:
+        """A copy that reads and produces other values."""
+        twin = Node(
+            *(self.name, self.op_type, inputs, outputs, self.attributes, self.domain),
+            *(self.body, self.subgraphs, self.origin),
+        )
+        twin.identity = self.identity
+        return twin
 
     @property
     def states(self) -> int:
@@ -171,3 +192,6 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.title}>"
+
+    def __str__(self) -> str:
+        return self.title

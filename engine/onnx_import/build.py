@@ -13,7 +13,7 @@ from onnx.helper import make_tensor_type_proto, np_dtype_to_tensor_dtype
 from engine.errors import GraphError, ModelError, UnsupportedError
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.names import Names
-from engine.ir.types import Dim, ListType, TensorType, check_dims
+from engine.ir.types import STRING, Dim, ListType, TensorType, check_dims
 from engine.onnx_import.attributes import check_against_schema, check_finite, decode_attribute
 from engine.onnx_import.facts import (
     output_dtypes,
@@ -458,6 +458,8 @@ def _constant_value(title: str, attributes: dict[str, Any]) -> np.ndarray:
         return np.array(value, np.float32)
     if kind in ("value_int", "value_ints"):
         return np.array(value, np.int64)
+    if kind in ("value_string", "value_strings"):
+        return np.array(value, STRING)
     raise UnsupportedError(f"{title}: constants given by '{kind}' are not supported")
 
 

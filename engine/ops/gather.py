@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from engine.errors import InputError, ShapeError
-from engine.ir.types import INT64, INTEGERS, TensorType
+from engine.ir.types import INT64, INTEGERS, STRING, TENSOR_DTYPES, TensorType, dtype_name
 from engine.ops.operands import (
     INDEX_DTYPES,
     Ints,
@@ -36,7 +36,7 @@ def indices_of(op: str, inputs: Operands, index: int = 1) -> TensorType:
     """The type of the indices; raises ShapeError unless int32 or int64."""
     given = tensor(op, inputs, index, "indices")
     if given.dtype not in INDEX_DTYPES:
-        raise ShapeError(f"{op}: indices are {given.dtype.name}, expected int32 or int64")
+        raise ShapeError(f"{op}: indices are {dtype_name(given.dtype)}, expected int32 or int64")
     return given
 
 
@@ -236,7 +236,7 @@ def _grow_one_hot(choose: Choose, x: TensorType) -> Growth | None:
 
 # --------------------------------------------------------------------------- Trilu
 def _infer_trilu(inputs: Operands, _: Attributes) -> tuple[TensorType, ...]:
-    x = tensor("Trilu", inputs, 0)
+    x = tensor("Trilu", inputs, 0, dtypes=TENSOR_DTYPES - {STRING})
     if len(x.dims) < 2:
         raise ShapeError(f"Trilu: shape {x.dims} has rank {len(x.dims)}, expected at least 2")
     k = known_integers("Trilu", inputs, 1, "k")

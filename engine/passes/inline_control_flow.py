@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
 from engine.ir.graph import Attributes, Graph, Node, Value
-from engine.ir.types import BOOL, INT64, TensorType
+from engine.ir.types import BOOL, INT64, TensorType, zero_of
 from engine.passes.base import Pass
 from engine.passes.expansion import NODES_MAX, Expansion
 from engine.passes.fold_constants import fold_constants
@@ -205,7 +205,8 @@ class Inlining:
         type_ = value.known_type
         if not type_.dims[axis]:
             dims = (*type_.dims[:axis], *type_.dims[axis + 1 :])
-            return self._graph.add_constant(f"{node.name}/nothing", np.zeros(dims, type_.dtype))
+            nothing = np.full(dims, zero_of(type_.dtype))
+            return self._graph.add_constant(f"{node.name}/nothing", nothing)
         at = self._constant(node, np.int64(place))
         return self._emit(node, "Gather", [value, at], {"axis": axis})
 

@@ -43,7 +43,7 @@ def place(
         reasons: list[str] = []
         allowed = names if order is None else order(node)
         for name in allowed[:1] if strict else allowed:
-            with heap.enough_for(node.title):
+            with heap.enough_for(node):
                 reason = backends[name](node)
             if reason is None:
                 placements.append(Placement(node, name, reasons[0] if reasons else ""))

@@ -144,16 +144,22 @@ def call(
     *inputs: Array | None,
     constants: tuple[int, ...] = (),
     outputs: int = 1,
+    domain: str = "",
     **attributes: Any,
 ) -> Call:
-    """A model of one node with inputs x0, x1..., fed but for the constants; None is left out."""
+    """A model of one node with inputs x0, x1..., fed but for the constants; None is left out.
+
+    Args:
+        op_type: of onnxruntime's operators with their domain, `com.microsoft::`.
+        opset: of the domain; for onnxruntime's operators, of ONNX.
+    """
     results = ["y", "z", "w"][:outputs]
     names = ["" if x is None else f"x{i}" for i, x in enumerate(inputs)]
     given = {name: x for name, x in zip(names, inputs) if x is not None}
     feeds = {name: x for name, x in given.items() if int(name[1:]) not in constants}
-    domain, _, name = op_type.rpartition("::")
+    own, _, name = op_type.rpartition("::")
     graph = helper.make_graph(
-        [helper.make_node(name, names, results, domain=domain, **attributes)],
+        [helper.make_node(name, names, results, domain=own or domain, **attributes)],
         "call",
         [
             helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
@@ -162,9 +168,9 @@ def call(
         [helper.make_empty_tensor_value_info(name) for name in results],
         [onnx.numpy_helper.from_array(given[names[i]], names[i]) for i in constants],
     )
-    imports = [helper.make_opsetid("", opset)]
-    if domain:
-        imports.append(helper.make_opsetid(domain, 1))
+    imports = [helper.make_opsetid(domain, opset)]
+    if own:
+        imports.append(helper.make_opsetid(own, 1))
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     return Call(model.SerializeToString(), feeds)
 

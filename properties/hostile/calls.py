@@ -10,10 +10,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from onnx import defs
 
+from engine.ir.types import STRING
 from engine.onnx_import.support import OPSET_MAX
 from engine.ops import OPERATORS
 from engine.ops.spec import Call, OpSpec
+from engine.ops.strings import WORDS
 from properties.choose import SeededChoose
+from properties.dtypes import as_dtype
 from properties.hostile.composed import COMPOSED, Composed
 from properties.hostile.microsoft import MICROSOFT, outputs_of
 from properties.hostile.values import dtype_of, edge_value, value_of
@@ -38,6 +41,11 @@ def _source(op_type: str) -> OpSpec | Composed | None:
     return COMPOSED.get(op_type) or OPERATORS.get(LIKE.get(op_type, op_type))
 
 
+def _domain(op_type: str) -> str:
+    """In which ONNX has an operator."""
+    return OPERATORS[op_type].domain if op_type in OPERATORS else ""
+
+
 @cache
 def schemas() -> dict[str, tuple[Schema, ...]]:
     """Every version of every operator with examples of its own or of one like it, by name.
@@ -46,7 +54,7 @@ def schemas() -> dict[str, tuple[Schema, ...]]:
     """
     found: dict[str, list[Schema]] = {}
     for schema in defs.get_all_schemas_with_history():
-        if schema.domain == "" and _source(schema.name) and not schema.deprecated:
+        if schema.domain == _domain(schema.name) and _source(schema.name) and not schema.deprecated:
             found.setdefault(schema.name, []).append(schema)
     versions = {
         name: tuple(sorted(versions, key=lambda s: s.since_version))
@@ -87,6 +95,8 @@ class Drawn:
         newest = min(later - 1, OPSETS_OF_WITNESSES)
         oldest = OPSET_OF_OWN if op_type in MICROSOFT else self.schema.since_version
         self.opset = int(rng.integers(oldest, max(newest, oldest), endpoint=True))
+        if self.schema.domain and op_type not in MICROSOFT:
+            self.opset = OPSETS_OF_WITNESSES
         source = _source(op_type)
         assert source is not None
         with np.errstate(all="ignore"):
@@ -122,6 +132,8 @@ class Drawn:
         for name, value in call.attributes.items():
             if name in known:
                 self.attributes[name] = value
+        if "classes_strings" in known:  # one table for both directions
+            self.attributes["classes_strings"] = strings_of(call)
         if self.op_type == "Gemm" and len(self.inputs) < self.schema.min_input:
             self.inputs.append(self._no_bias())
 
@@ -186,7 +198,7 @@ class Drawn:
         for index, x in enumerate(self.inputs):
             if x is not None and formals[min(index, len(formals) - 1)].type_str == variable:
                 with np.errstate(all="ignore"):
-                    self.inputs[index] = x.astype(dtype)
+                    self.inputs[index] = as_dtype(x, dtype)
 
     def _reshape(self) -> None:
         """One input empty, of rank 0, of a rank more, or of another extent."""
@@ -198,7 +210,7 @@ class Drawn:
         if how == 0 and x.ndim:
             x = x.take([], axis=int(self.rng.integers(x.ndim)))
         elif how == 1 and x.size:
-            x = x.reshape(-1)[0]
+            x = x.reshape(-1)[:1].reshape(())
         elif how == 2:
             x = x[None]
         elif how == 3 and x.ndim:
@@ -249,6 +261,12 @@ class Drawn:
             outputs=self.outputs,
             opset=self.opset,
         )
+
+
+def strings_of(call: Call) -> list[str]:
+    """Texts that go in, or some that stand in a table."""
+    found = [text for x in call.inputs if x is not None and x.dtype == STRING for text in x.flat]
+    return sorted({*found[:4], *WORDS[:3]})
 
 
 def operator_of(number: int) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import ml_dtypes
 import numpy as np
 
+from conformance.expectation import Arrays, Expected, is_float
 from conformance.judge import Verdict, judge
 from engine.ir.types import BFLOAT16
 from engine.ops.numerics import Error, Units
-from properties.hostile.expectation import Arrays, Expected, is_float
 
 LOOSE = {
     BFLOAT16: 0.15,

@@ -198,6 +198,21 @@ def joined(body: Body, x: str) -> None:
     body.of("Reshape", rows, body.integers(0, 0, -1), into="output")
 
 
+def columns_of_caches(body: Body, name: str, partial: int, heads: int) -> str:
+    """How wide the caches of a RotaryEmbedding are: half of a head, or of what is rotated of it.
+
+    Args:
+        name: of the input that has the heads. heads: of three-dimensional inputs, 0: not known.
+
+    Returns:
+        A number, or a letter where it is not known at import.
+    """
+    dims = body.dims(name)
+    width = dims[-1] if len(dims) == 4 else dims[-1] and heads and dims[-1] // heads
+    whole = partial or width
+    return str(whole // 2) if whole else "r"
+
+
 def rotary_embedding(body: Body) -> None:
     """ONNX's, of (b, s, n d) or (b, n, s, d), at positions (b, s) or from one on."""
     body.only("scale", None, 1.0)
@@ -208,8 +223,8 @@ def rotary_embedding(body: Body) -> None:
         if value < 0:
             raise ModelError(f"{body.title}: {name}={value}, expected 0 or more")
     body.check_shapes(input="b s h" if rank == 3 else "b n s h", position_ids="1 | b s")
-    half = str(partial // 2) if partial > 0 else "r"
-    body.check_shapes(cos_cache=f"m {half}", sin_cache=f"m {half}")
+    columns = columns_of_caches(body, "input", partial, heads)
+    body.check_shapes(cos_cache=f"m {columns}", sin_cache=f"m {columns}")
     if rank == 3:
         _, angles = body.dims("cos_cache")
         if not (heads or angles):
