@@ -157,6 +157,15 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"RandomNormalLike", "RandomUniformLike"}),
+        "rounds numbers to half before it scales and moves them; docs/numerics.md has our rule",
+        lambda c: c.attribute("dtype", 0) == 10 or c.first.dtype == np.float16,
+        lambda: call(
+            "RandomUniformLike", 22, np.ones((32, 15), np.float16), seed=366.0, low=-1.0, high=0.5
+        ),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"GlobalMaxPool"}),
         "reduces other axes than the spatial ones of maps that are not 2-D; the output keeps the "
         "rank of the input ('the first two dimensions of output shape are the same as the input')",
