@@ -11,6 +11,7 @@ import engine.execution.blueprint as blueprint
 from conformance import judge as judging
 from engine.backends.cpu import binary as cpu_binary
 from engine.backends.cpu import cast as cpu_cast
+from engine.backends.cpu import deform_conv as cpu_deform_conv
 from engine.backends.cpu import det as cpu_det
 from engine.backends.cpu import grid_sample as cpu_grid_sample
 from engine.backends.cpu import matmul as cpu_matmul
@@ -126,6 +127,12 @@ HOST_FAULTS: tuple[Fault, ...] = (
             lambda old: lambda pixels, size, *, aligned: old(pixels, size, aligned=True),
         ),
         operators("GridSample", on="cpu"),
+    ),
+    Fault(
+        "deform-conv-never-looks-above",
+        "host",
+        attribute(cpu_deform_conv, "_between", lambda old: lambda *at: [old(*at)[0]]),
+        operators("DeformConv", on="cpu"),
     ),
     Fault(
         "roi-align-takes-one-sample",

@@ -157,6 +157,15 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"RandomNormalLike", "RandomUniformLike"}),
+        "rounds numbers to half before it scales and moves them; docs/numerics.md has our rule",
+        lambda c: c.attribute("dtype", 0) == 10 or c.first.dtype == np.float16,
+        lambda: call(
+            "RandomUniformLike", 22, np.ones((32, 15), np.float16), seed=366.0, low=-1.0, high=0.5
+        ),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"GlobalMaxPool"}),
         "reduces other axes than the spatial ones of maps that are not 2-D; the output keeps the "
         "rank of the input ('the first two dimensions of output shape are the same as the input')",
@@ -380,6 +389,20 @@ OF_THE_EVALUATOR = (
         "takes padding for another axis, and loses it with ceil_mode; onnxruntime computes ours",
         pads,
         lambda: call("MaxPool", 12, ones(1, 1, 7), kernel_shape=[2], pads=[1, 1], ceil_mode=1),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"MaxPool"}),
+        "counts indices from the first element of each image, with its padding; ONNX says of all "
+        "of x, without padding; onnxruntime computes ours",
+        lambda c: len(c.model.graph.node[c.node].output) == 2,
+        lambda: call(
+            "MaxPool",
+            22,
+            np.arange(6, dtype=np.float32).reshape(1, 2, 3),
+            kernel_shape=[2],
+            outputs=2,
+        ),
     ),
     Disagreement(
         "evaluator",
