@@ -735,6 +735,13 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"RegexFullMatch"}),
+        "matches by Python's re, whose classes and words are Unicode's; 'RE2 regex syntax is used'",
+        lambda c: not all(text.isascii() for text in c.first.flat),
+        lambda: call("RegexFullMatch", 20, strings("é"), pattern=r"\w"),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"Pad"}),
         "pads strings with '0', where the default is 'empty string'",
         lambda c: c.first.dtype == STRING and c.attribute("mode", b"constant") == b"constant",
