@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -89,16 +90,20 @@ class Slot:
     @property
     def strides(self) -> tuple[int, ...]:
         """For each *logical* axis, the distance in stored elements."""
-        shape = self.type.dims
-        order = list(range(len(shape)))
-        if self.layout == "channels_last" and len(shape) > 2:
-            order = [0, *range(2, len(shape)), 1]
-        strides = [0] * len(shape)
-        step = 1
-        for axis in reversed(order):
-            strides[axis] = step
-            step *= shape[axis]
-        return tuple(strides)
+        return _strides(self.type.dims, self.layout)
+
+
+@lru_cache(maxsize=4096)
+def _strides(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
+    order = list(range(len(shape)))
+    if layout == "channels_last" and len(shape) > 2:
+        order = [0, *range(2, len(shape)), 1]
+    strides = [0] * len(shape)
+    step = 1
+    for axis in reversed(order):
+        strides[axis] = step
+        step *= shape[axis]
+    return tuple(strides)
 
 
 class Command(Protocol):

@@ -17,6 +17,7 @@ from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import BOOL, INT64, RANK_MAX, TensorType, type_of, zero_of
 from engine.passes import HostStep, Program, Stage, bind_values, deciding_inputs, open_list
 from engine.passes.evaluate import compute_now, naming
+from engine.passes.inline_control_flow import goes_on_always
 from engine.passes.scans import axes_of, directions_of
 
 TYPES_KEPT = 256
@@ -97,7 +98,7 @@ class Stages(Generic[P]):
             if isinstance(step, Stage):
                 held.update(outputs_of(self._run_stage(step, held, enqueue)))
             else:
-                with heap.enough_for(step.node.title):
+                with heap.enough_for(step.node):
                     results = self._host(step, held, enqueue)
                 names = [v.name for v in step.node.outputs]
                 held.update(zip(names, results, strict=False))
@@ -189,12 +190,13 @@ class Stages(Generic[P]):
             return goes_on, found[:count], [array_of(x) for x in found[count:]]
 
         elements: list[list[np.ndarray]] = []
-        held_nbytes = 0
+        held_nbytes, is_sure = 0, goes_on_always(node.subgraphs["body"])
         while goes_on and (most is None or len(elements) < most):
             goes_on, states, row = iterate(len(elements))
             elements.append(row)
             held_nbytes += _nbytes(row)
-            _claim(node, held_nbytes)
+            left = most - len(elements) if is_sure and goes_on and most is not None else 0
+            _claim(node, held_nbytes + left * _nbytes(row))
         if len(node.outputs) > count and not elements:
             types = node.declared_elements
             if types is None:  # a body changes nothing but what it returns

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
 
 import ml_dtypes
 import numpy as np
@@ -89,22 +89,25 @@ def bits_of(array: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TensorType:
-    """Logical dtype and shape, as ONNX has them. Precision and layout never change it."""
+    """Logical dtype and shape, as ONNX has them. Precision and layout never change it.
+
+    Attributes:
+        is_static: every dimension is a known integer.
+    """
 
     dtype: np.dtype
     shape: tuple[Dim, ...]
+    is_static: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def is_static(self) -> bool:
-        """True when every dimension is a known integer."""
-        return all(isinstance(d, int) for d in self.shape)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_static", set(map(type, self.shape)) <= {int})
 
     @property
     def dims(self) -> tuple[int, ...]:
         """The shape as integers; raises ValueError while a dimension is symbolic."""
         if not self.is_static:
             raise ValueError(f"{self} still has symbolic dimensions")
-        return tuple(int(d) for d in self.shape)
+        return cast("tuple[int, ...]", self.shape)
 
     @property
     def size(self) -> int:

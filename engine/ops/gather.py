@@ -40,12 +40,15 @@ def indices_of(op: str, inputs: Operands, index: int = 1) -> TensorType:
     return given
 
 
-def in_range(op: str, indices: Array, extent: int | Array) -> Array:
+def in_range(op: str, indices: Array, extent: int) -> Array:
     """Indices counted from the front; raises InputError for one outside."""
-    wide = indices.astype(np.int64)
-    wrong = (wide < -np.asarray(extent)) | (wide >= extent)
+    wide = np.asarray(indices, np.int64)
+    wrong = (wide < -extent) | (wide >= extent)
     if wrong.any():
-        raise InputError(f"{op}: index {wide[wrong].flat[0]} is outside an extent of {extent}")
+        at = tuple(int(k) for k in np.argwhere(wrong)[0])
+        raise InputError(
+            f"{op}: index {wide[at]} at {at} of its indices is outside [{-extent}, {extent - 1}]"
+        )
     return np.asarray(np.where(wide < 0, wide + extent, wide))
 
 

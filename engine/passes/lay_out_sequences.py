@@ -54,7 +54,9 @@ class Sequences:
 
     def concern(self, node: Node) -> bool:
         """Whether a node is not one of tensors alone."""
-        return node.op_type in LAID_OUT or any(v in self._made for v in node.inputs)
+        if node.op_type in LAID_OUT:
+            return True
+        return bool(self._made) and any(v in self._made for v in node.inputs)
 
     def lay_out(self, node: Node) -> None:
         """Note what the result of a node is made of; where it is a tensor, the node is replaced.

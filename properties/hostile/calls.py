@@ -1,4 +1,4 @@
-"""Calls of single operators, at any opset: examples of ours, bent along ONNX's own schemas."""
+"""Calls of single operators, at any opset: examples of ours, bent along their schemas."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from engine.ops.strings import WORDS
 from properties.choose import SeededChoose
 from properties.dtypes import as_dtype
 from properties.hostile.composed import COMPOSED, Composed
+from properties.hostile.microsoft import MICROSOFT, outputs_of
 from properties.hostile.values import dtype_of, edge_value, value_of
 from properties.node_models import node_model
 
@@ -29,10 +30,14 @@ LIKE = {"Upsample": "Resize", "Scatter": "ScatterElements", "Dropout": "Identity
 AS_ATTRIBUTE = {"constant_value": "value"}
 """Inputs that older opsets have as an attribute under another name."""
 OPSETS_OF_WITNESSES = 23
+OPSET_OF_OWN = 13
+"""From it on models hold onnxruntime's operators."""
 
 
 def _source(op_type: str) -> OpSpec | Composed | None:
     """What draws examples of an operator, None for one that has none."""
+    if op_type in MICROSOFT:
+        return MICROSOFT[op_type][1]
     return COMPOSED.get(op_type) or OPERATORS.get(LIKE.get(op_type, op_type))
 
 
@@ -43,16 +48,20 @@ def _domain(op_type: str) -> str:
 
 @cache
 def schemas() -> dict[str, tuple[Schema, ...]]:
-    """Every version of every operator with examples of its own or of one like it, by name."""
+    """Every version of every operator with examples of its own or of one like it, by name.
+
+    Names of onnxruntime's operators begin with their domain, `com.microsoft::`.
+    """
     found: dict[str, list[Schema]] = {}
     for schema in defs.get_all_schemas_with_history():
         if schema.domain == _domain(schema.name) and _source(schema.name) and not schema.deprecated:
             found.setdefault(schema.name, []).append(schema)
-    return {
+    versions = {
         name: tuple(sorted(versions, key=lambda s: s.since_version))
         for name, versions in sorted(found.items())
         if name != "Constant"
     }
+    return versions | {name: (schema,) for name, (schema, _) in sorted(MICROSOFT.items())}
 
 
 @cache
@@ -84,12 +93,9 @@ class Drawn:
         ends = _ends().get(op_type, OPSET_MAX + 1)
         later = versions[which + 1].since_version if which + 1 < len(versions) else ends
         newest = min(later - 1, OPSETS_OF_WITNESSES)
-        self.opset = int(
-            rng.integers(
-                self.schema.since_version, max(newest, self.schema.since_version), endpoint=True
-            )
-        )
-        if self.schema.domain:
+        oldest = OPSET_OF_OWN if op_type in MICROSOFT else self.schema.since_version
+        self.opset = int(rng.integers(oldest, max(newest, oldest), endpoint=True))
+        if self.schema.domain and op_type not in MICROSOFT:
             self.opset = OPSETS_OF_WITNESSES
         source = _source(op_type)
         assert source is not None
@@ -99,7 +105,7 @@ class Drawn:
         self.inputs: list[np.ndarray | None] = []
         self.attributes: dict[str, Any] = {}
         self._take(call)
-        self.outputs = self._outputs()
+        self.outputs = outputs_of(op_type, call) or self._outputs()
 
     def chance(self, share: float) -> bool:
         """True that often."""
@@ -215,10 +221,15 @@ class Drawn:
         self.inputs[index] = np.asarray(x)
 
     def _poison(self) -> None:
-        """Values at the edges of a dtype in a few places of one input."""
+        """Values at the edges of a dtype in a few places of one input.
+
+        Of a fused operator no floats: in which order its parts overflow is nobody's promise.
+        """
         index = int(self.rng.integers(len(self.inputs))) if self.inputs else 0
         x = self.inputs[index] if self.inputs else None
         if x is None or not x.size or x.dtype == np.bool_:
+            return
+        if self.op_type in MICROSOFT and x.dtype.kind == "f":
             return
         flat = np.array(x).reshape(-1)
         places = self.rng.integers(flat.size, size=int(self.rng.integers(1, 4)))

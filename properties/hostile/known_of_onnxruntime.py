@@ -134,7 +134,7 @@ OF_ONNXRUNTIME = (
     ),
     Disagreement(
         "onnxruntime",
-        frozenset({"LabelEncoder"}),
+        frozenset({"ai.onnx.ml::LabelEncoder"}),
         "takes the first of keys that are repeated, where 'the last key takes precedence', and "
         "before opset 4 knows no NaN, where 'even a float NaN can be mapped'",
         _has_keys_twice,

@@ -757,7 +757,7 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
-        frozenset({"LabelEncoder"}),
+        frozenset({"ai.onnx.ml::LabelEncoder"}),
         "knows no NaN among the keys",
         lambda c: c.first.dtype.kind == "f" and bool(np.isnan(c.first).any()),
         lambda: call(
@@ -784,5 +784,27 @@ OF_THE_EVALUATOR = (
             max_gram_length=1,
             max_skip_count=0,
         ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"MaxPool"}),
+        "counts indices anew in each map; 'the values in indices are in "
+        "[0, N x C x D1 x ... x Dn)'",
+        lambda c: len(c.model.graph.node[c.node].output) > 1,
+        lambda: call("MaxPool", 12, ones(1, 2, 2, 2), kernel_shape=[2, 2], outputs=2),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"LpNormalization"}),
+        "takes no absolute values for p = 1, and divides by a sum that may be 0",
+        lambda c: c.attribute("p", 2) == 1,
+        lambda: call("LpNormalization", 18, np.array([[3, -1]], np.float32), p=1),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"RegexFullMatch"}),
+        "has Python's classes, in which letters of all alphabets are words; those of RE2 are ASCII",
+        lambda c: b"\\" in c.attribute("pattern") and not all(t.isascii() for t in c.first.flat),
+        lambda: call("RegexFullMatch", 20, strings("é"), pattern=r"\w"),
     ),
 )

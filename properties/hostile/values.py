@@ -33,6 +33,7 @@ STRINGS = {
     "approximate": ("none", "tanh"),
     "round_mode": ("up", "down", "nearest"),
     "direction": ("LEFT", "RIGHT", *DIRECTIONS),
+    "activation": ("Relu", "Tanh", "Sigmoid", "LeakyRelu", "Clip", "HardSigmoid", "Elu", "Selu"),
     "activations": tuple(TAKES),
     "case_change_action": CASES,
     "delimiter": ("", ",", "a", "b "),

@@ -12,6 +12,7 @@ from engine import PlanError, Runtime
 from engine.backends.opencl.backend import OpenCLBackend
 from engine.execution.execution import Execution
 from engine.interpreter import Interpreter
+from engine.ir.graph import Node
 from engine.passes import bind_passes, bind_shapes, run_passes
 from engine.planner import check_plan
 from fixtures.models.corpus import by_name
@@ -126,6 +127,22 @@ def test_hundreds_of_resizes_runs_and_sessions_leave_nothing_behind(device: str,
     assert len(seen) == 1
     session.close()
     assert fresh.live().nbytes == 0
+
+
+@row(47)
+@on_every_device
+def test_a_plan_that_was_resized_away_goes_without_the_garbage_collector(
+    device: str, runtime: Runtime
+):
+    with interpreter().create_session(config(device), runtime, {"x": (8, 4)}) as session:
+        gc.collect()
+        gc.disable()
+        try:
+            before = sum(isinstance(held, Node) for held in gc.get_objects())
+            session.resize({"x": (9, 4)})
+            assert sum(isinstance(held, Node) for held in gc.get_objects()) == before > 0
+        finally:
+            gc.enable()
 
 
 # ------------------------------------------------------------------------- regions (row 48)

@@ -176,7 +176,7 @@ class CpuBackend:
                 self._constants[id(array)] = arena = LentArray(array)
             for handed in self._handed:
                 handed.append(arena)
-        return Slot(arena, 0, TensorType(array.dtype, array.shape), array.dtype)
+        return Slot(arena, 0, constant.type, array.dtype)
 
     def attach(self, memory: Any, type_: TensorType) -> Slot:
         """A contiguous, aligned, writeable array of this dtype and shape."""

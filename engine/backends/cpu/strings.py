@@ -14,8 +14,15 @@ from engine.backends.cpu.memory import claim
 from engine.ir.graph import Node
 from engine.ir.node import Attributes
 from engine.ir.types import STRING
+from engine.ops.operands import check_dtype
 from engine.ops.regex import Program, Work, compiled, kind_of
-from engine.ops.strings import check_characters, check_normalizer, limits_of, pattern_of
+from engine.ops.strings import (
+    Strings,
+    check_characters,
+    check_normalizer,
+    limits_of,
+    pattern_of,
+)
 
 if TYPE_CHECKING:
     from engine.backends.cpu.backend import CpuBackend
@@ -63,6 +70,7 @@ def _words(most: int, text: str) -> list[str]:
 
 def _split(arrays: Arrays, attributes: Attributes) -> list[np.ndarray]:
     x, (delimiter, most) = np.asarray(arrays[0]), limits_of(attributes)
+    check_dtype("StringSplit", x.dtype, Strings)
     split = partial(_between, delimiter, most) if delimiter else partial(_words, most)
     rows = [split(text) for text in x.flat]
     counts = np.array([len(row) for row in rows], np.int64)
@@ -77,6 +85,7 @@ def _split(arrays: Arrays, attributes: Attributes) -> list[np.ndarray]:
 # --------------------------------------------------------------------------- StringNormalizer
 def _normalize(arrays: Arrays, attributes: Attributes) -> list[np.ndarray]:
     x = np.asarray(arrays[0])
+    check_dtype("StringNormalizer", x.dtype, Strings)
     check_normalizer(x.shape, attributes)
     stopwords = list(map(str, attributes.get("stopwords", ())))
     texts = compared = x.ravel().tolist()

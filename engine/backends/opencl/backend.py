@@ -205,8 +205,8 @@ class OpenCLBackend:
                 flat += [argument.arena.buffer, np.int64(argument.offset)]
             else:
                 flat.append(argument)
-        kernel = self.context.kernel(program, kernel_name, flat)
-        return OpenCLCommand(self.context, kernel, global_size, local_size, arguments)
+        kernel, idle = self.context.kernel(program, kernel_name, flat)
+        return OpenCLCommand(self.context, kernel, global_size, local_size, arguments, idle)
 
     def pack(self, value: Value, how: str, pack: Callable[[np.ndarray], np.ndarray]) -> Slot:
         """A constant in a kernel's own arrangement, uploaded once and shared while in use.

@@ -19,7 +19,7 @@ from engine.backends.opencl.conv_pack import (
 )
 from engine.backends.opencl.conv_phases import Phase, geometry, launch_count
 from engine.backends.opencl.epilogue import activation_of
-from engine.backends.opencl.strides import dense
+from engine.backends.opencl.strides import dense, ints, longs
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node, Value
 from engine.ir.types import TensorType
@@ -140,7 +140,7 @@ class _Convolution:
         residual: Slot | None,
         y: Slot,
     ) -> Command:
-        g, types = self.geometry, self.backend.context.cl.cltypes
+        g = self.geometry
         counts = [along.count for along in phase]
         lines, share = g.batch * counts[0] * counts[1], g.outputs_per_group
         pixels = lines * counts[2]
@@ -164,17 +164,17 @@ class _Convolution:
             bias or weights,
             *_moved(residual or y, start),
             *_moved(y, start),
-            types.make_int8(*g.size, g.channels, g.channels_per_group, 0, 0, 0),
-            types.make_int8(pixels, *counts, share, 0, 0, 0),
-            types.make_int16(
+            ints(*g.size, g.channels, g.channels_per_group, 0, 0, 0),
+            ints(pixels, *counts, share, 0, 0, 0),
+            ints(
                 *(len(along.taps) for along in phase),
                 *(along.stride for along in phase),
                 *(along.dilation for along in phase),
                 *(along.pad for along in phase),
                 *(0, 0, 0, 0),
             ),
-            types.make_long4(image, *steps),
-            types.make_int4(bias is not None, residual is not None, act.kind, 0),
+            longs(image, *steps),
+            ints(bias is not None, residual is not None, act.kind, 0),
             np.float32(act.alpha),
             np.float32(act.beta),
         )
@@ -214,7 +214,7 @@ class _Convolution:
         start: int,
     ) -> Slot:
         """Launch conv_pack; `extents`: groups, outputs per group, channels per group."""
-        types, (group, share, channels) = self.backend.context.cl.cltypes, extents
+        group, share, channels = extents
         blocks, depth = -(-share // BLOCK), math.prod(taps) * channels
         zeros = outside_size(channels, taps[2])
         type_ = TensorType(source.type.dtype, (group * blocks * depth * BLOCK + zeros,))
@@ -227,8 +227,8 @@ class _Convolution:
             (1, 1, 1),
             source,
             packed,
-            types.make_long8(*strides, 0, 0),
-            types.make_int4(*taps[1:], start, depth),
+            longs(*strides, 0, 0),
+            ints(*taps[1:], start, depth),
             np.int32(share),
             np.int32(channels),
             np.int32(zeros),

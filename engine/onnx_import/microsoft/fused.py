@@ -90,6 +90,10 @@ def mat_mul(body: Body) -> None:
 
     Before that, with transBatchA its first axis is moved to where the rows are.
     """
+    if body.attribute("transBatchA") or body.attribute("transBatchB"):
+        body.check_shapes(A="... * * *")
+        if (rank := body.known_rank("A")) is not None:
+            body.check_shapes(B=" ".join("*" * rank))
     a = _transposed(body, "A", body.attribute("transBatchA"), body.attribute("transA"))
     b = _transposed(body, "B", body.attribute("transBatchB"), body.attribute("transB"))
     alpha = body.attribute("alpha")
@@ -102,8 +106,6 @@ def mat_mul(body: Body) -> None:
 def _transposed(body: Body, name: str, batch: int, matrix: int) -> str:
     if not (batch or matrix):
         return name
-    if batch:
-        body.check_shapes(**{name: "... * * *"})
     axes = list(range(body.rank(name)))
     if len(axes) < 2:
         return name  # vectors stay as they are
