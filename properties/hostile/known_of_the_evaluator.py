@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ml_dtypes
 import numpy as np
+from onnx import numpy_helper
 
 from engine.ir.types import FLOAT8E8M0, FLOATS8, NARROW_FLOATS, STRING
 from engine.ops.strings import strings
@@ -754,6 +755,22 @@ OF_THE_EVALUATOR = (
         "whitespace is removed'",
         lambda c: c.attribute("maxsplit", -1) >= 0 and any(t != t.rstrip() for t in c.first.flat),
         lambda: call("StringSplit", 20, strings("a b "), constants=(0,), outputs=2, maxsplit=0),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"ai.onnx.ml::LabelEncoder"}),
+        "takes no default_tensor beside values that are a list; 'the type of the default_* "
+        "attribute must match the values_* attribute', and it does",
+        lambda c: (
+            c.attribute("default_tensor") is not None and c.attribute("values_tensor") is None
+        ),
+        lambda: call(
+            *("LabelEncoder", 4, strings("b")),
+            domain="ai.onnx.ml",
+            keys_strings=["a"],
+            values_int64s=[1],
+            default_tensor=numpy_helper.from_array(np.array([3])),
+        ),
     ),
     Disagreement(
         "evaluator",
