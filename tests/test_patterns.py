@@ -94,6 +94,7 @@ def test_random_patterns_mean_what_they_mean_to_re2(capfd: pytest.CaptureFixture
         ("(?i)é", "beyond ASCII is not supported|beyond ASCII"),
         ("(" * 101 + ")" * 101, "more than 100 groups in groups"),
         (f"({'a' * 99}){{999}}", "too large"),
+        (r"\Qa\E" * 2**13, "too large"),
         ("[a", "its end"),
         ("a\\", "its end"),
         ("a)", "closes no group"),

@@ -23,6 +23,8 @@ STATES_MAX = 10_000
 """Of a program: each character of a text may have to go through all of them."""
 WORK_MAX = 2**21
 """States that one call goes through at most."""
+LENGTH_MAX = 2**15
+"""Characters of a pattern."""
 DEPTH_MAX = 100
 """Of groups in groups."""
 
@@ -405,6 +407,11 @@ def compiled(pattern: str) -> Program:
     Raises:
         ShapeError: RE2 refuses it. UnsupportedError: it does not, or it is too large.
     """
+    if len(pattern) > LENGTH_MAX:
+        raise UnsupportedError(
+            f"RegexFullMatch: a pattern of {len(pattern)} characters is too large: more than "
+            f"{LENGTH_MAX}"
+        )
     program = Program()
     program.add(_Parser(pattern).whole())
     return program

@@ -87,6 +87,13 @@ def _is_ascii(x: np.ndarray) -> bool:
     return all(text.isascii() for text in x.flat)
 
 
+def _changes_case_beyond_ascii(call: Call) -> bool:
+    """Of a StringNormalizer: of texts, or of their copies that are compared with stop words."""
+    changes = call.attribute("case_change_action", b"NONE") != b"NONE"
+    compares = bool(call.attribute("stopwords")) and not call.attribute("is_case_sensitive")
+    return (changes or compares) and not _is_ascii(call.first)
+
+
 def _has_keys_twice(call: Call) -> bool:
     """Of a LabelEncoder; where the version that counts its bits has NaN among them, too."""
     keys = column("keys", call.attributes)
@@ -120,8 +127,9 @@ OF_ONNXRUNTIME = (
     Disagreement(
         "onnxruntime",
         frozenset({"StringNormalizer"}),
-        "changes the case of what one character has, and in some locales of ASCII only",
-        lambda c: c.attribute("case_change_action", b"NONE") != b"NONE" and not _is_ascii(c.first),
+        "changes, and compares, the case of what one character has, and in some locales of ASCII "
+        "only",
+        _changes_case_beyond_ascii,
         lambda: call(
             "StringNormalizer",
             10,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ml_dtypes
 import numpy as np
+from onnx import numpy_helper
 
 from engine.ir.types import FLOAT8E8M0, FLOATS8, NARROW_FLOATS, STRING
 from engine.ops.strings import strings
@@ -758,6 +759,13 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"RegexFullMatch"}),
+        "matches by Python's re, whose classes and words are Unicode's; 'RE2 regex syntax is used'",
+        lambda c: not all(text.isascii() for text in c.first.flat),
+        lambda: call("RegexFullMatch", 20, strings("é"), pattern=r"\w"),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"Pad"}),
         "pads strings with '0', where the default is 'empty string'",
         lambda c: c.first.dtype == STRING and c.attribute("mode", b"constant") == b"constant",
@@ -770,6 +778,22 @@ OF_THE_EVALUATOR = (
         "whitespace is removed'",
         lambda c: c.attribute("maxsplit", -1) >= 0 and any(t != t.rstrip() for t in c.first.flat),
         lambda: call("StringSplit", 20, strings("a b "), constants=(0,), outputs=2, maxsplit=0),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"ai.onnx.ml::LabelEncoder"}),
+        "takes no default_tensor beside values that are a list; 'the type of the default_* "
+        "attribute must match the values_* attribute', and it does",
+        lambda c: (
+            c.attribute("default_tensor") is not None and c.attribute("values_tensor") is None
+        ),
+        lambda: call(
+            *("LabelEncoder", 4, strings("b")),
+            domain="ai.onnx.ml",
+            keys_strings=["a"],
+            values_int64s=[1],
+            default_tensor=numpy_helper.from_array(np.array([3])),
+        ),
     ),
     Disagreement(
         "evaluator",

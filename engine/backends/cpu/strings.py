@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from engine.backends.cpu.backend import CpuBackend
     from engine.backends.cpu.packed import Function, Views
 
-SETS_MAX = 4096
-"""Sets of states of a pattern of which it is remembered where characters lead."""
+STEPS_KEPT = 4096
+"""Of a pattern: from which states which character leads to which."""
 
 
 # --------------------------------------------------------------------------- StringConcat
@@ -62,8 +62,10 @@ def _between(delimiter: str, most: int, text: str) -> list[str]:
 
 def _words(most: int, text: str) -> list[str]:
     """What lies between spaces; after `most` of them all up to the last word."""
+    if most < 0:
+        return re.findall(r"\S+", text)
     places = [word.span() for word in re.finditer(r"\S+", text)]
-    if 0 <= most < len(places) - 1:
+    if most < len(places) - 1:
         places[most:] = [(places[most][0], places[-1][1])]
     return [text[start:end] for start, end in places]
 
@@ -104,30 +106,56 @@ def _lowered(texts: Sequence[str]) -> list[str]:
 
 
 # --------------------------------------------------------------------------- RegexFullMatch
+class _Place:
+    """States that a text may have come to, and what is known of the way on.
+
+    Attributes:
+        before: the kind of the last character. following: the next place, by character.
+        is_end: whether a text may end here; None where it is not known yet.
+    """
+
+    __slots__ = ("before", "following", "is_end", "states")
+
+    def __init__(self, states: frozenset[int], before: str) -> None:
+        self.states, self.before = states, before
+        self.following: dict[str, _Place] = {}
+        self.is_end: bool | None = None
+
+
 class _Matcher:
-    """Remembers where a character leads from a set of states, so that most cost one look."""
+    """Remembers where a character leads from a place, so that most cost one look."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._known: dict[tuple[frozenset[int], str, str], frozenset[int]] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._places: dict[tuple[frozenset[int], str], _Place] = {}
+        self._start, self._known = self._place(frozenset({0}), ""), 0
+
+    def _place(self, states: frozenset[int], before: str) -> _Place:
+        return self._places.setdefault((states, before), _Place(states, before))
 
     def matches(self, text: str, work: Work) -> bool:
         """Whether the whole text does."""
-        states, before = frozenset({0}), ""
+        here = self._start
         for character in text:
-            key = states, before, character
-            found = self._known.get(key)
-            states = self._advanced(key, work) if found is None else found
-            before = kind_of(character)
-        return self._program.accepts(self._program.closure(states, before, "", work))
+            here = here.following.get(character) or self._advanced(here, character, work)
+            if not here.states:
+                return False
+        if here.is_end is None:
+            there = self._program.closure(here.states, here.before, "", work)
+            here.is_end = self._program.accepts(there)
+        return here.is_end
 
-    def _advanced(self, key: tuple[frozenset[int], str, str], work: Work) -> frozenset[int]:
-        states, before, character = key
-        if len(self._known) >= SETS_MAX:
-            self._known.clear()
-        there = self._program.closure(states, before, character, work)
-        self._known[key] = frozenset(self._program.step(there, character))
-        return self._known[key]
+    def _advanced(self, here: _Place, character: str, work: Work) -> _Place:
+        self._known += 1
+        if self._known > STEPS_KEPT:
+            self._forget()
+        there = self._program.closure(here.states, here.before, character, work)
+        found = self._place(frozenset(self._program.step(there, character)), kind_of(character))
+        here.following[character] = found
+        return found
 
 
 def _make_match(backend: CpuBackend, node: Node) -> Function:
