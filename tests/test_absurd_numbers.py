@@ -54,6 +54,11 @@ def test_every_absurd_number_is_refused_or_harmless(device: str) -> None:
     [
         ("Trilu", one("Trilu", np.array(LOW)), one("Trilu", np.array(-3))),
         ("Trilu", one("Trilu", np.array(HUGE)), one("Trilu", np.array(3))),
+        (
+            "Slice backward",
+            one("Slice", ints(LOW), ints(LOW), ints(1), ints(-1)),
+            one("Slice", ints(0), ints(LOW), ints(1), ints(-1)),
+        ),
         ("LRN", one("LRN", inputs=IMAGE, size=HUGE, alpha=0.0), one("Identity", inputs=IMAGE)),
         (
             "Conv",

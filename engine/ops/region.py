@@ -152,7 +152,10 @@ def _grow_split(choose: Choose, x: TensorType) -> Growth | None:
 def slice_ranges(
     shape: Ints, starts: Ints, ends: Ints, axes: Ints | None, steps: Ints | None
 ) -> tuple[range, ...]:
-    """For every axis the indices that a Slice takes."""
+    """For every axis the indices that a Slice takes.
+
+    Unlike in Python, a start before the first element is the first one in steps backward too.
+    """
     axes = tuple(range(len(starts))) if axes is None else axes
     steps = (1,) * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
@@ -163,7 +166,8 @@ def slice_ranges(
     ranges = [range(n) for n in shape]
     normal = normal_axes("Slice", axes, len(shape), shape)
     for axis, start, end, step in zip(normal, starts, ends, steps, strict=True):
-        ranges[axis] = range(shape[axis])[slice(start, end, step)]
+        first = 0 if start < -shape[axis] else start
+        ranges[axis] = range(shape[axis])[slice(first, end, step)]
     return tuple(ranges)
 
 

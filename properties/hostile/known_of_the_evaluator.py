@@ -835,6 +835,20 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"Slice"}),
+        "finds nothing in steps backward from before the first element, as Python does; the "
+        "specification clamps starts to [0, dims - 1] there",
+        lambda c: bool((c.input(4) < 0).any() and (c.input(1) < -min(c.first.shape)).any()),
+        lambda: call(
+            "Slice",
+            13,
+            ones(3, 2),
+            *(np.array([n]) for n in (-9, -9, 0, -1)),
+            constants=(1, 2, 3, 4),
+        ),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"LpNormalization"}),
         "takes no absolute values for p = 1, and divides by a sum that may be 0",
         lambda c: c.attribute("p", 2) == 1,
