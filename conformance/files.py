@@ -45,7 +45,7 @@ WRITTEN = {
 }
 """The options that name a file to write, by the attribute of the parsed arguments."""
 
-READ = ("model", "models", "inputs", "expect")
+READ = ("model", "models", "inputs", "expect", "bundle")
 """The attributes that name files or folders to read."""
 
 
@@ -152,20 +152,21 @@ def write(name: str, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """An .npz file; unlike `numpy.savez` it takes any name, such as "file".
+    """An .npz file, see `put_arrays`; raises ConfigError."""
+    write(name, lambda file: put_arrays(file, arrays))
+
+
+def put_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """An .npz archive; unlike `numpy.savez` it takes any name, such as "file".
 
     The format has no bfloat16 and the like: their arrays become bytes, as NumPy writes most of
     them, to be viewed as what they are: `array.view(ml_dtypes.bfloat16)`.
     """
-
-    def archive(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w") as members:
-            members.comment = MARK
-            for key, array in arrays.items():
-                with members.open(f"{key}.npy", "w", force_zip64=True) as member:
-                    array = np.asanyarray(array)
-                    if array.dtype in NARROW:
-                        array = np.asarray(array, order="C").view(f"V{array.dtype.itemsize}")
-                    np.lib.format.write_array(member, array, allow_pickle=False)
-
-    write(name, archive)
+    with zipfile.ZipFile(file, "w") as members:
+        members.comment = MARK
+        for key, array in arrays.items():
+            with members.open(f"{key}.npy", "w", force_zip64=True) as member:
+                array = np.asanyarray(array)
+                if array.dtype in NARROW:
+                    array = np.asarray(array, order="C").view(f"V{array.dtype.itemsize}")
+                np.lib.format.write_array(member, array, allow_pickle=False)

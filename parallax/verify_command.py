@@ -12,6 +12,10 @@ from typing import Any
 
 from rich.console import Console
 
+from conformance.bundles.bundle import check_place
+from conformance.bundles.failing import FailingNode, Place, failing_node
+from conformance.bundles.replay import NotReproduced, keep
+from conformance.bundles.single import bundle_of_node
 from conformance.devices import config_of, precision_of, precisions_named, target_of
 from conformance.document import deliver
 from conformance.files import add_file
@@ -34,6 +38,7 @@ from parallax.inputs import add_inputs, check_exclusive, inputs_of, outputs_of
 from parallax.latency_table import latency_json, print_latencies
 from parallax.options import (
     DEVICE_HELP,
+    add_bundle,
     add_command,
     add_models,
     add_shape,
@@ -68,16 +73,22 @@ examples:
   parallax verify model.onnx --precision high,low --shape image=1,3,224,224 --output report.json
   parallax verify model.onnx --inputs x.npz --expect y.npz
   parallax verify model.onnx --device intel --cache kernels.cache --no-latency
+  parallax verify model.onnx --bundle wrong-node
 """
 
 
 @dataclass(frozen=True)
 class Verified:
-    """One model's report, a latency per precision that was run, and what the cache held."""
+    """One model's report, a latency per precision that was run, and what the cache held.
+
+    Attributes:
+        failed: the first node that failed, at the first precision at which one did.
+    """
 
     report: VerifyReport
     latency: dict[str, Latency]
     cache: str = ""
+    failed: FailingNode | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report's data, with the latencies in nanoseconds."""
@@ -105,6 +116,7 @@ def add_parser(subparsers: Any) -> None:
     add_shape(parser)
     parser.add_argument("--all", action="store_true", help="a line for every node, not for 10")
     add_file(parser, "--cache", "FILE", "keep compiled OpenCL kernels in this file")
+    add_bundle(parser, "write the first node that fails as a bundle into this new folder or .zip")
     parser.add_argument("--no-latency", action="store_true", help="leave out the latency lines")
 
 
@@ -115,10 +127,13 @@ def run(args: argparse.Namespace) -> int:
     shapes = parse_shapes(args.shape)
     files = model_files(args.models)
     _check_arrays(args, len(files))
+    if args.bundle is not None:
+        check_place(Path(args.bundle), "--bundle")
     out = console(silent=args.json)
     done: list[Verified] = []
     errors: dict[str, str] = {}
     stopped: BaseException | None = None
+    bundle = None
     with ExitStack() as stack:
         runtime = stack.enter_context(Runtime())
         target = target_of(args.device, runtime)
@@ -138,6 +153,8 @@ def run(args: argparse.Namespace) -> int:
                     continue
                 done.append(verified)
                 _print(verified, out, args)
+                if bundle is None and args.bundle is not None and not verified.report.ok:
+                    bundle = _bundle(verified, device, runtime, args)
                 if verified.report.interrupted:
                     raise KeyboardInterrupt
                 if path.stat().st_size > HEAVY_NBYTES:
@@ -151,6 +168,7 @@ def run(args: argparse.Namespace) -> int:
         "interrupted": stopped is not None,
         "models": [v.to_json() for v in done],
         "errors": errors,
+        "bundle": bundle,
     }
     used = [v.report.device for v in done]
     arrays = [name for name in (args.inputs, args.expect) if name is not None]
@@ -160,6 +178,27 @@ def run(args: argparse.Namespace) -> int:
     if len(files) > 1:
         _conclude(done, errors, out)
     return code
+
+
+def _bundle(
+    verified: Verified, device: str, runtime: Runtime, args: argparse.Namespace
+) -> str | None:
+    """Write the first node that failed; the path, or None where that is said not to be possible."""
+    report, node = verified.report, verified.failed
+    if node is None:
+        instead = f"parallax reduce {report.model} keeps what fails of a whole model"
+        print(f"parallax: no bundle: it is no node that failed; {instead}", file=sys.stderr)
+        return None
+    failed = next(p for p in report.precisions if p.failure is not None)
+    place = Place(runtime, device, precision_of(failed.requested))
+    try:
+        keep(bundle_of_node(node, place, f"{report.model}", args.seed), Path(args.bundle))
+    except NotReproduced as error:
+        print(f"parallax: {error}", file=sys.stderr)
+        return None
+    if not args.json:
+        print(f"wrote {args.bundle}; parallax replay {args.bundle} tries it again")
+    return str(args.bundle)
 
 
 def _check_arrays(args: argparse.Namespace, models: int) -> None:
@@ -196,6 +235,7 @@ def _verify(
     expected = None if args.expect is None else outputs_of(interpreter, args.expect)
     use_cache(interpreter, args.cache)
     latency: dict[str, Latency] = {}
+    failed: list[FailingNode] = []
     with progress(path.name, silent=args.quiet) as tell:
         try:
             report = verify(
@@ -208,6 +248,7 @@ def _verify(
                 expected=expected,
                 runtime=runtime,
                 progress=tell,
+                on_failure=lambda run, check: failed.append(failing_node(run, check)),
             )
             for entry in report.precisions if not args.no_latency else ():
                 if entry.same_as is None:
@@ -220,7 +261,8 @@ def _verify(
         except KeyboardInterrupt:
             report = replace(report, interrupted=True)
     cache = str(interpreter.explain_cache()) if args.cache is not None else ""
-    return Verified(replace(report, model=str(path)), latency, cache)
+    first = failed[0] if failed else None
+    return Verified(replace(report, model=str(path)), latency, cache, first)
 
 
 def _shapes_of(interpreter: Interpreter, shapes: Shapes, *, several: bool) -> Shapes:
