@@ -13,6 +13,7 @@ import pytest
 
 from conformance.bundles import bundle as bundles
 from conformance.bundles import replay
+from conformance.bundles.arrays import arrays_of, npz
 from conformance.bundles.bundle import Bundle, read, save
 from conformance.bundles.failing import Case, Place, examine
 from conformance.bundles.single import bundle_of_node
@@ -182,9 +183,9 @@ def test_what_passes_in_a_fresh_process_becomes_no_bundle(
 def test_replay_does_not_trust_the_reference_of_today(bundle: Bundle, place: Place) -> None:
     """A reference and a kernel that share a mistake agree; what was written down does not."""
     assert replay.replay(bundle, place).outcome is replay.Outcome.PASSES
-    arrays = bundles.arrays_of(bundle.files["expected.npz"])
+    arrays = arrays_of(bundle.files["expected.npz"])
     arrays["expected"][0, 1] += 1
-    other = Bundle({**bundle.files, "expected.npz": bundles.npz(arrays)})
+    other = Bundle({**bundle.files, "expected.npz": npz(arrays)})
     found = replay.replay(other, place)
     assert found.outcome is replay.Outcome.SAME
     assert "expected.npz has 3.0" in found.said

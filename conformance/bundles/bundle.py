@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import secrets
@@ -15,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from conformance.bundles.arrays import arrays_of
 from conformance.bundles.failing import Case, Signature
-from conformance.files import put_arrays, write
-from conformance.inputs import Feeds
+from conformance.files import write
 from engine.errors import ConfigError, InputError
 from engine.interpreter import Interpreter
 from engine.ir.types import NARROW, TensorType
@@ -94,19 +93,6 @@ def _typed(array: np.ndarray, type_: Any) -> np.ndarray:
     if isinstance(type_, TensorType) and type_.dtype in NARROW:
         return np.ascontiguousarray(array).reshape(array.shape).view(type_.dtype)
     return array
-
-
-def arrays_of(data: bytes) -> Feeds:
-    """What an .npz file holds."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
-
-
-def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """An .npz file of arrays with any names."""
-    file = io.BytesIO()
-    put_arrays(file, arrays)
-    return file.getvalue()
 
 
 # ---------------------------------------------------------------------- reading

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from conformance.bundles.launches import launch_files
 from conformance.devices import Target, config_of, target_of
 from conformance.export import alone, exported
 from conformance.inputs import Feeds
-from conformance.judge import Judgement
+from conformance.judge import Judgement, units_for
 from conformance.nodes import Tensors, expected_of
 from conformance.report import NOTHING_VERIFIED, NodeCheck, PrecisionReport
 from conformance.verify import verify
@@ -100,6 +102,7 @@ class FailingNode:
         output: the name of the tensor that is wrong. got: what the device gave.
         expected: float64, or the exact integers. error: sigma and bound of each element.
         is_first: it reads only inputs and constants of the model that ran.
+        launches: files with which to repeat its kernel launches; none where that was not asked.
     """
 
     title: str
@@ -110,6 +113,7 @@ class FailingNode:
     expected: np.ndarray
     error: Error
     is_first: bool
+    launches: Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -125,13 +129,24 @@ class NothingVerified(ParallaxError):
     """No node of the case ran on the device."""
 
 
-def examine(case: Case, place: Place, seed: int = 0) -> Failing | None:
+def examine(case: Case, place: Place, seed: int = 0, *, launches: bool = False) -> Failing | None:
     """Verify a case; None when everything passes.
+
+    Args:
+        launches: whether to write down those of the failing node.
 
     Raises:
         ParallaxError: the model or its inputs are refused. NothingVerified: nothing ran there.
     """
     nodes: list[FailingNode] = []
+    problems: list[Exception] = []
+
+    def note(run: Execution, check: NodeCheck) -> None:
+        try:
+            nodes.append(failing_node(run, check, launches=launches))
+        except Exception as problem:  # of ours: no failure of the model
+            problems.append(problem)
+
     try:
         report = verify(
             Interpreter.from_buffer(case.model),
@@ -140,7 +155,7 @@ def examine(case: Case, place: Place, seed: int = 0) -> Failing | None:
             seed=seed,
             inputs=case.feeds,
             runtime=place.runtime,
-            on_failure=lambda run, check: nodes.append(failing_node(run, check)),
+            on_failure=note,
         )
     except ParallaxError as error:
         if not isinstance(error, OURS) or isinstance(error, DeviceMemoryError):
@@ -148,6 +163,8 @@ def examine(case: Case, place: Place, seed: int = 0) -> Failing | None:
         return _raised(error, place)
     except Exception as error:
         return _raised(error, place)
+    if problems:
+        raise problems[0]
     if report.exit_code == NOTHING_VERIFIED:
         raise NothingVerified(f"{place.device} left every node to the CPU backend")
     return failure_of(report.precisions[0], nodes)
@@ -186,7 +203,7 @@ def _raised(error: Exception, place: Place) -> Failing:
     return Failing(signature, f"{kind}: {said}")
 
 
-def failing_node(run: Execution, check: NodeCheck) -> FailingNode:
+def failing_node(run: Execution, check: NodeCheck, *, launches: bool = False) -> FailingNode:
     """All about a node whose check failed, while the run still holds every tensor."""
     node = run.graph.nodes[check.index]
     backend = run.backend_of(node.outputs[0])
@@ -203,13 +220,25 @@ def failing_node(run: Execution, check: NodeCheck) -> FailingNode:
     return FailingNode(
         title=check.title,
         case=case,
-        output=check.output,
+        output=_shown(node.outputs[which]).name,
         judgement=check.judgement,
         got=tensors.peek(node.outputs[which], backend),
         expected=np.asarray(references[which]),
         error=errors[which],
         is_first=all(_is_given(v) for v in node.inputs if v is not None),
+        launches=launch_files(run, node, node.outputs[which], units_for(backend, node))
+        if launches
+        else {},
     )
+
+
+def _shown(value: Value) -> Value:
+    """What a value is called in the model, where the plan moves it before anybody reads it."""
+    readers = list(value.uses)
+    while len(readers) == 1 and readers[0].op_type in MOVES:
+        (value,) = readers[0].outputs
+        readers = list(value.uses)
+    return value
 
 
 def _is_given(value: Value) -> bool:

@@ -10,7 +10,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from conformance.bundles.bundle import FACTS, FORM, VERSION, Bundle, npz
+import numpy as np
+
+from conformance.bundles.arrays import npz
+from conformance.bundles.bundle import FACTS, FORM, VERSION, Bundle
 from conformance.bundles.failing import Case, Failing, FailingNode, Place
 from conformance.report import jsonable
 from engine.interpreter import Interpreter
@@ -49,11 +52,12 @@ def make(
         files["expected.npz"] = npz(
             {
                 "expected": node.expected,
-                "sigma": node.error.sigma,
-                "bound": node.error.bound,
+                "sigma": np.broadcast_to(node.error.sigma, node.expected.shape),
+                "bound": np.broadcast_to(node.error.bound, node.expected.shape),
                 "got": node.got,
             }
         )
+        files |= node.launches
     if passing is not None:
         files["passing/model.onnx"] = passing.case.model
         files["passing/inputs.npz"] = npz(passing.case.feeds)

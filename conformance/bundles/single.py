@@ -19,7 +19,7 @@ def bundle_of_node(node: FailingNode, place: Place, origin: str, seed: int = 0) 
             f"no bundle: {node.title} cannot be written down as a node of ONNX; parallax reduce "
             "keeps what surrounds it"
         )
-    again = examine(node.case, place, seed)
+    again = examine(node.case, place, seed, launches=True)
     if again is None or not is_of(again, node):
         raise NotReproduced(
             f"no bundle: {node.title} fails inside the model and not alone on the same inputs; "

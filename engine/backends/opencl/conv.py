@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -158,8 +159,8 @@ class _Convolution:
             x,
             weights,
             bias or weights,
-            *_moved(residual or y, start),
-            *_moved(y, start),
+            _moved(residual or y, start),
+            _moved(y, start),
             types.make_int4(g.height, g.width, g.channels, g.channels_per_group),
             types.make_int4(pixels, rows.count, columns.count, share),
             types.make_int8(
@@ -235,9 +236,10 @@ def _first(taps: range) -> int:
     return taps[0] if taps else 0
 
 
-def _moved(slot: Slot, elements: int) -> tuple[Any, np.int64]:
-    """Buffer and start of a slot, some elements further."""
-    return slot.arena.buffer, np.int64(slot.offset + elements)
+def _moved(slot: Slot, elements: int) -> Slot:
+    """A slot that begins some elements further."""
+    moved = slot.offset_nbytes + elements * slot.storage.itemsize
+    return replace(slot, offset_nbytes=moved)
 
 
 def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
