@@ -26,6 +26,7 @@ from parallax import (
     devices,
     info,
     packages,
+    reduce_command,
     replay_command,
     run,
     selftest_command,
@@ -36,7 +37,7 @@ from parallax.options import HelpFormatter, fitted
 from parallax.output import forget_impossible_width
 
 COMMANDS = (
-    *(devices, info, run, verify_command, replay_command),
+    *(devices, info, run, verify_command, reduce_command, replay_command),
     *(selftest_command, bench, as_onnxruntime),
 )
 """In the order of the help."""

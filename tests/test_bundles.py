@@ -24,7 +24,6 @@ from engine.runtime import Runtime
 from parallax.cli import main
 from properties.faults import select
 from properties.graphs import decode, seeded_program
-from tests import planted
 from tests.command_line import Captured, refused, save_relu
 
 pytestmark = pytest.mark.device_free
@@ -32,18 +31,6 @@ pytestmark = pytest.mark.device_free
 ROOT = Path(__file__).parents[1]
 ON_CPU = ("--device", "cpu")
 RELU_IS_ABS = "cpu-relu-is-abs"
-
-
-@pytest.fixture
-def planting(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], object]:
-    """A seeded fault by name, in this process and in the fresh ones that it starts."""
-
-    def plant(name: str) -> object:
-        (fault,) = select([name])
-        monkeypatch.setattr(replay, "FRESH", (planted.__file__, name))
-        return fault.plant()
-
-    return plant
 
 
 @pytest.fixture
