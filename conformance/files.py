@@ -37,15 +37,17 @@ class Form:
 REPORT = Form("a JSON report of parallax", lambda head, end: b'"schema": "parallax.' in head)
 ARRAYS = Form("an .npz archive of parallax", lambda head, end: end.endswith(MARK))
 KERNELS = Form("a kernel cache", lambda head, end: True)  # the cache looks at its file itself
+STATE = Form("the state of a fuzz run", lambda head, end: b'"form": "parallax fuzz' in head)
 
 WRITTEN = {
     "output": ("--output", REPORT),
     "outputs": ("--outputs", ARRAYS),
     "cache": ("--cache", KERNELS),
+    "resume": ("--resume", STATE),
 }
 """The options that name a file to write, by the attribute of the parsed arguments."""
 
-READ = ("model", "models", "inputs", "expect", "bundle")
+READ = ("model", "models", "inputs", "expect", "source")
 """The attributes that name files or folders to read."""
 
 

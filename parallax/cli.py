@@ -24,6 +24,7 @@ from parallax import (
     bench,
     completion,
     devices,
+    fuzz_command,
     info,
     packages,
     reduce_command,
@@ -38,7 +39,7 @@ from parallax.output import forget_impossible_width
 
 COMMANDS = (
     *(devices, info, run, verify_command, reduce_command, replay_command),
-    *(selftest_command, bench, as_onnxruntime),
+    *(fuzz_command, selftest_command, bench, as_onnxruntime),
 )
 """In the order of the help."""
 INTERNAL_ERROR = 70

@@ -20,7 +20,7 @@ EPILOG = """\
 A bundle is what verify --bundle, reduce and fuzz write: one failure, with its inputs, what is
 expected and the bounds (docs/bundles.md). It is judged as verify judges, and its output is held
 against what was written down as well. Exit codes: 0 it no longer fails, 1 it fails, 2 it is no
-bundle, or this version refuses the model, 3 the device left every node to the CPU backend.
+bundle, or this version refuses the model, 3 nothing was verified: no node ran on the device.
 
 examples:
   parallax replay wrong-node
@@ -40,13 +40,13 @@ def add_parser(subparsers: Any) -> None:
         description=__doc__,
         epilog=EPILOG,
     )
-    parser.add_argument("bundle", metavar="BUNDLE", help="a folder or a .zip")
+    parser.add_argument("source", metavar="BUNDLE", help="a folder or a .zip")
     parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the one where it failed)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Replay and print; the exit code."""
-    path = Path(args.bundle)
+    path = Path(args.source)
     bundle = read(path)
     signature = bundle.signature
     device = args.device or bundle.facts["device"]["selector"]
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             found = None
     data = {
         "exit_code": code,
-        "bundle": args.bundle,
+        "bundle": args.source,
         "outcome": outcome,
         "said": said,
         "signature": signature.to_json(),
@@ -72,5 +72,5 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         out.print(f"{signature} on {info.platform} / {info.name}", markup=False, soft_wrap=True)
         out.print(said, markup=False, soft_wrap=True)
-    out.print(f"{args.bundle}: {outcome}", markup=False, soft_wrap=True)
+    out.print(f"{args.source}: {outcome}", markup=False, soft_wrap=True)
     return code

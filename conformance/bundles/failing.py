@@ -126,7 +126,7 @@ class Failing:
 
 
 class NothingVerified(ParallaxError):
-    """No node of the case ran on the device."""
+    """No node of the case ran on the device, or none gave a number."""
 
 
 def examine(case: Case, place: Place, seed: int = 0, *, launches: bool = False) -> Failing | None:
@@ -166,7 +166,9 @@ def examine(case: Case, place: Place, seed: int = 0, *, launches: bool = False) 
     if problems:
         raise problems[0]
     if report.exit_code == NOTHING_VERIFIED:
-        raise NothingVerified(f"{place.device} left every node to the CPU backend")
+        raise NothingVerified(
+            f"nothing is verified on {place.device}: no node of it ran there, or gave a number"
+        )
     return failure_of(report.precisions[0], nodes)
 
 
