@@ -13,6 +13,8 @@ from engine.errors import UnsupportedError
 from engine.ir.graph import Graph, Node, Value
 
 Schema: TypeAlias = defs.OpSchema
+MOVES = ("Reorder", "Copy")
+"""What a plan adds to a model: to another layout, to another memory."""
 
 
 def exported(graph: Graph) -> onnx.ModelProto:
@@ -34,27 +36,52 @@ def exported(graph: Graph) -> onnx.ModelProto:
     return helper.make_model(proto, opset_imports=[opset], ir_version=ir_version)
 
 
-def alone(node: Node) -> Graph:
-    """A node in a graph of its own, in which what it reads are inputs and constants."""
+def alone(node: Node) -> tuple[Graph, dict[str, Value]]:
+    """A node in a graph of its own, in which what it reads are inputs and constants.
+
+    Names are those of the model, where a plan moved a tensor between memories or layouts.
+
+    Returns:
+        The graph, and by name what its inputs stand for.
+    """
     graph = Graph(node.name or node.op_type)
     mine: dict[Value, Value] = {}
+    given: dict[str, Value] = {}
     for value in node.inputs:
         if value is None or value in mine:
             continue
+        name = graph.unique(source_of(value).name)
         if value.constant is not None:
-            mine[value] = graph.add_constant(value.name, value.constant)
+            mine[value] = graph.add_constant(name, value.constant)
         else:
-            mine[value] = graph.add_input(value.name, value.known_type)
+            mine[value] = graph.add_input(name, value.known_type)
+            given[name] = value
     twin = graph.add_node(
         node.op_type,
         [None if v is None else mine[v] for v in node.inputs],
-        [(v.name, v.known_type) for v in node.outputs],
+        [(result_of(v).name, v.known_type) for v in node.outputs],
         node.attributes,
         name=node.name,
         body=node.body,
     )
     graph.outputs = list(twin.outputs)
-    return graph
+    return graph, given
+
+
+def source_of(value: Value) -> Value:
+    """Where a value comes from that a plan only moved."""
+    while value.producer is not None and value.producer.op_type in MOVES:
+        (source,) = value.producer.inputs
+        assert source is not None
+        value = source
+    return value
+
+
+def result_of(value: Value) -> Value:
+    """What becomes of a value that a plan only moves."""
+    while len(readers := list(value.uses)) == 1 and readers[0].op_type in MOVES:
+        (value,) = readers[0].outputs
+    return value
 
 
 def _input(value: Value) -> onnx.ValueInfoProto:

@@ -10,8 +10,7 @@ import pytest
 
 from conformance.bundles import replay
 from engine.backends.opencl import program_cache
-from properties.faults import select
-from tests import planted
+from fixtures.bundles import planted
 from tests.distributions import Distributions, build, install
 
 
@@ -48,8 +47,7 @@ def planting(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], AbstractContext
     """A seeded fault by name, in this process and in the fresh ones that it starts."""
 
     def plant(name: str) -> AbstractContextManager[Any]:
-        (fault,) = select([name])
         monkeypatch.setattr(replay, "FRESH", (planted.__file__, name))
-        return fault.plant()
+        return planted.fault_named(name).plant()
 
     return plant

@@ -9,7 +9,7 @@ import numpy as np
 
 from conformance.bundles.launches import launch_files
 from conformance.devices import Target, config_of, target_of
-from conformance.export import alone, exported
+from conformance.export import alone, exported, result_of, source_of
 from conformance.inputs import Feeds
 from conformance.judge import Judgement, units_for
 from conformance.nodes import Tensors, expected_of
@@ -27,7 +27,6 @@ from engine.errors import (
 )
 from engine.execution.execution import Execution
 from engine.interpreter import Interpreter
-from engine.ir.graph import Value
 from engine.ops import OPERATORS
 from engine.ops.numerics import Error
 from engine.runtime import Runtime
@@ -37,8 +36,6 @@ BEYOND_SIGMA = "beyond sigma"
 PRODUCTION = "production differs"
 """Kinds of failure; what raises is of the kind of its exception."""
 
-MOVES = ("Reorder", "Copy")
-"""What a plan adds to a model."""
 OURS = (CompileError, DeviceError, PlanError, GraphError)
 """Errors that no model and no user may cause."""
 
@@ -192,9 +189,13 @@ def core_of(title: str) -> str:
 
 def _told(node: FailingNode) -> str:
     j = node.judgement
+    got, expected = node.got, node.expected
+    if got.shape != expected.shape:
+        return f"{node.title}: {node.output!r} is of {got.shape}, expected {expected.shape}"
     return (
-        f"{node.title}: {node.output!r} at {list(j.index)} is {j.got!r}, expected {j.expected!r}: "
-        f"{j.bounds:.3g} x bound, {j.sigmas:.3g} sigma ({j.failures} of {j.count} beyond bounds)"
+        f"{node.title}: {node.output!r} at {list(j.index)} is {got[j.index]}, expected "
+        f"{expected[j.index]}: {j.bounds:.3g} x bound, {j.sigmas:.3g} sigma ({j.failures} of "
+        f"{j.count} beyond bounds)"
     )
 
 
@@ -212,41 +213,22 @@ def failing_node(run: Execution, check: NodeCheck, *, launches: bool = False) ->
     tensors = Tensors(run, [node])
     which = next(k for k, v in enumerate(node.outputs) if v.name == check.output)
     references, errors = expected_of(tensors, node, backend)
-    feeds = {
-        v.name: tensors.peek(v, backend) for v in node.inputs if v is not None and not v.is_constant
-    }
     try:
-        case = Case(exported(alone(node)).SerializeToString(), feeds)
+        graph, given = alone(node)
+        feeds = {name: tensors.peek(value, backend) for name, value in given.items()}
+        case = Case(exported(graph).SerializeToString(), feeds)
     except ParallaxError:
         case = None
     return FailingNode(
         title=check.title,
         case=case,
-        output=_shown(node.outputs[which]).name,
+        output=result_of(node.outputs[which]).name,
         judgement=check.judgement,
         got=tensors.peek(node.outputs[which], backend),
         expected=np.asarray(references[which]),
         error=errors[which],
-        is_first=all(_is_given(v) for v in node.inputs if v is not None),
+        is_first=all(v is None or source_of(v).producer is None for v in node.inputs),
         launches=launch_files(run, node, node.outputs[which], units_for(backend, node))
         if launches
         else {},
     )
-
-
-def _shown(value: Value) -> Value:
-    """What a value is called in the model, where the plan moves it before anybody reads it."""
-    readers = list(value.uses)
-    while len(readers) == 1 and readers[0].op_type in MOVES:
-        (value,) = readers[0].outputs
-        readers = list(value.uses)
-    return value
-
-
-def _is_given(value: Value) -> bool:
-    """Whether a value is an input or a constant, perhaps in another layout or memory."""
-    while value.producer is not None and value.producer.op_type in MOVES:
-        (source,) = value.producer.inputs
-        assert source is not None
-        value = source
-    return value.producer is None
