@@ -217,4 +217,5 @@ def test_a_known_disagreement_still_holds(known: Disagreement) -> None:
         (backend,) = session.execution.backends.values()
     graph = bound(interpreter, shown.feeds)
     outputs = bench.court.ask(known.witness, shown.data, shown.feeds)
-    assert differences(outputs, expect(graph, shown.feeds, backend))
+    differs = bool(differences(outputs, expect(graph, shown.feeds, backend)))
+    assert differs or not known.everywhere

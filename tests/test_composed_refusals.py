@@ -179,3 +179,15 @@ def test_frames_no_step_apart_are_refused(step: int) -> None:
     )
     with pytest.raises(ModelError, match=rf"STFT 'the_y': frame_step={step}, expected at least 1"):
         Interpreter.from_buffer(data)
+
+
+@pytest.mark.device_free
+def test_a_constant_length_below_0_is_refused() -> None:
+    data = model_bytes(
+        [node("ReverseSequence", "x lengths", "y")],
+        {"x": (3, 2)},
+        ["y"],
+        {"lengths": np.array([1, -2])},
+    )
+    with pytest.raises(ModelError, match="'the_y': sequence_lens holds -2, expected 0 or more"):
+        Interpreter.from_buffer(data)

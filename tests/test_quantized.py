@@ -56,10 +56,10 @@ def single(
 
 def floats(*shape: int) -> np.ndarray:
     """With ties, and with what no integer of eight bits holds."""
-    x = RNG.normal(size=shape).astype(F) * 8
+    x = np.asarray(RNG.normal(size=shape), F) * 8
     x.flat[::3] = np.round(x.flat[::3] * 2) / 2
     x.flat[:2] = 1e6, -1e6
-    return x
+    return np.asarray(x)
 
 
 def cases() -> dict[str, tuple[str, dict[str, np.ndarray | None], int, dict[str, Any]]]:
@@ -89,6 +89,13 @@ def cases() -> dict[str, tuple[str, dict[str, np.ndarray | None], int, dict[str,
     half = {"x": np.full(4, 0.5, F), "s": np.array(1, F)}
     found["quantize without a zero point"] = ("QuantizeLinear", {**half}, 13, {})
     one = np.array([0.25], F)
+    point = np.array([7], np.uint8)
+    found["quantize a scalar by vectors of one"] = (
+        "QuantizeLinear", {"x": floats(), "s": one, "z": point}, 21, {}
+    )  # fmt: skip
+    found["dequantize a scalar by vectors of one"] = (
+        "DequantizeLinear", {"x": whole(np.uint8), "s": one, "z": point}, 21, {}
+    )  # fmt: skip
     found["dequantize int32"] = (
         "DequantizeLinear",
         {"x": whole(np.int32, 9), "s": one},
@@ -136,7 +143,7 @@ def test_a_quantised_operator_gives_what_onnxruntime_gives(case: str, device: st
             continue
         with Interpreter.from_buffer(data).create_session(config(device, precision)) as session:
             ours = session(feeds)["y"]
-        assert ours.dtype == theirs.dtype
+        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
         np.testing.assert_array_equal(ours, theirs)
 
 

@@ -117,6 +117,7 @@ class Disagreement:
     Attributes:
         reason: what the witness does, and what settles it.
         applies: whether it explains a call. shown: a call that shows it.
+        everywhere: False where it depends on the processor, so that the call may not show it.
     """
 
     witness: str
@@ -124,6 +125,7 @@ class Disagreement:
     reason: str
     applies: Callable[[Call], bool]
     shown: Callable[[], Call]
+    everywhere: bool = True
 
 
 def call(
@@ -166,6 +168,11 @@ def cast_to(call: Call) -> np.dtype | None:
 def is_finite(call: Call) -> bool:
     """Whether no float that goes in is infinite or NaN."""
     return all(np.isfinite(x).all() for x in call.arrays if x.dtype.kind == "f")
+
+
+def has_nan(call: Call) -> bool:
+    """Whether a float that goes in is none."""
+    return any(np.isnan(x).any() for x in call.arrays if x.dtype.kind == "f")
 
 
 def pads(call: Call) -> bool:

@@ -12,8 +12,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-FINDINGS = ("crash", "hang", "memory", "raw exception", "wrong answer", "harness error")
-"""Outcomes that must not be; all others are expected."""
+FINDINGS = (
+    *("crash", "hang", "memory", "raw exception", "wrong answer", "unexplained witness"),
+    "harness error",
+)
+"""Outcomes that must not be; all others are expected.
+
+A witness is unexplained where it disagrees, another agrees, and no entry of disagreements.py says
+why.
+"""
 
 FORM = "parallax hostile case 1"
 """Of the files in which cases are kept."""

@@ -18,7 +18,7 @@ from properties.hostile.asked import Call
 from properties.hostile.cases import Outcome
 from properties.hostile.disagreements import explained
 from properties.hostile.expectation import Arrays, Expected, expect
-from properties.hostile.verdict import alike, differences, misses
+from properties.hostile.verdict import differences, misses
 from properties.hostile.witnesses import WITNESSES, Court, Declined
 
 WORK_MAX = 1 << 24
@@ -83,16 +83,17 @@ def heard(court: Court, call: Call, expected: Mapping[str, Expected]) -> Outcome
     against = {name: told for name, y in said.items() if (told := differences(y, expected))}
     if not against:
         return Outcome("agreed")
-    who = " and ".join(against)
     text = "; ".join(
         f"{name}: output '{output}' {told}"
         for name, outputs in against.items()
         for output, told in outputs.items()
     )
-    if len(against) < len(said) or not alike(list(said.values())):
-        return Outcome("witnesses disagree", f"{call.op_types}: {who}", text)
-    if all(explained(call, name, outputs) for name, outputs in against.items()):
+    unexplained = [n for n, outputs in against.items() if not explained(call, n, outputs)]
+    who = " and ".join(unexplained or against)
+    if not unexplained:
         return Outcome("known disagreement", f"{call.op_types}: {who}", text)
+    if len(against) < len(said):
+        return Outcome("unexplained witness", f"{call.op_types}: {who}", text)
     return Outcome("wrong answer", f"{call.op_types} by {who}", text)
 
 

@@ -13,6 +13,7 @@ from properties.hostile.asked import (
     Disagreement,
     call,
     far_from_zero,
+    has_nan,
     is_finite,
     ones,
     pads,
@@ -50,6 +51,22 @@ def _largest_argument(call: Call) -> float:
     inputs = [x if x is None else x.astype(np.float64) for x in call.inputs]
     evaluate(call.op_type, inputs, call.attributes, watched)
     return watched.largest
+
+
+def _may_overflow(call: Call) -> bool:
+    """Whether integers are summed or multiplied that are as large as to leave what float holds."""
+    given = [np.abs(x.astype(np.float64)) for x in call.arrays if x.dtype.kind in "iu"]
+    with np.errstate(over="ignore"):
+        of_products = [np.maximum(x, 1).prod() for x in given]
+        of_sums = np.prod([max(x.sum(), 1) for x in given])
+        of_squares = [np.square(x).sum() for x in given]
+    return bool(given) and max(*of_products, *of_squares, of_sums) >= 2**24
+
+
+def _largest_byte_products(call: Call) -> float:
+    """Of a MatMulInteger: two neighbours' products at most."""
+    a, b = (float(np.abs(call.input(k).astype(int)).max(initial=0)) for k in (0, 1))
+    return 2 * a * b
 
 
 SURE_ARGUMENT = 10.0
@@ -292,6 +309,175 @@ OF_ONNXRUNTIME = (
             np.array([[[1, np.inf, 2, 3]]], np.float32),
             scales=[1.0, 1.0, 2.0],
             mode="linear",
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Sigmoid"}),
+        "has an absolute error, and is 0 for arguments below -18 or so of float, -37 of double; "
+        "the evaluator computes ours",
+        lambda c: bool((c.first.astype(np.float64) < -SURE_ARGUMENT).any()),
+        lambda: call("Sigmoid", 13, np.array([-30], np.float32)),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Elu", "Selu", "Celu"}),
+        "subtracts 1 of the exponential: of arguments near 0 little is left",
+        lambda c: any(x.dtype.kind == "f" for x in c.arrays),
+        lambda: call("Selu", 6, np.array([-3.4e-8], np.float32)),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Softplus"}),
+        "has no kernel for half and double and expands the function body, whose exp overflows",
+        lambda c: c.first.dtype != np.float32,
+        lambda: call("Softplus", 18, np.array([89], np.float16)),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"LSTM", "GRU", "RNN"}),
+        "takes the exponential of the large arguments of a Softplus, which overflows",
+        lambda c: b"Softplus" in c.attribute("activations", ()) and _largest_argument(c) > 80,
+        lambda: call(
+            "RNN",
+            14,
+            100 * ones(1, 1, 1),
+            ones(1, 1, 1),
+            ones(1, 1, 1),
+            activations=["Softplus"],
+            hidden_size=1,
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Sign"}),
+        "gives 0 for NaN of half, and NaN for that of float; the evaluator computes ours",
+        lambda c: c.first.dtype == np.float16 and has_nan(c),
+        lambda: call("Sign", 13, np.array([np.nan], np.float16)),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"ArgMax", "ArgMin", "ReduceMax", "ReduceMin", "Hardmax"}),
+        "skips NaN unless it comes first; docs/numerics.md has our rule, which is the evaluator's",
+        has_nan,
+        lambda: call("ReduceMax", 12, np.array([1, np.nan, 2], np.float16)),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Softmax", "LogSoftmax"}),
+        "skips NaN where it looks for the largest, and gives other numbers than NaN",
+        lambda c: not is_finite(c),
+        lambda: call("LogSoftmax", 13, np.array([[1, np.nan]])),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"InstanceNormalization"}),
+        "takes mean * scale off at the end, NaN where the scale is infinite; the evaluator "
+        "computes ours",
+        lambda c: not is_finite(c),
+        lambda: call(
+            "InstanceNormalization",
+            6,
+            np.arange(4, dtype=np.float32).reshape(1, 1, 4),
+            np.array([np.inf], np.float32),
+            ones(1),
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset(
+            {
+                *("ReduceL1", "ReduceL2", "ReduceSum", "ReduceProd", "ReduceSumSquare", "Einsum"),
+                *("ReduceLogSum", "ReduceLogSumExp"),
+            }
+        ),
+        "sums integers in a float, which neither holds all nor wraps; the evaluator computes ours",
+        lambda c: c.arrays[0].dtype.kind in "iu" and _may_overflow(c),
+        lambda: call("ReduceSum", 11, np.array([2**63 - 1, 1])),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"MatMulInteger"}),
+        "adds two products of bytes in 16 bits that saturate, on a processor without dot products "
+        "of bytes; its own documentation calls for weights of 7 bits there",
+        lambda c: _largest_byte_products(c) > 2**15,
+        lambda: call(
+            "MatMulInteger", 10, np.full((1, 2), 255, np.uint8), np.full((2, 1), 127, np.int8)
+        ),
+        everywhere=False,
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"NonZero"}),
+        "gives shape (1, N) for a scalar; 'for scalar input, NonZero produces output shape (0, N) "
+        "instead of (1, N)'",
+        lambda c: c.first.ndim == 0,
+        lambda: call("NonZero", 13, np.array(0, np.int32)),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Squeeze"}),
+        "takes an empty list of axes for none; none of them is removed, as the evaluator has it",
+        lambda c: c.opset >= 13 and len(c.inputs) > 1 and c.input(1).size == 0,
+        lambda: call("Squeeze", 16, ones(5, 1), np.zeros(0, np.int64), constants=(1,)),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Dropout"}),
+        "gives a mask of False before opset 12, where the specification says nothing of it but "
+        "that the output is a copy; the evaluator gives True",
+        lambda c: c.opset < 12,
+        lambda: call("Dropout", 11, ones(3), outputs=2),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Clip"}),
+        "puts the largest finite numbers where no limit is given; the function body of the schema "
+        "has no comparison then",
+        lambda c: not is_finite(c),
+        lambda: call("Clip", 11, np.array([-np.inf], np.float32)),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Range"}),
+        "adds delta again and again, and the roundings add up; 'output[i] = start + (i * delta)'",
+        lambda c: c.arrays[0].dtype == np.float32,
+        lambda: call(
+            "Range", 11, *(np.array(n, np.float32) for n in (-2, 18, 1e-5)), constants=(0, 1, 2)
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"ReduceMean"}),
+        "has 0 for the mean of nothing; docs/numerics.md has our rule, which is the evaluator's",
+        lambda c: c.first.size == 0,
+        lambda: call("ReduceMean", 14, ones(5, 0)),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Slice"}),
+        "takes the largest integer as an end for the very end of steps backward too; the "
+        "specification clamps ends to [-1, dims - 1] there, and has INT_MIN for it",
+        lambda c: bool((c.input(4) < 0).any()) and bool((c.input(2) >= 2**31 - 1).any()),
+        lambda: call(
+            "Slice",
+            13,
+            ones(3, 2),
+            *(np.array([n]) for n in (2**63 - 1, 2**63 - 1, 0, -1)),
+            constants=(1, 2, 3, 4),
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"BatchNormalization"}),
+        "takes mean * scale / deviation off at the end, NaN where that is infinite",
+        lambda c: not is_finite(c) or bool((c.input(4) == 0).any()),
+        lambda: call(
+            "BatchNormalization",
+            9,
+            2 * ones(1, 1, 1),
+            *(n * ones(1) for n in (1, 0, 1, 0)),
+            epsilon=0.0,
         ),
     ),
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 
-from engine.ir.types import FLOAT8E8M0, NARROW_FLOATS
+from engine.ir.types import FLOAT8E8M0, FLOATS8, NARROW_FLOATS
 from properties.hostile.asked import (
     EXPANDED,
     Call,
@@ -14,6 +15,7 @@ from properties.hostile.asked import (
     far_from_zero,
     has_factors_out_of_range,
     has_large_integers,
+    has_nan,
     is_finite,
     ones,
     pads,
@@ -513,6 +515,20 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"LogSoftmax"}),
+        "takes the logarithm of a softmax that may be 0; onnxruntime computes ours",
+        lambda c: not is_finite(c) or bool(np.ptp(c.first.astype(np.float64)) > 10),
+        lambda: call("LogSoftmax", 13, np.array([[0, 1000]], np.float32)),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Gelu"}),
+        "rounds erf to half: of 1 + erf little is left where that is nearly -1",
+        lambda c: c.first.dtype == np.float16,
+        lambda: call("Gelu", 20, np.array([-2.86], np.float16)),
+    ),
+    Disagreement(
+        "evaluator",
         SUMMING,
         "sums half in half, term by term",
         lambda c: c.first.dtype == np.float16,
@@ -632,6 +648,53 @@ OF_THE_EVALUATOR = (
             9,
             np.arange(12, dtype=np.float32).reshape(2, 2, 3),
             *[ones(2)] * 4,
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Unsqueeze"}),
+        "inserts axes one after another, and counts negative ones from the end reached by then; "
+        "they are axes of the output",
+        lambda c: any(axis < 0 for axis in c.attribute("axes", ())),
+        lambda: call("Unsqueeze", 4, ones(3, 1, 4), axes=[-1, -3, 4]),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"QuantizeLinear"}),
+        "adds no zero point of an 8-bit float; 'the quantization formula remains the same for "
+        "consistency'",
+        lambda c: c.input(2).dtype in FLOATS8 and bool(c.input(2).astype(np.float32).any()),
+        lambda: call(
+            "QuantizeLinear",
+            21,
+            ones(1),
+            np.array(1, np.float32),
+            np.array(1, np.float32).astype(ml_dtypes.float8_e4m3fn),
+            constants=(1, 2),
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"NonMaxSuppression"}),
+        "orders scores by <, by which NaN is as any number; docs/numerics.md has our rule",
+        has_nan,
+        lambda: call(
+            "NonMaxSuppression",
+            10,
+            np.array([[[0, 0, 1, 1], [2, 2, 3, 3], [4, 4, 5, 5]]], np.float32),
+            np.array([[[np.inf, np.nan, 1]]], np.float32),
+            np.array([2]),
+            np.array([0.5], np.float32),
+            constants=(0, 1, 2, 3),
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"ReduceLogSumExp"}),
+        "takes the largest element off, NaN where that is infinite; the sum of exp(-inf) is 0",
+        lambda c: not is_finite(c),
+        lambda: call(
+            "ReduceLogSumExp", 18, np.array([[-np.inf], [1]]), np.array([1]), constants=(1,)
         ),
     ),
 )

@@ -76,23 +76,3 @@ def _out_of(got: np.ndarray, e: Expected, bound: np.ndarray, units: Units) -> st
         f"at {judgement.index}: got {judgement.got!r}, expected {judgement.expected!r} "
         f"({judgement.bounds:.3g} x bound; {judgement.failures} of {judgement.count})"
     )
-
-
-def alike(answers: list[Arrays]) -> bool:
-    """Whether engines give the same answer, as far as their roundings allow."""
-    first, *others = answers
-    return all(
-        other.keys() == first.keys()
-        and all(_alike(np.asarray(first[n]), np.asarray(other[n])) for n in first)
-        for other in others
-    )
-
-
-def _alike(a: np.ndarray, b: np.ndarray) -> bool:
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if not is_float(a.dtype):
-        return np.array_equal(a, b)
-    loose, a, b = LOOSE[a.dtype], a.astype(np.float64), b.astype(np.float64)
-    largest = float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
-    return np.allclose(a, b, rtol=loose, atol=loose * OF_LARGEST * largest, equal_nan=True)

@@ -24,6 +24,9 @@ def reverse_sequence(form: Form, emitter: Emitter) -> None:
             f"{form.title}: time_axis={time} and batch_axis={batch} of a tensor of rank {rank}, "
             "expected 0 and 1"
         )
+    if lengths is not None and lengths.constant is not None and (lengths.constant < 0).any():
+        least = lengths.constant.min()
+        raise ModelError(f"{form.title}: sequence_lens holds {least}, expected 0 or more")
     apart = steps.integers("apart", batch)
     t = steps.of("Unsqueeze", steps.range(steps.of("Shape", x, start=time, end=time + 1)), apart)
     given = steps.of("Reshape", lengths, steps.of("Shape", x, start=batch, end=batch + 1))

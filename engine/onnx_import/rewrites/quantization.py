@@ -160,7 +160,7 @@ def _saturate(
     That to integers of 2 and 4 bits does not.
     """
     if zero_point is not None:
-        rounded = steps.of("Add", rounded, steps.cast(zero_point, DOUBLE))
+        rounded = steps.of("Add", rounded, steps.cast(steps.scalar(zero_point), DOUBLE))
     dtype, more = DTYPES[kind], {}
     if dtype in NARROW_INTEGERS:
         limits = ml_dtypes.iinfo(dtype)
@@ -182,8 +182,8 @@ def _scale(steps: Steps, a: Value | None, b: Value | None, y: Value | None) -> V
     assert a is not None
     assert b is not None
     assert y is not None
-    product = steps.of("Mul", steps.cast(a, DOUBLE), steps.cast(b, DOUBLE))
-    return steps.of("Div", product, steps.cast(y, DOUBLE))
+    of_a, of_b, of_y = (steps.cast(steps.scalar(s), DOUBLE) for s in (a, b, y))
+    return steps.of("Div", steps.of("Mul", of_a, of_b), of_y)
 
 
 def _centred_matrices(
@@ -230,7 +230,7 @@ def _spread(
     axis, block = int(form.take("axis") or 0), int(form.take("block_size") or 0)
     given = [p for p in parameters if p is not None]
     if not block and all(map(steps.is_one, given)):
-        return list(parameters)
+        return [None if p is None else steps.scalar(p) for p in parameters]
     ranks = {steps.rank(p, "a parameter") for p in given}
     if len(ranks) > 1:
         raise ModelError(f"{form.title}: scale and zero point have {sorted(ranks)} axes")

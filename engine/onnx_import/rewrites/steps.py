@@ -74,6 +74,11 @@ class Steps:
         known = value.type is not None and value.type.shape == (1,)
         return known or self.emitter.rank(value) == 0
 
+    def scalar(self, value: Value) -> Value:
+        """One number in a vector as a scalar, anything else as it is."""
+        is_vector = value.type is not None and value.type.shape == (1,)
+        return self.of("Squeeze", value) if is_vector else value
+
     def check(
         self, what: str, value: Value | None, allowed: Collection[np.dtype]
     ) -> np.dtype | None:
