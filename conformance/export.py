@@ -36,8 +36,8 @@ def exported(graph: Graph) -> onnx.ModelProto:
     return helper.make_model(proto, opset_imports=[opset], ir_version=ir_version)
 
 
-def alone(node: Node) -> tuple[Graph, dict[str, Value]]:
-    """A node in a graph of its own, in which what it reads are inputs and constants.
+def alone(node: Node, within: Graph) -> tuple[Graph, dict[str, Value]]:
+    """A node of a graph in one of its own, in which what it reads are inputs and constants.
 
     Names are those of the model, where a plan moved a tensor between memories or layouts.
 
@@ -59,7 +59,7 @@ def alone(node: Node) -> tuple[Graph, dict[str, Value]]:
     twin = graph.add_node(
         node.op_type,
         [None if v is None else mine[v] for v in node.inputs],
-        [(result_of(v).name, v.known_type) for v in node.outputs],
+        [(result_of(v, within).name, v.known_type) for v in node.outputs],
         node.attributes,
         name=node.name,
         body=node.body,
@@ -77,11 +77,10 @@ def source_of(value: Value) -> Value:
     return value
 
 
-def result_of(value: Value) -> Value:
-    """What becomes of a value that a plan only moves."""
-    while len(readers := list(value.uses)) == 1 and readers[0].op_type in MOVES:
-        (value,) = readers[0].outputs
-    return value
+def result_of(value: Value, graph: Graph) -> Value:
+    """The output of a graph that a plan makes of a value by moving it; else the value itself."""
+    moved = [r.outputs[0] for r in value.uses if r.op_type in MOVES]
+    return next((v for v in moved if v in graph.outputs), value)
 
 
 def _input(value: Value) -> onnx.ValueInfoProto:

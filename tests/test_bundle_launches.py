@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 
 from conformance.bundles import run_cl
+from conformance.bundles.arrays import arrays_of, npz
 from conformance.bundles.bundle import Bundle, save
 from conformance.bundles.failing import Case, Place, examine
 from conformance.bundles.single import bundle_of_node
 from engine.config import Precision
 from engine.errors import CompileError
+from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from properties.fault import kernel, spec
 from tests.command_line import OPENCL
@@ -23,13 +26,16 @@ from tests.model_writing import model_bytes, node
 
 pytestmark = pytest.mark.one_driver
 
+WRONG_REFERENCE = spec("Relu", reference=lambda old: lambda *given: [y + 1 for y in old(*given)])
+"""Of the end of a fused node, whose kernel is right."""
+
 
 def case() -> Case:
-    """A convolution whose input and output are laid out anew, and what it is fed."""
+    """A fused convolution whose input and output are laid out anew, and what it is fed."""
     random = np.random.default_rng(0)
     weights = {"w": random.standard_normal((5, 3, 3, 3), np.float32)}
-    nodes = [node("Conv", "x w", "c"), node("Exp", "c", "y")]
-    model = model_bytes(nodes, {"x": [1, 3, 6, 6]}, ["y"], weights)
+    nodes = [node("Conv", "x w", "c"), node("Relu", "c", "r"), node("Exp", "r", "y")]
+    model = model_bytes(nodes, {"x": [1, 3, 6, 6]}, ["r", "y"], weights)
     return Case(model, {"x": random.standard_normal((1, 3, 6, 6), np.float32)})
 
 
@@ -69,20 +75,29 @@ def test_a_wrong_kernel_is_wrong_without_the_engine(tmp_path: Path) -> None:
 
 def test_the_launches_of_a_right_kernel_give_what_is_expected(tmp_path: Path) -> None:
     """Here the reference is wrong; beside the right one, the launches are right."""
-    fault = spec("Conv", reference=lambda old: lambda *given: [y + 1 for y in old(*given)])
-    bundle = failing_bundle(fault())
-    assert bundle.signature.operator == "Conv"
-    arrays = dict(np.load(_written(tmp_path / "expected.npz", bundle.files["expected.npz"])))
-    np.savez(tmp_path / "right.npz", **{**arrays, "expected": arrays["expected"] - 1})
-    right = (tmp_path / "right.npz").read_bytes()
-    save(Bundle({**bundle.files, "expected.npz": right}), tmp_path / "b")
+    bundle = failing_bundle(WRONG_REFERENCE())
+    expected = arrays_of(bundle.files["expected.npz"])
+    expected["expected"] -= 1
+    save(Bundle({**bundle.files, "expected.npz": npz(expected)}), tmp_path / "b")
     code, text = printed(tmp_path / "b")
     assert (code, text.splitlines()[-1]) == (0, "PASS"), text
 
 
-def _written(path: Path, data: bytes) -> Path:
-    path.write_bytes(data)
-    return path
+def test_a_fused_node_in_another_layout_is_written_down_by_the_names_of_the_model() -> None:
+    bundle = failing_bundle(WRONG_REFERENCE())
+    model = Interpreter.from_buffer(bundle.case.model)
+    assert bundle.signature.operator == "Conv"
+    assert list(model.operators.values()) == ["Conv", "Relu"]
+    assert (list(model.inputs), model.outputs) == (["x"], ["r"])
+    assert bundle.expected is not None
+
+
+def test_outputs_hold_nan_before_the_launches() -> None:
+    bundle = failing_bundle(WRONG_REFERENCE())
+    place = json.loads(bundle.files["cl/launches.json"])["output"]
+    buffer = arrays_of(bundle.files["cl/buffers.npz"])[f"buffer{place['buffer']}"]
+    nbytes = place["size"] * np.dtype(place["storage"]).itemsize
+    assert (buffer[place["offset_nbytes"] :][:nbytes] == 0xFF).all()
 
 
 @pytest.mark.parametrize(

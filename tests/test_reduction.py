@@ -17,6 +17,7 @@ from conformance.export import exported
 from conformance.reduction import reducer
 from conformance.reduction.attributes import simpler_attributes
 from conformance.reduction.dimensions import smaller_dimensions
+from conformance.reduction.nodes import without_nodes
 from conformance.reduction.reducer import Reducer, elements_of, nodes_of
 from conformance.reduction.values import simpler_values
 from engine.config import Precision
@@ -83,6 +84,14 @@ def test_nodes_between_two_that_matter_are_bypassed(
     assert not fails(onnx.load_from_string(found.passing.case.model).graph)
 
 
+def test_what_a_node_computed_becomes_an_input(place: Place) -> None:
+    nodes = [node("Exp", "x", "h"), node("Relu", "h", "y")]
+    x = np.array([-1, 0, 2], np.float32)
+    case = Case(model_bytes(nodes, {"x": [3]}, ["y"]), {"x": x})
+    (fed,) = (c.feeds["h"] for _, c in without_nodes(case, place) if "h" in c.feeds)
+    np.testing.assert_allclose(fed, np.exp(x), rtol=1e-6)
+
+
 def test_an_extent_shrinks_together_with_the_numbers_that_repeat_it() -> None:
     nodes = [node("Reshape", "x s", "y")]
     model = model_bytes(nodes, {"x": [4, 6]}, ["y"], {"s": np.array([6, 4], np.int64)})
@@ -142,6 +151,23 @@ def test_another_failure_is_not_followed(place: Place, monkeypatch: pytest.Monke
     assert found.case is case
     assert found.failing is WRONG
     assert found.tries > 3
+
+
+def test_the_failing_node_alone_is_tried_first(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [node("Neg", "x", "h"), node("Relu", "h", "y")]
+    case = Case(model_bytes(nodes, {"x": [2]}, ["y"]), {"x": np.ones(2, np.float32)})
+    (fault,) = select(["cpu-relu-is-abs"])
+    with fault.plant():
+        failing = examine(case, place)
+    assert failing is not None
+    assert failing.node is not None
+    tried: list[Case] = []
+    monkeypatch.setattr(reducer, "examine", lambda candidate, *_: tried.append(candidate))
+    Reducer(case, failing, place).run()
+    assert tried[0] is failing.node.case
+    assert tried[0].feeds["h"].tolist() == [-1, -1]
 
 
 def test_a_budget_ends_it(place: Place) -> None:

@@ -214,7 +214,7 @@ def failing_node(run: Execution, check: NodeCheck, *, launches: bool = False) ->
     which = next(k for k, v in enumerate(node.outputs) if v.name == check.output)
     references, errors = expected_of(tensors, node, backend)
     try:
-        graph, given = alone(node)
+        graph, given = alone(node, run.graph)
         feeds = {name: tensors.peek(value, backend) for name, value in given.items()}
         case = Case(exported(graph).SerializeToString(), feeds)
     except ParallaxError:
@@ -222,7 +222,7 @@ def failing_node(run: Execution, check: NodeCheck, *, launches: bool = False) ->
     return FailingNode(
         title=check.title,
         case=case,
-        output=result_of(node.outputs[which]).name,
+        output=result_of(node.outputs[which], run.graph).name,
         judgement=check.judgement,
         got=tensors.peek(node.outputs[which], backend),
         expected=np.asarray(references[which]),
