@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import time
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +148,11 @@ def _fuzz(state: State, places: list[Place], args: argparse.Namespace, out: Cons
             state.save(Path(args.resume))
 
     with progress("fuzz", silent=args.quiet) as bar:
-        first = state.graphs
+        first, start = state.graphs, time.monotonic()
 
         def tell(stage: str) -> None:
-            bar(f"{stage}, {len(state.findings)} findings", state.graphs - first, total)
+            done = state.graphs - first if args.count else int(time.monotonic() - start)
+            bar(f"{_count(state.findings, 'finding')}, {stage}", done, total)
 
         seconds = None if args.count else args.budget or BUDGET_S
         fuzz = Fuzz(state, places, Path(args.bundles), save, tell, show)
@@ -160,8 +163,13 @@ def _told(finding: Finding) -> str:
     """A line for a finding, and where its bundle is."""
     where = finding.problem
     if finding.bundle is not None:
-        where = f"{finding.nodes} nodes left; parallax replay {finding.bundle}"
+        left = f"{finding.nodes} node{'s' * (finding.nodes != 1)} left"
+        where = f"{left}; parallax replay {finding.bundle} tries it again"
     return f"seed {finding.seed}: {finding.said}\n  {where}"
+
+
+def _count(things: Sized, noun: str) -> str:
+    return f"{len(things)} {noun}{'s' * (len(things) != 1)}"
 
 
 def exit_code(state: State) -> int:
@@ -177,8 +185,8 @@ def _conclude(state: State, code: int, out: Console) -> None:
         seeds = "no seeds"
     refused = sum(state.refused.values())
     out.print(
-        f"{seeds}: {state.graphs} graphs, {len(state.findings)} findings, {refused} runs refused; "
-        f"--seed {state.following} goes on",
+        f"{seeds}: {state.graphs} graphs, {_count(state.findings, 'finding')}, {refused} runs not "
+        f"judged; --seed {state.following} goes on",
         soft_wrap=True,
     )
     out.print(f"fuzz: [bold]{VERDICTS[code]}[/]")

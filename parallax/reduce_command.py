@@ -197,8 +197,9 @@ def _print(args: argparse.Namespace, data: dict[str, Any], code: int) -> None:
     before, after = data["before"], data["after"]
     lines = [
         data["said"],
-        f"{before['nodes']} nodes and {before['elements']:,} elements became {after['nodes']} and "
-        f"{after['elements']:,} in {data['tries']} tries, {data['seconds']:.1f} s",
+        f"nodes: {before['nodes']}, now {after['nodes']}; elements of inputs and constants: "
+        f"{before['elements']:,}, now {after['elements']:,}; {data['tries']} tries, "
+        f"{data['seconds']:.1f} s",
     ]
     lines += [] if data["complete"] else ["the time was up: a larger --budget may make it smaller"]
     lines += [f"passes with {data['passing']}"] if data["passing"] else []

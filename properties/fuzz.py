@@ -119,7 +119,7 @@ class Fuzz:
 
     Args:
         places: the device, at each precision. bundles: the folder for findings, made when needed.
-        saved: called when the state changed.
+        saved: called when the state changed. found: called with each finding of a new kind.
         tell: called before each graph, and while a finding is made smaller, with what is done.
     """
 
@@ -181,7 +181,7 @@ class Fuzz:
         """Make a finding small, and a bundle of it."""
 
         def tell(stage: str, _: float) -> None:
-            self.tell(f"seed {seed}: fewer {stage}")
+            self.tell(f"seed {seed}: reducing {stage}")
 
         reduced = Reducer(case, failing, place, seed, REDUCTION_S, tell).run()
         last = examine(reduced.case, place, seed, launches=True) or reduced.failing
@@ -190,6 +190,7 @@ class Fuzz:
         bundle = make(reduced.case, last, place, origin=origin, seed=seed, passing=reduced.passing)
         self.bundles.mkdir(parents=True, exist_ok=True)
         path = _free(self.bundles, str(failing.signature))
+        self.tell(f"seed {seed}: a fresh process")
         try:
             keep(bundle, path)
             finding.bundle = str(path)

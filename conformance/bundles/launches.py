@@ -145,7 +145,7 @@ def _written(
         "cl/launches.json": f"{json.dumps(facts, indent=1)}\n".encode(),
         "cl/buffers.npz": npz(dict(zip(names, contents, strict=True))),
         **recorder.files,
-        **_target_of_pocl(backend.info.platform),
+        **_companions(backend.info.platform),
     }
 
 
@@ -170,8 +170,10 @@ def _place(recorder: _Recorder, slot: Slot) -> dict[str, Any]:
     }
 
 
-def _target_of_pocl(platform: str) -> dict[str, bytes]:
-    """What corrects the processor's name in PoCL's device, without which it may not compile."""
+def _companions(platform: str) -> dict[str, bytes]:
+    """What some drivers need: that they are found, or that they know the processor's name."""
+    if platform == intel_target.PLATFORM:
+        return {"cl/drivers.py": _own("engine.backends.opencl", "drivers.py")}
     if platform != "Portable Computing Language":
         return {}
     files = {n: _own("engine.backends.opencl", n) for n in ("pocl_target.py", "processor.py")}

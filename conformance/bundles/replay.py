@@ -107,7 +107,12 @@ def check_fresh(bundle: Bundle) -> None:
     with tempfile.TemporaryDirectory(prefix="parallax-bundle-") as folder:
         path = Path(folder) / "bundle"
         save(bundle, path)
-        done = _fresh(path)
+        try:
+            done = _fresh(path)
+        except subprocess.TimeoutExpired as error:
+            raise NotReproduced(
+                f"no bundle: a fresh process took over {FRESH_TIMEOUT_S} s"
+            ) from error
     if done.returncode != 1 or Outcome.SAME.value not in done.stdout:
         lines = (done.stdout.strip() or done.stderr.strip()).splitlines()
         said = lines[-1] if lines else f"it ended with {done.returncode}"

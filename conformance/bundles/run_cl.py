@@ -7,6 +7,8 @@ result against expected.npz. Exit codes: 0 within bounds, 1 not, 2 it cannot be 
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -25,23 +27,27 @@ def main(folder: Path, wanted: str = "") -> int:
     os.environ.update({k: v for k, v in facts["environment"].items() if k not in os.environ})
     import pyopencl as cl
 
+    sys.path.append(str(folder / "cl"))  # what some drivers need lies there
     device = find_device(cl, wanted or facts["platform"])
     if device is None:
         print(f"no OpenCL device is named like {wanted or facts['platform']!r}")
         return 2
-    if (folder / "cl" / "pocl_target.py").exists():
-        sys.path.insert(0, str(folder / "cl"))
-        import pocl_target  # type: ignore[import-not-found]  # lies in the bundle
-
-        pocl_target.name_target(device)
+    if target := companion("pocl_target"):
+        target.name_target(device)
     print(f"{device.platform.name.strip()} / {device.name.strip()}, {device.version.strip()}")
     got = launch(cl, device, folder, facts)
     return judge(got, np.load(folder / "expected.npz"), float(facts["largest"]))
 
 
+def companion(name: str) -> Any:
+    """A module of the bundle, or None where it has none."""
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+
+
 def find_device(cl: Any, name: str) -> Any:
     """The first device whose platform or own name has a part."""
-    for platform in cl.get_platforms():
+    drivers = companion("drivers")
+    for platform in drivers.platforms(cl) if drivers else cl.get_platforms():
         for device in platform.get_devices():
             if name.lower() in platform.name.lower() or name.lower() in device.name.lower():
                 return device
