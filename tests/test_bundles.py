@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import zipfile
@@ -165,6 +166,20 @@ def test_what_passes_in_a_fresh_process_becomes_no_bundle(
         assert main(["verify", str(model), *ON_CPU, "--no-latency", "--bundle", str(target)]) == 1
     assert "in a fresh one: " in capsys.readouterr().err
     assert not target.exists()
+
+
+def test_a_failure_of_no_node_is_told_from_one(
+    tmp_path: Path, capsys: Captured, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, target = save_relu(tmp_path), tmp_path / "wrong"
+    job = importlib.import_module("conformance.verify")._Job
+    monkeypatch.setattr(job, "production", lambda *_: ["output 'y' differs"])
+    assert main(["verify", str(model), *ON_CPU, "--no-latency", "--bundle", str(target)]) == 1
+    assert "no bundle: it is no node that failed" in capsys.readouterr().err
+    assert not target.exists()
+    found = examine(Case(model.read_bytes(), {"x": np.ones((1, 4), np.float32)}), place)
+    assert found is not None
+    assert str(found.signature) == "production differs at high"
 
 
 def test_replay_does_not_trust_the_reference_of_today(bundle: Bundle, place: Place) -> None:

@@ -109,9 +109,9 @@ def read(path: Path) -> Bundle:
 
 
 def _files_in(folder: Path) -> dict[str, bytes]:
-    found = sorted(p for p in folder.rglob("*") if p.is_file())
     if not (folder / FACTS).is_file():
         raise ValueError(f"the folder holds no {FACTS}")
+    found = sorted(p for p in folder.rglob("*") if p.is_file())
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
 
 
