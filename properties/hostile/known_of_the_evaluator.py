@@ -653,9 +653,11 @@ OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
         frozenset({"Unsqueeze"}),
-        "inserts axes one after another, and counts negative ones from the end reached by then; "
-        "they are axes of the output",
-        lambda c: any(axis < 0 for axis in c.attribute("axes", ())),
+        "inserts axes one after another as they come, and counts negative ones from the end "
+        "reached by then; they are axes of the output, in any order",
+        lambda c: (
+            bool(axes := [*c.attribute("axes", ())]) and (axes != sorted(axes) or min(axes) < 0)
+        ),
         lambda: call("Unsqueeze", 4, ones(3, 1, 4), axes=[-1, -3, 4]),
     ),
     Disagreement(
@@ -695,6 +697,15 @@ OF_THE_EVALUATOR = (
         lambda c: not is_finite(c),
         lambda: call(
             "ReduceLogSumExp", 18, np.array([[-np.inf], [1]]), np.array([1]), constants=(1,)
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"CumProd"}),
+        "multiplies in half, which overflows on the way",
+        lambda c: c.first.dtype == np.float16,
+        lambda: call(
+            "CumProd", 26, np.array([300, 300, 0], np.float16), np.array(0), constants=(1,)
         ),
     ),
 )
