@@ -12,11 +12,11 @@ import onnx
 
 from conformance.bundles.bundle import check_place
 from conformance.bundles.failing import Case, Failing, NothingVerified, Place, examine
-from conformance.bundles.make import make
 from conformance.bundles.replay import NotReproduced, keep
 from conformance.devices import precisions_named, target_of
 from conformance.document import deliver
 from conformance.inputs import random_inputs
+from conformance.reduction.bundling import bundle_of
 from conformance.reduction.reducer import BUDGET_S, Reduced, Reducer, elements_of, nodes_of
 from conformance.report import NOTHING_VERIFIED, OUT_OF_BOUNDS, VERIFIED
 from engine.errors import InputError, ModelError
@@ -163,11 +163,8 @@ def _keep(
     reduced: Reduced, place: Place, path: Path, target: Path, args: argparse.Namespace
 ) -> tuple[str | None, str | None]:
     """The path of the bundle, or None and why there is none."""
-    failing = examine(reduced.case, place, args.seed, launches=True) or reduced.failing
     origin = f"parallax reduce {path.name}"
-    bundle = make(
-        reduced.case, failing, place, origin=origin, seed=args.seed, passing=reduced.passing
-    )
+    bundle = bundle_of(reduced, place, origin=origin, seed=args.seed)
     try:
         keep(bundle, target)
     except NotReproduced as error:

@@ -7,7 +7,6 @@ model and judged as `verify` judges: every node on its own inputs, then the plan
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from conformance.bundles.failing import Case, Failing, NothingVerified, Place, examine
-from conformance.bundles.make import make
 from conformance.bundles.replay import NotReproduced, keep
 from conformance.export import exported
+from conformance.reduction.bundling import bundle_of, free_path
 from conformance.reduction.reducer import Reducer, nodes_of
 from engine.errors import ConfigError, ParallaxError
 from engine.files import write_atomically
@@ -184,25 +183,15 @@ class Fuzz:
             self.tell(f"seed {seed}: reducing {stage}")
 
         reduced = Reducer(case, failing, place, seed, REDUCTION_S, tell).run()
-        last = examine(reduced.case, place, seed, launches=True) or reduced.failing
-        finding.said, finding.nodes = last.said, reduced.nodes
+        finding.said, finding.nodes = reduced.failing.said, reduced.nodes
         origin = f"parallax fuzz --device {place.device} --seed {seed} --count 1"
-        bundle = make(reduced.case, last, place, origin=origin, seed=seed, passing=reduced.passing)
-        self.bundles.mkdir(parents=True, exist_ok=True)
-        path = _free(self.bundles, str(failing.signature))
+        path = free_path(self.bundles, failing.signature)
         self.tell(f"seed {seed}: a fresh process")
         try:
-            keep(bundle, path)
+            keep(bundle_of(reduced, place, origin=origin, seed=seed), path)
             finding.bundle = str(path)
         except NotReproduced as error:
             finding.problem = str(error)
-
-
-def _free(folder: Path, name: str) -> Path:
-    """A new name in a folder."""
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
-    names = (plain, *(f"{plain}-{i}" for i in range(2, 1 << 20)))
-    return next(folder / n for n in names if not (folder / n).exists())
 
 
 def plain(state: State) -> dict[str, Any]:

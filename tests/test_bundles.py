@@ -19,12 +19,18 @@ from conformance.bundles.bundle import Bundle, read, save
 from conformance.bundles.failing import Case, Place, examine
 from conformance.bundles.single import bundle_of_node
 from conformance.export import exported
+from conformance.reduction.reducer import nodes_of
 from engine.config import Precision
 from engine.interpreter import Interpreter
+from engine.ops.spec import Call
 from engine.runtime import Runtime
 from parallax.cli import main
+from properties import single
+from properties.devices import Target
 from properties.faults import select
+from properties.graph_runs import check_nodes
 from properties.graphs import decode, seeded_program
+from properties.memory import Violation
 from tests.command_line import Captured, refused, save_relu
 
 pytestmark = pytest.mark.device_free
@@ -200,3 +206,27 @@ def test_another_failure_is_told_apart(bundle: Bundle, place: Place) -> None:
     with fault.plant():
         found = replay.replay(Bundle(files), place)
     assert found.outcome is replay.Outcome.OTHER
+
+
+# ------------------------------------------------------------------------- failing properties
+def test_a_failing_property_has_the_evidence_for_a_bundle(
+    tmp_path: Path, place: Place, planting: Callable
+) -> None:
+    case = single.Case("Relu", Call((np.array([-1, 2], np.float32),), {}))
+    with planting(RELU_IS_ABS), pytest.raises(Violation) as raised:
+        single.check_case(place.backend, case)
+    folder = tmp_path / "found"
+    assert raised.value.evidence.keep(folder, "a test") == "no bundle: as a model it passes"
+    with planting(RELU_IS_ABS):
+        said = raised.value.evidence.keep(folder, "a test")
+    (path,) = folder.iterdir()
+    assert said == f"parallax replay {path}"
+    assert nodes_of(read(path).case) == 1
+
+
+def test_a_failing_graph_has_it_too(place: Place, planting: Callable) -> None:
+    model = decode(seeded_program(3))
+    target = Target("cpu", place.backend)
+    with planting(RELU_IS_ABS), pytest.raises(Violation) as raised:
+        check_nodes(model, model.graph, target, place.backend)
+    assert raised.value.evidence.graph is model.graph

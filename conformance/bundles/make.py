@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -129,7 +130,8 @@ def readme(facts: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
         *([f"The neighbour that passes: {facts['passing']}"] if facts["passing"] else []),
         "",
         "  parallax replay THIS_FOLDER              does it still fail? 1 yes, 0 no",
-        f"  parallax verify model.onnx --inputs inputs.npz --device {device['selector']}",
+        f"  parallax verify model.onnx --inputs inputs.npz --device "
+        f"{shlex.quote(device['selector'])}",
         *(
             ["  python run_cl.py                         without parallax"]
             if "run_cl.py" in files
