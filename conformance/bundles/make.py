@@ -120,28 +120,28 @@ def readme(facts: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
     """README.txt."""
     device, signature = facts["device"], facts["signature"]
     where = f"{device['platform']} / {device['name']}, driver {device['driver']}"
-    names = {"bundle.json", *files}
-    lines = [
-        f"{signature['operator'] or 'A model'}: {signature['kind']} at {signature['precision']} "
-        f"precision on {where}",
-        "",
-        facts["said"],
-        f"From: {facts['origin']}",
-        *([f"The neighbour that passes: {facts['passing']}"] if facts["passing"] else []),
-        "",
-        "  parallax replay THIS_FOLDER              does it still fail? 1 yes, 0 no",
-        f"  parallax verify model.onnx --inputs inputs.npz --device "
-        f"{shlex.quote(device['selector'])}",
-        *(
-            ["  python run_cl.py                         without parallax"]
-            if "run_cl.py" in files
-            else []
-        ),
-        "",
-        *(
-            f"  {name:14}{what}"
-            for name, what in DESCRIBED.items()
-            if any(n == name or (n.startswith(name) and name.endswith("/")) for n in names)
-        ),
-    ]
+    what = f"{signature['operator'] or 'A model'}: {signature['kind']}"
+    lines = [f"{what} at {signature['precision']} precision on {where}", "", facts["said"]]
+    lines += [f"From: {facts['origin']}"]
+    if facts["passing"]:
+        lines += [f"The neighbour that passes: {facts['passing']}"]
+    lines += ["", *_commands(device["selector"], files), ""]
+    lines += [f"  {name:14}{text}" for name, text in DESCRIBED.items() if _holds(files, name)]
     return "\n".join(lines) + "\n"
+
+
+def _commands(selector: str, files: Mapping[str, bytes]) -> list[str]:
+    selector = shlex.quote(selector)
+    lines = [
+        "  parallax replay THIS_FOLDER              does it still fail? 1 yes, 0 no",
+        f"  parallax verify model.onnx --inputs inputs.npz --device {selector}",
+    ]
+    if "run_cl.py" in files:
+        lines += ["  python run_cl.py                         without parallax"]
+    return lines
+
+
+def _holds(files: Mapping[str, bytes], name: str) -> bool:
+    """Whether a file, or a folder, which ends in "/", is there; bundle.json always is."""
+    is_folder = name.endswith("/")
+    return name == FACTS or any(n.startswith(name) if is_folder else n == name for n in files)
