@@ -18,6 +18,7 @@ import pytest
 
 from engine.backends.opencl.backend import OpenCLBackend
 from engine.backends.opencl.context import OpenCLContext
+from engine.passes import base
 
 NAMES = {
     "short": "X",
@@ -33,7 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Rename every device in this process, where that was asked for."""
+    """Verify after each pass; rename every device in this process, where that was asked for."""
+    base.VERIFY_EACH = True
     if (wanted := config.getoption("--device-names")) is not None:
         rename(NAMES[wanted])
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import psutil
 import shtab
 
 from engine.errors import ConfigError
 from engine.files import write_atomically
-from engine.ir.types import NARROW
+from engine.ir.types import NARROW, STRING
 
 LOOKED_AT_NBYTES = 256
 """How much of the two ends of a file is looked at to see what it is."""
@@ -155,14 +156,15 @@ def write(name: str, write: Callable[[BinaryIO], object]) -> None:
 
 def write_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> None:
     """An .npz file, see `put_arrays`; raises ConfigError."""
-    write(name, lambda file: put_arrays(file, arrays))
+    kept = {key: fixed(name, key, array) for key, array in arrays.items()}
+    write(name, lambda file: put_arrays(file, kept))
 
 
 def put_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
     """An .npz archive; unlike `numpy.savez` it takes any name, such as "file".
 
     The format has no bfloat16 and the like: their arrays become bytes, as NumPy writes most of
-    them, to be viewed as what they are: `array.view(ml_dtypes.bfloat16)`.
+    them, to be viewed as what they are: `array.view(ml_dtypes.bfloat16)`. Strings are `fixed`.
     """
     with zipfile.ZipFile(file, "w") as members:
         members.comment = MARK
@@ -172,3 +174,23 @@ def put_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
                 if array.dtype in NARROW:
                     array = np.asarray(array, order="C").view(f"V{array.dtype.itemsize}")
                 np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def fixed(name: str, key: str, array: np.ndarray) -> np.ndarray:
+    """Strings, each padded with NUL to the length of the longest; anything else as it is.
+
+    Raises:
+        ConfigError: strings that cannot be kept so.
+    """
+    array = np.asanyarray(array)
+    if array.dtype != STRING:
+        return array
+    if any(text.endswith("\0") for text in array.flat):
+        raise ConfigError(f"cannot write {name}: {key!r} has strings that end in NUL: lost there")
+    nbytes = array.size * np.dtype("U1").itemsize * max(map(len, array.flat), default=0)
+    if nbytes > psutil.virtual_memory().available:
+        raise ConfigError(
+            f"cannot write {name}: {key!r} would take {nbytes} bytes, all strings there being as "
+            "long as the longest"
+        )
+    return array.astype(np.str_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Collection, Iterator, Mapping
@@ -23,12 +24,14 @@ from engine.ir.types import (
     FLOATS,
     NARROW_FLOATS,
     NARROW_INTEGERS,
+    STRING,
     ListType,
     TensorType,
     element_bits,
     element_name,
     type_of,
 )
+from engine.ops.strings import WORDS, array_of
 from engine.passes import deciding_inputs
 
 __all__ = ["Feeds", "Shapes", "default_shapes", "index_range", "random_inputs", "shuffled"]
@@ -65,7 +68,7 @@ def random_inputs(
 
     Floating-point: standard normal, or its size where there are no signs. Integers that index a
     table (Gather, also through casts and views): 0..rows-1. Other integers and booleans: 0 or 1, as
-    in a mask; those of 2 and 4 bits, which are weights: all that they hold.
+    in a mask; those of 2 and 4 bits, which are weights: all that they hold. Strings: words.
 
     Args:
         shapes: by input name; `default_shapes` fills in those left out.
@@ -222,6 +225,8 @@ def _check_memory(types: Mapping[str, TensorType]) -> None:
 def _draw(value: Value, shape: tuple[int, ...], seed: int) -> np.ndarray:
     dtype = value.known_type.dtype
     rng = np.random.default_rng([zlib.crc32(value.name.encode()), seed])
+    if dtype == STRING:
+        return array_of((WORDS[i] for i in rng.integers(0, len(WORDS), math.prod(shape))), shape)
     if dtype in FLOATS:
         return np.asarray(rng.standard_normal(shape, dtype=np.float32)).astype(dtype)
     if dtype in NARROW_FLOATS:

@@ -19,7 +19,7 @@ import numpy as np
 
 from engine.backends.protocol import Backend
 from engine.ir.graph import Node
-from engine.ir.types import FLOATS, NARROW_FLOATS
+from engine.ir.types import FLOATS, NARROW_FLOATS, STRING
 from engine.ops.numerics import Error, Units
 
 SIGMAS = 6.0
@@ -91,6 +91,7 @@ def judge(got: np.ndarray, reference: np.ndarray, error: Error, units: Units) ->
     """Compare a device's logical output with the reference; shapes must agree."""
     if got.shape != reference.shape:
         raise AssertionError(f"shapes differ: device {got.shape}, reference {reference.shape}")
+    got, reference = numbered(got, np.asarray(reference))
     with np.errstate(invalid="ignore"):  # signalling NaN
         g, r = got.astype(np.float64), np.asarray(reference, np.float64)
     if got.dtype not in FLOATS and got.size and got.dtype.itemsize == 8:
@@ -135,6 +136,14 @@ def judge(got: np.ndarray, reference: np.ndarray, error: Error, units: Units) ->
         exact=bool(same.all()),
         rounded=bool(equal(g, stored).all()),
     )
+
+
+def numbered(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Strings as whole numbers, of which equal ones are alike; numbers as they are."""
+    if all(a.dtype != STRING for a in arrays):
+        return arrays
+    numbers = {text: i for i, text in enumerate(dict.fromkeys(x for a in arrays for x in a.flat))}
+    return tuple(np.array([numbers[x] for x in a.flat], np.int64).reshape(a.shape) for a in arrays)
 
 
 def equal(a: np.ndarray, b: np.ndarray) -> np.ndarray:

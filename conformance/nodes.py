@@ -186,4 +186,10 @@ def excerpt(value: Value, array: np.ndarray, at: tuple[int, ...], name: str = ""
     here = at[-1] if at else 0
     start = max(0, min(here - EXCERPT_RADIUS, row.size - 2 * EXCERPT_RADIUS - 1))
     values = row[start : start + 2 * EXCERPT_RADIUS + 1]
-    return Excerpt(name or value.name, type_, at, start, tuple(float(v) for v in values))
+    return Excerpt(
+        name or value.name,
+        type_,
+        at,
+        start,
+        tuple(v if isinstance(v, str) else float(v) for v in values),
+    )

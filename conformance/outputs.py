@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from conformance.judge import numbered
 from conformance.report import OutputError, SaturatedConstant
 from engine.backends.protocol import Backend
 from engine.execution.execution import Execution
@@ -15,15 +16,16 @@ CLASSES_MIN_PER_STEP = 32
 
 
 def output_error(name: str, got: np.ndarray, truth: np.ndarray) -> OutputError:
-    """How far `got` lies from `truth`; integers and booleans are compared as numbers.
+    """How far `got` lies from `truth`; integers, booleans and strings are compared as numbers.
 
     The distances are NaN where no element is finite on both sides, or the shapes differ.
     """
     if got.shape != truth.shape:
         none = float("nan")
         return OutputError(name, str(type_of(got)), none, none, none, None, 0, 0)
+    numbers = numbered(got, truth)
     with np.errstate(invalid="ignore"):  # signalling NaN of bfloat16
-        g, t = got.astype(np.float64), truth.astype(np.float64)
+        g, t = (x.astype(np.float64) for x in numbers)
     both = np.isfinite(g) & np.isfinite(t)
     a, b = g[both], t[both]
     unit_a, unit_b = a / scale_of(a), b / scale_of(b)

@@ -34,6 +34,7 @@ class NodeCheck:
         on_device: False where the CPU backup ran instead; such a check proves nothing about
             the device.
         verdict: after suspects were replayed. note: what the replays said.
+        reading: of an engine that is not ours, what explains a node beyond its bound.
     """
 
     title: str
@@ -46,6 +47,7 @@ class NodeCheck:
     judgement: Judgement
     verdict: Verdict
     note: str = ""
+    reading: str = ""
 
     @property
     def proves_nothing(self) -> bool:
@@ -61,7 +63,7 @@ class Excerpt:
     type: str
     index: tuple[int, ...]
     start: int
-    values: tuple[float, ...]
+    values: tuple[float | str, ...]
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ class _Search:
         for node, error in refusals.items():
             trial = _Trial(values, bound.nodes.index(node), str(error), *_shown(node))
             break
-        bound.drop_constants()  # nodes and values refer to one another: only the collector ends it
+        bound.dissolve()
         return trial
 
     def run(self, first: _Trial) -> _Trial | None:

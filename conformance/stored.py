@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from conformance.judge import SIGMAS, equal
+from conformance.judge import SIGMAS, equal, numbered
 from conformance.outputs import output_error, scale_of
 from conformance.report import Agreement, Distance, StoredCheck
 from conformance.truth import Evaluate, Rounding
@@ -65,14 +65,14 @@ class Stored:
         self._seed, self._tell = seed, tell
         self._truth = evaluate(None)
         self._runs: dict[object, list[dict[str, np.ndarray]]] = {}
-        self.theirs = {n: self._distance(n, y, cpu) for n, y in expected.items()}
+        self.theirs = {n: self.distance(n, y, cpu) for n, y in expected.items()}
 
     def check(self, outputs: Arrays, backend: Backend) -> tuple[StoredCheck, ...]:
         """Compare what a backend computed with what is stored; one check per stored output."""
         checks = []
         for name, stored in self._expected.items():
             got = outputs[name]
-            ours, theirs = self._distance(name, got, backend), self.theirs[name]
+            ours, theirs = self.distance(name, got, backend), self.theirs[name]
             checks.append(
                 StoredCheck(
                     error=output_error(name, got, stored),
@@ -84,7 +84,8 @@ class Stored:
             )
         return tuple(checks)
 
-    def _distance(self, name: str, array: np.ndarray, backend: Backend) -> Distance:
+    def distance(self, name: str, array: np.ndarray, backend: Backend) -> Distance:
+        """How far an output of this name lies from the truth, in what a backend explains."""
         truth = self._truth[name]
         runs = [run[name] for run in self._rounded_runs(backend)]
         storage = backend.storage(array.dtype)
@@ -94,7 +95,7 @@ class Stored:
             return _of_another_shape(array, explained=True)
         if array.shape != truth.shape:
             return _of_another_shape(array, explained=False)
-        return distance(array, truth, spread(truth, runs, roundoff))
+        return distance_in(array, truth, spread(truth, runs, roundoff))
 
     def _rounded_runs(self, backend: Backend) -> list[dict[str, np.ndarray]]:
         """Backends that round alike share their runs."""
@@ -140,8 +141,9 @@ def spread(truth: np.ndarray, runs: list[np.ndarray], roundoff: float) -> np.nda
     return np.where(finite & ~known, np.inf, found)
 
 
-def distance(array: np.ndarray, truth: np.ndarray, spreads: np.ndarray) -> Distance:
+def distance_in(array: np.ndarray, truth: np.ndarray, spreads: np.ndarray) -> Distance:
     """How many spreads the worst element lies from the truth."""
+    array, truth = numbered(array, truth)
     if truth.dtype in FLOATS:
         with np.errstate(invalid="ignore"):
             wide = array.astype(np.float64)

@@ -74,7 +74,7 @@ def _print_precision(report: PrecisionReport, out: Console, show_all: bool) -> N
     if report.failure is not None:
         print_failure(report.failure, len(report.failures), out)
     for bug in report.context_bugs[:LISTED]:
-        out.print(f"[bold red]context bug[/] (planner or synchronisation): {escape(bug)}")
+        out.print(f"[bold red]context bug[/]: {escape(bug)}")
     print_accumulated(report.outputs, out)
     print_stored(report, out)
     _print_remarks(report, out)
@@ -141,13 +141,16 @@ def _pair(sigmas: str, bounds: str) -> str:
 def _remark(check: NodeCheck) -> Cell:
     if check.verdict is Verdict.FAIL:
         return Text("FAIL", style="bold red")
-    return "cleared" if check.note else ""
+    if check.verdict is Verdict.SUSPECT:
+        return Text("suspect", style="bold yellow")
+    return check.reading or ("cleared" if check.note else "")
 
 
 # ---------------------------------------------------------------------- remarks
 def _print_remarks(report: PrecisionReport, out: Console) -> None:
     for check in [c for c in report.checks if c.note and c.verdict is Verdict.PASS][:LISTED]:
-        out.print(f"suspect cleared: {escape(check.title)}: {escape(check.note)}")
+        what = check.reading or "suspect cleared"
+        out.print(f"{what}: {escape(check.title)}: {escape(check.note)}")
     counts = {
         "overflows to infinity": report.overflows,
         "NaN": report.nans,

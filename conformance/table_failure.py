@@ -55,4 +55,5 @@ def _size(j: Judgement) -> str:
 def _values(excerpt: Excerpt) -> str:
     """The values, with brackets around the one at the index."""
     here = (excerpt.index[-1] if excerpt.index else 0) - excerpt.start
-    return " ".join(f"[{v:.6g}]" if k == here else f"{v:.6g}" for k, v in enumerate(excerpt.values))
+    shown = [f"{v!r:.24}" if isinstance(v, str) else f"{v:.6g}" for v in excerpt.values]
+    return " ".join(f"[{v}]" if k == here else v for k, v in enumerate(shown))

@@ -16,6 +16,8 @@ import pytest
 from conformance import verify
 from conformance.judge import Verdict
 from conformance.onnx_suite import (
+    NOT_COMPARED,
+    RANDOM,
     ROUNDED_WHEN_STORED,
     TOO_LARGE_FOR_HALF,
     Case,
@@ -27,6 +29,7 @@ from conformance.report import NOTHING_VERIFIED, VERIFIED, Agreement, PrecisionR
 from conformance.stored import Stored
 from conformance.truth import evaluation, is_known
 from engine.arrays import flattened
+from engine.backends import opencl
 from engine.config import ForwardType, ScheduleConfig
 from engine.interpreter import Interpreter
 from engine.ir.types import BFLOAT16, NARROW
@@ -49,15 +52,13 @@ LEAST = {"node": 1823, "pytorch-converted": 82, "pytorch-operator": 35, "simple"
 """How many of them run."""
 RUNTIME = Runtime()
 
-CONV3D = ("", "_dilated", "_dilated_strided", "_groups", "_no_bias", "_stride", "_stride_padding")
-CROPS = ("", "_axes_2_3", "_axes_3_2", "_extrapolation_value")
 FALLS_BACK = {
-    **{f"test_Conv3d{kind}": "Conv over 3 spatial axes has no OpenCL kernel" for kind in CONV3D},
     **{
-        f"test_resize_tf_crop_and_resize{kind}": "the OpenCL Resize has no tf_crop_and_resize"
-        for kind in CROPS
+        case.name: opencl.NOT_YET["RandomUniformLike"]
+        for case in ALL.values()
+        if case.name in RANDOM or case.name.startswith("test_training_dropout")
     },
-    "test_convtranspose_3d": "ConvTranspose over 3 spatial axes has no OpenCL kernel",
+    **dict.fromkeys(("test_det_2d", "test_det_nd"), opencl.NOT_YET["Det"]),
     "test_pow_types_int32_float32": "Pow has no OpenCL kernel for int32 to the power of float32",
     "test_pow_types_int64_float32": "Pow has no OpenCL kernel for int64 to the power of float32",
 }
@@ -76,7 +77,7 @@ def test_every_case_is_known() -> None:
 @pytest.mark.device_free
 @pytest.mark.parametrize(
     ("number", "case"),
-    [pytest.param(i, c, id=str(c)) for i, c in enumerate(RUN) if c.name not in ROUNDED_WHEN_STORED],
+    [pytest.param(i, c, id=str(c)) for i, c in enumerate(RUN) if c.name not in NOT_COMPARED],
 )
 def test_a_case_means_what_is_stored_as_it_is_read_or_as_it_is_optimised(
     number: int, case: Case
@@ -135,7 +136,7 @@ def test_a_case_computes_what_is_stored(device: str, case: Case) -> None:
         device=device,
         precisions=["high"] if device == "cpu" else None,
         inputs=case.inputs,
-        expected=None if case.name in ROUNDED_WHEN_STORED else case.outputs,
+        expected=None if case.name in NOT_COMPARED else case.outputs,
         runtime=RUNTIME,
     )
     for precision in report.precisions:
@@ -156,7 +157,14 @@ def test_a_case_computes_what_is_stored(device: str, case: Case) -> None:
 
 
 def agrees(case: Case, precision: PrecisionReport) -> bool:
-    """Every output; within what ONNX allows where it was rounded when it was written down."""
+    """Every output; within what ONNX allows where it was rounded when it was written down.
+
+    Random numbers are the same on every device; which are below a probability is not, once that is
+    rounded to half.
+    """
+    if case.name in RANDOM:
+        most = int(precision.effective != "high")
+        return [e.max_abs <= most for e in precision.outputs] == [True] * len(case.outputs)
     if case.name in ROUNDED_WHEN_STORED:
         return all(e.max_abs <= case.atol + case.rtol for e in precision.outputs)
     found = {c.error.name: c.verdict for c in precision.stored}

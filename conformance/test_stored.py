@@ -16,7 +16,7 @@ from onnx import TensorProto
 
 from conformance import VerifyReport, verify
 from conformance.report import OUT_OF_BOUNDS, VERIFIED, Agreement
-from conformance.stored import LIMIT, distance, spread
+from conformance.stored import LIMIT, distance_in, spread
 from engine.errors import InputError
 from fixtures.models.corpus import CORPUS, CorpusModel, by_name
 from tests.model_writing import model_bytes, node
@@ -202,19 +202,19 @@ def test_an_honest_engine_may_be_on_the_other_side_of_a_threshold() -> None:
     assert truth[-1] == 0
     honest[0, -1] = 1e-6
     spreads = spread(truth, [*honest[1:]], 2.0**-24)
-    assert distance(honest[0], truth, spreads).spreads < LIMIT / 2
+    assert distance_in(honest[0], truth, spreads).spreads < LIMIT / 2
 
 
 def test_no_number_at_all_differs_even_where_rounding_may_make_any_number() -> None:
     anything, truth = np.full(3, np.inf), np.ones(3)
-    found = distance(np.float32([2, np.nan, -np.inf]), truth, anything)
+    found = distance_in(np.float32([2, np.nan, -np.inf]), truth, anything)
     assert (found.beyond, found.undecided) == (2, 3)
 
 
 def test_a_few_runs_that_are_quiet_by_chance_do_not_make_an_element_suspicious() -> None:
     truth = np.linspace(1, 2, 1_000_000, endpoint=False)
     runs = [truth + 1e-6 * RNG.standard_normal(truth.size) for _ in range(5)]
-    assert distance(runs[0], truth, spread(truth, runs[1:], 2.0**-24)).spreads < LIMIT / 2
+    assert distance_in(runs[0], truth, spread(truth, runs[1:], 2.0**-24)).spreads < LIMIT / 2
 
 
 # ---------------------------------------------------------------------- what is refused

@@ -37,7 +37,7 @@ from engine.config import ForwardType, Precision
 from engine.errors import ConfigError, InputError
 from engine.execution.execution import Execution
 from engine.interpreter import Interpreter, read_model
-from engine.ir.types import type_of
+from engine.ir.types import STRING, type_of
 from engine.passes import (
     bind_passes,
     deciding_inputs,
@@ -106,9 +106,9 @@ def verify(
     name = interpreter.graph.name if not isinstance(model, (str, Path)) else str(model)
     if expected is not None and inputs is None:
         raise InputError("expected outputs: give the inputs that they were computed from, too")
-    given = _given(interpreter, inputs, seed)
-    concrete, chosen = _shapes(interpreter, shapes, given)
-    draw = _drawer(interpreter, concrete, inputs, given, seed)
+    given = given_arrays(interpreter, inputs, seed)
+    concrete, chosen = concrete_shapes(interpreter, shapes, given)
+    draw = drawer(interpreter, concrete, inputs, given, seed)
     owned = Runtime() if runtime is None else None
     try:
         shared = runtime or owned
@@ -144,7 +144,7 @@ def load(model: str | Path | bytes | Interpreter) -> Interpreter:
     return model if isinstance(model, Interpreter) else read_model("verify", model)
 
 
-def _given(
+def given_arrays(
     interpreter: Interpreter, inputs: Mapping[str, AnyArrayLike] | Draw | None, seed: int
 ) -> AnyFeeds:
     """The arrays that the caller gave, which fit the model; raises InputError."""
@@ -158,7 +158,7 @@ def _given(
     return feeds
 
 
-def _shapes(
+def concrete_shapes(
     interpreter: Interpreter, shapes: Mapping[str, arguments.AnyShape] | None, given: AnyFeeds
 ) -> tuple[Shapes, tuple[str, ...]]:
     """Concrete shapes of all inputs, and the names of those that this harness chose."""
@@ -168,7 +168,7 @@ def _shapes(
     return default_shapes(interpreter.graph, known), tuple(free)
 
 
-def _drawer(
+def drawer(
     interpreter: Interpreter,
     shapes: Shapes,
     inputs: Mapping[str, AnyArrayLike] | Draw | None,
@@ -317,14 +317,22 @@ class _Job:
             for turn in ("first", "second"):
                 got = flattened(session(self.feeds))
                 bugs += [
-                    f"{turn} production run: output {name!r} differs from the run that keeps "
-                    f"every tensor in {_differing(y, expected[name])} of {y.size} elements"
+                    f"planner or synchronisation: output {name!r} of the {turn} production run "
+                    "differs from the run that keeps every tensor in "
+                    f"{_differing(y, expected[name])} of {y.size} elements"
                     for name, y in got.items()
-                    if y.tobytes() != expected[name].tobytes()
+                    if not _is_same(y, expected[name])
                 ]
                 if turn == "first":
                     session.run(self.draw(self.seed + 1))
         return bugs
+
+
+def _is_same(got: np.ndarray, expected: np.ndarray) -> bool:
+    """Bit for bit; strings character by character."""
+    if got.dtype == STRING:
+        return np.array_equal(got, expected)
+    return got.tobytes() == expected.tobytes()
 
 
 def _differing(got: np.ndarray, expected: np.ndarray) -> int:

@@ -15,8 +15,10 @@ from engine.ir.types import (
     NARROW,
     NARROW_FLOATS,
     NARROW_INTEGERS,
+    STRING,
     ListType,
     TensorType,
+    dtype_name,
     element_name,
 )
 
@@ -41,6 +43,9 @@ AnyArray: TypeAlias = np.ndarray | list[np.ndarray] | None
 KINDS = "biufc"
 """Of dtypes that are numbers, as NumPy abbreviates them."""
 
+TEXT_KINDS = "UTO"
+"""Of dtypes that are strings, or may be."""
+
 NARROWER = {"b": "b", "i": "biu", "u": "biu", "f": "biuf"}
 """Kinds of Python numbers that a dtype of a kind can stand for."""
 
@@ -51,15 +56,18 @@ def array_of(where: str, value: Any, wanted: TensorType | None = None) -> np.nda
 
     Taken are NumPy arrays, what has `__array__` or `__dlpack__` (in host memory), and buffers
     (memoryview, array.array; bytes are uint8). Their dtype is their own. Python numbers, alone or
-    in lists, have none and take the one that is wanted where it can hold them.
+    in lists, have none and take the one that is wanted where it can hold them. Strings come as any
+    of NumPy's dtypes for them, or in lists, and become arrays of `str`.
 
     Args:
         wanted: the dtype that is expected; its shape is only named in the error.
 
     Raises:
-        InputError: no numbers, or of another dtype.
+        InputError: neither numbers nor strings, or of another dtype.
     """
     array = value if type(value) is np.ndarray else _seen(where, value)
+    if array.dtype.kind in TEXT_KINDS if wanted is None else wanted.dtype == STRING:
+        return _as_strings(where, array, value, wanted)
     if array.dtype.kind not in KINDS and array.dtype not in NARROW:
         raise InputError(f"{where}: got {shown(value)}, expected an array of numbers")
     if wanted is None or array.dtype == wanted.dtype:
@@ -67,7 +75,7 @@ def array_of(where: str, value: Any, wanted: TensorType | None = None) -> np.nda
     if _has_no_dtype(value):
         return _as_numbers(where, array, wanted)
     home = "ml_dtypes" if wanted.dtype in NARROW else "np"
-    name = "bool" if wanted.dtype == np.bool_ else f"{home}.{wanted.dtype.name}"
+    name = "bool" if wanted.dtype == np.bool_ else f"{home}.{dtype_name(wanted.dtype)}"
     raise InputError(
         f"{where}: got {array.dtype}{list(array.shape)}, expected {wanted}; convert the array, as "
         f"in array.astype({name})"
@@ -141,6 +149,19 @@ def _has_no_dtype(value: Any) -> bool:
     return type(value) in (bool, int, float, list, tuple)
 
 
+def _as_strings(where: str, array: np.ndarray, value: Any, wanted: TensorType | None) -> np.ndarray:
+    """An array of `str`; one without elements is of whatever is wanted."""
+    if array.dtype.kind not in TEXT_KINDS and (array.size or not _has_no_dtype(value)):
+        raise InputError(
+            f"{where}: got {array.dtype}{list(array.shape)}, expected {wanted}: strings (str)"
+        )
+    strings: np.ndarray = array.astype(STRING, copy=False)
+    if any(type(element) is not str for element in strings.flat):
+        expected = "an array of numbers or strings" if wanted is None else str(wanted)
+        raise InputError(f"{where}: got {shown(value)}, expected {expected}")
+    return strings
+
+
 def _as_numbers(where: str, array: np.ndarray, wanted: TensorType) -> np.ndarray:
     kind = "f" if wanted.dtype in NARROW_FLOATS else wanted.dtype.kind
     kind = "i" if wanted.dtype in NARROW_INTEGERS else kind
@@ -180,8 +201,12 @@ class AsArray(ABC):
 
     def __dlpack__(self, *, copy: bool | None = None, **options: Any) -> Any:
         array = self.__array__(copy=True if copy is None else copy)
+        if array.dtype == STRING:
+            raise InputError(f"{self!r}: there is no DLPack of strings")
         if array.dtype in NARROW:
-            raise InputError(f"{self!r}: NumPy has no DLPack of {array.dtype.name}; view its bits")
+            raise InputError(
+                f"{self!r}: NumPy has no DLPack of {dtype_name(array.dtype)}; view its bits"
+            )
         return array.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:

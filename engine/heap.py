@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from engine.errors import DeviceMemoryError
 
 
-@contextmanager
-def enough_for(what: str) -> Iterator[None]:
-    """A MemoryError inside becomes a DeviceMemoryError that names `what`."""
-    try:
-        yield
-    except MemoryError as error:
-        raise DeviceMemoryError(
-            f"{what}: the host's memory does not suffice: {str(error) or 'an allocation failed'}"
-        ) from None
+class enough_for:
+    """A MemoryError inside becomes a DeviceMemoryError that names `what`.
+
+    Args:
+        what: a text or a node; a function gives a text that takes time to write.
+    """
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: object) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        """Nothing is asked for."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, MemoryError):
+            what = self._what() if callable(self._what) else self._what
+            raise DeviceMemoryError(
+                f"{what}: the host's memory does not suffice: "
+                f"{str(error) or 'an allocation failed'}"
+            ) from None
 
 
 def trim() -> None:

@@ -15,7 +15,7 @@ from engine.errors import InputError
 from engine.execution.execution import Execution
 from engine.forks import ProcessBound, check_process
 from engine.ir.graph import Value
-from engine.ir.types import TensorType, type_of
+from engine.ir.types import STRING, TensorType, type_of, zero_of
 
 
 class Constant:
@@ -143,6 +143,8 @@ class Tensor(AsArray):
     def device_memory(self) -> tuple[Any, int]:
         """The `pyopencl.Buffer` (or byte array) it lies in, and the offset there in bytes."""
         arena = self._slot.arena
+        if self.dtype == STRING:
+            raise InputError(f"tensor {self.name!r} is of strings, which lie in no device's memory")
         return getattr(arena, "buffer", None) or arena.bytes, self._slot.offset_nbytes
 
     @property
@@ -259,7 +261,7 @@ class Tensor(AsArray):
         An exception in the block leaves the tensor as it was.
         """
         with self._mapping():
-            array = np.zeros(self.shape, self.dtype)
+            array = np.full(self.shape, zero_of(self.dtype))
             yield array
             self.write(array)
 

@@ -27,7 +27,7 @@ import psutil
 
 from conformance.inputs import Feeds
 from engine.errors import InputError
-from engine.ir.types import NARROW, TensorType
+from engine.ir.types import NARROW, STRING, TensorType
 
 DAMAGE = (
     *(OSError, EOFError, MemoryError, ValueError, TypeError, RuntimeError, ArithmeticError),
@@ -121,16 +121,18 @@ class ArraysFile:
         return {name: self._read(name, self._members[name]) for name in names}
 
     def _read(self, name: str, member: Member) -> np.ndarray:
-        free = psutil.virtual_memory().available
-        if member.type.nbytes > free:
+        is_text, free = member.type.dtype == STRING, psutil.virtual_memory().available
+        needed = member.info.file_size if is_text else member.type.nbytes
+        if needed > free:
             raise InputError(
-                f"{self.where}: {name!r} is {member.type}: it needs {member.type.nbytes} bytes, "
-                f"{free} are free"
+                f"{self.where}: {name!r} is {member.type}: it needs {needed} bytes, {free} are free"
             )
         try:
             with self._archive.open(member.info) as stream:
                 array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
                 stream.read(1)  # the end, where the checksum is compared
+            if is_text:
+                return array.astype(STRING)
         except DAMAGE as error:
             raise InputError(f"{self.where}: {name!r}: {_reason(error)}") from error
         if member.type.dtype in NARROW:
@@ -171,7 +173,7 @@ def _header(stream: IO[bytes]) -> tuple[TensorType, int]:
     if not all(type(extent) is int and extent >= 0 for extent in shape):
         raise ValueError(f"its shape is {shape}, expected whole numbers")
     nbytes = math.prod(shape) * dtype.itemsize
-    return TensorType(dtype, shape), stream.tell() + nbytes
+    return TensorType(STRING if dtype.kind == "U" else dtype, shape), stream.tell() + nbytes
 
 
 def _reason(error: BaseException) -> str:

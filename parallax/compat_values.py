@@ -14,6 +14,7 @@ from onnx import TensorProto
 
 from engine import arguments
 from engine.errors import InputError
+from engine.ir.types import STRING
 
 
 class MissingInput(InputError, ValueError):
@@ -49,7 +50,7 @@ class OrtValue:
     """An array in host memory."""
 
     def __init__(self, array: np.ndarray) -> None:
-        self._array = array
+        self._array = array.astype(STRING) if array.dtype.kind == "U" else array
 
     @staticmethod
     def ortvalue_from_numpy(
@@ -223,6 +224,8 @@ def _dtype(element_type: Any) -> np.dtype:
 def _array_at(address: int, shape: Sequence[int], element_type: Any) -> np.ndarray:
     """The array at an address of host memory, which stays its owner's."""
     dtype = _dtype(element_type)
+    if dtype == STRING:
+        raise InputError("strings have no address: bind an OrtValue, or an array")
     nbytes = math.prod(shape) * dtype.itemsize
     memory = (ctypes.c_ubyte * nbytes).from_address(address)
     return np.ctypeslib.as_array(memory).view(dtype).reshape(shape)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from engine.cache import CacheReport
+from engine.ir.types import dtype_name
 from engine.session import Session
 from parallax.trace import Trace, summary, table
 
@@ -40,7 +41,7 @@ def facts(
             "reason": precision.reason,
         },
         "seed": None if args.inputs is not None else args.seed,
-        "inputs": {k: f"{a.dtype.name}{list(a.shape)}" for k, a in feeds.items()},
+        "inputs": {k: f"{dtype_name(a.dtype)}{list(a.shape)}" for k, a in feeds.items()},
         "outputs": [summary(name, array) for name, array in outputs.items()],
         "saved": [summary(name, array) for name, array in saved.items()],
         "trace": None if trace is None else trace.rows,

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from engine.info import OperatorInfo
-from engine.ir.types import FLOATS, NARROW_FLOATS
+from engine.ir.types import FLOATS, NARROW_FLOATS, STRING, dtype_name
 from engine.tensor import Tensor
 
 NUMBERS = ("min", "mean", "max")
@@ -55,8 +55,9 @@ def _line(row: dict[str, Any]) -> str:
 
 def summary(name: str, array: np.ndarray) -> dict[str, Any]:
     """Name, dtype, shape and what the values are like (of those that are not NaN)."""
+    numbers = np.zeros(0) if array.dtype == STRING else array
     with np.errstate(invalid="ignore"):  # signalling NaN of bfloat16
-        values = array.astype(np.float64).reshape(-1)
+        values = numbers.astype(np.float64).reshape(-1)
     nans = int(np.isnan(values).sum())
     values = values[~np.isnan(values)]
     with np.errstate(all="ignore"):
@@ -68,7 +69,7 @@ def summary(name: str, array: np.ndarray) -> dict[str, Any]:
     infinities = int(np.isinf(values).sum()) if array.dtype in FLOATS | NARROW_FLOATS else 0
     return {
         "name": name,
-        "dtype": array.dtype.name,
+        "dtype": dtype_name(array.dtype),
         "shape": list(array.shape),
         "min": low,
         "mean": mean,

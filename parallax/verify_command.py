@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +13,11 @@ from typing import Any
 from rich.console import Console
 
 from conformance.bundles.bundle import check_place
-from conformance.bundles.failing import FailingNode, Place, failing_node
-from conformance.bundles.replay import NotReproduced, keep
-from conformance.bundles.single import bundle_of_node
+from conformance.bundles.failing import FailingNode, failing_node
 from conformance.devices import config_of, precision_of, precisions_named, target_of
 from conformance.document import deliver
+from conformance.engines import ENGINES, engine_of
+from conformance.engines.judged import verify_engine
 from conformance.files import add_file
 from conformance.inputs import AnyFeeds, Shapes, random_inputs
 from conformance.report import (
@@ -50,6 +50,7 @@ from parallax.options import (
 from parallax.output import console
 from parallax.progress import progress
 from parallax.session_options import use_cache
+from parallax.verify_bundle import bundle_of
 from perf.latency import Latency, measure
 from perf.quantiles import RUNS_NEEDED
 
@@ -65,6 +66,8 @@ element with the expected rounding error (6 is the limit), err/bound with the wo
 honest kernel (1 is the limit). The production plan must give the same outputs bit for bit.
 With --expect, outputs that another engine computed from the same inputs must lie as near to a
 float64 run of the model as rounding explains (docs/numerics.md), and so must those of the device.
+With --engine, another engine is judged in the same way, on what it reports of every node
+(docs/engines.md).
 Exit codes: 0 verified, 1 out of bounds, 2 bad input or usage, 3 nothing verified.
 
 examples:
@@ -74,6 +77,7 @@ examples:
   parallax verify model.onnx --inputs x.npz --expect y.npz
   parallax verify model.onnx --device intel --cache kernels.cache --no-latency
   parallax verify model.onnx --bundle wrong-node
+  parallax verify model.onnx --engine onnxruntime --engine-option optimization=off
 """
 
 
@@ -82,18 +86,23 @@ class Verified:
     """One model's report, a latency per precision that was run, and what the cache held.
 
     Attributes:
+        device: as a user types it.
         failed: the first node that failed, at the first precision at which one did.
     """
 
     report: VerifyReport
     latency: dict[str, Latency]
     cache: str = ""
+    device: str = ""
     failed: FailingNode | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report's data, with the latencies in nanoseconds."""
         latency = {name: latency_json(entry) for name, entry in self.latency.items()}
         return {**self.report.to_json(), "latency": latency, "cache": self.cache or None}
+
+
+Judge = Callable[[Path], Verified]
 
 
 def add_parser(subparsers: Any) -> None:
@@ -118,6 +127,15 @@ def add_parser(subparsers: Any) -> None:
     add_file(parser, "--cache", "FILE", "keep compiled OpenCL kernels in this file")
     add_bundle(parser, "write the first node that fails as a bundle into this new folder or .zip")
     parser.add_argument("--no-latency", action="store_true", help="leave out the latency lines")
+    other = parser.add_argument_group("an engine that is not ours, in place of a device")
+    other.add_argument("--engine", metavar="NAME", help=f"judge it: {', '.join(ENGINES)}")
+    other.add_argument(
+        "--engine-option",
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="of the engine, such as optimization=off of onnxruntime (repeatable)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -135,16 +153,11 @@ def run(args: argparse.Namespace) -> int:
     stopped: BaseException | None = None
     bundle = None
     with ExitStack() as stack:
-        runtime = stack.enter_context(Runtime())
-        target = target_of(args.device, runtime)
-        device = target[1] or "cpu"
-        precisions = precisions_named(args.precision, target)
-        if args.cache is not None and target[0] is ForwardType.CPU:
-            raise ConfigError(f"--cache {args.cache}: only OpenCL kernels are compiled and kept")
+        judge = _judge_of(args, shapes, stack)
         try:
             for path in files:
                 try:
-                    verified = _verify(path, device, precisions, shapes, runtime, args)
+                    verified = judge(path)
                 except ParallaxError as error:
                     if len(files) == 1:
                         raise
@@ -154,12 +167,9 @@ def run(args: argparse.Namespace) -> int:
                 done.append(verified)
                 _print(verified, out, args)
                 if bundle is None and args.bundle is not None and not verified.report.ok:
-                    bundle = _bundle(verified, device, runtime, args)
+                    bundle = bundle_of(verified.report, verified.failed, verified.device, args)
                 if verified.report.interrupted:
                     raise KeyboardInterrupt
-                if path.stat().st_size > HEAVY_NBYTES:
-                    stack.close()
-                    runtime = stack.enter_context(Runtime())
         except (KeyboardInterrupt, BrokenPipeError) as error:
             stopped = error
     code = exit_code([v.report for v in done], errors) if stopped is None else INTERRUPTED
@@ -178,27 +188,6 @@ def run(args: argparse.Namespace) -> int:
     if len(files) > 1:
         _conclude(done, errors, out)
     return code
-
-
-def _bundle(
-    verified: Verified, device: str, runtime: Runtime, args: argparse.Namespace
-) -> str | None:
-    """Write the first node that failed; the path, or None where that is said not to be possible."""
-    report, node = verified.report, verified.failed
-    if node is None:
-        instead = f"parallax reduce {report.model} keeps what fails of a whole model"
-        print(f"parallax: no bundle: it is no node that failed; {instead}", file=sys.stderr)
-        return None
-    failed = next(p for p in report.precisions if p.failure is not None)
-    place = Place(runtime, device, precision_of(failed.requested))
-    try:
-        keep(bundle_of_node(node, place, f"{report.model}", args.seed), Path(args.bundle))
-    except NotReproduced as error:
-        print(f"parallax: {error}", file=sys.stderr)
-        return None
-    if not args.json:
-        print(f"wrote {args.bundle}; parallax replay {args.bundle} tries it again")
-    return str(args.bundle)
 
 
 def _check_arrays(args: argparse.Namespace, models: int) -> None:
@@ -220,49 +209,108 @@ def exit_code(reports: Sequence[VerifyReport], errors: dict[str, str]) -> int:
     return next(c for c in order if c in codes)
 
 
-def _verify(
-    path: Path,
-    device: str,
-    precisions: Sequence[Precision],
-    shapes: Shapes,
-    runtime: Runtime,
-    args: argparse.Namespace,
-) -> Verified:
-    interpreter = Interpreter.from_file(path)
-    several = len(args.models) > 1 or Path(args.models[0]).is_dir()
-    mine = _shapes_of(interpreter, shapes, several=several)
-    given = None if args.inputs is None else inputs_of(interpreter, args.inputs)
-    expected = None if args.expect is None else outputs_of(interpreter, args.expect)
-    use_cache(interpreter, args.cache)
-    latency: dict[str, Latency] = {}
-    failed: list[FailingNode] = []
-    with progress(path.name, silent=args.quiet) as tell:
-        try:
-            report = verify(
-                interpreter,
-                device=device,
-                precisions=precisions,
-                seed=args.seed,
-                shapes=mine,
-                inputs=given,
-                expected=expected,
-                runtime=runtime,
+def _judge_of(args: argparse.Namespace, shapes: Shapes, stack: ExitStack) -> Judge:
+    """What verifies a model as it was asked for; raises ConfigError for what does not go together.
+
+    Args:
+        stack: closes at the end what the models share.
+    """
+    if args.engine is None:
+        if args.engine_option:
+            raise ConfigError(f"--engine-option {args.engine_option[0]}: give --engine, too")
+        return _Device(args, shapes, stack)
+    for name in ("device", "precision", "cache", "expect", "bundle"):
+        if getattr(args, name) is not None:
+            raise ConfigError(f"--{name} {getattr(args, name)}: --engine {args.engine} has none")
+    return _Engine(args, shapes)
+
+
+class _Engine:
+    """Judges an engine that is not ours."""
+
+    def __init__(self, args: argparse.Namespace, shapes: Shapes) -> None:
+        self._args, self._shapes = args, shapes
+        pairs = [text.partition("=") for text in args.engine_option]
+        for text, (_, equals, _) in zip(args.engine_option, pairs, strict=True):
+            if not equals:
+                raise ConfigError(f"--engine-option {text}: expected NAME=VALUE")
+        self._engine = engine_of(args.engine, {name: value for name, _, value in pairs})
+
+    def __call__(self, path: Path) -> Verified:
+        interpreter = Interpreter.from_file(path)
+        with progress(path.name, silent=self._args.quiet) as tell:
+            report = verify_engine(
+                path,
+                self._engine,
+                seed=self._args.seed,
+                shapes=_shapes_of(interpreter, self._shapes, several=_are_several(self._args)),
+                inputs=_inputs_of(interpreter, self._args),
                 progress=tell,
-                on_failure=lambda run, check: failed.append(failing_node(run, check)),
             )
-            for entry in report.precisions if not args.no_latency else ():
-                if entry.same_as is None:
-                    tell(f"{entry.requested}: latency", 0, 1)
-                    precision = precision_of(entry.requested)
-                    taken = _latency(interpreter, device, precision, report, given, runtime)
-                    latency[entry.requested] = taken
-        except Interrupted as stop:
-            report = stop.report
-        except KeyboardInterrupt:
-            report = replace(report, interrupted=True)
-    cache = str(interpreter.explain_cache()) if args.cache is not None else ""
-    first = failed[0] if failed else None
-    return Verified(replace(report, model=str(path)), latency, cache, first)
+        return Verified(report, {})
+
+
+class _Device:
+    """Judges our own engine on a device."""
+
+    def __init__(self, args: argparse.Namespace, shapes: Shapes, stack: ExitStack) -> None:
+        self._args, self._shapes, self._stack = args, shapes, stack
+        self._runtime = stack.enter_context(Runtime())
+        target = target_of(args.device, self._runtime)
+        self._name = target[1] or "cpu"
+        self._precisions = precisions_named(args.precision, target)
+        if args.cache is not None and target[0] is ForwardType.CPU:
+            raise ConfigError(f"--cache {args.cache}: only OpenCL kernels are compiled and kept")
+
+    def __call__(self, path: Path) -> Verified:
+        args, runtime = self._args, self._runtime
+        interpreter = Interpreter.from_file(path)
+        given = _inputs_of(interpreter, args)
+        expected = None if args.expect is None else outputs_of(interpreter, args.expect)
+        use_cache(interpreter, args.cache)
+        latency: dict[str, Latency] = {}
+        failed: list[FailingNode] = []
+        with progress(path.name, silent=args.quiet) as tell:
+            try:
+                report = verify(
+                    interpreter,
+                    device=self._name,
+                    precisions=self._precisions,
+                    seed=args.seed,
+                    shapes=_shapes_of(interpreter, self._shapes, several=_are_several(args)),
+                    inputs=given,
+                    expected=expected,
+                    runtime=runtime,
+                    progress=tell,
+                    on_failure=lambda run, check: failed.append(failing_node(run, check)),
+                )
+                for entry in report.precisions if not args.no_latency else ():
+                    if entry.same_as is None:
+                        tell(f"{entry.requested}: latency", 0, 1)
+                        precision = precision_of(entry.requested)
+                        taken = _latency(interpreter, self._name, precision, report, given, runtime)
+                        latency[entry.requested] = taken
+            except Interrupted as stop:
+                report = stop.report
+            except KeyboardInterrupt:
+                report = replace(report, interrupted=True)
+        cache = str(interpreter.explain_cache()) if args.cache is not None else ""
+        self._renew_after(path)
+        first = failed[0] if failed else None
+        return Verified(replace(report, model=str(path)), latency, cache, self._name, first)
+
+    def _renew_after(self, path: Path) -> None:
+        if path.stat().st_size > HEAVY_NBYTES:
+            self._stack.close()
+            self._runtime = self._stack.enter_context(Runtime())
+
+
+def _are_several(args: argparse.Namespace) -> bool:
+    return len(args.models) > 1 or Path(args.models[0]).is_dir()
+
+
+def _inputs_of(interpreter: Interpreter, args: argparse.Namespace) -> AnyFeeds | None:
+    return None if args.inputs is None else inputs_of(interpreter, args.inputs)
 
 
 def _shapes_of(interpreter: Interpreter, shapes: Shapes, *, several: bool) -> Shapes:

@@ -11,8 +11,12 @@ import engine.execution.blueprint as blueprint
 from conformance import judge as judging
 from engine.backends.cpu import binary as cpu_binary
 from engine.backends.cpu import cast as cpu_cast
+from engine.backends.cpu import det as cpu_det
+from engine.backends.cpu import grid_sample as cpu_grid_sample
 from engine.backends.cpu import matmul as cpu_matmul
+from engine.backends.cpu import noise as cpu_noise
 from engine.backends.cpu import recurrent as cpu_recurrent
+from engine.backends.cpu import roi_align as cpu_roi_align
 from engine.backends.cpu import unary as cpu_unary
 from engine.backends.protocol import Slot
 from engine.ir.types import NARROW_INTEGERS, NUMERIC
@@ -106,6 +110,34 @@ HOST_FAULTS: tuple[Fault, ...] = (
         "host",
         attribute(Slot, "offset", _shifted),
         operators("Relu", "Add"),
+    ),
+    Fault(
+        "random-numbers-ignore-their-seed",
+        "host",
+        attribute(cpu_noise, "seed_of", lambda old: lambda attributes: 1),
+        operators("RandomUniformLike", "RandomNormalLike", on="cpu"),
+    ),
+    Fault(
+        "grid-sample-meets-the-border-pixel-once",
+        "host",
+        attribute(
+            cpu_grid_sample,
+            "_reflected_pixels",
+            lambda old: lambda pixels, size, *, aligned: old(pixels, size, aligned=True),
+        ),
+        operators("GridSample", on="cpu"),
+    ),
+    Fault(
+        "roi-align-takes-one-sample",
+        "host",
+        attribute(cpu_roi_align, "SAMPLES_MAX", lambda old: 1),
+        operators("RoiAlign", on="cpu"),
+    ),
+    Fault(
+        "det-takes-the-first-pivot",
+        "host",
+        attribute(cpu_det, "_pivots", lambda old: lambda columns: np.zeros(len(columns), np.int64)),
+        operators("Det", on="cpu"),
     ),
     Fault(
         "last-work-item-missing",

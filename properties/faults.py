@@ -22,16 +22,20 @@ from properties.fault_control import CONTROL_FAULTS
 from properties.fault_host import HOST_AND_OTHER_FAULTS
 from properties.fault_kernels import KERNEL_FAULTS
 from properties.fault_meanings import MEANING_FAULTS
+from properties.fault_microsoft import MICROSOFT_FAULTS
 from properties.fault_sequences import SEQUENCE_FAULTS
 from properties.fault_sessions import SESSION_FAULTS
+from properties.fault_strings import STRING_FAULTS
 
 FAULTS: tuple[Fault, ...] = (
     *KERNEL_FAULTS,
     *HOST_AND_OTHER_FAULTS,
     *SESSION_FAULTS,
     *MEANING_FAULTS,
+    *MICROSOFT_FAULTS,
     *CONTROL_FAULTS,
     *SEQUENCE_FAULTS,
+    *STRING_FAULTS,
 )
 NEEDS_OPENCL = ("kernel", "host")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from engine.backends.protocol import Arena, Backend, Slot
 from engine.ir.graph import Value
+from engine.ir.types import STRING
 
 GUARD_NBYTES = 64
 CANARY = 0xA5
@@ -48,6 +50,13 @@ def poke(backend: Backend, arena: Any, array: np.ndarray, offset_nbytes: int = 0
         )
 
 
+def _digest(element: str | bytes) -> bytes:
+    """As many bytes as a reference has; a poison, which is such bytes, as it is."""
+    if isinstance(element, bytes):
+        return element
+    return hashlib.blake2b(repr(element).encode(), digest_size=STRING.itemsize).digest()
+
+
 class GuardedMemory:
     """Slots for some values in one arena, at aligned offsets, none of them 0.
 
@@ -78,14 +87,29 @@ class GuardedMemory:
         return slice(slot.offset_nbytes, slot.offset_nbytes + slot.nbytes)
 
     def bytes_of(self, values: Sequence[Value]) -> dict[Value, bytes]:
-        """Raw bytes of some windows."""
+        """Raw bytes of some windows; of strings, for each element, those of a digest."""
         raw = peek(self.backend, self.arena)
-        return {v: raw[self._range(self.slots[v])].tobytes() for v in values}
+        return {
+            v: raw[self._range(self.slots[v])].tobytes()
+            if v.known_type.dtype != STRING
+            else b"".join(map(_digest, self._strings(v)))
+            for v in values
+        }
+
+    def _strings(self, value: Value) -> np.ndarray:
+        """Where a window's strings lie."""
+        arena: Any = self.arena
+        slot = self.slots[value]
+        strings: np.ndarray = arena.references[slot.offset : slot.offset + slot.type.size]
+        return strings
 
     def poison(self, values: Sequence[Value], byte: int) -> None:
         """Overwrite windows, so that elements which no kernel writes show."""
         for value in values:
             slot = self.slots[value]
+            if slot.storage == STRING:
+                self._strings(value)[...] = bytes([byte] * STRING.itemsize)
+                continue
             filled = np.full(slot.nbytes, byte, np.uint8)
             poke(self.backend, self.arena, filled, slot.offset_nbytes)
 

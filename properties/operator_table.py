@@ -25,7 +25,7 @@ from engine.backends.protocol import Backend
 from engine.config import ForwardType, ScheduleConfig
 from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
-from engine.ir.types import BOOL, FLOAT, FLOAT16, FLOATS, INTEGERS, NARROW
+from engine.ir.types import BOOL, FLOAT, FLOAT16, FLOATS, INTEGERS, NARROW, dtype_name
 from engine.onnx_import.microsoft.bodies import BODIES
 from engine.onnx_import.microsoft.schemas import SCHEMAS
 from engine.onnx_import.opsets import FOREIGN, RULES
@@ -149,7 +149,7 @@ def _row(spec: OpSpec, backend: Backend, witnesses: Sequence[str]) -> list[str]:
     ignored = [f"({', '.join(spec.ignores)})"] if spec.ignores else []
     return [
         name,
-        _opsets(name),
+        _opsets(name, spec.domain),
         _dtypes(spec),
         " ".join([", ".join(reads), *ignored]).strip(),
         "yes",
@@ -190,7 +190,7 @@ def _dtypes(spec: OpSpec) -> str:
         groups = {**GROUPS, "narrow": narrow}
         words = [name for name, group in groups.items() if group and group <= taken]
         rest = taken.difference(*(groups[name] for name in words))
-        parts.append(f"{variable}: {' '.join([*words, *sorted(d.name for d in rest)])}")
+        parts.append(f"{variable}: {' '.join([*words, *sorted(map(dtype_name, rest))])}")
     return "; ".join(parts)
 
 

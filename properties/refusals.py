@@ -12,10 +12,12 @@ from onnx import defs
 from engine.config import ScheduleConfig
 from engine.errors import ModelError, ParallaxError, UnsupportedError
 from engine.interpreter import Interpreter
+from engine.ir.types import dtype_name
 from engine.onnx_import.support import OPSET_MAX
 from engine.ops import OPERATORS
 from engine.ops.spec import Call
 from engine.runtime import Runtime
+from properties.dtypes import newest_schema
 from properties.memory import Violation
 from properties.node_models import NODE, node_model
 
@@ -64,7 +66,8 @@ def _model(
     op_type: str, call: Call, constants: frozenset[int]
 ) -> tuple[bytes, dict[str, np.ndarray]]:
     opset = min(OPSET_MAX, BEFORE.get(op_type, OPSET_MAX + 1) - 1)
-    schema = defs.get_schema(op_type, opset)
+    domain = OPERATORS[op_type].domain
+    schema = newest_schema(op_type) if domain else defs.get_schema(op_type, opset)
     return node_model(
         schema,
         call.inputs,
@@ -76,5 +79,5 @@ def _model(
 
 
 def _shown(call: Call) -> str:
-    shapes = ["-" if x is None else f"{x.dtype.name}{list(x.shape)}" for x in call.inputs]
+    shapes = ["-" if x is None else f"{dtype_name(x.dtype)}{list(x.shape)}" for x in call.inputs]
     return f"{', '.join(shapes)} {dict(call.attributes)}"

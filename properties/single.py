@@ -100,8 +100,12 @@ def redraw(case: Case, seed: int, *, exact: bool = False) -> Case:
     return draw_case(case.op_type, choose)
 
 
-def graph_of(case: Case) -> tuple[Graph, Node]:
-    """A graph of one node, typed by the operator's own inference."""
+def graph_of(case: Case, *, alone: bool = False) -> tuple[Graph, Node]:
+    """A graph of one node, typed by the operator's own inference.
+
+    Args:
+        alone: leave out all outputs but the first.
+    """
     graph = Graph(case.op_type)
     inputs: list[Value | None] = []
     for i, x in enumerate(case.call.inputs):
@@ -114,7 +118,7 @@ def graph_of(case: Case) -> tuple[Graph, Node]:
     types = OPERATORS[case.op_type].infer_types(
         case.call.operands(case.constants), case.call.attributes
     )
-    outputs = [(f"y{k}", t) for k, t in enumerate(types)]
+    outputs = [(f"y{k}", t) for k, t in enumerate(types[:1] if alone else types)]
     node = graph.add_node(case.op_type, inputs, outputs, case.call.attributes)
     graph.outputs = list(node.outputs)
     return graph, node
@@ -129,14 +133,17 @@ class Outcome:
     outputs: tuple[np.ndarray, ...]
 
 
-def run_case(backend: Backend, case: Case) -> Outcome | None:
+def run_case(backend: Backend, case: Case, *, alone: bool = False) -> Outcome | None:
     """Run twice in guarded memory; None where the backend refuses the node (and count that).
+
+    Args:
+        alone: leave out all outputs but the first.
 
     Raises:
         Violation: a canary died, an input changed, an element was not written, or the two runs
             differ in any bit.
     """
-    graph, node = graph_of(case)
+    graph, node = graph_of(case, alone=alone)
     refusal = backend.why_not(node)
     if refusal is not None:
         REFUSALS[case.op_type, _name(backend), refusal] += 1
@@ -247,6 +254,8 @@ def check_case(backend: Backend, case: Case) -> bool:
 def judged_case(backend: Backend, case: Case) -> list[judging.Judgement] | None:
     """The judgements of all outputs, none of which fails; None where the backend refuses the call.
 
+    Where outputs may be left out, that of the first alone is another call.
+
     Raises:
         Violation: see `run_case`. OutOfBounds: so, or suspicious on fresh draws of the same
             structure too.
@@ -262,9 +271,13 @@ def judged_case(backend: Backend, case: Case) -> list[judging.Judgement] | None:
 
 def _judged(backend: Backend, case: Case) -> list[judging.Judgement] | None:
     outcome = run_case(backend, case)
-    if outcome is None:
+    outcomes = [outcome] if outcome is not None else []
+    if not OPERATORS[case.op_type].all_outputs and len(graph_of(case)[1].outputs) > 1:
+        first = run_case(backend, case, alone=True)
+        outcomes += [first] if first is not None else []
+    if not outcomes:
         return None
-    verdicts = judge_outcome(backend, outcome)
+    verdicts = [j for outcome in outcomes for j in judge_outcome(backend, outcome)]
     worst = max(verdicts, key=lambda j: (j.verdict, j.bounds))
     if worst.verdict is judging.Verdict.FAIL:
         raise OutOfBounds(explain(backend, case, worst), worst)
@@ -308,8 +321,10 @@ def expectation(
     """References and errors of the outputs, from the inputs as stored."""
     inputs = judging.float64_inputs(outcome.inputs)
     units = judging.units_for(backend, outcome.node)
+    count = len(outcome.outputs)
     with np.errstate(all="ignore"):
-        return reference_of(outcome.node, inputs), error_of(outcome.node, inputs, units)
+        references = reference_of(outcome.node, inputs)
+        return references[:count], error_of(outcome.node, inputs, units)[:count]
 
 
 def explain(backend: Backend, case: object, j: judging.Judgement) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import onnx
 
+from tests.control_flow_models import COUNTING, FLOAT, INT, graph
 from tests.model_writing import model, model_bytes, node
 
 FAR, LOW, HUGE = 2**63 - 1, -(2**63), 2**62
@@ -166,9 +167,22 @@ def numbers() -> Iterator[Case]:
     yield "parts unread", one("Split", ints(1, 1, 1), outputs="y z", axis=1)
 
 
+def loops() -> Iterator[Case]:
+    """Of 10^12 iterations, known before the run or computed from data, and without end."""
+    parts = [node("Not", "go", "n"), node("Not", "n", "on"), node("Neg", "s", "t")]
+    state: list[tuple[str, int, Sequence[int] | None]] = [("s", FLOAT, None)]
+    body = graph([*parts, node("Neg", "t", "e")], [*COUNTING, *state], "on t e")
+    counted = [node("Mul", "x far", "f"), node("ReduceMax", "f", "c"), node("Floor", "c", "d")]
+    counted.append(node("Cast", "d", "computed", to=INT))
+    known = {"known": np.array(10**12), "yes": np.array(True), "far": floats(1e12)}
+    for trips in ("known", "computed", "-"):
+        nodes = [*counted, node("Loop", f"{trips} yes x", "y z", body=body)]
+        yield f"loop {trips}", model_bytes(nodes, MATRIX, ["y", "z"], known, opset=18)
+
+
 def absurd() -> dict[str, bytes]:
     """All of them."""
-    cases = [*shapes(), *windows(), *resizes(), *numbers()]
+    cases = [*shapes(), *windows(), *resizes(), *numbers(), *loops()]
     assert len({name for name, _ in cases}) == len(cases)
     return dict(cases)
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from onnx import NodeProto, helper
 
+from tests.control_flow_models import serialised
 from tests.model_writing import model_bytes, node
+from tests.sequence_models import SEQUENCE, with_lists
 
 
 def _links(op_types: str, n: int, more: str = "", **attributes: object) -> list[NodeProto]:
@@ -20,6 +22,11 @@ def _links(op_types: str, n: int, more: str = "", **attributes: object) -> list[
 
 def _concat(n: int) -> NodeProto:
     return node("Concat", " ".join(f"b{i}" for i in range(n)), "y", axis=0)
+
+
+def of_a_list() -> bytes:
+    """A sequence that is given out as it is."""
+    return serialised(with_lists([node("Identity", "s", "y")], [("s", SEQUENCE, None)], "y"))
 
 
 def chain(n: int) -> bytes:

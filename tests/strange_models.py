@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.model_writing import model, node
 
-FLOAT, STRING = TensorProto.FLOAT, TensorProto.STRING
+FLOAT, COMPLEX = TensorProto.FLOAT, TensorProto.COMPLEX64
 
 
 def zeros(*shape: int) -> np.ndarray:
@@ -39,7 +39,7 @@ def conditional() -> onnx.ModelProto:
         then_branch=branch("inner_then", node("Abs", "x", "ia")),
         else_branch=branch("inner_else", node("Neg", "x", "ib")),
     )
-    then = branch("then", node("Relu", "x", "t1"), node("Det", "t1", "t2"))
+    then = branch("then", node("Relu", "x", "t1"), node("Multinomial", "t1", "t2"))
     nodes = [node("If", "c", "y", then_branch=then, else_branch=branch("else", inner))]
     return model(nodes, {"x": ("n", 3)}, ["y"], {"c": np.array(True)})
 
@@ -93,14 +93,13 @@ def map_input() -> onnx.ModelProto:
     return data
 
 
-def strings() -> onnx.ModelProto:
-    nodes = [node("StringNormalizer", "x", "y", case_change_action="LOWER")]
-    return model(nodes, {"x": ("n",)}, ["y"], dtype=STRING)
+def complex_input() -> onnx.ModelProto:
+    return model([node("Identity", "x", "y")], {"x": ("n",)}, ["y"], dtype=COMPLEX)
 
 
-def string_weights() -> onnx.ModelProto:
+def complex_weights() -> onnx.ModelProto:
     data = model([node("Relu", "x", "y")], {"x": ("n",)}, ["y"])
-    data.graph.initializer.append(helper.make_tensor("words", STRING, [2], [b"one", b"three"]))
+    data.graph.initializer.append(helper.make_tensor("w", COMPLEX, [2], [1, 2j]))
     return data
 
 
@@ -125,7 +124,7 @@ def local_function() -> onnx.ModelProto:
         "Odd",
         ["a"],
         ["b"],
-        [node("Abs", "a", "t"), node("Det", "t", "b")],
+        [node("Abs", "a", "t"), node("Multinomial", "t", "b")],
         [helper.make_opsetid("", 13)],
     )
     nodes = [node("Odd", "x", "m", domain="local"), node("Odd", "m", "y", domain="local")]
@@ -155,7 +154,9 @@ def wrong_shape() -> onnx.ModelProto:
 
 
 def dangling() -> onnx.ModelProto:
-    return model([node("Relu", "nowhere", "y"), node("Det", "x", "z")], {"x": (3, 3)}, ["y", "z"])
+    return model(
+        [node("Relu", "nowhere", "y"), node("Multinomial", "x", "z")], {"x": (3, 3)}, ["y", "z"]
+    )
 
 
 def sparse_weights() -> onnx.ModelProto:
@@ -168,7 +169,7 @@ def sparse_weights() -> onnx.ModelProto:
 
 def one_among_eighty() -> onnx.ModelProto:
     chain = [node("Relu" if i % 2 else "Abs", f"t{i}", f"t{i + 1}") for i in range(80)]
-    chain[40] = node("Det", "t40", "t41")
+    chain[40] = node("Multinomial", "t40", "t41")
     return model(chain, {"t0": ("n", 3)}, ["t80"])
 
 
@@ -176,7 +177,7 @@ STRANGE: dict[str, Callable[[], onnx.ModelProto]] = {
     build.__name__: build
     for build in (
         *(lstm, conditional, quantised, custom_domain, map_input),
-        *(strings, string_weights, no_rank, too_new, local_function, recursive_function),
+        *(complex_input, complex_weights, no_rank, too_new, local_function, recursive_function),
         *(refused_attribute, wrong_shape, dangling, sparse_weights, one_among_eighty),
     )
 }

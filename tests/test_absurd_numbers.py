@@ -98,12 +98,17 @@ def test_windows_wider_than_the_input_pool_what_the_reference_does(op_type: str)
         tried += 1
         y = np.full((1, 2, *window.outputs), -np.inf if op_type == "MaxPool" else 0.0)
         if op_type == "MaxPool":
+            attributes |= {"storage_order": int(include)}
+            again, places = y.copy(), np.full(y.shape, -1)
+            cpu_pool._max_and_place(x, again, places, window, by_columns=include)
             cpu_pool._max_over_taps(x, y, window)
+            np.testing.assert_array_equal(again, y)
+            np.testing.assert_array_equal(places, OPERATORS[op_type].reference((x,), attributes)[1])
         else:
             attributes |= {"count_include_pad": int(include)}
             cpu_pool._sum_over_taps(x, y, window)
             y /= np.maximum(window_counts(x.shape, window, include), 1)
-        (expected,) = OPERATORS[op_type].reference((x,), attributes)
+        expected, *_ = OPERATORS[op_type].reference((x,), attributes)
         np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
 
 

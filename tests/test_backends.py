@@ -702,6 +702,21 @@ def test_an_event_under_profiling_has_times(full):
         assert event.profile.end >= event.profile.start > 0
 
 
+def test_a_kernel_object_belongs_to_one_command_and_then_to_another(full):
+    slot = slot_for(full, np.zeros(4, np.float32))
+    first, second = (relu(full, slot, slot) for _ in range(2))
+    assert first._kernel is not second._kernel
+    freed = first._kernel
+    del first
+    x = filled(full, np.float32([-1, 2, -3, 4]))
+    y = slot_for(full, np.zeros(4, np.float32))
+    again = relu(full, x, y)
+    third = relu(full, slot, slot)
+    assert again._kernel is freed is not third._kernel
+    again.enqueue()
+    np.testing.assert_array_equal(full.read(y), [0, 2, 0, 4])
+
+
 # --------------------------------------------------------------------------- errors
 def test_a_refused_launch_names_device_kernel_and_status(full):
     slot = slot_for(full, np.zeros(4, np.float32))

@@ -83,6 +83,14 @@ def test_what_is_read_is_what_was_written(bundle: Bundle, tmp_path: Path, name: 
     assert {p.name for p in tmp_path.iterdir()} == {"relu.onnx", name}
 
 
+def test_strings_and_any_names_are_kept() -> None:
+    arrays = {"s": np.array([["a", "bc"]], object), "x/y": np.arange(3, dtype=np.int8)}
+    found = arrays_of(npz(arrays))
+    assert {n: (a.dtype, a.tolist()) for n, a in found.items()} == {
+        n: (a.dtype, a.tolist()) for n, a in arrays.items()
+    }
+
+
 def test_the_readme_of_a_bundle_names_every_file_in_it(bundle: Bundle) -> None:
     text = bundle.files["README.txt"].decode()
     assert {n for n in bundle.files if n not in text} == {"README.txt"}

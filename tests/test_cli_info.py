@@ -234,6 +234,6 @@ def test_what_cannot_be_imported_is_counted_among_all(capsys: Captured, tmp_path
 
 
 def test_one_reason_of_many_nodes_is_one_row(capsys: Captured, tmp_path: Path) -> None:
-    nodes = [helper.make_node("Bernoulli", ["x"], [f"q{i}"], name=f"d{i}") for i in range(3)]
+    nodes = [helper.make_node("Multinomial", ["x"], [f"q{i}"], name=f"d{i}") for i in range(3)]
     data = info(capsys, save(tmp_path / "q.onnx", nodes, {"x": [4]}, ["q0"], {}))
-    assert [(u["type"], u["count"]) for u in data["unsupported"]] == [("Bernoulli", 3)]
+    assert [(u["type"], u["count"]) for u in data["unsupported"]] == [("Multinomial", 3)]

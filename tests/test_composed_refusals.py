@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from conformance.devices import config_of, target_of
-from engine.errors import ModelError
+from engine.errors import ModelError, ShapeError
 from engine.interpreter import Interpreter
 from engine.ops.spec import Call
 from engine.runtime import Runtime
@@ -41,6 +41,7 @@ def bytes_(*shape: int) -> np.ndarray:
 
 
 NUMBER = np.array(2)
+HEADS, POSITIONS = floats(1, 2, 3, 4), np.zeros((1, 3), np.int64)
 CACHE, NEW = floats(1, 1, 4, 2), floats(1, 1, 2, 2)
 SCALE, ZERO = floats(), bytes_()
 Rejects = dict[str, list[tuple[tuple[np.ndarray | None, ...], dict[str, Any]]]]
@@ -104,6 +105,8 @@ REJECTS: Rejects = {
     "ConvInteger": [
         ((bytes_(1, 1, 3), bytes_(1, 2, 1)), {}),
         ((bytes_(1, 1, 3), bytes_(1, 1, 1), ZERO, bytes_(3)), {}),
+        ((bytes_(1, 1, 3), bytes_(1, 1, 1), bytes_(1, 1, 1)), {}),
+        ((bytes_(1, 1, 3), bytes_(1, 1, 1), ZERO, bytes_(1, 1, 1)), {}),
     ],
     "QLinearConv": [
         (
@@ -118,8 +121,25 @@ REJECTS: Rejects = {
         ((floats(2, 3), ints(0, 0, 0)), {}),
         ((floats(2, 3), ints(0, 0)), {"reduction": "max"}),
         ((floats(2, 3), floats(2)), {}),
+        ((floats(2, 3), ints(0, 0), floats(2)), {}),
+        ((floats(2, 3, 4), np.zeros((2, 4), np.int64), floats(4)), {}),
     ],
-    "SoftmaxCrossEntropyLoss": [((floats(2, 3), ints(0, 0)), {"reduction": "max"})],
+    "SoftmaxCrossEntropyLoss": [
+        ((floats(2, 3), ints(0, 0)), {"reduction": "max"}),
+        ((floats(2, 3), ints(0, 0), floats(1)), {}),
+    ],
+    "RMSNormalization": [((floats(2, 3), floats(1)), {"axis": axis}) for axis in (2, -3)],
+    "RotaryEmbedding": [
+        ((HEADS, floats(5, 3), floats(5, 3), POSITIONS), {}),
+        ((HEADS, floats(5, 1), floats(5, 1), POSITIONS), {}),
+        ((HEADS, floats(5, 2), floats(5, 2), POSITIONS), {"rotary_embedding_dim": 2}),
+        ((HEADS, floats(1, 3, 3), floats(1, 3, 3)), {}),
+        ((floats(1, 3, 8), floats(5, 4), floats(5, 4), POSITIONS), {"num_heads": 2}),
+    ],
+    "CenterCropPad": [
+        ((floats(2, 5), ints(3)), {"axes": [-3]}),
+        ((floats(2, 5), ints(3, 4)), {"axes": [1, -1]}),
+    ],
     "MeanVarianceNormalization": [((floats(2, 3),), {"axes": [5]})],
 }
 
@@ -165,6 +185,31 @@ def test_a_signal_shorter_than_a_frame_has_none() -> None:
     with Interpreter.from_buffer(data).create_session() as session:
         for n, frames in ((2, 0), (3, 0), (4, 1), (6, 1), (7, 2)):
             assert session({"x": floats(1, n, 1)})["y"].shape == (1, frames, 3, 2)
+
+
+@pytest.mark.device_free
+def test_a_step_that_is_fed_is_as_one_that_is_constant() -> None:
+    nodes = [node("Cast", "s", "step", to=7), node("STFT", "x step - length", "y")]
+    data = model_bytes(nodes, {"x": (1, 8, 1), "s": ()}, ["y"], {"length": np.array(4)}, opset=17)
+    with Interpreter.from_buffer(data).create_session() as session:
+        assert session({"x": floats(1, 8, 1), "s": floats() * 3})["y"].shape == (1, 2, 3, 2)
+        for step in (0, -2):
+            with pytest.raises(ShapeError, match=r"Range 'the_y/Range'.*expected a step != 0"):
+                session({"x": floats(1, 8, 1), "s": floats() * step})
+
+
+@pytest.mark.device_free
+def test_weights_of_classes_are_counted_where_classes_are_not_known_before() -> None:
+    data = model_bytes(
+        [node("NegativeLogLikelihoodLoss", "x labels w", "y")],
+        {"x": (2, "classes"), "w": ("weights",)},
+        ["y"],
+        {"labels": ints(0, 1)},
+    )
+    with Interpreter.from_buffer(data).create_session() as session:
+        assert session({"x": floats(2, 3), "w": floats(3)})["y"] == -1
+        with pytest.raises(ShapeError, match="Reshape 'the_y/Reshape'"):
+            session({"x": floats(2, 3), "w": floats(4)})
 
 
 @pytest.mark.device_free

@@ -150,8 +150,8 @@ def test_a_call_that_its_schema_does_not_know_is_refused() -> None:
 
 
 def test_an_operator_with_neither_kernel_nor_body_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="Det 'the_y': there is no kernel"):
-        load_model(model_bytes([node("Det", "x", "y")], {"x": (3, 3)}, ["y"]))
+    with pytest.raises(UnsupportedError, match="Multinomial 'the_y': there is no kernel"):
+        load_model(model_bytes([node("Multinomial", "x", "y")], {"x": (3, 3)}, ["y"]))
 
 
 def test_a_body_in_a_subgraph_of_unknown_dtypes_is_refused_in_one_sentence() -> None:

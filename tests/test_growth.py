@@ -14,7 +14,8 @@ from engine.ir.types import FLOAT
 from engine.planner import offsets
 from engine.planner.offsets import Block, pack
 from tests.counting import lines_run
-from tests.growth_models import GROWING
+from tests.growth_models import GROWING, of_a_list
+from tests.sequence_models import X
 
 pytestmark = pytest.mark.device_free
 
@@ -34,6 +35,18 @@ def test_preparing_a_model_grows_as_its_size(name: str) -> None:
     build = GROWING[name]
     prepare(build(8))
     small, large = (lines_run(lambda n=n: prepare(build(n))) for n in (SMALL, FACTOR * SMALL))
+    assert large < GROWTH_MAX * small, (small, large)
+
+
+def feed(count: int) -> None:
+    """A sequence of so many tensors, given out again."""
+    with Interpreter.from_buffer(of_a_list()) as interpreter:
+        assert len(interpreter.create_session()({"s": [X] * count})["y"]) == count
+
+
+def test_feeding_a_sequence_grows_as_its_length() -> None:
+    feed(8)
+    small, large = (lines_run(lambda n=n: feed(n)) for n in (50, FACTOR * 50))
     assert large < GROWTH_MAX * small, (small, large)
 
 

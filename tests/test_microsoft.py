@@ -9,6 +9,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, defs, helper, numpy_helper
@@ -248,7 +249,8 @@ def attentions() -> Iterator[Case]:
     yield "Attention", "x w -> y", inputs, {**causal, "scale": 0.3}
     wide = {"w": floats(24, 80) / 4, "b": floats(80)}
     yield "Attention", "x w b -> y", inputs | wide, {**heads, "qkv_hidden_sizes": [24, 24, 32]}
-    for mask in (counts(3, 5), counts(3, 5, 1, 0), flags(2, 5), flags(2, 5, 5)):
+    lengths = counts(3, 5, 0, 5, 10, 0, 3, 8)
+    for mask in (counts(3, 5), counts(3, 5, 1, 0), lengths, flags(2, 5), flags(2, 5, 5)):
         yield "Attention", "x w b xm -> y", inputs | {"xm": mask}, heads
         more = {**causal, "mask_filter_value": -2.0}
         yield "Attention", "x w b xm -> y", inputs | {"xm": mask}, more
@@ -273,6 +275,9 @@ def attentions() -> Iterator[Case]:
     yield op_type, "x xk xv - - xa -> y", inputs | {"xa": floats(1, 4, 5, 7)}, heads
     apart = {"xk": floats(2, 4, 7, 6), "xv": floats(2, 4, 7, 6)}
     yield op_type, "x xk xv -> y", inputs | apart, heads
+    yield op_type, "x xk xv b -> y", inputs | apart | {"b": floats(72)}, heads
+    lengths = counts(3, 7, 0, 5, 10, 0, 3, 10)  # and where rows begin and end, packed
+    yield op_type, "x xk xv - xm -> y", inputs | {"xm": lengths}, heads
     old = {"xv": floats(2, 7, 24), "xo": floats(2, 4, 3, 6), "xw": floats(2, 4, 3, 6)}
     call = "x xk xv - - - xo xw -> y keys values"
     yield op_type, call, inputs | old, heads
@@ -329,10 +334,12 @@ def transformers() -> Iterator[Case]:
     words = {"xi": RNG.integers(0, 9, (2, 5)).astype(np.int32), "w": floats(9, 17)}
     more = {"p": floats(7, 17), "g": floats(17), "b": floats(17)}
     segments = {"xs": RNG.integers(0, 2, (2, 5)).astype(np.int32), "s": floats(2, 17)}
-    every = {**words, **more, **segments, "xm": flags(2, 5), "xp": words["xi"] % 7}
+    numbers = {"xm": RNG.integers(0, 4, (2, 5)).astype(np.int32), "xp": words["xi"] % 7}
+    every = {**words, **more, **segments, **numbers}
     call = "xi xs w p s g b xm xp -> y lengths sum"
     yield "EmbedLayerNormalization", call, every, {"epsilon": 0.25}
-    yield "EmbedLayerNormalization", "xi - w p - g b -> y lengths", every, {}
+    yield "EmbedLayerNormalization", "xi - w p - g b -> y lengths", every, {"mask_index_type": 1}
+    yield "EmbedLayerNormalization", "xi - w p - g b xm -> y", every, {"mask_index_type": 0}
 
     for bits in (4, 8):
         for k in (64, 70):
@@ -434,7 +441,6 @@ UNREAD: dict[str, set[str]] = {
 ELSEWHERE = {
     "QLinearAdd": {"A_zero_point", "B_zero_point", "C_zero_point"},
     "QLinearMul": {"A_zero_point", "B_zero_point", "C_zero_point"},
-    "EmbedLayerNormalization": {"mask_index"},
     "QLinearAveragePool": {"x_zero_point", "y_zero_point"},
     "MultiHeadAttention": {"key", "value"},
 }
@@ -634,6 +640,11 @@ REFUSED: list[tuple[Case, str]] = [
          {"x": A, "w": whole(np.uint8, 4, 5), "s": ONE, "t": floats(3, 1)}, {}),
         "input 'b_scale' has shape .3, 1., expected",
     ),
+    (
+        ("MatMulIntegerToFloat", "x w s t -> y",
+         {"x": A, "w": whole(np.uint8, 4, 5), "s": ONE, "t": floats(1, 1, 5)}, {}),
+        "input 'b_scale' has shape .1, 1, 5., expected",
+    ),
     (("QLinearSigmoid", "x s - t - -> y", {"x": A, "s": TWO, "t": ONE}, {}), "expected one number"),
     (
         ("QLinearSigmoid", "x s z t - -> y", {"x": A, "s": ONE, "z": A[0, :1].view("i1"), "t": ONE},
@@ -648,6 +659,10 @@ REFUSED: list[tuple[Case, str]] = [
     (
         ("QLinearConcat", "s z x s -> y", {"x": A, "s": ONE, "z": ZERO}, {"axis": 0}),
         "2 inputs to join, expected three for each",
+    ),
+    (
+        ("QLinearConcat", "s z x z z -> y", {"x": A, "s": ONE, "z": ZERO}, {"axis": 0}),
+        "scale 'inputs_1' is uint8, expected float32",
     ),
     (("QLinearConcat", "s z x s z -> y", {"x": A, "s": ONE, "z": ZERO}, {}), "'axis' is missing"),
     (
@@ -671,14 +686,8 @@ REFUSED: list[tuple[Case, str]] = [
         "a mask of 4 axes is not supported",
     ),
     (("MultiHeadAttention", "x -> y", QKV, {"num_heads": 4}), "packed with others are not supp"),
-    (
-        ("MultiHeadAttention", "x k k b -> y", QKV | {"k": floats(2, 4, 7, 6), "b": floats(72)},
-         {"num_heads": 4}),
-        "a bias of keys in heads is not supported",
-    ),
-    *((("MultiHeadAttention", f"x x x - {call} -> y", QKV | {"m": counts(*range(8)), "p": PAST},
-        {"num_heads": 4}), words) for call, words in (
-        ("m", "a mask of sums of lengths is not supported"),
+    *((("MultiHeadAttention", f"x x x - {call} -> y", QKV | {"p": PAST}, {"num_heads": 4}), words)
+      for call, words in (
         ("- - p", "past_key and past_value are given together or not at all"),
         ("- - - p", "past_key and past_value are given together or not at all"),
     )),
@@ -692,6 +701,7 @@ REFUSED: list[tuple[Case, str]] = [
         ("x x x - - n t -> y", {"kv_num_heads": 3}, "num_heads=4 is no multiple of kv_num_hea"),
         ("x x x - - n t -> y", {"do_rotary": 1}, "do_rotary=1 needs cos_cache and sin_cache"),
         ("x x - - - n t -> y", {}, "key and value are given together"),
+        ("x k k - - n t -> y", {"local_window_size": 0}, "expected 1 or more, or -1 for no window"),
         ("x x x - - n t -> y", {"k_quant_type": "PER_TENSOR"}, "'k_quant_type' is not supported"),
         ("x x x - - n t - - - - w -> y", {}, "input 'head_sink' is not supported"),
         ("x k k p - n t -> y", {}, "past_key and past_value are given together or not at all"),
@@ -705,7 +715,9 @@ REFUSED: list[tuple[Case, str]] = [
     *((("RotaryEmbedding", "x i w w -> y", QKV, more), words) for more, words in (
         ({"scale": 2.0}, "scale=2.0 is not supported, only 1.0"),
         ({"num_heads": -3}, "num_heads=-3, expected 0 or more"),
+        ({"rotary_embedding_dim": -8}, "rotary_embedding_dim=-8, expected 0 or more"),
         ({"is_packed_batching": 1}, "is_packed_batching=1 is not supported"),
+        ({"num_heads": 2, "rotary_embedding_dim": 8}, "'cos_cache' has shape .24, 72., expected"),
     )),
     *((("MatMulNBits", "x a s -> y", QKV | {"a": A}, {"K": 24, "N": 3, "block_size": 32, **more}),
        words) for more, words in (
@@ -722,6 +734,37 @@ def test_what_would_not_be_heeded_is_refused(case: Case, words: str) -> None:
     data, _ = written(case)
     with pytest.raises(ParallaxError, match=rf"{case[0]} 'the_y'.*{words}"):
         Interpreter.from_buffer(data).create_session()
+
+
+@pytest.mark.device_free
+def test_an_empty_list_is_an_attribute_too() -> None:
+    """As that of no strides, which are 1 then."""
+    case = next(c for c in OPERATORS["FusedConv"] if "auto_pad" in c[3] and "xz" not in c[1])
+    data, feeds = written(case)
+    model = onnx.load_from_string(data)
+    empty = helper.make_attribute("strides", [], attr_type=onnx.AttributeProto.INTS)
+    model.graph.node[0].attribute.append(empty)
+    ours = [run(d, feeds, "cpu", "high")["y"] for d in (data, model.SerializeToString())]
+    np.testing.assert_array_equal(*ours)
+
+
+IDS = {"x": np.full((2, 5), 9, np.int32), "w": floats(9, 17), "g": floats(17)}
+PLACED: list[tuple[Case, str]] = [
+    (("Attention", "x w -> y", QKV, {"num_heads": 5}), "(Reshape 'the_y/Reshape'): Reshape: sh"),
+    (
+        ("EmbedLayerNormalization", "x - w w - g g -> y", IDS, {}),
+        "(Gather 'the_y/Gather'): Gather: index 9 at (0, 0) of its indices is outside [-9, 8]",
+    ),
+]
+"""Calls that are known to be wrong when a part of the body is bound, or run."""
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize(("case", "words"), PLACED, ids=[case[0] for case, _ in PLACED])
+def test_an_error_in_a_body_names_the_call(case: Case, words: str) -> None:
+    data, feeds = written(case)
+    with pytest.raises(ParallaxError, match=re.escape(f"{case[0]} 'the_y' {words}")):
+        run(data, feeds, "cpu", "high")
 
 
 # --------------------------------------------------------------------- shapes
@@ -754,14 +797,15 @@ SHAPES: dict[str, tuple[Shapes, dict[str, Any], list[Shapes]]] = {
     "FastGelu": ({"X": (3, 4), "bias": (4,)}, {}, [{"bias": (1,)}, {"bias": (3, 4)}]),
     "FusedConv": (
         {"X": (1, 2, 5, 5), "W": (3, 2, 3, 3), "B": (3,), "Z": (1, 3, 3, 3)},
-        {"activation": "Relu"}, [{"Z": (4, 3, 3, 3)}, {"Z": (3,)}, {"Z": (2, 1, 3, 3, 3)}],
+        {"activation": "Relu"},
+        [{"Z": (4, 3, 3, 3)}, {"Z": (3,)}, {"Z": (2, 1, 3, 3, 3)}, {"Z": (1, 3, 1, 1)}],
     ),
     "FusedGemm": (
         {"A": (3, 4), "B": (4, 5)}, {"activation": "Relu"}, [{"C": (4, 5)}, {"C": (3,)}],
     ),
     "FusedMatMul": (
         {"A": (4, 3, 5), "B": (5, 3, 6)}, {"transBatchA": 1, "transBatchB": 1},
-        [{"A": (4, 5)}, {"B": (5,)}],
+        [{"A": (4, 5)}, {"B": (5,)}, {"B": (1, 5, 3, 6)}],
     ),
     "GroupQueryAttention": (
         {"query": (2, 3, 64), "key": (2, 3, 32), "value": (2, 3, 32), "seqlens_k": (2,)}
@@ -793,7 +837,7 @@ SHAPES: dict[str, tuple[Shapes, dict[str, Any], list[Shapes]]] = {
         {"input": (2, 3, 16), "position_ids": (2, 3), "cos_cache": (6, 4), "sin_cache": (6, 4)},
         HEADS,
         [{"position_ids": (3,)}, {"position_ids": (1, 3)}, {"input": (2, 3)},
-         {"sin_cache": (5, 4)}],
+         {"sin_cache": (5, 4)}, {"cos_cache": (6, 3)}],
     ),
     "SkipLayerNormalization": (
         {"input": (2, 3, 8), "skip": (2, 3, 8), "gamma": (8,), "beta": (8,), "bias": (8,)}, {},

@@ -69,7 +69,7 @@ def test_any_opencl_device_goes_by_that_name() -> None:
 def test_what_cannot_be_is_one_error() -> None:
     assert backend.supports_device("CPU")
     assert not backend.supports_device("CUDA")
-    foreign = model([node("Det", "x", "y")], {"x": (3, 3)}, ["y"])
+    foreign = model([node("Multinomial", "x", "y")], {"x": (3, 3)}, ["y"])
     assert not backend.is_compatible(foreign)
     with pytest.raises(ModelError):
         backend.is_compatible(onnx.ModelProto())

@@ -10,21 +10,26 @@ import pytest
 from onnx import TensorProto
 
 from engine.errors import GraphError, InputError, ShapeError
+from engine.interpreter import Interpreter
 from engine.ir.graph import Graph
 from engine.ir.verify import verify
 from engine.onnx_import import load_model
 from engine.ops.compose import epilogue_of
 from engine.passes import (
+    Inferences,
     Pass,
+    base,
     bind_passes,
     bind_shapes,
+    bind_values,
     evaluate,
     free_dimensions,
     load_passes,
     run_passes,
 )
+from engine.passes import infer_shapes as inference
 from engine.passes.infer_shapes import infer_shapes
-from fixtures.models.corpus import by_name
+from fixtures.models.corpus import CACHE, by_name
 from tests.graph_reference import LIGHT_MODELS, SMALL_MODELS, model_path, run_reference
 from tests.model_writing import model, node
 
@@ -422,6 +427,16 @@ def test_results_much_larger_than_their_inputs_are_not_folded() -> None:
     assert [n.op_type for n in after.nodes] == ["Expand", "Add"]
 
 
+@pytest.mark.parametrize(
+    "wrong", [node("Concat", "a", "b", axis=2), node("Transpose", "a", "b", perm=[0, 1, 2])]
+)
+def test_an_identity_that_must_be_refused_does_not_vanish(wrong: onnx.NodeProto) -> None:
+    nodes = [node("Neg", "x", "a"), wrong, node("Neg", "b", "y")]
+    graph = imported(model(nodes, {"x": (2, 3)}, ["y"]))
+    with pytest.raises(ShapeError, match="'the_b'"):
+        run_passes(graph, [*load_passes(), *bind_passes()])
+
+
 def test_identities_vanish_and_outputs_keep_their_names() -> None:
     nodes = [
         node("Identity", "x", "i"),
@@ -495,3 +510,49 @@ def test_a_pass_that_breaks_the_graph_is_named() -> None:
 
     with pytest.raises(GraphError, match="pass tear: broke the graph"):
         run_passes(two_inputs(), [Pass("tear", tear)])
+
+
+def test_a_broken_graph_is_noticed_where_only_the_last_one_is_verified(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def tear(graph: Graph) -> None:
+        graph.nodes.clear()
+
+    monkeypatch.setattr(base, "VERIFY_EACH", False)
+    with pytest.raises(GraphError, match="one of the passes tear, rest broke the graph"):
+        run_passes(two_inputs(), [Pass("tear", tear), Pass("rest", lambda graph: None)])
+
+
+# ------------------------------------------------------------------------- bound again and again
+def decoder_shapes(length: int) -> dict[str, tuple[int, ...]]:
+    one = {"ids": (1, 1), "positions": (1, 1)}
+    return {**one, **dict.fromkeys(CACHE, (1, 2, length, 8))}
+
+
+def test_another_token_infers_only_what_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, inferred = inference.infer_node, []
+    monkeypatch.setattr(
+        inference, "infer_node", lambda node: (inferred.append(node), real(node))[1]
+    )
+    graph, inferences = Interpreter.from_file(model_path("tiny_decoder")).graph, Inferences()
+    for length in (7, 8):
+        inferred.clear()
+        bound = bind_shapes(graph, decoder_shapes(length))
+        run_passes(bound, bind_passes(inferences=inferences))
+    alone = bind_shapes(graph, decoder_shapes(8))
+    run_passes(alone, bind_passes())
+    assert [str(n) for n in bound.nodes] == [str(n) for n in alone.nodes]
+    for value, expected in zip(bound.values(), alone.values(), strict=True):
+        assert (value.name, value.type) == (expected.name, expected.type)
+        np.testing.assert_array_equal(value.constant, expected.constant)
+    assert 0 < len(inferred) - len(graph.nodes) < len(graph.nodes) / 4
+
+
+def test_another_value_of_the_same_type_infers_anew() -> None:
+    nodes, inputs = [node("Reshape", "x shape", "y")], {"x": (6,), "shape": (2,)}
+    graph, inferences = imported(model(nodes, inputs, ["y"], dtype=TensorProto.INT64)), Inferences()
+    for dims in ((2, 3), (3, 2), (3, 2), (2, 3)):
+        bound = bind_shapes(graph, {})
+        bind_values(bound, {"shape": np.array(dims)})
+        run_passes(bound, bind_passes(inferences=inferences))
+        assert bound.outputs[0].known_type.dims == dims

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pyopencl as cl
 import pytest
+from onnx import TensorProto
 
 from engine import (
     BackendConfig,
@@ -33,7 +34,7 @@ from engine import (
 from engine.execution.execution import Execution
 from engine.locks import together
 from tests.features.subjects import CHAIN, OPENCL, config, on_every_device
-from tests.model_writing import model_bytes, node
+from tests.model_writing import model, model_bytes, node
 
 X = np.random.default_rng(7).standard_normal((3, 4), np.float32)
 TWO_RESULTS = model_bytes([node("Relu", "x", "a"), node("Neg", "x", "b")], {"x": (4,)}, ["a", "b"])
@@ -74,6 +75,53 @@ def test_a_tensor_in_shared_memory_is_lost_after_the_run(device: str) -> None:
             with pytest.raises(InputError, match="holds no data"):
                 tensor.read()
         assert np.array_equal(y.read(), s.read("y"))
+
+
+@pytest.mark.parametrize("observe", [False, True])
+def test_an_index_out_of_range_names_the_node_and_its_place(observe: bool) -> None:
+    read = node("Gather", "x i", "y", axis=1)
+    index = node("Cast", "f", "i", to=TensorProto.INT64)
+    with session("cpu", model_bytes([index, read], {"x": (2, 3), "f": (1, 2)}, ["y"])) as s:
+        s.write("x", np.zeros((2, 3), np.float32))
+        s.write("f", np.array([[2, -4]], np.float32))
+        words = r"Gather 'the_y': .*index -4 at \(0, 1\) of its indices is outside \[-3, 2\]"
+        with pytest.raises(InputError, match=words):
+            s.run_with_callbacks() if observe else s.run()
+
+
+INDEXED = {
+    "Gather": ([node("Cast", "i", "j", to=TensorProto.INT64), node("Gather", "x j", "y")], (2,), 3),
+    "GatherND": ([node("GatherND", "x i", "y")], (3, 2), 4),
+    "ScatterElements": ([node("ScatterElements", "x i x", "y", axis=1)], (3, 4), 4),
+}
+"""Readers of indices, the shape that these have, and the extent that the last of them indexes."""
+
+
+@on_every_device
+@pytest.mark.parametrize("op_type", INDEXED)
+def test_an_index_that_an_input_gives_is_checked_when_it_is_written(
+    op_type: str, device: str
+) -> None:
+    nodes, shape, extent = INDEXED[op_type]
+    made = model(nodes, {"x": (3, 4), "i": shape}, ["y"])
+    made.graph.input[1].type.tensor_type.elem_type = TensorProto.INT32
+    if op_type == "GatherND":
+        made.graph.input[1].type.tensor_type.elem_type = TensorProto.INT64
+    with session(device, made.SerializeToString()) as s:
+        indices = np.zeros(shape, s.inputs["i"].dtype)
+        for last, fits in (
+            (-extent, True),
+            (extent - 1, True),
+            (extent, False),
+            (-extent - 1, False),
+        ):
+            indices[(-1,) * indices.ndim] = last
+            if fits:
+                s({"x": np.ones((3, 4), np.float32), "i": indices})
+                continue
+            words = rf"{op_type} 'the_y': .*index {last} .* outside \[{-extent}, {extent - 1}\]"
+            with pytest.raises(InputError, match=words):
+                s.write("i", indices)
 
 
 @on_every_device

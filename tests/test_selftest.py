@@ -158,11 +158,17 @@ def test_what_was_tried_before_an_interrupt_is_kept(
 def test_a_name_is_looked_for_in_what_is_left_out_and_in_any_case(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = {"test_relu": relu(X), "test_det": replace(relu(X, "Det"), name="test_det")}
+    found = {
+        "test_relu": relu(X),
+        "test_multinomial": replace(relu(X, "Multinomial"), name="test_multinomial"),
+    }
     monkeypatch.setattr(onnx_suite, "cases", lambda: found)
     for words, message in (
         (["--case", "onnx:test_relu"], "--case onnx:test_relu: only ONNX's own cases, which --qu"),
-        (["--operator", "Det"], "--operator Det: only ONNX's own cases, which --quick leaves out"),
+        (
+            ["--operator", "Multinomial"],
+            "--operator Multinomial: only ONNX's own cases, which --quick leaves out",
+        ),
         (["--operator", "relu"], "no operator named 'relu'; did you mean 'Relu' or 'Selu'"),
         (["--operator", "CONV"], "no operator named 'CONV'; did you mean 'Conv'"),
     ):
@@ -217,7 +223,7 @@ def test_onnx_s_own_cases_stand_with_the_operator_that_they_show(
         "test_relu": relu(np.maximum(X, 0)),
         "test_relu_expanded": replace(relu(X), model=two, name="test_relu_expanded"),
         "test_two": replace(relu(np.abs(X)), model=two, name="test_two"),
-        "test_det": replace(relu(X, "Det"), name="test_det"),
+        "test_multinomial": replace(relu(X, "Multinomial"), name="test_multinomial"),
     }
     monkeypatch.setattr(onnx_suite, "cases", lambda: found)
     theirs = {t.case: t.operator for t in trials([], suite=True) if t.case.startswith("onnx:")}
@@ -225,17 +231,25 @@ def test_onnx_s_own_cases_stand_with_the_operator_that_they_show(
         "onnx:test_relu": "Relu",
         "onnx:test_relu_expanded": "Relu",
         "onnx:test_two": SEVERAL,
-        "onnx:test_det": "Det",
+        "onnx:test_multinomial": "Multinomial",
     }
-    argv = ["selftest", "--device", "cpu", "--case", "onnx:test_two", "--case", "onnx:test_det"]
+    argv = [
+        "selftest",
+        "--device",
+        "cpu",
+        "--case",
+        "onnx:test_two",
+        "--case",
+        "onnx:test_multinomial",
+    ]
     assert main(argv) == 0
     out = capsys.readouterr().out
-    assert "1 skipped (Det): Det: there is no kernel for this operator" in out
+    assert "1 skipped (Multinomial): Multinomial: there is no kernel for this operator" in out
     assert "high: 1 passed, 0 failed, 1 skipped" in out
 
 
 @pytest.mark.device_free
 def test_a_case_of_what_is_not_supported_is_skipped_with_the_sentence() -> None:
-    skipped = outcome(relu(X, "Det"))
+    skipped = outcome(relu(X, "Multinomial"))
     assert skipped.verdict == SKIPPED
-    assert skipped.said == "Det: there is no kernel for this operator"
+    assert skipped.said == "Multinomial: there is no kernel for this operator"

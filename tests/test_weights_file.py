@@ -292,7 +292,7 @@ def test_parts_of_a_matrix_are_the_weights_of_one_tap(k, n, turned, most_nbytes)
     parts = packed_matrix(constant, k, n, most_nbytes, turned=turned)
     np.testing.assert_array_equal(
         assembled(parts, packed_size(k, n), b.dtype),
-        pack_tiles(b.T[None, :, :, None, None], (ONE_TAP, ONE_TAP)),
+        pack_tiles(b.T[None, :, :, None, None, None], (ONE_TAP,) * 3),
     )
 
 

@@ -7,18 +7,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from conformance.files import put_arrays
+from conformance.files import fixed, put_arrays
 from conformance.inputs import Feeds
+from engine.ir.types import STRING
 
 
 def arrays_of(data: bytes) -> Feeds:
     """What an .npz file holds."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        found = {name: arrays[name] for name in arrays.files}
+    return {n: a.astype(STRING) if a.dtype.kind == "U" else a for n, a in found.items()}
 
 
 def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
     """An .npz file of arrays with any names."""
     file = io.BytesIO()
-    put_arrays(file, arrays)
+    put_arrays(file, {name: fixed("a bundle", name, a) for name, a in arrays.items()})
     return file.getvalue()

@@ -17,6 +17,7 @@ from conformance.reduction.dimensions import smaller_dimensions
 from conformance.reduction.nodes import without_nodes
 from conformance.reduction.values import simpler_values
 from engine.errors import ParallaxError
+from engine.ir.types import STRING
 
 BUDGET_S = 300.0
 ROUNDS_MAX = 6
@@ -157,5 +158,6 @@ def _digest(case: Case) -> bytes:
     digest = hashlib.sha256(case.model)
     for name, array in case.feeds.items():
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+        is_text = array.dtype == STRING
+        digest.update(repr(array.tolist()).encode() if is_text else array.tobytes())
     return digest.digest()

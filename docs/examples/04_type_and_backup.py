@@ -10,8 +10,8 @@ import parallax as px
 
 
 def volume_model() -> bytes:
-    """Relu, a convolution over three axes (which has no OpenCL kernel yet), Relu."""
-    weights = np.full((2, 1, 3, 3, 3), 0.1, np.float32)
+    """Relu, a convolution over four axes (which has no OpenCL kernel), Neg."""
+    weights = np.full((2, 1, 3, 3, 3, 3), 0.1, np.float32)
     graph = helper.make_graph(
         [
             helper.make_node("Relu", ["volume"], ["positive"], "before"),
@@ -19,7 +19,7 @@ def volume_model() -> bytes:
             helper.make_node("Neg", ["filtered"], ["result"], "after"),
         ],
         "volume",
-        [helper.make_tensor_value_info("volume", TensorProto.FLOAT, (1, 1, 8, 8, 8))],
+        [helper.make_tensor_value_info("volume", TensorProto.FLOAT, (1, 1, 6, 6, 6, 6))],
         [helper.make_tensor_value_info("result", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(weights, "weights")],
     )
@@ -31,7 +31,7 @@ def main(device: str = "cpu") -> None:
     """A fallback and its price, the refusal of any, and what AUTO chooses."""
     with px.Interpreter.from_buffer(volume_model(), "volume") as model:
         session = model.create_session(config_on(device))
-        result = session({"volume": np.ones((1, 1, 8, 8, 8), np.float32)})["result"]
+        result = session({"volume": np.ones((1, 1, 6, 6, 6, 6), np.float32)})["result"]
         print("result:", result.shape, "each", round(float(result.mean()), 2))
         info = session.info()
         for operator in info.operators:

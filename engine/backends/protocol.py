@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,9 @@ from engine.ir.types import TensorType
 
 LOW_IS_SLOW = "low is slower than high here: half arithmetic is emulated on this processor"
 """What is said of a device with `DeviceInfo.half_is_emulated`."""
+
+STRINGS_STAY = "strings lie in host memory only; the CPU computes with them"
+"""What is said of a device of nodes that read or make strings."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +90,20 @@ class Slot:
     @property
     def strides(self) -> tuple[int, ...]:
         """For each *logical* axis, the distance in stored elements."""
-        shape = self.type.dims
-        order = list(range(len(shape)))
-        if self.layout == "channels_last" and len(shape) > 2:
-            order = [0, *range(2, len(shape)), 1]
-        strides = [0] * len(shape)
-        step = 1
-        for axis in reversed(order):
-            strides[axis] = step
-            step *= shape[axis]
-        return tuple(strides)
+        return _strides(self.type.dims, self.layout)
+
+
+@lru_cache(maxsize=4096)
+def _strides(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
+    order = list(range(len(shape)))
+    if layout == "channels_last" and len(shape) > 2:
+        order = [0, *range(2, len(shape)), 1]
+    strides = [0] * len(shape)
+    step = 1
+    for axis in reversed(order):
+        strides[axis] = step
+        step *= shape[axis]
+    return tuple(strides)
 
 
 class Command(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.ir.graph import Graph, Value
-from engine.ir.types import NARROW
+from engine.ir.types import NARROW, STRING
 
 SMALL_NBYTES = 1024
 """Constants up to this size count with their values."""
@@ -42,7 +42,9 @@ def _text(item: Any) -> str:
     if isinstance(item, Value):
         return f"{item.name!r}: {item.list_type or item.type}"
     if isinstance(item, np.ndarray):
-        digest = hashlib.sha256(np.ascontiguousarray(item).tobytes()).hexdigest()
+        is_text = item.dtype == STRING
+        data = repr(item.tolist()).encode() if is_text else np.ascontiguousarray(item).tobytes()
+        digest = hashlib.sha256(data).hexdigest()
         name = item.dtype.name if item.dtype in NARROW else item.dtype.str
         return f"{name}{item.shape} {digest}"
     if isinstance(item, dict):

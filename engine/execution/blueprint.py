@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from engine.backends.protocol import Backend
+from engine.errors import UnsupportedError
 from engine.ir.graph import Graph, Node, Value
+from engine.ir.types import STRING
 from engine.ops.compose import spec_of
 from engine.planner import Placement, Plan, check_plan, insert_copies, make_plan, place
 from engine.planner.lifetimes import root_of
@@ -58,6 +60,7 @@ class Blueprint:
             first,
             lambda source, node: self._stored_nbytes(source, order(node)[0] if order else first),
         )
+        self._keep_strings()
         self._lower()
         self.kept = [v for v in self.home if keep == "*" or v.name in keep]
         self.aliases = self._find_aliases()
@@ -67,6 +70,18 @@ class Blueprint:
     def _stored_nbytes(self, value: Value, name: str) -> int:
         """Of one element: an input that paths of two precisions read is kept at the higher one."""
         return self.backends[name].storage(value.known_type.dtype).itemsize
+
+    def _keep_strings(self) -> None:
+        """Inputs of strings that nobody reads here, but the host may, lie with it."""
+        host = next((name for name, b in self.backends.items() if b.name == "cpu"), None)
+        for value in self.graph.inputs:
+            if host is None and value.known_type.dtype == STRING:
+                raise UnsupportedError(
+                    f"input {value.name!r} is of strings, which lie in host memory only: let the "
+                    "CPU be the backup (strict: no fallback allowed)"
+                )
+            if host is not None and value.known_type.dtype == STRING and not value.uses:
+                self.home[value] = host
 
     def _lower(self) -> None:
         for name, backend in self.backends.items():

@@ -14,11 +14,19 @@ import numpy as np
 from engine import heap
 from engine.arenas import Lease, SharedArena
 from engine.backends.protocol import Arena, Backend, Command, Kernel, KernelCache, PendingRead, Slot
-from engine.errors import ClosedError, DeviceError, DeviceMemoryError, ParallaxError
+from engine.errors import (
+    ClosedError,
+    DeviceError,
+    DeviceMemoryError,
+    InputError,
+    ParallaxError,
+)
 from engine.execution.blueprint import KEPT, Blueprint
+from engine.execution.indices import readers_of
 from engine.execution.watch import Watch
 from engine.forks import ProcessBound, check_process
 from engine.ir.graph import Graph, Node, Value
+from engine.ir.types import zero_of
 from engine.locks import together
 from engine.passes.cut_stages import Border
 from engine.planner.lifetimes import root_of
@@ -33,6 +41,8 @@ CLOSE_TIMEOUT_S = 10.0
 """How long `close` waits for work in flight; drivers keep its memory until it ends."""
 LEAST_WAIT_S = 0.05
 """In which an idle queue answers."""
+_OF_A_STEP = (DeviceError, InputError)
+"""What a command raises: its device failed, or the data that it reads cannot be (indices)."""
 
 
 class HostCopy:
@@ -116,6 +126,7 @@ class Execution(ProcessBound):
         self.placements, self.aliases = design.placements, design.aliases
         self.kept, self.plan, self.computed = design.kept, design.plan, design.computed
         self._where, self._home = design.where, design.home
+        self._readers = {value: readers_of(value) for value in graph.inputs}
         self._used = {self.backends[n] for n in (*self._where.values(), *self._home.values())}
         self._lock = together(backend.lock for backend in self._used)
         try:
@@ -149,7 +160,7 @@ class Execution(ProcessBound):
                 return self.backends[self._where[node]].prepare(node)
         except ParallaxError as error:
             operands = ", ".join(str(v.known_type) for v in node.inputs if v is not None)
-            error.args = (f"{node.title} on ({operands}): {error}", *error.args[1:])
+            error.args = (f"{node.place} on ({operands}): {error}", *error.args[1:])
             raise
 
     def _allocate(self, shared: Callable[[Backend], SharedArena]) -> None:
@@ -186,17 +197,27 @@ class Execution(ProcessBound):
             return self._steps
 
     def _bind(self) -> Iterator[Step]:
+        slots: dict[Value, Slot] = {}
+
+        def slot(value: Value) -> Slot:
+            if value not in slots:
+                slots[value] = self.slot(value)
+            return slots[value]
+
+        def operand(value: Value) -> Slot:
+            return slot(value) if value.contents is None else self._constant(value, name)
+
         for node in self.graph.nodes:
             name = self._where[node]
             if any(out in self.aliases for out in node.outputs):
                 continue
-            outputs = [self.slot(v) for v in node.outputs]
+            outputs = [slot(v) for v in node.outputs]
             kernel = self._kernels[node]
             if kernel is None:
                 command = self._copy(node, outputs[0])
             else:
                 inputs = [
-                    None if v is None or i in kernel.packed_inputs else self._input_slot(v, name)
+                    None if v is None or i in kernel.packed_inputs else operand(v)
                     for i, v in enumerate(node.inputs)
                 ]
                 command = kernel.bind(inputs, outputs)
@@ -210,13 +231,10 @@ class Execution(ProcessBound):
             return here.copy(self.slot(value), target)
         return HostCopy(there, here, self.slot(value), target)
 
-    def _input_slot(self, value: Value, name: str) -> Slot:
-        return self.slot(value) if value.contents is None else self._constant(value, name)
-
     def _constant(self, value: Value, name: str) -> Slot:
         assert value.contents is not None
         if (name, value) not in self._constants:
-            with heap.enough_for(f"constant {value.name!r} of {value.type}"):
+            with heap.enough_for(lambda: f"constant {value.name!r} of {value.type}"):
                 self._constants[name, value] = self.backends[name].constant(value.contents)
         return self._constants[name, value]
 
@@ -281,8 +299,14 @@ class Execution(ProcessBound):
         self.written.add(value)
 
     def write(self, value: Value, array: np.ndarray) -> None:
-        """Fill a graph input, in order with what is enqueued."""
+        """Fill a graph input, in order with what is enqueued.
+
+        Raises:
+            InputError: indices that a node of the plan cannot have.
+        """
         self.check_open()
+        for reader in self._readers.get(value, ()):
+            reader.check(array)
         self.backend_of(value).write(self.slot(value), array)
         self.written.add(value)
         if self._watch is not None:
@@ -329,11 +353,11 @@ class Execution(ProcessBound):
             try:
                 for step, enqueue in self._enqueues:
                     event = self._ends[step.backend] = enqueue()
-                    done += 1
                     if listener is not None:
                         listener(step.node, event)
                         self.check_open()
-            except (DeviceError, MemoryError) as error:
+                    done += 1
+            except (*_OF_A_STEP, MemoryError) as error:
                 raise _at(self._steps[done], error) from error
             finally:
                 self.complete = False  # whatever a run in the listener left
@@ -370,7 +394,8 @@ class Execution(ProcessBound):
     def _warm_up(self, enqueue: Callable[[], None]) -> None:
         for value in self.graph.inputs:
             type_ = value.known_type
-            self.backend_of(value).write(self.slot(value), np.zeros(type_.dims, type_.dtype))
+            zeros = np.full(type_.dims, zero_of(type_.dtype))
+            self.backend_of(value).write(self.slot(value), zeros)
         enqueue()
         self.synchronize()
         self.forget()
@@ -396,7 +421,7 @@ class Execution(ProcessBound):
                 if is_wanted and step is not None:
                     try:
                         self._ends[step.backend] = step.command.enqueue()
-                    except (DeviceError, MemoryError) as error:
+                    except (*_OF_A_STEP, MemoryError) as error:
                         raise _at(step, error) from error
                 if sync:
                     self.backends[self._where[node]].synchronize()
@@ -492,7 +517,7 @@ class Execution(ProcessBound):
             holder.clear()
         self._unbind()
         self._kernels, self._ends = {}, {}
-        self.graph.drop_constants()  # tensors that outlive it hold values, and those the graph
+        self.graph.dissolve()  # tensors that outlive it hold values, and those the graph
 
 
 def closing_deadline_s() -> float:
@@ -504,6 +529,6 @@ def _private(backend: Backend) -> SharedArena:
     return SharedArena(backend.allocate, backend.lock)
 
 
-def _at(step: Step, error: DeviceError | MemoryError) -> DeviceError:
+def _at(step: Step, error: DeviceError | InputError | MemoryError) -> ParallaxError:
     kind = DeviceMemoryError if isinstance(error, MemoryError) else type(error)
-    return kind(f"{step.node.title}: {error}")
+    return kind(step.node.placed(str(error)))

@@ -21,6 +21,7 @@ from engine.execution.watch import Watch
 from engine.info import ResizeReport
 from engine.ir.graph import Graph
 from engine.passes import (
+    Inferences,
     Program,
     bind_passes,
     bind_shapes,
@@ -60,6 +61,7 @@ class Plans:
         self.deciding = deciding_inputs(self._graph)
         self._runtime, self._cache = runtime, cache
         self._made: OrderedDict[Hashable, Execution] = OrderedDict()
+        self._inferences = Inferences()
         self._warned = False
         self.watch = Watch() if any(c.debug for c in pipelines.configs) else None
 
@@ -134,7 +136,7 @@ class Plans:
 
     def _execution(self, graph: Graph, make: Callable[..., Execution]) -> Execution:
         pipelines = self._pipelines
-        run_passes(graph, bind_passes(pipelines.protected))
+        run_passes(graph, bind_passes(pipelines.protected, self._inferences))
         execution = make(
             graph,
             self.backends,
@@ -175,7 +177,7 @@ class Plans:
         deadline_s = closing_deadline_s()
         while self._made:
             self._made.popitem()[1].close(deadline_s)
-        self._graph = self._graph.interface()
+        self._graph, self._inferences = self._graph.interface(), Inferences()
 
 
 def check_one_path(pipelines: Pipelines, program: Program) -> None:

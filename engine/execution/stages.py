@@ -14,9 +14,10 @@ from engine.backends.cpu.memory import claim
 from engine.config import PLANS_KEPT
 from engine.errors import ShapeError
 from engine.ir.graph import Graph, Node, Value
-from engine.ir.types import BOOL, INT64, RANK_MAX, TensorType, type_of
+from engine.ir.types import BOOL, INT64, RANK_MAX, TensorType, type_of, zero_of
 from engine.passes import HostStep, Program, Stage, bind_values, deciding_inputs, open_list
 from engine.passes.evaluate import compute_now, naming
+from engine.passes.inline_control_flow import goes_on_always
 from engine.passes.scans import axes_of, directions_of
 
 TYPES_KEPT = 256
@@ -97,7 +98,7 @@ class Stages(Generic[P]):
             if isinstance(step, Stage):
                 held.update(outputs_of(self._run_stage(step, held, enqueue)))
             else:
-                with heap.enough_for(step.node.title):
+                with heap.enough_for(step.node):
                     results = self._host(step, held, enqueue)
                 names = [v.name for v in step.node.outputs]
                 held.update(zip(names, results, strict=False))
@@ -189,12 +190,13 @@ class Stages(Generic[P]):
             return goes_on, found[:count], [array_of(x) for x in found[count:]]
 
         elements: list[list[np.ndarray]] = []
-        held_nbytes = 0
+        held_nbytes, is_sure = 0, goes_on_always(node.subgraphs["body"])
         while goes_on and (most is None or len(elements) < most):
             goes_on, states, row = iterate(len(elements))
             elements.append(row)
             held_nbytes += _nbytes(row)
-            _claim(node, held_nbytes)
+            left = most - len(elements) if is_sure and goes_on and most is not None else 0
+            _claim(node, held_nbytes + left * _nbytes(row))
         if len(node.outputs) > count and not elements:
             types = node.declared_elements
             if types is None:  # a body changes nothing but what it returns
@@ -215,7 +217,7 @@ class Stages(Generic[P]):
         elements = []
         for k in range(max(length, 1)):
             slices: list[Held[P]] = [
-                x.take(length - 1 - k if back else k, axis) if length else x.sum(axis, x.dtype)
+                x.take(length - 1 - k if back else k, axis) if length else _nothing(x, axis)
                 for x, axis, back in zip(scanned, axes, backwards, strict=True)
             ]
             given = [*states, *slices, *_captured(node, held)]
@@ -328,6 +330,11 @@ def _claim(node: Node, nbytes: int) -> None:
     """Raise DeviceMemoryError where what is gathered cannot be stacked, before it is."""
     with naming(node):
         claim(nbytes)
+
+
+def _nothing(x: np.ndarray, axis: int) -> np.ndarray:
+    """A slice across an axis that has none."""
+    return np.full((*x.shape[:axis], *x.shape[axis + 1 :]), zero_of(x.dtype))
 
 
 def _nbytes(row: Sequence[np.ndarray]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import cast
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from engine.errors import GraphError, InputError
 from engine.ir.constant import Constant
 from engine.ir.names import Names
 from engine.ir.node import NO_SUBGRAPHS, Attributes, BodyOp, Node, Value
-from engine.ir.types import ListType, TensorType, type_of
+from engine.ir.types import ListType, TensorType
 from engine.ir.value_list import ValueList
 
 __all__ = ["Attributes", "BodyOp", "Graph", "Node", "Value"]
@@ -112,6 +114,7 @@ class Graph:
         before: Node | None = None,
         body: tuple[BodyOp, ...] = (),
         subgraphs: Mapping[str, Graph] = NO_SUBGRAPHS,
+        origin: str = "",
     ) -> Node:
         """Append a node (or insert it before another one) and create its output values."""
         outs = []
@@ -126,6 +129,7 @@ class Graph:
             dict(attributes or {}),
             body=body,
             subgraphs=subgraphs,
+            origin=origin,
         )
         self._connect(node)
         for out in outs:
@@ -189,10 +193,10 @@ class Graph:
             if value is not None:
                 value.uses.pop(node, None)
 
-    def make_constant(self, value: Value, array: np.ndarray) -> None:
+    def make_constant(self, value: Value, given: np.ndarray | Constant) -> None:
         """Turn a produced value into a constant; its producer must then be removed."""
-        value.constant = array
-        value.type = type_of(array)
+        value.contents = given if isinstance(given, Constant) else Constant(given)
+        value.type = value.contents.type
 
     def remove_node(self, node: Node) -> None:
         """Remove a node whose outputs nobody reads (or that have become constants)."""
@@ -233,14 +237,10 @@ class Graph:
     # ----------------------------------------------------------------- reading
     def values(self) -> list[Value]:
         """Every value: inputs, constants read or kept, node outputs; in order of appearance."""
-        seen: dict[int, Value] = {id(v): v for v in self.inputs}
-        for node in self.nodes:
-            for value in (*node.inputs, *node.outputs):
-                if value is not None:
-                    seen.setdefault(id(value), value)
-        for value in (*self.outputs, *self.kept):
-            seen.setdefault(id(value), value)
-        return list(seen.values())
+        inside = chain.from_iterable((*node.inputs, *node.outputs) for node in self.nodes)
+        seen = dict.fromkeys(chain(self.inputs, inside, self.outputs, self.kept))
+        seen.pop(None, None)
+        return cast("list[Value]", list(seen))
 
     def listed_values(self) -> dict[str, Value]:
         """Every value that the user's file has, by name."""
@@ -257,10 +257,14 @@ class Graph:
         new.outputs = [Value(v.name, v.type, list_type=v.list_type) for v in self.outputs]
         return new
 
-    def drop_constants(self) -> None:
-        """Let go of all constants; only names and types can be asked for afterwards."""
+    def dissolve(self) -> None:
+        """Let go of all constants and edges; only names and types can be asked for afterwards.
+
+        Nodes and values refer to one another no more, so they go without the garbage collector.
+        """
         for value in self.values():
-            value.contents = None
+            value.contents = value.producer = None
+            value.uses = {}
 
     def constants(self) -> list[Constant]:
         """Every constant, once, those of subgraphs too."""
@@ -283,43 +287,20 @@ class Graph:
         raise InputError(f"graph {self.name!r} has no value named {name!r}")
 
     def copy(self) -> Graph:
-        """A deep copy of the structure; constant arrays are shared, not copied."""
+        """A deep copy of the structure; constant arrays and attributes are shared, not copied."""
         new = Graph(self.name)
         new.opset, new.internal = self.opset, self.internal
         new.lists_in, new.lists_out = dict(self.lists_in), dict(self.lists_out)
-        mapped: dict[int, Value] = {}
-
-        def clone(value: Value | None) -> Value | None:
-            if value is None:
-                return None
-            if id(value) not in mapped:
-                twin = Value(
-                    value.name,
-                    value.type,
-                    value.contents,
-                    layout=value.layout,
-                    list_type=value.list_type,
-                )
-                mapped[id(value)] = twin
-                new._names.add(twin.name)
-            return mapped[id(value)]
-
-        new.inputs = [v for v in map(clone, self.inputs) if v is not None]
+        twins: dict[Value | None, Value] = {v: v.twin() for v in self.values()}
+        new._names = Names(v.name for v in twins.values())
+        new.inputs = [twins[v] for v in self.inputs]
         for node in self.nodes:
-            twin = Node(
-                node.name,
-                node.op_type,
-                tuple(map(clone, node.inputs)),
-                tuple(v for v in map(clone, node.outputs) if v is not None),
-                dict(node.attributes),
-                node.domain,
-                node.body,
-                node.subgraphs,
-            )
+            read, made = map(twins.get, node.inputs), map(twins.__getitem__, node.outputs)
+            twin = node.twin(list(read), tuple(made))
             new._connect(twin)
-            for v in twin.outputs:
-                v.producer = twin
+            for out in twin.outputs:
+                out.producer = twin
             new._nodes.append(twin)
-        new.outputs = [v for v in map(clone, self.outputs) if v is not None]
-        new.kept = [v for v in map(clone, self.kept) if v is not None]
+        new.outputs = [twins[v] for v in self.outputs]
+        new.kept = [twins[v] for v in self.kept]
         return new

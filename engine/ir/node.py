@@ -20,7 +20,7 @@ Attributes = Mapping[str, Any]
 NO_SUBGRAPHS: Mapping[str, Graph] = MappingProxyType({})
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Value:
     """One tensor of the graph: an input, a constant, or what one node produces.
 
@@ -70,6 +70,12 @@ class Value:
     def constant(self, array: np.ndarray) -> None:
         self.contents = Constant(array)
 
+    def twin(self) -> Value:
+        """The same in another graph, which nothing produces or reads yet."""
+        return Value(
+            self.name, self.type, self.contents, layout=self.layout, list_type=self.list_type
+        )
+
     def __repr__(self) -> str:
         kind = "constant " if self.is_constant else ""
         return f"<{kind}{self.name}: {self.list_type or self.type}>"
@@ -98,7 +104,14 @@ class Node:
         body: empty, or for a fused node the operators it replaces: first the core, whose op_type
             and attributes are the node's own, then each epilogue operator in order. The inputs
             of a fused node are those of the core followed by what the epilogue reads besides.
+        identity: all copies of a node have the same; no other node has it.
+        origin: title of the operator that it is a part of, which others define; "" of none.
     """
+
+    __slots__ = (
+        *("name", "op_type", "domain", "_inputs", "_shown", "outputs", "origin"),
+        *("attributes", "body", "subgraphs", "identity"),
+    )
 
     def __init__(
         self,
@@ -110,11 +123,12 @@ class Node:
         domain: str = "",
         body: tuple[BodyOp, ...] = (),
         subgraphs: Mapping[str, Graph] = NO_SUBGRAPHS,
+        origin: str = "",
     ) -> None:
-        self.name, self.op_type, self.domain = name, op_type, domain
+        self.name, self.op_type, self.domain, self.origin = name, op_type, domain, origin
         self._inputs = list(inputs)
         self._shown: tuple[Value | None, ...] | None = None
-        self.outputs = outputs
+        self.outputs, self.identity = outputs, object()
         self.attributes = {} if attributes is None else attributes
         self.body, self.subgraphs = body, subgraphs
 
@@ -134,6 +148,15 @@ class Node:
         """Read these values and no others; for Graph alone."""
         self._inputs, self._shown = list(values), None
 
+    def twin(self, inputs: Sequence[Value | None], outputs: tuple[Value, ...]) -> Node:
+        """A copy that reads and produces other values."""
+        twin = Node(
+            *(self.name, self.op_type, inputs, outputs, self.attributes, self.domain),
+            *(self.body, self.subgraphs, self.origin),
+        )
+        twin.identity = self.identity
+        return twin
+
     @property
     def states(self) -> int:
         """How many of the inputs of a Loop or Scan are carried from iteration to iteration."""
@@ -150,9 +173,25 @@ class Node:
 
     @property
     def title(self) -> str:
-        """`Conv+Add+Relu 'name'`: what the user sees in tables and errors."""
+        """`Conv+Add+Relu 'name'`: what the user sees in tables."""
         ops = "+".join(n.op_type for n in self.body) if self.body else self.op_type
         return f"{ops} {self.name!r}"
 
+    @property
+    def place(self) -> str:
+        """What the user sees in errors: `BiasGelu 'name' (Add 'name/Add')` of a part."""
+        return f"{self.origin} ({self.title})" if self.origin else self.title
+
+    def placed(self, text: str) -> str:
+        """A sentence that names the node, as it is seen in errors."""
+        if self.place in text:
+            return text
+        if self.title in text:
+            return text.replace(self.title, self.place, 1)
+        return f"{self.place}: {text}"
+
     def __repr__(self) -> str:
         return f"<{self.title}>"
+
+    def __str__(self) -> str:
+        return self.title

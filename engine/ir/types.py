@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
 
 import ml_dtypes
 import numpy as np
@@ -54,8 +54,20 @@ NARROW = NARROW_FLOATS | NARROW_INTEGERS
 
 Their arrays have a whole byte or two for each element, as those of ml_dtypes have.
 """
-TENSOR_DTYPES = ALL_DTYPES | NARROW
+STRING: np.dtype = np.dtype(object)
+"""Dtype of arrays of `str`, as onnx and onnxruntime have them; they lie in host memory only."""
+TENSOR_DTYPES = ALL_DTYPES | NARROW | {STRING}
 """Dtypes that a tensor may have."""
+
+
+def dtype_name(dtype: np.dtype) -> str:
+    """What users are told: NumPy's name, and `string`."""
+    return "string" if dtype == STRING else str(dtype.name)
+
+
+def zero_of(dtype: np.dtype) -> np.ndarray:
+    """A scalar of what ONNX fills in where nothing is: 0, False, or the empty string."""
+    return np.array("" if dtype == STRING else 0, dtype)
 
 
 def element_bits(dtype: np.dtype) -> int:
@@ -77,22 +89,25 @@ def bits_of(array: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TensorType:
-    """Logical dtype and shape, as ONNX has them. Precision and layout never change it."""
+    """Logical dtype and shape, as ONNX has them. Precision and layout never change it.
+
+    Attributes:
+        is_static: every dimension is a known integer.
+    """
 
     dtype: np.dtype
     shape: tuple[Dim, ...]
+    is_static: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def is_static(self) -> bool:
-        """True when every dimension is a known integer."""
-        return all(isinstance(d, int) for d in self.shape)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_static", set(map(type, self.shape)) <= {int})
 
     @property
     def dims(self) -> tuple[int, ...]:
         """The shape as integers; raises ValueError while a dimension is symbolic."""
         if not self.is_static:
             raise ValueError(f"{self} still has symbolic dimensions")
-        return tuple(int(d) for d in self.shape)
+        return cast("tuple[int, ...]", self.shape)
 
     @property
     def size(self) -> int:
@@ -101,11 +116,11 @@ class TensorType:
 
     @property
     def nbytes(self) -> int:
-        """Bytes at the logical dtype."""
+        """Bytes at the logical dtype; of strings those of the references to them."""
         return self.size * self.dtype.itemsize
 
     def __str__(self) -> str:
-        return f"{self.dtype.name}[{','.join(str(d) for d in self.shape)}]"
+        return f"{dtype_name(self.dtype)}[{','.join(str(d) for d in self.shape)}]"
 
 
 @dataclass(frozen=True)
@@ -130,7 +145,7 @@ class ListType:
 
     def __str__(self) -> str:
         dims = "" if self.shape is None else f"[{','.join(str(d) for d in self.shape)}]"
-        text = f"{self.dtype.name}{dims}"
+        text = f"{dtype_name(self.dtype)}{dims}"
         text = f"sequence({text})" if self.is_sequence else text
         return f"optional({text})" if self.is_optional else text
 

@@ -1,6 +1,8 @@
-"""Re-checks every invariant of a Graph from scratch; run after import and after each pass."""
+"""Re-checks every invariant of a Graph from scratch; run after import and after passes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from engine.errors import GraphError
 from engine.ir.graph import Graph, Node, Value
@@ -13,66 +15,88 @@ def verify(graph: Graph) -> None:
     a graph input, a constant or produced by a node of this graph; producer and uses agree with
     what nodes say; constants match their types; graph outputs exist; kept values are constants.
     """
-    known: set[int] = set()
-    names: dict[str, Value] = {}
-    for value in graph.values():
-        other = names.setdefault(value.name, value)
-        if other is not value:
-            raise GraphError(f"graph {graph.name!r}: two values are named {value.name!r}")
-        _verify_constant(value)
+    values = graph.values()
+    if len({value.name for value in values}) != len(values):
+        raise _twice(graph, values)
+    for value in values:
+        contents = value.contents
+        if contents is not None and value.type is not contents.type:
+            _verify_type(value)
     for value in graph.kept:
         if not value.is_constant:
             raise GraphError(f"kept value {value.name!r} is no constant")
-    for value in graph.inputs:
+    known = set(graph.inputs)
+    for value in known:
         if value.producer is not None or value.is_constant:
             raise GraphError(f"graph input {value.name!r} is also produced inside the graph")
-        known.add(id(value))
+    edges = 0
     for node in graph.nodes:
-        _verify_node(node, known)
-        known.update(id(out) for out in node.outputs)
+        edges += _verify_inputs(node, known)
+        for out in node.outputs:
+            if out.producer is not node or out in known:
+                raise _wrong_producer(node, out)
+            known.add(out)
     for value in graph.outputs:
-        if not value.is_constant and id(value) not in known:
+        if not value.is_constant and value not in known:
             raise GraphError(f"graph output {value.name!r} is never produced")
-    _verify_uses(graph)
+    if sum(len(positions) for v in values for positions in v.uses.values()) != edges:
+        raise _unread(graph, values)
 
 
-def _verify_constant(value: Value) -> None:
+def _twice(graph: Graph, values: Sequence[Value]) -> GraphError:
+    names = [value.name for value in values]
+    twice = next(name for name in names if names.count(name) > 1)
+    return GraphError(f"graph {graph.name!r}: two values are named {twice!r}")
+
+
+def _verify_type(value: Value) -> None:
     if value.contents is not None and value.type != value.contents.type:
         raise GraphError(
             f"constant {value.name!r} holds {value.contents.type} but is typed {value.type}"
         )
 
 
-def _verify_node(node: Node, known: set[int]) -> None:
-    for value in node.inputs:
-        if value is not None and not value.is_constant and id(value) not in known:
+def _verify_inputs(node: Node, known: set[Value]) -> int:
+    """How many inputs a node has; all are known, and their use lists have it."""
+    inputs, noted = node.inputs, 0
+    for value in dict.fromkeys(inputs):
+        if value is None:
+            continue
+        if value.contents is None and value not in known:
             raise GraphError(f"{node.title} reads {value.name!r} before it is produced")
-    for out in node.outputs:
-        if out.producer is not node:
-            raise GraphError(f"{node.title} lists {out.name!r}, whose producer is {out.producer}")
-        if id(out) in known:
-            raise GraphError(f"{node.title} produces {out.name!r} a second time")
+        positions = value.uses.get(node, [])
+        for position in positions if len(positions) < 2 else set(positions):
+            if inputs[position] is not value:
+                raise _wrong_uses(value)
+            noted += 1
+    if noted != len(inputs) - inputs.count(None):
+        raise _unnoted(node)
+    return noted
 
 
-def _verify_uses(graph: Graph) -> None:
-    """Every input of a node is one recorded use, and nothing else is recorded."""
-    nodes, edges, uses = set(graph.nodes), 0, 0
-    for node in graph.nodes:
-        read = [v for v in node.inputs if v is not None]
-        edges += len(read)
-        for value in read:
-            if node not in value.uses:
-                raise _wrong_uses(value)
-    for value in graph.values():
-        for node, positions in value.uses.items():
-            inputs = node.inputs
-            if node not in nodes or any(inputs[p] is not value for p in positions):
-                raise _wrong_uses(value)
-            uses += len(positions)
-            if len(positions) > 1 and len(set(positions)) != len(positions):
-                raise _wrong_uses(value)
-    if uses != edges:
-        raise GraphError(f"nodes read {edges} inputs, the use lists have {uses}")
+def _wrong_producer(node: Node, out: Value) -> GraphError:
+    if out.producer is not node:
+        return GraphError(f"{node.title} lists {out.name!r}, whose producer is {out.producer}")
+    return GraphError(f"{node.title} produces {out.name!r} a second time")
+
+
+def _unnoted(node: Node) -> GraphError:
+    """Where all that is noted is right, the use list of some value lacks a position."""
+    pairs = enumerate(node.inputs)
+    return _wrong_uses(next(v for i, v in pairs if v is not None and i not in v.uses.get(node, ())))
+
+
+def _unread(graph: Graph, values: Sequence[Value]) -> GraphError:
+    """Where all inputs are noted, the use lists have more than that."""
+    nodes = set(graph.nodes)
+
+    def is_right(value: Value, node: Node, noted: Sequence[int]) -> bool:
+        read = [i for i, v in enumerate(node.inputs) if v is value] if node in nodes else []
+        return bool(read) and sorted(noted) == read
+
+    return _wrong_uses(
+        next(v for v in values if not all(is_right(v, n, p) for n, p in v.uses.items()))
+    )
 
 
 def _wrong_uses(value: Value) -> GraphError:

@@ -12,7 +12,7 @@ from onnx import AttributeProto, defs
 from engine.errors import ModelError, UnsupportedError
 from engine.onnx_import.microsoft.schemas import SCHEMAS
 from engine.onnx_import.read_file import Origin
-from engine.onnx_import.tensors import constant_of
+from engine.onnx_import.tensors import constant_of, text_of
 
 _SCALARS = {AttributeProto.FLOAT: "f", AttributeProto.INT: "i", AttributeProto.STRING: "s"}
 _LISTS = {AttributeProto.FLOATS: "floats", AttributeProto.INTS: "ints"}
@@ -46,9 +46,9 @@ def decode_attribute(attribute: AttributeProto, owner: str) -> Any:
     if field in ("g", "graphs"):
         raise UnsupportedError(f"{owner} is a subgraph: only If, Loop and Scan may have them")
     if kind == AttributeProto.STRING:
-        return _text(attribute.s, owner)
+        return text_of(attribute.s, owner)
     if kind == AttributeProto.STRINGS:
-        return tuple(_text(s, owner) for s in attribute.strings)
+        return tuple(text_of(s, owner) for s in attribute.strings)
     if kind in _SCALARS:
         return getattr(attribute, field)
     if kind in _LISTS:
@@ -58,13 +58,6 @@ def decode_attribute(attribute: AttributeProto, owner: str) -> Any:
             raise ModelError(f"{owner} is a tensor attribute without a tensor")
         return constant_of(attribute.t, owner, Origin()).array
     raise UnsupportedError(f"{owner}: values of kind '{field}' are not supported")
-
-
-def _text(data: bytes, owner: str) -> str:
-    try:
-        return str(data, "utf-8")
-    except UnicodeDecodeError:
-        raise ModelError(f"{owner} is not UTF-8 text") from None
 
 
 READ_ALTHOUGH_DEPRECATED = frozenset(("GroupNormalization",))
@@ -107,8 +100,13 @@ def default_of(op_type: str, opset: int, name: str, domain: str = "") -> Any:
     return decode_attribute(default, op_type) if default is not None and default.name else None
 
 
-ANY_FLOAT = frozenset({"min", "max", "value", "value_float", "value_floats"})
-"""Attributes that are elements of data: limits of Clip, what Pad fills in, Constant."""
+ANY_FLOAT = frozenset(
+    {
+        *("min", "max", "value", "value_float", "value_floats"),
+        *("keys_floats", "values_floats", "default_float"),
+    }
+)
+"""Attributes that are elements of data: limits of Clip, what Pad fills in, Constant, tables."""
 
 
 def check_finite(title: str, attributes: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from onnx.helper import make_tensor_type_proto, np_dtype_to_tensor_dtype
 from engine.errors import GraphError, ModelError, UnsupportedError
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.names import Names
-from engine.ir.types import Dim, ListType, TensorType, check_dims
+from engine.ir.types import STRING, Dim, ListType, TensorType, check_dims
 from engine.onnx_import.attributes import check_against_schema, check_finite, decode_attribute
 from engine.onnx_import.facts import (
     output_dtypes,
@@ -69,7 +69,7 @@ class Builder:
         self._declared: list[TensorType | None] = []
         self._dtypes: dict[Value | None, np.dtype | None] = {}
         self._attributes: dict[int, tuple[AttributeProto, Any]] = {}
-        self._rewritten = ""
+        self._rewritten = self._origin = ""
         self._filled_nbytes = 0
 
     # ----------------------------------------------------------------- inputs, constants
@@ -187,6 +187,7 @@ class Builder:
             names,
             {**attributes, "num_inputs": len(inputs), "declared": declared},
             name=self._named(raw.name or f"{raw.op_type}_{(*names, '')[0]}"),
+            origin=raw.origin,
             subgraphs={key: body.graph for key, body in bodies.items()},
         )
         self._values.update((value.name, value) for value in node.outputs)
@@ -324,6 +325,7 @@ class Builder:
             self._define(outputs[0], np.array(filled) if fits else filled)
             return
         self._rewritten = raw.name or f"{raw.op_type}_{outputs[0]}"
+        self._origin = raw.origin
         to_newest(form, self)
         check_declared(form.title, form.op_type, form.attributes)
         while form.inputs and form.inputs[-1] is None:
@@ -388,7 +390,9 @@ class Builder:
         attributes: dict[str, Any],
         name: str,
     ) -> Node:
-        node = self.graph.add_node(op_type, inputs, outputs, attributes, name=self._named(name))
+        node = self.graph.add_node(
+            op_type, inputs, outputs, attributes, name=self._named(name), origin=self._origin
+        )
         ranks = output_ranks(node, self.rank, self.length)
         self._ranks.update(zip(node.outputs, ranks, strict=True))
         self._lengths[node.outputs[0]] = output_length(node, self.rank, self.length)
@@ -454,6 +458,8 @@ def _constant_value(title: str, attributes: dict[str, Any]) -> np.ndarray:
         return np.array(value, np.float32)
     if kind in ("value_int", "value_ints"):
         return np.array(value, np.int64)
+    if kind in ("value_string", "value_strings"):
+        return np.array(value, STRING)
     raise UnsupportedError(f"{title}: constants given by '{kind}' are not supported")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, helper
 
+from engine.ir.types import dtype_name
 from engine.onnx_import.importing import Import, import_model
 from engine.onnx_import.raw_node import normal_domain, require_text
 from engine.onnx_import.tensors import DTYPES
@@ -83,7 +84,7 @@ def type_text(type_: TypeProto) -> str:
 
 def _dtype_name(element_type: int) -> str:
     if element_type in DTYPES:
-        return DTYPES[element_type].name
+        return dtype_name(DTYPES[element_type])
     names = {number: name for name, number in TensorProto.DataType.items()}
     return str(names.get(element_type, f"element type {element_type}")).lower()
 

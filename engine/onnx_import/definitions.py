@@ -12,6 +12,7 @@ from onnx import FunctionProto, NodeProto, TypeProto, defs, helper
 
 from engine.errors import ModelError, UnsupportedError
 from engine.onnx_import.attributes import check_against_schema, decode_attribute, schema_of
+from engine.onnx_import.calls import check_call, with_checks
 from engine.onnx_import.microsoft.bodies import BODIES, body_of
 from engine.onnx_import.microsoft.body import ArrayOf, TypeOf
 from engine.onnx_import.raw_node import RawNode
@@ -46,6 +47,7 @@ def definition(node: RawNode, type_of: TypeOf, array_of: ArrayOf) -> FunctionPro
     )
     if is_own:
         return body_of(node, type_of, array_of)
+    check_call(node, type_of, array_of)
     if "reduction" in node.attributes and _reduction(node) not in REDUCTIONS:
         raise ModelError(
             f"{node.title}: reduction={_reduction(node)!r}, expected {', '.join(REDUCTIONS)}"
@@ -96,7 +98,7 @@ def _of_call(node: RawNode, schema: defs.OpSchema, type_of: TypeOf) -> FunctionP
     data = schema.get_context_dependent_function_with_opset_version(
         max(versions), call.SerializeToString(), types
     )
-    return _parsed(schema, data) if data else None
+    return with_checks(node.op_type, _parsed(schema, data)) if data else None
 
 
 def _parsed(schema: defs.OpSchema, data: bytes) -> FunctionProto:

@@ -15,11 +15,12 @@ from onnx.defs import onnx_opset_version
 
 from engine.errors import ModelError
 from engine.ir.graph import Node, Value
-from engine.ir.types import ListType
+from engine.ir.types import ListType, dtype_name
 from engine.onnx_import.attributes import schema_of
 from engine.onnx_import.raw_node import RawNode
 from engine.onnx_import.tensors import DTYPES
 from engine.ops import OPERATORS, binary, pool, unary
+from engine.ops.label_encoder import values_dtype
 from engine.ops.recurrent_form import STATES
 from engine.ops.sequence import LAID_OUT
 
@@ -44,8 +45,10 @@ LIKE_FIRST = (
         *("BatchNormalization", "BitCast", "Cast", "Concat", "CumProd", "CumSum", "DFT"),
         *("DeformConv", "DepthToSpace", "GridSample", "GroupNormalization", "Identity"),
         *("InstanceNormalization", "LRN", "LayerNormalization", "LogSoftmax", "Pad", "Resize"),
+        *("RandomNormalLike", "RandomUniformLike"),
         *("RoiAlign", "ScatterElements", "ScatterND", "Slice", "Softmax", "SpaceToDepth", "Split"),
         *("Tile", "TopK", "Transpose", "Trilu"),
+        *("LabelEncoder", "RegexFullMatch", "StringNormalizer", "TfIdfVectorizer"),
     }
 )
 """Operators whose outputs have the rank of their first input."""
@@ -57,7 +60,7 @@ ALWAYS = {
     "Size": 0,
 }
 """Operators whose outputs have one rank."""
-WIDEST = frozenset(spec.op_type for spec in binary.SPECS)
+WIDEST = frozenset(spec.op_type for spec in binary.SPECS) | {"StringConcat"}
 """Operators whose inputs are broadcast together."""
 
 
@@ -81,7 +84,7 @@ def check_dtypes(node: RawNode, dtype: Callable[[str], Dtype]) -> None:
             continue  # it may be a sequence
         allowed = {BY_SCHEMA_NAME[text] for text in formal.types if text in BY_SCHEMA_NAME}
         if name and (given := dtype(name)) is not None and given not in allowed:
-            expected = ", ".join(sorted(d.name for d in allowed))
+            expected = ", ".join(sorted(dtype_name(d) for d in allowed))
             raise ModelError(f"{node.title}: {formal.name} is {given.name}, expected {expected}")
         if name and given is not None and formal.is_homogeneous:
             other, same = bound.setdefault(formal.type_str, (formal.name, given))
@@ -100,8 +103,12 @@ def output_dtypes(node: Node, dtype: Callable[[Value | None], np.dtype | None]) 
     """
     if node.op_type in ("Cast", "BitCast"):
         return [DTYPES[node.attributes["to"]]]
+    if node.op_type in ("RandomNormalLike", "RandomUniformLike"):
+        return [DTYPES[node.attributes["dtype"]]]
     if node.op_type == "ConstantOfShape":
         return [np.asarray(node.attributes.get("value", np.float32(0))).dtype]
+    if node.op_type == "LabelEncoder":
+        return [values_dtype(node.attributes)]
     if node.op_type == "SequenceEmpty":
         return [DTYPES.get(node.attributes.get("dtype", TensorProto.FLOAT))]
     known = [dtype(value) for value in node.inputs]
@@ -162,6 +169,9 @@ def output_ranks(
     """
     if node.op_type in STATES:
         return [4, *(3,) * STATES[node.op_type]]
+    if node.op_type == "StringSplit":
+        each = rank(node.inputs[0])
+        return [_moved(each, 1), each][: len(node.outputs)]
     return [_rank(node, rank, length)] * len(node.outputs)
 
 
@@ -197,6 +207,8 @@ def _of_axes(node: Node, base: Rank, count: Length) -> Rank:
     op_type, keeps = node.op_type, node.attributes.get("keepdims", 1)
     if op_type == "OneHot":
         return _moved(base, 1)
+    if op_type == "Det":
+        return _moved(base, -2)
     if op_type in ("ArgMax", "ArgMin"):
         return _moved(base, 0 if keeps else -1)
     if op_type.startswith("Reduce"):

@@ -120,6 +120,8 @@ class Inliner:
             self._spend(1 + len(body.node))
             copies = self._expand(node, body)
             if context is not None:
+                for copy in copies:
+                    copy.origin = node.origin or node.title
                 context.replace(node, copies)
             for copy in copies:
                 yield from self.inline(copy, context, (*within, key))

@@ -218,6 +218,8 @@ class Import:
                 else:
                     builder.add_node(part)
         except ParallaxError as error:
+            if node.title not in str(error):  # but a part of its body
+                error.args = (f"{node.title} ({error})", *error.args[1:])
             self._refuse(node, error)
             _assume(builder, node.outputs)
 

@@ -23,10 +23,12 @@ from engine.onnx_import.rewrites import (
     indices,
     inference,
     meaning,
+    noise,
     quantization,
     recurrent,
     resize,
     signal,
+    tables,
     training,
 )
 from engine.onnx_import.rewrites.attributes import ints_to_input
@@ -41,6 +43,7 @@ _BINARY: Rules = ((7, broadcasting.binary),)
 _RECURRENT: Rules = ((7, recurrent.first_forms), (ANY, recurrent.every_output))
 
 RULES: dict[str, Rules] = {
+    "Bernoulli": ((ANY, noise.bernoulli),),
     "BatchNormalization": ((7, inference.is_test), (ANY, inference.batch_normalization)),
     "BitCast": ((ANY, attributes.cast),),
     "Cast": ((6, attributes.cast_by_name), (ANY, attributes.cast)),
@@ -72,6 +75,10 @@ RULES: dict[str, Rules] = {
     "QLinearConv": ((ANY, quantization.q_linear_conv),),
     "QLinearMatMul": ((ANY, quantization.q_linear_mat_mul),),
     "QuantizeLinear": ((ANY, quantization.quantize_linear),),
+    "RandomNormal": ((ANY, noise.of_shape),),
+    "RandomNormalLike": ((ANY, noise.like),),
+    "RandomUniform": ((ANY, noise.of_shape),),
+    "RandomUniformLike": ((ANY, noise.like),),
     "ReduceSum": _AXES_13,
     "Reshape": ((5, attributes.reshape),),
     "Resize": ((11, resize.resize_10), (ANY, resize.resize)),
@@ -107,6 +114,7 @@ RULES: dict[str, Rules] = {
 FOREIGN: dict[tuple[str, str], Rewrite] = {
     ("ai.onnx.ml", "ArrayFeatureExtractor"): composed.array_feature_extractor,
     ("ai.onnx.ml", "Binarizer"): composed.binarizer,
+    ("ai.onnx.ml", "LabelEncoder"): tables.label_encoder,
     ("ai.onnx.preview.training", "Adagrad"): training.adagrad,
     ("ai.onnx.preview.training", "Adam"): training.adam,
     ("ai.onnx.preview.training", "Momentum"): training.momentum,
@@ -119,7 +127,7 @@ REWRITTEN_AWAY = frozenset(
         *("QuantizeLinear", "DequantizeLinear", "MatMulInteger", "ConvInteger"),
         *("QLinearMatMul", "QLinearConv", "Hardmax", "LpNormalization", "LpPool", "GlobalLpPool"),
         *("Compress", "EyeLike", "Einsum", "STFT", "Col2Im", "MaxUnpool", "ReverseSequence"),
-        "TensorScatter",
+        *("TensorScatter", "Bernoulli", "RandomNormal", "RandomUniform"),
     )
 )
 """Operators that the importer accepts without a spec of their own."""

@@ -20,6 +20,7 @@ class RawNode:
 
     Attributes:
         opsets: domain -> version in force where the node is written (a function has its own).
+        origin: title of the operator that it is a part of, which others define; "" of none.
     """
 
     name: str
@@ -30,6 +31,7 @@ class RawNode:
     outputs: list[str]
     attributes: dict[str, AttributeProto]
     opsets: dict[str, int]
+    origin: str = ""
 
     @property
     def title(self) -> str:

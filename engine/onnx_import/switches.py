@@ -17,7 +17,7 @@ SWITCHES = frozenset(
         *("is_test", "keepdims", "new_axis", "noop_with_empty_axes", "reverse", "saturate"),
         *("select_last_index", "spatial", "storage_order", "training_mode", "transA", "transB"),
         *("upper", "align_corners", "largest", "sorted", "inverse", "onesided"),
-        "center_point_box",
+        *("center_point_box", "is_case_sensitive"),
         *("input_forget", "layout", "linear_before_reset", "output_sequence"),
         *("transBatchA", "transBatchB", "channels_last", "unidirectional"),
         *("do_rotary", "interleaved", "rotary_interleaved"),

@@ -20,6 +20,7 @@ from engine.errors import ModelError, UnsupportedError
 from engine.ir.constant import REST_NBYTES_MIN, Constant
 from engine.ir.types import (
     NARROW_INTEGERS,
+    STRING,
     TensorType,
     bits_dtype,
     check_dims,
@@ -28,7 +29,7 @@ from engine.ir.types import (
 from engine.onnx_import.read_file import Origin
 from engine.onnx_import.weights_file import WeightsFile
 from engine.onnx_import.wire import Extent
-from engine.ops.cast import DTYPES
+from engine.ops.cast import ELEMENT_TYPES as DTYPES
 
 __all__ = ["DTYPES", "constant_of", "dtype_of"]
 
@@ -52,8 +53,8 @@ def dtype_of(element_type: int, owner: str) -> np.dtype:
         if element_type not in known or element_type == TensorProto.UNDEFINED:
             raise ModelError(f"{owner}: {element_type} is not an ONNX element type") from None
         raise UnsupportedError(
-            f"{owner}: element type {known[element_type]} is not supported; supported: booleans, "
-            "and all kinds of numbers but complex ones"
+            f"{owner}: element type {known[element_type]} is not supported; supported: strings, "
+            "booleans, and all kinds of numbers but complex ones"
         ) from None
 
 
@@ -78,12 +79,15 @@ def constant_of(
     filled = [f for f in _TYPED_FIELDS if len(getattr(tensor, f))]
     filled += ["raw_data"] if tensor.HasField("raw_data") or extent is not None else []
     is_external = tensor.data_location == TensorProto.EXTERNAL
-    if len(filled) > 1 or (is_external and filled) or len(tensor.string_data):
+    is_text = dtype == STRING
+    if len(filled) > 1 or (is_external and filled) or (len(tensor.string_data) and not is_text):
         filled += ["string_data"] if len(tensor.string_data) else []
         filled += ["external_data"] if is_external else []
         raise ModelError(
             f"{owner}: data is given more than once or misplaced ({', '.join(filled)})"
         )
+    if is_text:
+        return Constant(_strings(tensor, owner, count, [*filled, *["external data"] * is_external]))
     if is_external:
         return _external(tensor, owner, origin, TensorType(dtype, shape))
     if len(tensor.external_data):
@@ -101,6 +105,30 @@ def constant_of(
     array = _decoded(stored, dtype, 0, count).reshape(shape)
     array.flags.writeable = False
     return Constant(array)
+
+
+def _strings(tensor: TensorProto, owner: str, count: int, elsewhere: Sequence[str]) -> np.ndarray:
+    """Text; `elsewhere` names fields that are filled and cannot hold it."""
+    if elsewhere:
+        raise ModelError(f"{owner}: strings belong in string_data, found {elsewhere[0]}")
+    if len(tensor.string_data) != count:
+        raise ModelError(
+            f"{owner}: shape {tuple(tensor.dims)} needs {count} elements, but string_data has "
+            f"{len(tensor.string_data)}: the file is truncated or damaged"
+        )
+    array = np.empty(count, STRING)
+    array[:] = [text_of(data, owner) for data in tensor.string_data]
+    array = array.reshape(tuple(tensor.dims))
+    array.flags.writeable = False
+    return array
+
+
+def text_of(data: bytes, owner: str) -> str:
+    """What bytes of a model say; raises ModelError where they are not UTF-8."""
+    try:
+        return str(data, "utf-8")
+    except UnicodeDecodeError:
+        raise ModelError(f"{owner} is not UTF-8 text") from None
 
 
 def _within_reach(file: WeightsFile, offset_nbytes: int, type_: TensorType) -> Constant:

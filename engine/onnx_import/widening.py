@@ -24,6 +24,7 @@ AS_THEY_ARE = frozenset(
     (
         *("BitCast", "Cast", "CastLike", "Constant", "EyeLike", "If", "Loop", "Scan"),
         *("QuantizeLinear", "DequantizeLinear", "QLinearMatMul", "QLinearConv"),
+        *("Bernoulli", "RandomNormalLike", "RandomUniformLike"),
         *LAID_OUT,
     )
 )

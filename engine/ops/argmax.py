@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import DOUBLE, FLOAT, FLOAT16, INT32, INT64, NUMERIC, TensorType
+from engine.ir.types import DOUBLE, FLOAT, FLOAT16, INT32, INT64, NUMERIC, TensorType, dtype_name
 from engine.ops.numerics import exact
 from engine.ops.reduce import normal_axis, reduced_shape
 from engine.ops.spec import Arrays, Attributes, Call, Choose, Operand, OpSpec, Reject
@@ -42,7 +42,7 @@ def arg_extreme(op_type: str, function: Callable[..., Array]) -> OpSpec:
     def infer_types(inputs: Sequence[Operand | None], a: Attributes) -> tuple[TensorType, ...]:
         x = inputs[0]
         if x is None or x.type.dtype not in NUMERIC:
-            what = "missing" if x is None else x.type.dtype.name
+            what = "missing" if x is None else dtype_name(x.type.dtype)
             raise ShapeError(f"{op_type}: input is {what}, expected a number type")
         shape = x.type.dims
         axis = normal_axis(op_type, int(a.get("axis", 0)), len(shape))

@@ -26,7 +26,9 @@ from engine.ir.types import (
     INT64,
     INTEGERS,
     NUMERIC,
+    STRING,
     TensorType,
+    dtype_name,
 )
 from engine.ops.broadcasting import (
     HARD,
@@ -300,7 +302,7 @@ def _infer_mod(inputs: Sequence[Operand | None], attributes: Attributes) -> tupl
     types = present("Mod", inputs)
     dtype = same_dtype("Mod", types, NUMERIC)
     if dtype in FLOATS and not attributes.get("fmod", 0):
-        raise ShapeError(f"Mod: fmod=0 is for integers only, got {dtype.name}; set fmod=1")
+        raise ShapeError(f"Mod: fmod=0 is for integers only, got {dtype_name(dtype)}; set fmod=1")
     return (TensorType(dtype, broadcast_shape("Mod", types)),)
 
 
@@ -423,8 +425,8 @@ BIT_SHIFT = OpSpec(
 def _infer_where(inputs: Sequence[Operand | None], _: Attributes) -> tuple[TensorType, ...]:
     condition, a, b = present("Where", inputs)
     if condition.dtype != BOOL:
-        raise ShapeError(f"Where: condition is {condition.dtype.name}, expected bool")
-    dtype = same_dtype("Where", (a, b), ALL_DTYPES)
+        raise ShapeError(f"Where: condition is {dtype_name(condition.dtype)}, expected bool")
+    dtype = same_dtype("Where", (a, b), ALL_DTYPES | {STRING})
     return (TensorType(dtype, broadcast_shape("Where", (condition, a, b))),)
 
 
@@ -522,7 +524,7 @@ FUNCTIONS = (
         is_exact=True,
     ),
     Elementwise("Mean", _mean, _mean_error, arity=(1, 2**31), dtypes=FLOATS, commutes=True),
-    Elementwise("Equal", np.equal, dtypes=ALL_DTYPES, commutes=True, **_comparison),
+    Elementwise("Equal", np.equal, dtypes=ALL_DTYPES | {STRING}, commutes=True, **_comparison),
     Elementwise("Greater", np.greater, **_comparison),
     Elementwise("GreaterOrEqual", np.greater_equal, **_comparison),
     Elementwise("Less", np.less, **_comparison),

@@ -23,6 +23,7 @@ from engine.ir.types import (
     INTEGERS,
     NUMERIC,
     TensorType,
+    dtype_name,
 )
 from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Error, Units, exact
@@ -74,8 +75,8 @@ def same_dtype(op_type: str, types: Sequence[TensorType], dtypes: frozenset[np.d
         ShapeError: they differ.
         UnsupportedError: it is not one of `dtypes`.
     """
-    names = sorted({t.dtype.name for t in types})
-    if len(names) > 1:
+    if any(t.dtype != types[0].dtype for t in types):
+        names = sorted({dtype_name(t.dtype) for t in types})
         raise ShapeError(f"{op_type}: dtypes {' and '.join(names)} differ, expected one dtype")
     check_dtype(op_type, types[0].dtype, dtypes)
     return types[0].dtype

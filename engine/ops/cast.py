@@ -39,7 +39,7 @@ from engine.ir.types import (
     NARROW,
     NARROW_FLOATS,
     NARROW_INTEGERS,
-    TENSOR_DTYPES,
+    STRING,
     TensorType,
     element_bits,
 )
@@ -67,8 +67,10 @@ DTYPES: dict[int, np.dtype] = {
     25: np.dtype(ml_dtypes.uint2),
     26: np.dtype(ml_dtypes.int2),
 }
-"""NumPy dtypes by the numbers of onnx.TensorProto.DataType."""
+"""NumPy dtypes of numbers and booleans, by the numbers of onnx.TensorProto.DataType."""
 NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
+ELEMENT_TYPES = {**DTYPES, 8: STRING}
+"""All that tensors may be of: strings are not cast."""
 
 
 def target(attributes: Attributes, op: str = "Cast") -> np.dtype:
@@ -233,7 +235,7 @@ def _infer(inputs: Sequence[Operand | None], attributes: Attributes) -> tuple[Te
     x = inputs[0]
     if x is None:
         raise ShapeError("Cast: input is missing")
-    check_dtype("Cast", x.type.dtype, TENSOR_DTYPES)
+    check_dtype("Cast", x.type.dtype, DTYPES.values())
     round_mode(attributes)
     return (TensorType(target(attributes), x.type.shape),)
 

@@ -220,6 +220,7 @@ _transpose, _transpose_error = _linear(
 )
 _reverse_batch = Law("batch entries are independent", _swap_batch, lambda _, y: y[::-1])
 
+_IN_SPACE: Attributes = {"strides": [2, 1, 3], "dilations": [1, 3, 2], "pads": [2, 1, 0, 1, 2, 3]}
 WINDOW = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 CONV = OpSpec(
     "Conv",
@@ -238,6 +239,8 @@ CONV = OpSpec(
         lambda: _call((1, 33, 7, 7), (66, 1, 3, 3), 66, group=33, pads=[1, 0, 2, 1]),
         lambda: _call((1, 12, 5, 4), (33, 4, 3, 3), 33, group=3, pads=[1, 1, 1, 1]),
         lambda: _call((1, 520, 3), (40, 520, 1), 40),
+        lambda: _call((2, 3, 5, 4, 6), (34, 3, 3, 2, 3), 34, **_IN_SPACE),
+        lambda: _call((2, 33, 5, 4, 6), (33, 1, 3, 2, 3), 33, group=33, **_IN_SPACE),
         lambda: _call((0, 3, 4, 4), (2, 3, 3, 3), 2),
         lambda: _infinite(_call((1, 33, 7, 7), (33, 1, 3, 3), 33, group=33, pads=[1, 1, 1, 1])),
         lambda: _infinite(_call((1, 3, 7, 7), (33, 3, 3, 3), 33, pads=[1, 1, 1, 1])),
@@ -275,6 +278,9 @@ CONV_TRANSPOSE = OpSpec(
         lambda: _call((1, 2, 3, 3), (2, 2, 3, 3), strides=[3, 2], output_shape=[10, 8]),
         lambda: _call((1, 2, 3, 3), (2, 2, 3, 3), strides=[2, 2], auto_pad="SAME_LOWER"),
         lambda: _call((1, 33, 4, 4), (33, 1, 4, 4), group=33, strides=[2, 2], pads=[1, 1, 1, 1]),
+        lambda: _call(
+            (2, 3, 2, 4, 3), (3, 5, 3, 2, 4), 5, strides=[2, 1, 3], pads=[1, 0, 2, 0, 1, 1]
+        ),
         lambda: _infinite(_call((1, 33, 4, 4), (33, 1, 4, 4), group=33, strides=[2, 2])),
         lambda: _infinite(_call((2, 3, 9, 8), (3, 34, 3, 3), 34, strides=[2, 1])),
     ),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
-from engine.ir.types import DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType
+from engine.ir.types import DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType, dtype_name
 from engine.ops.conv_window import Window, conv_window
 from engine.ops.numerics import Error, Units, finite, quadrature, sum_of_products
 from engine.ops.operands import Ints, Operands, check_dtype, input_at, tensor, zeros
@@ -42,7 +42,9 @@ def _infer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     for t in given:
         check_dtype(op, t.dtype, FLOATS)
         if t.dtype != x.dtype:
-            raise ShapeError(f"{op}: inputs of dtypes {x.dtype.name} and {t.dtype.name}")
+            raise ShapeError(
+                f"{op}: inputs of dtypes {dtype_name(x.dtype)} and {dtype_name(t.dtype)}"
+            )
     if len(x.dims) != 4:
         raise UnsupportedError(f"{op}: an input of rank {len(x.dims)} is not supported, only 4")
     window = window_of(x.dims, w.dims, attributes)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from engine.errors import InputError, ShapeError
-from engine.ir.types import INT64, INTEGERS, TensorType
+from engine.ir.types import INT64, INTEGERS, STRING, TENSOR_DTYPES, TensorType, dtype_name
 from engine.ops.operands import (
     INDEX_DTYPES,
     Ints,
@@ -36,16 +36,19 @@ def indices_of(op: str, inputs: Operands, index: int = 1) -> TensorType:
     """The type of the indices; raises ShapeError unless int32 or int64."""
     given = tensor(op, inputs, index, "indices")
     if given.dtype not in INDEX_DTYPES:
-        raise ShapeError(f"{op}: indices are {given.dtype.name}, expected int32 or int64")
+        raise ShapeError(f"{op}: indices are {dtype_name(given.dtype)}, expected int32 or int64")
     return given
 
 
-def in_range(op: str, indices: Array, extent: int | Array) -> Array:
+def in_range(op: str, indices: Array, extent: int) -> Array:
     """Indices counted from the front; raises InputError for one outside."""
-    wide = indices.astype(np.int64)
-    wrong = (wide < -np.asarray(extent)) | (wide >= extent)
+    wide = np.asarray(indices, np.int64)
+    wrong = (wide < -extent) | (wide >= extent)
     if wrong.any():
-        raise InputError(f"{op}: index {wide[wrong].flat[0]} is outside an extent of {extent}")
+        at = tuple(int(k) for k in np.argwhere(wrong)[0])
+        raise InputError(
+            f"{op}: index {wide[at]} at {at} of its indices is outside [{-extent}, {extent - 1}]"
+        )
     return np.asarray(np.where(wide < 0, wide + extent, wide))
 
 
@@ -233,7 +236,7 @@ def _grow_one_hot(choose: Choose, x: TensorType) -> Growth | None:
 
 # --------------------------------------------------------------------------- Trilu
 def _infer_trilu(inputs: Operands, _: Attributes) -> tuple[TensorType, ...]:
-    x = tensor("Trilu", inputs, 0)
+    x = tensor("Trilu", inputs, 0, dtypes=TENSOR_DTYPES - {STRING})
     if len(x.dims) < 2:
         raise ShapeError(f"Trilu: shape {x.dims} has rank {len(x.dims)}, expected at least 2")
     k = known_integers("Trilu", inputs, 1, "k")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
-from engine.ir.types import DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType
+from engine.ir.types import DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType, dtype_name
 from engine.ops.numerics import Error, Units, finite, magnified
 from engine.ops.operands import Operands, check_dtype, tensor, zeros
 from engine.ops.spec import Arrays, Attributes, Call, Choose, Law, OpSpec, Reject
@@ -59,8 +59,8 @@ def _infer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     choice(attributes, "padding_mode", PADDINGS)
     if grid.dtype != x.dtype:
         raise UnsupportedError(
-            f"GridSample: X is {x.dtype.name} and grid {grid.dtype.name}; only one dtype for both "
-            "is supported"
+            f"GridSample: X is {dtype_name(x.dtype)} and grid {dtype_name(grid.dtype)}; only one "
+            "dtype for both is supported"
         )
     axes = len(x.dims) - 2
     if axes < 1 or len(grid.dims) != axes + 2 or grid.dims[-1] != axes:

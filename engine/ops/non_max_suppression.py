@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import FLOAT, INT64, TensorType
+from engine.ir.types import FLOAT, INT64, TensorType, dtype_name
 from engine.ops.numerics import exact
 from engine.ops.operands import Operands, known, tensor, zeros
 from engine.ops.spec import Arrays, Attributes, Call, Choose, OpSpec, Reject
@@ -89,7 +89,9 @@ def check_limits(limits_: Arrays) -> None:
         if value is not None and value.size != 1:
             raise ShapeError(f"{OP}: {name} has shape {value.shape}, expected one number")
         if value is not None and value.dtype != dtype:
-            raise ShapeError(f"{OP}: {name} is {value.dtype.name}, expected {dtype.name}")
+            raise ShapeError(
+                f"{OP}: {name} is {dtype_name(value.dtype)}, expected {dtype_name(dtype)}"
+            )
         if value is not None and name == "iou_threshold" and not 0 <= value.item() <= 1:
             raise ShapeError(f"{OP}: iou_threshold={value.item():g}, expected 0 to 1")
 

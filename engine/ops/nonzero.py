@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from engine.ir.types import FLOAT, INT64, TensorType
+from engine.ir.types import FLOAT, INT64, STRING, TENSOR_DTYPES, TensorType
 from engine.ops.operands import Operands, known, movement, normal_axis, payload, tensor, zeros
 from engine.ops.spec import Arrays, Attributes, Call, Choose, OpSpec, Reject
 
@@ -18,7 +18,8 @@ Array = np.ndarray
 
 
 def _infer_nonzero(inputs: Operands, _: Attributes) -> tuple[TensorType, ...]:
-    type_, x = tensor("NonZero", inputs, 0), np.asarray(known("NonZero", inputs, 0, "X"))
+    type_ = tensor("NonZero", inputs, 0, dtypes=TENSOR_DTYPES - {STRING})
+    x = np.asarray(known("NonZero", inputs, 0, "X"))
     return (TensorType(INT64, (len(type_.dims), int(np.count_nonzero(x)))),)
 
 

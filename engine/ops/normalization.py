@@ -17,7 +17,7 @@ from math import prod
 import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
-from engine.ir.types import DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType
+from engine.ir.types import DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType, dtype_name
 from engine.ops.numerics import (
     Error,
     Units,
@@ -56,7 +56,7 @@ def _per_channel(op_type: str, inputs: Sequence[Operand | None], names: Sequence
 
 def _one_dtype(op_type: str, inputs: Sequence[Operand | None]) -> None:
     """ONNX has one type parameter for all inputs of these."""
-    names = {operand.type.dtype.name for operand in inputs if operand is not None}
+    names = {dtype_name(operand.type.dtype) for operand in inputs if operand is not None}
     if len(names) > 1:
         raise ShapeError(f"{op_type}: inputs are {' and '.join(sorted(names))}, expected one dtype")
 

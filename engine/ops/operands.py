@@ -17,8 +17,10 @@ from engine.ir.types import (
     INT32,
     INT64,
     RANK_MAX,
+    STRING,
     TENSOR_DTYPES,
     TensorType,
+    dtype_name,
 )
 from engine.ops.numerics import Error, Units, exact
 from engine.ops.spec import Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec
@@ -36,8 +38,10 @@ def check_dtype(
 ) -> None:
     """Raise UnsupportedError unless it is one of `dtypes`: ONNX may well allow more of them."""
     if dtype not in dtypes:
-        names = ", ".join(sorted(d.name for d in dtypes))
-        raise UnsupportedError(f"{op}: {name} of dtype {dtype.name} is not supported, only {names}")
+        names = ", ".join(sorted(dtype_name(d) for d in dtypes))
+        raise UnsupportedError(
+            f"{op}: {name} of dtype {dtype_name(dtype)} is not supported, only {names}"
+        )
 
 
 def tensor(
@@ -173,14 +177,18 @@ def movement(
 ) -> OpSpec:
     """The spec of an operator that moves elements: exact in every precision."""
 
+    def reference(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+        moved: Sequence[Any] = move(inputs, attributes)  # indexing gives a single string as itself
+        return tuple(np.array(y, STRING) if isinstance(y, str) else y for y in moved)
+
     def error_model(inputs: Arrays, attributes: Attributes, _: Units) -> tuple[Error, ...]:
-        return exact(*move(inputs, attributes))
+        return exact(*reference(inputs, attributes))
 
     return OpSpec(
         op_type,
         arity,
         infer_types,
-        move,
+        reference,
         error_model,
         example,
         **{"is_exact": True, "moves": True, **more},

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
-from engine.ir.types import FLOAT8E8M0, FLOATS, TensorType
+from engine.ir.types import FLOAT8E8M0, FLOATS, TensorType, dtype_name, zero_of
 from engine.ops.operands import (
     Ints,
     Operands,
@@ -77,9 +77,11 @@ def _infer_pad(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ..
         raise ShapeError("Pad: input 1 (pads) is missing")
     value = inputs[2] if len(inputs) > 2 else None
     if value is not None and (value.type.size != 1 or value.type.dtype != x.dtype):
-        raise ShapeError(f"Pad: constant_value is {value.type}, expected one {x.dtype.name}")
+        raise ShapeError(f"Pad: constant_value is {value.type}, expected one {dtype_name(x.dtype)}")
     if value is None and x.dtype == FLOAT8E8M0 and attributes.get("mode", "constant") == "constant":
-        raise UnsupportedError(f"Pad: {x.dtype.name} has no zero to pad with: give constant_value")
+        raise UnsupportedError(
+            f"Pad: {dtype_name(x.dtype)} has no zero to pad with: give constant_value"
+        )
     axes = known_integers("Pad", inputs, 3, "axes")
     parts = paddings(x.dims, pads, axes, str(attributes.get("mode", "constant")))
     return (TensorType(x.dtype, tuple(p.output for p in parts)),)
@@ -104,7 +106,7 @@ def _pad(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
     if not widths:
         return (kept,)
     if mode == "constant":
-        fill = 0 if value is None else value.reshape(())[()]
+        fill = zero_of(x.dtype)[()] if value is None else value.reshape(())[()]
         return (np.pad(kept, widths, constant_values=fill),)
     return (np.pad(kept, widths, mode=mode),)
 

@@ -4,7 +4,9 @@ Source: https://onnx.ai/onnx/operators/ (MaxPool-22, AveragePool-22).
 x (N, C, *spatial), y (N, C, *outputs).
 With ceil_mode the last window starts inside the input or its begin padding (PyTorch's rule, ONNX
 issue 5711). An average with count_include_pad counts padding, not what lies beyond it. NaN in a
-window is its maximum, which ONNX leaves open.
+window is its maximum, which ONNX leaves open. Indices of a MaxPool say where the first maximum of
+each window stands in all of x, in the order of `storage_order`; where a window holds no element
+they are -1.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import TypeAlias
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import FLOAT, FLOAT16, FLOATS, TensorType
+from engine.ir.types import FLOAT, FLOAT16, FLOATS, INT64, TensorType
 from engine.ops.conv_window import AUTO_PADS, Window, settled
 from engine.ops.numerics import Error, Units, exact, sum_of_products, where_sums_fit
 from engine.ops.operands import Ints, Operands, check_dtype, payload_of, tensor, zeros
@@ -144,11 +146,27 @@ def window_counts(x: Ints, window: Window, include_pad: bool) -> Array:
 
 
 def _max_pool(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+    """(maxima, indices)."""
     x = inputs[0]
     assert x is not None
     window = pool_window("MaxPool", x.shape, attributes)
     lowest = -np.inf if x.dtype in FLOATS else np.iinfo(x.dtype).min
-    return (np.max(np.stack(_taps(x, window, lowest)), axis=0),)
+    values = np.stack(_taps(x, window, lowest))
+    places = np.stack(_taps(_places(x.shape, attributes), window, -1))
+    y = np.max(values, axis=0)
+    is_largest = (places >= 0) & ((values == y) | np.isnan(values))
+    first = np.argmax(is_largest, axis=0)[None]
+    return y, np.take_along_axis(places, first, axis=0)[0]
+
+
+def _places(shape: Ints, attributes: Attributes) -> Array:
+    """The index of each element: images one after the other, each row by row or by columns."""
+    spatial = shape[2:]
+    within = np.arange(math.prod(spatial))
+    by_columns = bool(attributes.get("storage_order", 0))
+    image = within.reshape(spatial[::-1]).T if by_columns else within.reshape(spatial)
+    first = np.arange(math.prod(shape[:2])).reshape(shape[:2]) * within.size
+    return np.asarray(first.reshape(*shape[:2], *[1] * len(spatial)) + image)
 
 
 def _average_pool(x: Array, attributes: Attributes) -> Array:
@@ -171,8 +189,9 @@ def _infer_pool(op: str, dtypes: Dtypes) -> InferTypes:
                     f"{op}: x has shape {x.dims}; expected (N, C, spatial), none empty"
                 )
             return (TensorType(x.dtype, (*x.dims[:2], *[1] * (len(x.dims) - 2))),)
-        window = pool_window(op, x.dims, attributes)
-        return (TensorType(x.dtype, (*x.dims[:2], *window.outputs)),)
+        shape = (*x.dims[:2], *pool_window(op, x.dims, attributes).outputs)
+        indices = (TensorType(INT64, shape),) if op == "MaxPool" else ()
+        return (TensorType(x.dtype, shape), *indices)
 
     return infer_types
 
@@ -223,6 +242,8 @@ def _draw_attributes(choose: Choose, op: str, spatial: Ints) -> dict[str, object
         attributes["ceil_mode"] = 1
     if op == "AveragePool" and choose.integer(0, 1):
         attributes["count_include_pad"] = 1
+    if op == "MaxPool" and choose.integer(0, 1):
+        attributes["storage_order"] = 1
     return attributes
 
 
@@ -262,6 +283,17 @@ def _flipped_channels(call: Call) -> Call:
     return Call((np.flip(np.asarray(call.inputs[0]), 1).copy(),), call.attributes)
 
 
+def _flipped(call: Call, y: Array) -> Array:
+    """Channels of an output reversed; indices are of the channels that they stand in then."""
+    if y.dtype != INT64:
+        return np.flip(y, 1)
+    x = np.asarray(call.inputs[0])
+    size, channels = math.prod(x.shape[2:]), x.shape[1]
+    image, channel, within = y // (size * channels), y // size % channels, y % size
+    moved = (image * channels + channels - 1 - channel) * size + within
+    return np.flip(np.where(y < 0, y, moved), 1)
+
+
 def _window_flops(
     inputs: Sequence[TensorType | None], outputs: Sequence[TensorType], attributes: Attributes
 ) -> int:
@@ -291,12 +323,22 @@ def _negative_padding(auto: str) -> Call:
     return Call((zeros(1, 1, 5),), {"kernel_shape": (1,), "strides": (3,), "auto_pad": auto})
 
 
+def _equal_elements(*shape: int, **attributes: object) -> Call:
+    """Few values, so that most windows hold their maximum several times, or nothing but -inf."""
+    x = np.arange(math.prod(shape)) % 3 - 1.0
+    x[::7] = -np.inf
+    return Call((x.reshape(shape).astype("f4"),), attributes)
+
+
+_BETWEEN = {"kernel_shape": (2,), "dilations": (3,), "pads": (1, 2)}
+"""Some windows of two elements have both taps in the padding."""
 WINDOW = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
 
 
 def _spec(op: str, reference: Reference, error_model: ErrorModel, dtypes: Dtypes) -> OpSpec:
     windows = not op.startswith("Global")
     counting = {"count_include_pad": 1} if op == "AveragePool" else {}
+    order = ("storage_order",) if op == "MaxPool" else ()
     rejects: tuple[Reject, ...] = (
         Reject("kernel", lambda: Call((zeros(1, 1, 1, 3),), _two), "does not fit"),
         Reject("rank", lambda: Call((zeros(1, 1),), _two), "rank 3 or more"),
@@ -314,6 +356,14 @@ def _spec(op: str, reference: Reference, error_model: ErrorModel, dtypes: Dtypes
         lambda: Call((zeros(0, 3, 4, 4),), _two),
         *(partial(_nan_somewhere, c, dtype, _two) for c in (1, 17) for dtype in dtypes & FLOATS),
     )
+    if op == "MaxPool":
+        edges += (
+            lambda: _equal_elements(2, 3, 7, kernel_shape=(3,), pads=(1, 2)),
+            lambda: _equal_elements(2, 17, 5, 6, kernel_shape=(2, 3), storage_order=1),
+            lambda: _equal_elements(1, 2, 3, 4, 5, kernel_shape=(2, 2, 3), storage_order=1),
+            lambda: _equal_elements(1, 2, 2, **_BETWEEN),
+            lambda: Call((np.full((1, 1, 4), -np.inf, "f4"),), {"kernel_shape": (2,)}),
+        )
     if not windows:
         rejects = (Reject("empty", lambda: Call((zeros(1, 2, 0),)), "none empty"),)
         edges = (
@@ -331,11 +381,10 @@ def _spec(op: str, reference: Reference, error_model: ErrorModel, dtypes: Dtypes
         _draw(op, dtypes),
         grow=_grow(op),
         is_exact="Max" in op,
-        reads=(*WINDOW, *counting) if windows else (),
-        ignores=("storage_order",) if op == "MaxPool" else (),  # of Indices, which are refused
+        reads=(*WINDOW, *counting, *order) if windows else (),
         edges=edges,
         rejects=rejects,
-        laws=(Law("channels reversed", _flipped_channels, lambda c, y: np.flip(y, 1)),),
+        laws=(Law("channels reversed", _flipped_channels, _flipped),),
         flops=_window_flops if windows else _whole_flops,
     )
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from engine.errors import ShapeError
 from engine.ir.types import ALL_DTYPES, FLOAT, FLOAT16, FLOATS, INT64, TensorType
-from engine.ops.numerics import Error, Units, exact, magnified
+from engine.ops.numerics import Error, Units, exact, magnified, saturated
 from engine.ops.operands import (
+    Ints,
     Operands,
     check_dtype,
     input_at,
@@ -48,12 +49,27 @@ def _infer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     return (TensorType(x.dtype, resized_shape(x.dims, roi, scales, sizes, attributes)),)
 
 
+def _shape_and_taps(
+    inputs: Sequence[Array | None], shape: Sequence[int], attributes: Attributes
+) -> tuple[Ints, tuple[AxisTaps, ...]]:
+    roi, scales, sizes = (input_at(inputs, i) for i in (1, 2, 3))
+    return resize_taps(tuple(shape), roi, scales, sizes, attributes)
+
+
 def taps_of(
     inputs: Sequence[Array | None], shape: Sequence[int], attributes: Attributes
 ) -> tuple[AxisTaps, ...]:
     """`resize_taps` from the arrays of inputs 1 to 3."""
-    roi, scales, sizes = (input_at(inputs, i) for i in (1, 2, 3))
-    return resize_taps(tuple(shape), roi, scales, sizes, attributes)[1]
+    return _shape_and_taps(inputs, shape, attributes)[1]
+
+
+def extrapolation(attributes: Attributes, dtype: np.dtype) -> Array:
+    """What tf_crop_and_resize puts beyond the input, of y's dtype; integers saturate."""
+    value = np.array(attributes.get("extrapolation_value", 0.0), np.float64)
+    if dtype.kind in "iu":
+        return saturated(value, dtype)
+    with np.errstate(over="ignore"):
+        return value.astype(dtype)
 
 
 def resample(x: Array, taps: Sequence[AxisTaps], absolute: bool = False) -> Array:
@@ -83,12 +99,14 @@ def outside_of(y: Sequence[int], taps: Sequence[AxisTaps]) -> Array | None:
 def _reference(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
     x = inputs[0]
     assert x is not None
-    taps = taps_of(inputs, x.shape, attributes)
+    shape, taps = _shape_and_taps(inputs, x.shape, attributes)
+    if 0 in shape:
+        return (np.zeros(shape, x.dtype),)
     with np.errstate(all="ignore"):
         y = np.asarray(resample(x, taps))
     mask = outside_of(y.shape, taps)
     if mask is not None:
-        y = np.where(mask, y.dtype.type(attributes.get("extrapolation_value", 0.0)), y)
+        y = np.where(mask, extrapolation(attributes, y.dtype), y)
     return (y,)
 
 
@@ -110,10 +128,11 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
 def _draw(
     choose: Choose, shape: Sequence[int], mode: str, dtype: np.dtype
 ) -> tuple[tuple[Array | None, ...], dict[str, object]]:
-    """Inputs 1 to 3 and attributes that resize the last one or two axes."""
+    """Inputs 1 to 3 and attributes that resize up to three neighbouring axes, often the last."""
     rank = len(shape)
-    count = min(rank, choose.one_of((2, 1)))
-    axes = tuple(range(rank - count, rank))
+    count = min(rank, choose.one_of((2, 1, 3)))
+    end = choose.one_of((rank, rank, max(count, rank - 1)))
+    axes = tuple(range(end - count, end))
     attributes: dict[str, object] = {"mode": mode}
     how = choose.one_of(COORDINATES[:-1])
     attributes["coordinate_transformation_mode"] = how
@@ -129,10 +148,11 @@ def _draw(
             sizes = [2] * count
         attributes["axes"] = axes
         return (None, None, np.array(sizes, np.int64)), attributes
-    scales = [1.0] * (rank - count) + [choose.one_of((2.0, 1.0, 3.0, 1.5, 0.6)) for _ in axes]
-    scales = [2.0 if s * n < 2 else s for s, n in zip(scales, shape, strict=True)]
-    scales[: rank - count] = [1.0] * (rank - count)
-    if any(n == 1 for n in shape[rank - count :]) and how == "align_corners":
+    scales = [1.0] * rank
+    for axis in axes:
+        scale = choose.one_of((2.0, 1.0, 3.0, 1.5, 0.6))
+        scales[axis] = 2.0 if scale * shape[axis] < 2 else scale
+    if any(shape[axis] == 1 for axis in axes) and how == "align_corners":
         attributes["coordinate_transformation_mode"] = "half_pixel"
     return (np.zeros(0, np.float32), np.array(scales, np.float32)), attributes
 
@@ -210,6 +230,22 @@ SPECS: tuple[OpSpec, ...] = (
         grow=_grow,
         constant_inputs=frozenset({1, 2, 3}),
         edges=(
+            lambda: Call((_ramp(3, 5), None, np.array([2, 0.6], np.float32)), {"mode": "cubic"}),
+            lambda: Call(
+                (_ramp(2, 5, 3, 4, 18), None, None, np.array([7, 3])),
+                {"mode": "linear", "axes": (1, 0)},
+            ),
+            lambda: Call(
+                (_ramp(2, 3, 2, 2, 2, 3).astype(np.int8), None, None, np.array([5, 1, 3])),
+                {"axes": (1, 5, 3)},
+            ),
+            lambda: Call(
+                (zeros(0, 3), None, None, np.array([0, 2_000_000_000])), {"mode": "linear"}
+            ),
+            lambda: Call(
+                (_ramp(2, 3, 3).astype(np.uint8), _roi[:6], None, np.array([4, 5, 3])),
+                {**_crop, "extrapolation_value": 300.0},
+            ),
             lambda: Call((_ramp(1, 1, 4, 4), _roi, None, _sizes), {**_crop, "mode": "linear"}),
             lambda: Call((_ramp(1, 1, 4, 4), _roi, None, _sizes), {**_crop, "mode": "nearest"}),
             lambda: Call(

@@ -228,9 +228,11 @@ def _ranges(
 def resize_taps(
     x: Ints, roi: Array | None, scales: Array | None, sizes: Array | None, attributes: Attributes
 ) -> tuple[Ints, tuple[AxisTaps, ...]]:
-    """(output shape, taps of every axis that changes); raises ShapeError."""
+    """(output shape, taps of every axis that changes; none where y is empty); raises ShapeError."""
     plan = extents(x, scales, sizes, attributes)
     ranges = _ranges(len(x), plan, roi, attributes)
+    if 0 in plan.shape:
+        return plan.shape, ()
     crops = attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize"
     taps = tuple(
         _taps(axis, x[axis], plan.shape[axis], plan.scales[axis], ranges[axis], attributes)

@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
-from engine.ir.types import DOUBLE, FLOAT, FLOAT16, FLOATS, INT64, TensorType, check_dims
+from engine.ir.types import (
+    DOUBLE,
+    FLOAT,
+    FLOAT16,
+    FLOATS,
+    INT64,
+    TensorType,
+    check_dims,
+    dtype_name,
+)
 from engine.ops.gather import in_range
 from engine.ops.numerics import Error, Units, finite, magnified
 from engine.ops.operands import Operands, check_dtype, tensor, zeros
@@ -65,7 +74,9 @@ def _infer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     check_dtype(op, x.dtype, FLOATS, "X")
     check_dtype(op, batch.dtype, frozenset({INT64}), "batch_indices")
     if rois.dtype != x.dtype:
-        raise UnsupportedError(f"{op}: X is {x.dtype.name}, rois are {rois.dtype.name}")
+        raise UnsupportedError(
+            f"{op}: X is {dtype_name(x.dtype)}, rois are {dtype_name(rois.dtype)}"
+        )
     if len(x.dims) != 4 or rois.dims[1:] != (4,) or batch.dims != rois.dims[:1]:
         raise ShapeError(
             f"{op}: X has shape {x.dims}, rois {rois.dims} and batch_indices {batch.dims}; "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
-from engine.ir.types import ALL_DTYPES, BOOL, FLOATS, INT64, TensorType
+from engine.ir.types import ALL_DTYPES, BOOL, FLOATS, INT64, STRING, TensorType, dtype_name
 from engine.ops.gather import check_elements, check_tuples, draw_indices, in_range, indices_of
 from engine.ops.numerics import Error, Units, exact, finite
 from engine.ops.operands import (
@@ -81,7 +81,7 @@ def tuples_where(inputs: Arrays, _: Attributes) -> tuple[Array, ...]:
 
 def _infer_elements(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     op = "ScatterElements"
-    x, indices = tensor(op, inputs, 0, dtypes=ALL_DTYPES), indices_of(op, inputs)
+    x, indices = tensor(op, inputs, 0, dtypes=ALL_DTYPES | {STRING}), indices_of(op, inputs)
     axis = normal_axis(op, int(attributes.get("axis", 0)), len(x.dims), x.dims)
     check_elements(op, x.dims, indices.dims, axis)
     _check_updates(op, inputs, x, indices.dims, attributes)
@@ -90,7 +90,7 @@ def _infer_elements(inputs: Operands, attributes: Attributes) -> tuple[TensorTyp
 
 def _infer_nd(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     op = "ScatterND"
-    x, indices = tensor(op, inputs, 0, dtypes=ALL_DTYPES), indices_of(op, inputs)
+    x, indices = tensor(op, inputs, 0, dtypes=ALL_DTYPES | {STRING}), indices_of(op, inputs)
     depth = check_tuples(op, x.dims, indices.dims, 0)
     _check_updates(op, inputs, x, (*indices.dims[:-1], *x.dims[depth:]), attributes)
     return (x,)
@@ -103,8 +103,9 @@ def _check_updates(
     updates = tensor(op, inputs, 2, "updates")
     if updates != TensorType(x.dtype, shape):
         raise ShapeError(f"{op}: updates are {updates}, expected {TensorType(x.dtype, shape)}")
-    if x.dtype == BOOL and reduction != "none":
-        raise UnsupportedError(f"{op}: reduction={reduction!r} of dtype bool is not supported")
+    if x.dtype in (BOOL, STRING) and reduction != "none":
+        name = dtype_name(x.dtype)
+        raise UnsupportedError(f"{op}: reduction={reduction!r} of dtype {name} is not supported")
 
 
 def _combined(where_of: Where, inputs: Arrays, attributes: Attributes) -> Array:

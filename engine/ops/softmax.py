@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType
+from engine.ir.types import DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType, dtype_name
 from engine.ops.numerics import Error, Units, finite, magnified
 from engine.ops.reduce import accumulated, exp_sum_error, finite_maximum, normal_axis
 from engine.ops.spec import (
@@ -129,7 +129,7 @@ class Scores:
         """The type of x."""
         x = inputs[0]
         if x is None or x.type.dtype not in FLOATS:
-            what = "missing" if x is None else x.type.dtype.name
+            what = "missing" if x is None else dtype_name(x.type.dtype)
             raise ShapeError(
                 f"{self.op_type}: input is {what}, expected float16, float32 or float64"
             )

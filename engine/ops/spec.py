@@ -141,6 +141,7 @@ class OpSpec:
     Attributes:
         op_type: the ONNX name (attributes and inputs as in the newest opset; the importer
             rewrites older forms).
+        domain: of the operator in models.
         arity: least and greatest number of inputs.
         infer_types: output types; raises ShapeError naming the offending values.
         reference: float64, obvious rather than fast; the oracle of every backend.
@@ -183,6 +184,7 @@ class OpSpec:
     ignores: tuple[str, ...] = ()
     only: Attributes = field(default_factory=dict)
     defined: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    domain: str = ""
 
     def nbytes(
         self, inputs: Sequence[TensorType | None], outputs: Sequence[TensorType], _: Attributes

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOATS, INT64, INTEGERS, TensorType
+from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOATS, INT64, INTEGERS, TensorType, dtype_name
 from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Error, Units, exact, magnified
 from engine.ops.operands import check_dtype
@@ -233,7 +233,9 @@ def _clip_infer(inputs: Sequence[Operand | None], _: Attributes) -> tuple[Tensor
         if limit is None:
             continue
         if limit.type.dtype != x.dtype or limit.type.size != 1 or len(limit.type.shape) > 1:
-            raise ShapeError(f"Clip: limit is {limit.type}, expected a scalar {x.dtype.name}")
+            raise ShapeError(
+                f"Clip: limit is {limit.type}, expected a scalar {dtype_name(x.dtype)}"
+            )
     return (x,)
 
 

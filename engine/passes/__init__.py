@@ -24,11 +24,12 @@ from engine.passes.bind_values import bind_values, deciding_inputs, undecided_no
 from engine.passes.cut_path import Cut, cut
 from engine.passes.cut_stages import HostStep, Program, Stage, cut_stages
 from engine.passes.infer_shapes import (
-    INFER_SHAPES,
     are_typed,
     infer_unfolded,
     infer_where_known,
+    pass_recalling,
 )
+from engine.passes.inferences import Inferences
 from engine.passes.resolve_path import resolve_path
 from engine.passes.segment import Segment
 
@@ -54,11 +55,18 @@ def load_passes(keep: Collection[str] = ()) -> tuple[Pass, ...]:
     )
 
 
-def bind_passes(keep: Collection[str] = ()) -> tuple[Pass, ...]:
-    """The passes that follow bind_shapes; `keep` as for `load_passes`."""
+def bind_passes(
+    keep: Collection[str] = (), inferences: Inferences | None = None
+) -> tuple[Pass, ...]:
+    """The passes that follow bind_shapes.
+
+    Args:
+        keep: as for `load_passes`.
+        inferences: what was inferred of other copies of the graph; it gains what is inferred now.
+    """
     kept = _names(keep)
     return (
-        INFER_SHAPES,
+        pass_recalling(inferences),
         scale_sums.SCALE_SUMS,
         fold_constants.pass_keeping(kept),
         remove_dead_nodes.pass_keeping(kept),
@@ -78,6 +86,7 @@ def _names(keep: Collection[str]) -> frozenset[str]:
 __all__ = [
     "Cut",
     "HostStep",
+    "Inferences",
     "Pass",
     "Program",
     "Segment",

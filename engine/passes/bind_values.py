@@ -13,10 +13,11 @@ import numpy as np
 
 from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node, Value
+from engine.ir.types import STRING
 from engine.passes.sources import Needs, needs
 
 RANK_MAX = 1
-"""Numbers and lists of numbers decide shapes; what has more axes is data."""
+"""Numbers and lists of numbers decide shapes; what has more axes is data, and so are strings."""
 
 
 def deciding_inputs(graph: Graph, rank_max: int = RANK_MAX) -> tuple[str, ...]:
@@ -52,6 +53,7 @@ def find_needs(graph: Graph, rank_max: int = RANK_MAX) -> Needs:
     """What must be known before each node is planned."""
 
     def may_decide(value: Value) -> bool:
-        return value.type is not None and len(value.type.shape) <= rank_max
+        type_ = value.type
+        return type_ is not None and len(type_.shape) <= rank_max and type_.dtype != STRING
 
     return needs(graph, {v: frozenset((v,)) if may_decide(v) else None for v in graph.inputs})

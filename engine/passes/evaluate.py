@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def infer_node(node: Node) -> tuple[TensorType, ...]:
             check_dims(type_.dims, node.title)
     if len(types) < len(node.outputs):
         raise UnsupportedError(
-            f"{node.title}: {len(node.outputs)} outputs, only {len(types)} are supported"
+            f"{node.place}: {len(node.outputs)} outputs, only {len(types)} are supported"
         )
     if spec.all_outputs and len(types) > len(node.outputs):
         raise type_error(node, f"{len(node.outputs)} outputs, expected {len(types)}")
@@ -58,11 +59,10 @@ def infer_node(node: Node) -> tuple[TensorType, ...]:
 def naming(node: Node) -> Iterator[None]:
     """Errors name the node; a number that leads its arithmetic astray is one of the model's."""
     try:
-        with heap.enough_for(node.title):
+        with heap.enough_for(node):
             yield
     except ParallaxError as error:
-        text = str(error)
-        raise type(error)(text if node.title in text else f"{node.title}: {text}") from None
+        raise type(error)(node.placed(str(error))) from None
     except (ArithmeticError, LookupError, ValueError) as error:
         operands = ", ".join("none" if v is None else str(v.type) for v in node.inputs)
         raise type_error(
@@ -72,7 +72,7 @@ def naming(node: Node) -> Iterator[None]:
 
 def type_error(node: Node, text: str) -> ShapeError:
     """A ShapeError in the house form."""
-    return ShapeError(f"{node.title}: {text}")
+    return ShapeError(f"{node.place}: {text}")
 
 
 def is_computable(node: Node) -> bool:
@@ -93,26 +93,36 @@ class Folding:
     """
 
     def __init__(self, graph: Graph) -> None:
-        held = sum(constant.nbytes for constant in graph.constants())
-        self._nbytes_max = FOLD_NBYTES_MAX + 2 * held
-        self._nbytes_left = {"small": FOLD_NBYTES_MAX, "large": self._nbytes_max}
+        self._graph = graph
+        self._nbytes_made = {True: 0, False: 0}
+
+    @cached_property
+    def _nbytes_max(self) -> int:
+        held = sum(constant.nbytes for constant in self._graph.constants())
+        return FOLD_NBYTES_MAX + 2 * held
 
     def compute(self, node: Node, types: tuple[TensorType, ...]) -> tuple[np.ndarray, ...] | None:
         """The outputs of a computable node; None where they are not worth what they cost."""
         read = {v for v in node.inputs if v is not None and v.contents is not None}
         nbytes_in = sum(v.known_type.nbytes for v in read)
         nbytes_out = sum(t.nbytes for t in types)
-        size = "small" if nbytes_out <= SMALL_NBYTES_MAX else "large"
-        if nbytes_out > self._nbytes_left[size] or nbytes_in + nbytes_out > 2 * self._nbytes_max:
-            return None
-        if _flops(node, types) > FOLD_FLOPS_MAX:
+        if not self._affords(nbytes_in, nbytes_out) or _flops(node, types) > FOLD_FLOPS_MAX:
             return None
         with naming(node), np.errstate(all="ignore"):
             arguments = [None if v is None else _argument(node, v) for v in node.inputs]
             results = spec_of(node.op_type).reference(arguments, node.attributes)
             arrays = tuple(_cast(np.asarray(r), t) for r, t in zip(results, types, strict=False))
-        self._nbytes_left[size] -= nbytes_out
+        self._nbytes_made[nbytes_out <= SMALL_NBYTES_MAX] += nbytes_out
         return arrays
+
+    def _affords(self, nbytes_in: int, nbytes_out: int) -> bool:
+        """The constants of the graph are counted only where it depends on them."""
+        is_small = nbytes_out <= SMALL_NBYTES_MAX
+        made, held = self._nbytes_made[is_small] + nbytes_out, nbytes_in + nbytes_out
+        if max(made, held) <= FOLD_NBYTES_MAX:
+            return True
+        most = FOLD_NBYTES_MAX if is_small else self._nbytes_max
+        return made <= most and held <= 2 * self._nbytes_max
 
 
 def compute_now(node: Node, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:

@@ -27,8 +27,12 @@ class Expansion:
 
     def spend(self, node: Node, count: int) -> None:
         """Count what is about to be put in place of a node; raises UnsupportedError."""
+        self.foresee(node, count)
         self._nodes_left -= count
-        if self._nodes_left < 0:
+
+    def foresee(self, node: Node, count: int) -> None:
+        """Raise UnsupportedError where so many would be too many."""
+        if count > self._nodes_left:
             raise UnsupportedError(
                 f"{node.title}: it is laid out operator by operator, and comes to more than "
                 f"{NODES_MAX} of them; supported: fewer iterations, or smaller bodies"
@@ -51,7 +55,9 @@ class Expansion:
         parts = [base] if outputs == 1 else [f"{base}/{k}" for k in range(outputs)]
         names = [self.graph.unique(part) for part in parts]
         self.graph.internal.update(names)
-        new = self.graph.add_node(op_type, inputs, names, attributes, before=node)
+        new = self.graph.add_node(
+            op_type, inputs, names, attributes, before=node, origin=node.origin
+        )
         self.settle(new)
         return new.outputs
 

@@ -21,7 +21,8 @@ def fold_constants(graph: Graph, keep: Collection[str] = ()) -> None:
     """
     folding = Folding(graph)
     known = [node for node in graph.nodes if _is_known(graph, node, folding)]
-    graph.kept = [v for v in graph.values() if v.is_constant and v.name in keep]
+    named = graph.values() if keep else []
+    graph.kept = [v for v in named if v.is_constant and v.name in keep]
     for node in known:
         graph.remove_node(node)
 

@@ -10,6 +10,7 @@ from engine.passes.base import Pass, require_types
 from engine.passes.bind_values import undecided_nodes
 from engine.passes.evaluate import Folding, infer_node, is_computable
 from engine.passes.expansion import Expansion
+from engine.passes.inferences import Inference, Inferences
 from engine.passes.inline_control_flow import Inlining
 from engine.passes.lay_out_sequences import Sequences
 
@@ -27,14 +28,28 @@ class _Sweep:
         expansion = Expansion(graph, self.settle)
         self._inlining, self._sequences = Inlining(expansion), Sequences(expansion)
 
-    def settle(self, node: Node) -> None:
-        """Make known what follows from what the node reads."""
+    def settle(self, node: Node, inferences: Inferences | None = None) -> None:
+        """Make known what follows from what the node reads.
+
+        Args:
+            inferences: where the last answer may be found, and is left; none for nodes that are
+                new in every sweep.
+        """
         if node.subgraphs:
             self._inlining.expand(node)
             return
         if self._sequences.concern(node):
             self._sequences.lay_out(node)
             return
+        if inferences is None:
+            self._infer(node)
+        elif (known := inferences.recall(node)) is not None:
+            self._repeat(node, known)
+        else:
+            self._infer(node)
+            inferences.note(node)
+
+    def _infer(self, node: Node) -> None:
         types = infer_node(node)
         for out, type_ in zip(node.outputs, types, strict=True):
             out.type = type_
@@ -42,6 +57,12 @@ class _Sweep:
             arrays = self._folding.compute(node, types)
             for out, array in zip(node.outputs, arrays or (), strict=False):
                 self._graph.make_constant(out, array)
+
+    def _repeat(self, node: Node, known: Inference) -> None:
+        for out, type_, contents in zip(node.outputs, known.types, known.contents, strict=True):
+            out.type = type_
+            if contents is not None:
+                self._graph.make_constant(out, contents)
 
     def can_settle(self, node: Node) -> bool:
         """Whether what a node reads is known."""
@@ -52,8 +73,11 @@ class _Sweep:
         self._sequences.finish()
 
 
-def infer_shapes(graph: Graph) -> None:
+def infer_shapes(graph: Graph, inferences: Inferences | None = None) -> None:
     """The types of all values, and the course of all control flow.
+
+    Args:
+        inferences: what was inferred of other copies of the graph.
 
     Raises:
         ShapeError: an operator refuses its inputs; prefixed with the node's title.
@@ -61,7 +85,7 @@ def infer_shapes(graph: Graph) -> None:
     """
     sweep = _Sweep(graph)
     for node in graph.nodes:
-        sweep.settle(node)
+        sweep.settle(node, inferences)
     sweep.finish()
 
 
@@ -101,4 +125,14 @@ def _require_static_inputs(graph: Graph) -> None:
             raise GraphError(f"input '{value.name}' has type {value.type}: bind_shapes first")
 
 
-INFER_SHAPES = Pass("infer_shapes", infer_shapes, _require_static_inputs, require_types)
+def pass_recalling(inferences: Inferences | None) -> Pass:
+    """The pass; what was inferred of other copies of the graph is not inferred again."""
+    return Pass(
+        "infer_shapes",
+        lambda graph: infer_shapes(graph, inferences),
+        _require_static_inputs,
+        require_types,
+    )
+
+
+INFER_SHAPES = pass_recalling(None)

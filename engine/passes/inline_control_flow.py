@@ -13,9 +13,9 @@ import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
 from engine.ir.graph import Attributes, Graph, Node, Value
-from engine.ir.types import BOOL, INT64, TensorType
+from engine.ir.types import BOOL, INT64, TensorType, zero_of
 from engine.passes.base import Pass
-from engine.passes.expansion import Expansion
+from engine.passes.expansion import NODES_MAX, Expansion
 from engine.passes.fold_constants import fold_constants
 from engine.passes.scans import axes_of, directions_of
 
@@ -43,6 +43,23 @@ def inline_known_branches(graph: Graph, keep: Collection[str] = ()) -> None:
 def pass_keeping(keep: Collection[str]) -> Pass:
     """The pass; constants named in `keep` stay."""
     return Pass("inline_known_branches", lambda graph: inline_known_branches(graph, keep))
+
+
+def goes_on_always(body: Graph) -> bool:
+    """Whether a Loop that goes on after its first iteration does so after each.
+
+    That is so where the condition that it computes depends on nothing but itself.
+    """
+    open_, met = [body.outputs[0]], {body.inputs[1]}
+    while open_:
+        value = open_.pop()
+        if value in met or value.is_constant:
+            continue
+        met.add(value)
+        if value.producer is None:
+            return False
+        open_ += [v for v in value.producer.inputs if v is not None]
+    return True
 
 
 @dataclass(frozen=True)
@@ -85,6 +102,9 @@ class Inlining:
         while goes_on and (most is None or len(made) < most):
             made.append(self._iterate(node, len(made), now))
             now, goes_on = made[-1].states, made[-1].goes_on
+            if len(made) == 1 and goes_on and goes_on_always(node.subgraphs["body"]):
+                left = NODES_MAX if most is None else most - 1
+                self._expansion.foresee(node, left * (1 + len(node.subgraphs["body"].nodes)))
         if not made and len(node.outputs) == len(now):
             return now
         elements = [i.elements for i in made]
@@ -166,6 +186,7 @@ class Inlining:
                 name=f"{prefix}/{part.name}",
                 before=node,
                 subgraphs=part.subgraphs,
+                origin=part.origin or node.origin,
             )
             twins.update(zip(part.outputs, copy.outputs, strict=True))
             self._expansion.settle(copy)
@@ -184,7 +205,8 @@ class Inlining:
         type_ = value.known_type
         if not type_.dims[axis]:
             dims = (*type_.dims[:axis], *type_.dims[axis + 1 :])
-            return self._graph.add_constant(f"{node.name}/nothing", np.zeros(dims, type_.dtype))
+            nothing = np.full(dims, zero_of(type_.dtype))
+            return self._graph.add_constant(f"{node.name}/nothing", nothing)
         at = self._constant(node, np.int64(place))
         return self._emit(node, "Gather", [value, at], {"axis": axis})
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
 from engine.ir.graph import Node, Value
-from engine.ir.types import element_name
-from engine.ops.cast import DTYPES
+from engine.ir.types import dtype_name, element_name
+from engine.ops.cast import ELEMENT_TYPES
 from engine.ops.operands import known_integers
 from engine.ops.region import PARTS_MAX
 from engine.ops.sequence import LAID_OUT
@@ -54,7 +54,9 @@ class Sequences:
 
     def concern(self, node: Node) -> bool:
         """Whether a node is not one of tensors alone."""
-        return node.op_type in LAID_OUT or any(v in self._made for v in node.inputs)
+        if node.op_type in LAID_OUT:
+            return True
+        return bool(self._made) and any(v in self._made for v in node.inputs)
 
     def lay_out(self, node: Node) -> None:
         """Note what the result of a node is made of; where it is a tensor, the node is replaced.
@@ -133,9 +135,9 @@ class Sequences:
 
     def _empty(self, node: Node) -> Tensors:
         number = node.attributes.get("dtype", 1)
-        if number not in DTYPES:
+        if number not in ELEMENT_TYPES:
             raise UnsupportedError(f"dtype={number}: sequences of this are not supported")
-        return Tensors(DTYPES[number], ())
+        return Tensors(ELEMENT_TYPES[number], ())
 
     def _insert(self, node: Node) -> Tensors:
         old, new = self._sequence(node), self._tensor(node, 1)
@@ -235,12 +237,12 @@ class Sequences:
         found = self._made[value]
         if found is None:
             return "an optional that is not there"
-        return f"a sequence of {len(found.values)} tensors of {found.dtype.name}"
+        return f"a sequence of {len(found.values)} tensors of {dtype_name(found.dtype)}"
 
     def _check_dtype(self, node: Node, index: int, dtype: np.dtype) -> None:
         type_ = self._tensor(node, index).known_type
         if type_.dtype != dtype:
-            raise ShapeError(f"input {index} is {type_}, the sequence is of {dtype.name}")
+            raise ShapeError(f"input {index} is {type_}, the sequence is of {dtype_name(dtype)}")
 
     def _position(
         self, node: Node, index: int, count: int, end: int, default: int | None = None

@@ -11,6 +11,7 @@ _SAME_WHEN_TYPES_AGREE = frozenset(
     ("Cast", "CastLike", "Expand", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 )
 _SAME_OF_ONE = frozenset(("Concat", "Max", "Mean", "Min", "Sum"))
+"""What they are given beside it may still be refused, so their types must be known too."""
 
 
 def remove_identities(graph: Graph, keep: Collection[str] = ()) -> None:
@@ -34,13 +35,14 @@ def _is_identity(node: Node) -> bool:
     source, out = node.inputs[0].type, node.outputs[0].type
     if node.op_type == "Identity":
         return True
+    if source is None or source != out or not source.is_static:
+        return False
     if node.op_type in _SAME_OF_ONE:
         return len(node.inputs) == 1
     if node.op_type == "Transpose":
         perm = node.attributes.get("perm")
         return perm is not None and tuple(perm) == tuple(range(len(perm)))
-    known = source is not None and out is not None and source.is_static
-    return node.op_type in _SAME_WHEN_TYPES_AGREE and known and source == out
+    return node.op_type in _SAME_WHEN_TYPES_AGREE
 
 
 def _is_removable(graph: Graph, node: Node, keep: Collection[str]) -> bool:

@@ -7,9 +7,12 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 GOOD_ENOUGH = 1.02
 """Stop looking for a better packing below this ratio of peak to lower bound."""
+SMALL_NBYTES, SMALL_ENOUGH = 4096, 1.1
+"""And below this ratio where less than a page is wasted: memory is given by the page."""
 ATTEMPTS = 24
 """Perturbed orders tried when the plain ones are not good enough."""
 PAIRS_EACH = 64
@@ -18,8 +21,7 @@ STEPS_MAX = 8_000_000
 """Comparisons of blocks after which no further order is tried."""
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """Bytes needed over steps first..last, both included."""
 
     nbytes: int
@@ -64,7 +66,8 @@ def pack(blocks: Sequence[Block], alignment_nbytes: int) -> Packing:
         return Packing((), 0, 0)
     packings = _packings(rounded)
     best_offsets, best_peak = next(packings)
-    while best_peak > floor * GOOD_ENOUGH and (other := next(packings, None)) is not None:
+    enough = max(floor * GOOD_ENOUGH, min(floor * SMALL_ENOUGH, floor + SMALL_NBYTES))
+    while best_peak > enough and (other := next(packings, None)) is not None:
         if other[1] < best_peak:
             best_offsets, best_peak = other
     return Packing(best_offsets, best_peak, floor)

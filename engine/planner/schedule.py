@@ -43,7 +43,7 @@ def place(
         reasons: list[str] = []
         allowed = names if order is None else order(node)
         for name in allowed[:1] if strict else allowed:
-            with heap.enough_for(node.title):
+            with heap.enough_for(node):
                 reason = backends[name](node)
             if reason is None:
                 placements.append(Placement(node, name, reasons[0] if reasons else ""))
@@ -51,7 +51,7 @@ def place(
             reasons.append(f"{name}: {reason}")
         else:
             hint = " (strict: no fallback allowed)" if strict else ""
-            raise UnsupportedError(f"{node.title} cannot run{hint}: {'; '.join(reasons)}")
+            raise UnsupportedError(f"{node.place} cannot run{hint}: {'; '.join(reasons)}")
     return placements
 
 

@@ -13,8 +13,13 @@ import onnx.inliner
 from onnx import helper
 
 from engine.onnx_import.attributes import decode_attribute
+from engine.onnx_import.microsoft.schemas import DOMAIN
 
 Array = np.ndarray
+
+
+def _name_of(node: onnx.NodeProto) -> str:
+    return f"{node.domain}::{node.op_type}" if node.domain else str(node.op_type)
 
 
 @lru_cache(1)
@@ -47,13 +52,18 @@ class Call:
 
     @property
     def op_type(self) -> str:
-        """Of the node."""
-        return str(self.model.graph.node[self.node].op_type)
+        """Of the node, as the attack calls it."""
+        return _name_of(self.model.graph.node[self.node])
 
     @property
     def op_types(self) -> str:
         """Of all nodes, each once."""
-        return "+".join(dict.fromkeys(node.op_type for node in self.model.graph.node))
+        return "+".join(dict.fromkeys(map(_name_of, self.model.graph.node)))
+
+    @property
+    def has_own(self) -> bool:
+        """Whether there is an operator of onnxruntime's in it."""
+        return any(node.domain == DOMAIN for node in self.model.graph.node)
 
     @property
     def opset(self) -> int:
@@ -131,26 +141,36 @@ class Disagreement:
 def call(
     op_type: str,
     opset: int,
-    *inputs: Array,
+    *inputs: Array | None,
     constants: tuple[int, ...] = (),
     outputs: int = 1,
+    domain: str = "",
     **attributes: Any,
 ) -> Call:
-    """A model of one node with inputs x0, x1..., fed but for the constants."""
-    results = ["y", "z"][:outputs]
-    names = [f"x{i}" for i in range(len(inputs))]
-    feeds = {n: x for i, (n, x) in enumerate(zip(names, inputs)) if i not in constants}
+    """A model of one node with inputs x0, x1..., fed but for the constants; None is left out.
+
+    Args:
+        op_type: of onnxruntime's operators with their domain, `com.microsoft::`.
+        opset: of the domain; for onnxruntime's operators, of ONNX.
+    """
+    results = ["y", "z", "w"][:outputs]
+    names = ["" if x is None else f"x{i}" for i, x in enumerate(inputs)]
+    given = {name: x for name, x in zip(names, inputs) if x is not None}
+    feeds = {name: x for name, x in given.items() if int(name[1:]) not in constants}
+    own, _, name = op_type.rpartition("::")
     graph = helper.make_graph(
-        [helper.make_node(op_type, names, results, **attributes)],
+        [helper.make_node(name, names, results, domain=own or domain, **attributes)],
         "call",
         [
             helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
             for n, x in feeds.items()
         ],
         [helper.make_empty_tensor_value_info(name) for name in results],
-        [onnx.numpy_helper.from_array(inputs[i], names[i]) for i in constants],
+        [onnx.numpy_helper.from_array(given[names[i]], names[i]) for i in constants],
     )
-    imports = [helper.make_opsetid("", opset)]
+    imports = [helper.make_opsetid(domain, opset)]
+    if own:
+        imports.append(helper.make_opsetid(own, 1))
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     return Call(model.SerializeToString(), feeds)
 

@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, helper
 
+from engine.onnx_import.attributes import schema_of
+
 Rng = np.random.Generator
 
 INTEGERS = (
@@ -61,9 +63,8 @@ def _bend(rng: Rng, model: ModelProto, node: NodeProto) -> str:
 def _missing(model: ModelProto, node: NodeProto) -> list[tuple[str, int]]:
     """Attributes of the schema that the node does not have."""
     version = next((o.version for o in model.opset_import if not o.domain), 1)
-    try:
-        schema = onnx.defs.get_schema(node.op_type, max(1, min(version, 2**31 - 1)), "")
-    except onnx.defs.SchemaError:
+    schema = schema_of(node.op_type, max(1, min(version, 2**31 - 1)), node.domain)
+    if schema is None:
         return []
     there = {a.name for a in node.attribute}
     return [(n, int(a.type.value)) for n, a in schema.attributes.items() if n not in there]

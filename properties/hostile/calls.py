@@ -1,4 +1,4 @@
-"""Calls of single operators, at any opset: examples of ours, bent along ONNX's own schemas."""
+"""Calls of single operators, at any opset: examples of ours, bent along their schemas."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from onnx import defs
 
+from engine.ir.types import STRING
 from engine.onnx_import.support import OPSET_MAX
 from engine.ops import OPERATORS
 from engine.ops.spec import Call, OpSpec
+from engine.ops.strings import WORDS
 from properties.choose import SeededChoose
+from properties.dtypes import as_dtype
 from properties.hostile.composed import COMPOSED, Composed
+from properties.hostile.microsoft import MICROSOFT, outputs_of
 from properties.hostile.values import dtype_of, edge_value, value_of
 from properties.node_models import node_model
 
@@ -26,25 +30,38 @@ LIKE = {"Upsample": "Resize", "Scatter": "ScatterElements", "Dropout": "Identity
 AS_ATTRIBUTE = {"constant_value": "value"}
 """Inputs that older opsets have as an attribute under another name."""
 OPSETS_OF_WITNESSES = 23
+OPSET_OF_OWN = 13
+"""From it on models hold onnxruntime's operators."""
 
 
 def _source(op_type: str) -> OpSpec | Composed | None:
     """What draws examples of an operator, None for one that has none."""
+    if op_type in MICROSOFT:
+        return MICROSOFT[op_type][1]
     return COMPOSED.get(op_type) or OPERATORS.get(LIKE.get(op_type, op_type))
+
+
+def _domain(op_type: str) -> str:
+    """In which ONNX has an operator."""
+    return OPERATORS[op_type].domain if op_type in OPERATORS else ""
 
 
 @cache
 def schemas() -> dict[str, tuple[Schema, ...]]:
-    """Every version of every operator with examples of its own or of one like it, by name."""
+    """Every version of every operator with examples of its own or of one like it, by name.
+
+    Names of onnxruntime's operators begin with their domain, `com.microsoft::`.
+    """
     found: dict[str, list[Schema]] = {}
     for schema in defs.get_all_schemas_with_history():
-        if schema.domain == "" and _source(schema.name) and not schema.deprecated:
+        if schema.domain == _domain(schema.name) and _source(schema.name) and not schema.deprecated:
             found.setdefault(schema.name, []).append(schema)
-    return {
+    versions = {
         name: tuple(sorted(versions, key=lambda s: s.since_version))
         for name, versions in sorted(found.items())
         if name != "Constant"
     }
+    return versions | {name: (schema,) for name, (schema, _) in sorted(MICROSOFT.items())}
 
 
 @cache
@@ -76,11 +93,10 @@ class Drawn:
         ends = _ends().get(op_type, OPSET_MAX + 1)
         later = versions[which + 1].since_version if which + 1 < len(versions) else ends
         newest = min(later - 1, OPSETS_OF_WITNESSES)
-        self.opset = int(
-            rng.integers(
-                self.schema.since_version, max(newest, self.schema.since_version), endpoint=True
-            )
-        )
+        oldest = OPSET_OF_OWN if op_type in MICROSOFT else self.schema.since_version
+        self.opset = int(rng.integers(oldest, max(newest, oldest), endpoint=True))
+        if self.schema.domain and op_type not in MICROSOFT:
+            self.opset = OPSETS_OF_WITNESSES
         source = _source(op_type)
         assert source is not None
         with np.errstate(all="ignore"):
@@ -89,7 +105,7 @@ class Drawn:
         self.inputs: list[np.ndarray | None] = []
         self.attributes: dict[str, Any] = {}
         self._take(call)
-        self.outputs = self._outputs()
+        self.outputs = outputs_of(op_type, call) or self._outputs()
 
     def chance(self, share: float) -> bool:
         """True that often."""
@@ -116,6 +132,8 @@ class Drawn:
         for name, value in call.attributes.items():
             if name in known:
                 self.attributes[name] = value
+        if "classes_strings" in known:  # one table for both directions
+            self.attributes["classes_strings"] = strings_of(call)
         if self.op_type == "Gemm" and len(self.inputs) < self.schema.min_input:
             self.inputs.append(self._no_bias())
 
@@ -180,7 +198,7 @@ class Drawn:
         for index, x in enumerate(self.inputs):
             if x is not None and formals[min(index, len(formals) - 1)].type_str == variable:
                 with np.errstate(all="ignore"):
-                    self.inputs[index] = x.astype(dtype)
+                    self.inputs[index] = as_dtype(x, dtype)
 
     def _reshape(self) -> None:
         """One input empty, of rank 0, of a rank more, or of another extent."""
@@ -192,7 +210,7 @@ class Drawn:
         if how == 0 and x.ndim:
             x = x.take([], axis=int(self.rng.integers(x.ndim)))
         elif how == 1 and x.size:
-            x = x.reshape(-1)[0]
+            x = x.reshape(-1)[:1].reshape(())
         elif how == 2:
             x = x[None]
         elif how == 3 and x.ndim:
@@ -203,10 +221,15 @@ class Drawn:
         self.inputs[index] = np.asarray(x)
 
     def _poison(self) -> None:
-        """Values at the edges of a dtype in a few places of one input."""
+        """Values at the edges of a dtype in a few places of one input.
+
+        Of a fused operator no floats: in which order its parts overflow is nobody's promise.
+        """
         index = int(self.rng.integers(len(self.inputs))) if self.inputs else 0
         x = self.inputs[index] if self.inputs else None
         if x is None or not x.size or x.dtype == np.bool_:
+            return
+        if self.op_type in MICROSOFT and x.dtype.kind == "f":
             return
         flat = np.array(x).reshape(-1)
         places = self.rng.integers(flat.size, size=int(self.rng.integers(1, 4)))
@@ -238,6 +261,12 @@ class Drawn:
             outputs=self.outputs,
             opset=self.opset,
         )
+
+
+def strings_of(call: Call) -> list[str]:
+    """Texts that go in, or some that stand in a table."""
+    found = [text for x in call.inputs if x is not None and x.dtype == STRING for text in x.flat]
+    return sorted({*found[:4], *WORDS[:3]})
 
 
 def operator_of(number: int) -> str:

@@ -13,9 +13,16 @@ from typing import Any
 from properties.hostile.asked import Call, Disagreement
 from properties.hostile.known_of_both import BY_BOTH, CASTS
 from properties.hostile.known_of_onnxruntime import OF_ONNXRUNTIME
+from properties.hostile.known_of_own import OF_OWN
 from properties.hostile.known_of_the_evaluator import OF_THE_EVALUATOR
 
-KNOWN: tuple[Disagreement, ...] = (*OF_THE_EVALUATOR, *OF_ONNXRUNTIME, *BY_BOTH, *CASTS)
+KNOWN: tuple[Disagreement, ...] = (
+    *OF_THE_EVALUATOR,
+    *OF_ONNXRUNTIME,
+    *OF_OWN,
+    *BY_BOTH,
+    *CASTS,
+)
 
 
 def reason_for(call: Call, witness: str) -> Disagreement | None:

@@ -9,19 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from conformance.expectation import Arrays, Expected, expect
 from engine.backends.protocol import Backend
 from engine.errors import ParallaxError
-from engine.interpreter import Interpreter
 from engine.ir.graph import Graph
+from engine.onnx_import.microsoft.schemas import DOMAIN
 from engine.ops.compose import flops_of
-from engine.passes import bind_shapes, bind_values, deciding_inputs, infer_where_known
 from engine.passes.infer_shapes import are_typed
 from properties.hostile.asked import Call, is_finite
 from properties.hostile.cases import Outcome
 from properties.hostile.disagreements import explained
-from properties.hostile.expectation import Arrays, Expected, expect
 from properties.hostile.verdict import differences, misses
-from properties.hostile.witnesses import WITNESSES, Court, Declined
+from properties.hostile.witnesses import WITNESSES, WITNESSES_OF_OWN, Court, Declined
 
 WORK_MAX = 1 << 24
 """Multiplications beyond which the float64 references are not worth their time."""
@@ -56,14 +55,6 @@ def judged(court: Court, run: Run) -> Outcome:
     return heard(court, Call(run.data, run.feeds), expected)
 
 
-def bound(interpreter: Interpreter, feeds: Arrays) -> Graph:
-    """The imported graph for the shapes of its inputs, with all types that can be told."""
-    graph = bind_shapes(interpreter.imported, {n: a.shape for n, a in feeds.items()})
-    bind_values(graph, {name: feeds[name] for name in deciding_inputs(graph)})
-    infer_where_known(graph)
-    return graph
-
-
 def can_be_expected(graph: Graph) -> bool:
     """Whether every type is known, and references take neither too much work nor memory."""
     values = [v for node in graph.nodes for v in node.outputs]
@@ -82,13 +73,14 @@ def heard(court: Court, call: Call, expected: Mapping[str, Expected]) -> Outcome
             said[name] = court.ask(name, call.data, call.feeds)
     if not said:
         return Outcome("no witness", call.op_types)
-    against = {name: told for name, y in said.items() if (told := differences(y, expected))}
+    told = {n: differences(y, expected, has_own=call.has_own) for n, y in said.items()}
+    against = {name: differing for name, differing in told.items() if differing}
     if not against:
         return Outcome("agreed")
     text = "; ".join(
-        f"{name}: output '{output}' {told}"
+        f"{name}: output '{output}' {how}"
         for name, outputs in against.items()
-        for output, told in outputs.items()
+        for output, how in outputs.items()
     )
     unexplained = [n for n, outputs in against.items() if not explained(call, n, outputs)]
     who = " and ".join(unexplained or against)
@@ -123,8 +115,8 @@ def _finite(array: np.ndarray) -> np.ndarray:
 
 
 def refused_alone(court: Court, data: bytes, feeds: Arrays, error: ParallaxError) -> Outcome | None:
-    """A note where all witnesses run what we refuse."""
-    for name in WITNESSES:
+    """A note where all witnesses that know the operators run what we refuse."""
+    for name in WITNESSES if DOMAIN.encode() not in data else WITNESSES_OF_OWN:
         try:
             court.ask(name, data, feeds)
         except Declined:

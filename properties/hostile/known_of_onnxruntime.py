@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from engine.ops.grid_sample import FURTHEST
+from engine.ops.label_encoder import column
 from engine.ops.recurrent import evaluate
 from engine.ops.running import Doubles, Function
+from engine.ops.strings import strings
 from properties.hostile.asked import (
     EXPANDED,
     Call,
@@ -74,7 +76,67 @@ SURE_ARGUMENT = 10.0
 SMALL_CLIP = 1e-3
 """Of an RNN; arguments of Tanh below it are as small as its error."""
 
+
+def _has_other_spaces(call: Call) -> bool:
+    """Whether a StringSplit by whitespace meets other than " "."""
+    texts = "".join(call.first.flat)
+    return not call.attribute("delimiter") and any(c.isspace() and c != " " for c in texts)
+
+
+def _is_ascii(x: np.ndarray) -> bool:
+    return all(text.isascii() for text in x.flat)
+
+
+def _has_keys_twice(call: Call) -> bool:
+    """Of a LabelEncoder; where the version that counts its bits has NaN among them, too."""
+    keys = column("keys", call.attributes)
+    return len({*keys.tolist()}) < len(keys) or (keys != keys).any()
+
+
 OF_ONNXRUNTIME = (
+    Disagreement(
+        "onnxruntime",
+        frozenset({"StringSplit"}),
+        "finds nothing in an empty string, where delimiters are 'deemed to delimit empty strings'",
+        lambda c: bool(c.attribute("delimiter")) and "" in c.first,
+        lambda: call(
+            "StringSplit", 20, strings("", "a,b"), constants=(0,), outputs=2, delimiter=","
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"StringSplit"}),
+        "splits at spaces only, where 'consecutive whitespace characters' are a separator",
+        _has_other_spaces,
+        lambda: call("StringSplit", 20, strings("a\tb"), constants=(0,), outputs=2),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"StringNormalizer"}),
+        "changes the case of what one character has, and in some locales of ASCII only",
+        lambda c: c.attribute("case_change_action", b"NONE") != b"NONE" and not _is_ascii(c.first),
+        lambda: call(
+            "StringNormalizer",
+            10,
+            strings("straße"),
+            constants=(0,),
+            case_change_action="UPPER",
+            locale="C",
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"LabelEncoder"}),
+        "takes the first of keys that are repeated, where 'the last key takes precedence', and "
+        "before opset 4 knows no NaN, where 'even a float NaN can be mapped'",
+        _has_keys_twice,
+        lambda: call(
+            *("LabelEncoder", 4, strings("a")),
+            domain="ai.onnx.ml",
+            keys_strings=["a", "a"],
+            values_int64s=[1, 2],
+        ),
+    ),
     Disagreement(
         "onnxruntime",
         frozenset({"RNN"}),

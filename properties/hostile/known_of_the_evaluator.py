@@ -5,7 +5,8 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 
-from engine.ir.types import FLOAT8E8M0, FLOATS8, NARROW_FLOATS
+from engine.ir.types import FLOAT8E8M0, FLOATS8, NARROW_FLOATS, STRING
+from engine.ops.strings import strings
 from properties.hostile.asked import (
     EXPANDED,
     Call,
@@ -146,6 +147,13 @@ OF_THE_EVALUATOR = (
         "divides by the length after it has added up what leaves the range",
         lambda c: c.attribute("inverse", 0) == 1 and _doubles_beyond_the_range(c),
         lambda: call("DFT", 20, np.full((1, 4, 2), 2e38, np.float32), inverse=1, onesided=1),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"RandomNormalLike", "RandomUniformLike"}),
+        "draws other numbers without a seed, as every engine does",
+        lambda c: c.attribute("seed") is None,
+        lambda: call("RandomNormalLike", 22, ones(8, 8)),
     ),
     Disagreement(
         "evaluator",
@@ -706,6 +714,68 @@ OF_THE_EVALUATOR = (
         lambda c: c.first.dtype == np.float16,
         lambda: call(
             "CumProd", 26, np.array([300, 300, 0], np.float16), np.array(0), constants=(1,)
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"StringNormalizer"}),
+        "strips accents, drops empty strings and takes stop words out of sentences, where the text "
+        "'removes elements specified in \"stopwords\"'",
+        lambda c: not all(text.isascii() and text and " " not in text for text in c.first.flat),
+        lambda: call(
+            "StringNormalizer", 10, strings("é", "", "a b"), constants=(0,), stopwords=["a"]
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"StringNormalizer"}),
+        "heeds the case of stop words unless it changes that of all",
+        lambda c: bool(c.attribute("stopwords")) and not c.attribute("is_case_sensitive"),
+        lambda: call("StringNormalizer", 10, strings("A", "b"), constants=(0,), stopwords=["a"]),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Pad"}),
+        "pads strings with '0', where the default is 'empty string'",
+        lambda c: c.first.dtype == STRING and c.attribute("mode", b"constant") == b"constant",
+        lambda: call("Pad", 13, strings("a"), np.array([1, 0]), constants=(1,)),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"StringSplit"}),
+        "leaves whitespace at the end where maxsplit ends the splitting, although 'trailing "
+        "whitespace is removed'",
+        lambda c: c.attribute("maxsplit", -1) >= 0 and any(t != t.rstrip() for t in c.first.flat),
+        lambda: call("StringSplit", 20, strings("a b "), constants=(0,), outputs=2, maxsplit=0),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"LabelEncoder"}),
+        "knows no NaN among the keys",
+        lambda c: c.first.dtype.kind == "f" and bool(np.isnan(c.first).any()),
+        lambda: call(
+            *("LabelEncoder", 2, np.array([np.nan], np.float32)),
+            domain="ai.onnx.ml",
+            keys_floats=[np.nan],
+            values_int64s=[1],
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"TfIdfVectorizer"}),
+        "gives weights to places in the result, where 'the i-th element in weights is the weight "
+        "of the i-th n-gram in pool'",
+        lambda c: len(c.attribute("weights", ())) > 0,
+        lambda: call(
+            *("TfIdfVectorizer", 9, np.array([7, 8, 8], np.int64)),
+            pool_int64s=[7, 8],
+            ngram_counts=[0],
+            ngram_indexes=[1, 0],
+            weights=[1.0, 3.0],
+            mode="TFIDF",
+            min_gram_length=1,
+            max_gram_length=1,
+            max_skip_count=0,
         ),
     ),
 )

@@ -10,11 +10,12 @@ import onnx
 from onnx import helper
 
 from engine.errors import ParallaxError
-from engine.ir.types import NARROW
+from engine.ir.types import NARROW, STRING
 from properties.hostile.calls import draw
 from properties.hostile.cases import Case, Outcome, random_of
 from properties.hostile.hearing import refused_alone
 from properties.hostile.trial import Bench, attempt
+from properties.hostile.witnesses import plain_strings
 
 OPENCL_SHARE = 0.4
 
@@ -58,6 +59,7 @@ class Operators:
 def _packed(feeds: Mapping[str, np.ndarray]) -> bytes:
     """An .npz file, which has the bytes alone of dtypes that NumPy has not."""
     plain = {n: x.view(f"V{x.itemsize}") if x.dtype in NARROW else x for n, x in feeds.items()}
+    plain = {n: x.astype(np.str_) if x.dtype == STRING else x for n, x in plain.items()}
     file = io.BytesIO()
     np.savez(file, **plain)  # type: ignore[arg-type]
     return file.getvalue()
@@ -69,6 +71,8 @@ def _unpacked(packed: bytes, model: bytes) -> dict[str, np.ndarray]:
     with np.load(io.BytesIO(packed)) as archive:
         feeds = {name: archive[name] for name in archive.files}
     return {
-        n: x.view(helper.tensor_dtype_to_np_dtype(types[n].elem_type)) if x.dtype.kind == "V" else x
+        n: x.view(helper.tensor_dtype_to_np_dtype(types[n].elem_type))
+        if x.dtype.kind == "V"
+        else plain_strings(x)
         for n, x in feeds.items()
     }

@@ -109,8 +109,8 @@ def retype_operator(rng: Rng, model: ModelProto) -> str:
     """A node becomes another operator."""
     from properties.hostile.calls import schemas
 
-    names = list(schemas())
-    _node(rng, model).op_type = names[int(rng.integers(len(names)))]
+    names, node = list(schemas()), _node(rng, model)
+    node.domain, _, node.op_type = names[int(rng.integers(len(names)))].rpartition("::")
     return "another operator"
 
 

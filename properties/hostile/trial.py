@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from conformance.devices import Target, config_of, target_of
+from conformance.expectation import Arrays, bound
 from conformance.inputs import default_shapes, random_inputs
 from engine.arguments import AnyShape, shape
 from engine.arrays import flattened
@@ -15,8 +16,7 @@ from engine.interpreter import Interpreter
 from engine.ir.graph import Graph
 from engine.runtime import Runtime
 from properties.hostile.cases import Outcome
-from properties.hostile.expectation import Arrays
-from properties.hostile.hearing import Run, bound, judged
+from properties.hostile.hearing import Run, judged
 from properties.hostile.witnesses import Court
 
 INPUTS_NBYTES_MAX = 1 << 26

@@ -8,8 +8,10 @@ import ml_dtypes
 import numpy as np
 from onnx import defs
 
-from engine.ir.types import FLOATS, NARROW_FLOATS, NARROW_INTEGERS
+from engine.ir.types import FLOATS, NARROW_FLOATS, NARROW_INTEGERS, STRING
 from engine.ops.recurrent_form import DIRECTIONS, TAKES
+from engine.ops.strings import CASES, PATTERNS, WORDS
+from engine.ops.tf_idf import MODES
 
 Rng = np.random.Generator
 Schema: TypeAlias = defs.OpSchema
@@ -18,7 +20,7 @@ STRINGS = {
     "auto_pad": ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"),
     "mode": (
         *("constant", "reflect", "edge", "wrap", "nearest", "linear", "cubic", "bilinear"),
-        *("bicubic", "DCR", "CRD", "avg", "max"),
+        *("bicubic", "DCR", "CRD", "avg", "max", *MODES),
     ),
     "coordinate_transformation_mode": (
         *("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners"),
@@ -31,7 +33,12 @@ STRINGS = {
     "approximate": ("none", "tanh"),
     "round_mode": ("up", "down", "nearest"),
     "direction": ("LEFT", "RIGHT", *DIRECTIONS),
+    "activation": ("Relu", "Tanh", "Sigmoid", "LeakyRelu", "Clip", "HardSigmoid", "Elu", "Selu"),
     "activations": tuple(TAKES),
+    "case_change_action": CASES,
+    "delimiter": ("", ",", "a", "b "),
+    "locale": ("C", "en_US"),
+    "pattern": PATTERNS,
     "to": ("FLOAT", "INT32", "BOOL", "DOUBLE", "FLOAT16", "STRING"),
     "equation": ("ij,jk->ik", "ij->ji", "ii->i", "bij,bjk", "i,i", "...i->...", "i->ii"),
 }
@@ -60,6 +67,8 @@ def dtype_of(text: str) -> np.dtype | None:
     """The dtype of "tensor(float)", None for those that NumPy does not have."""
     names = {"float": "float32", "double": "float64"}
     inside = text.removeprefix("tensor(").removesuffix(")")
+    if text == "tensor(string)":
+        return STRING
     try:
         dtype = np.dtype(names.get(inside, inside))
     except TypeError:
@@ -84,7 +93,7 @@ def value_of(rng: Rng, attribute: defs.OpSchema.Attribute, rank: int) -> Any:
     if kind == "STRINGS":
         return [
             str(v)
-            for v in rng.choice([*STRINGS.get(name, ()), "nonsense"], int(rng.integers(1, 4)))
+            for v in rng.choice([*STRINGS.get(name, WORDS), "nonsense"], int(rng.integers(1, 4)))
         ]
     if kind == "TENSOR":
         dtype = [np.float32, np.int64, np.float16, np.float64, np.bool_][int(rng.integers(5))]
@@ -102,6 +111,8 @@ def _integer(rng: Rng, name: str, rank: int) -> int:
 
 def edge_value(rng: Rng, dtype: np.dtype) -> Any:
     """A value at an edge of a dtype."""
+    if dtype == STRING:
+        return str(rng.choice(WORDS))
     if dtype in FLOATS | NARROW_FLOATS:
         return dtype.type(rng.choice(SPECIAL))
     limits = (ml_dtypes if dtype in NARROW_INTEGERS else np).iinfo(dtype)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from onnx import defs, helper
 
-from engine.ir.types import ALL_DTYPES
+from engine.ir.types import ALL_DTYPES, STRING, dtype_name
 from engine.onnx_import.opsets import HINTS
 from engine.onnx_import.switches import SWITCHES
 from engine.ops import OPERATORS
+from properties.dtypes import as_dtype
 from properties.hostile.calls import LIKE, OPSETS_OF_WITNESSES, Drawn, schemas
 from properties.hostile.values import STRINGS, dtype_of, value_of
 
@@ -81,8 +82,8 @@ def features(op_type: str, version: int) -> Iterator[Feature]:
     for constraint in schema.type_constraints:
         if constraint.type_param_str in used:
             for dtype in filter(None, map(dtype_of, sorted(constraint.allowed_type_strs))):
-                if dtype in ALL_DTYPES:
-                    yield made("dtype", constraint.type_param_str, dtype.name)
+                if dtype in ALL_DTYPES | {STRING}:
+                    yield made("dtype", constraint.type_param_str, dtype_name(dtype))
 
 
 def values_of(schema: defs.OpSchema, attribute: defs.OpSchema.Attribute) -> Iterator[str]:
@@ -150,7 +151,8 @@ def _retype(drawn: Drawn, feature: Feature) -> None:
     with np.errstate(all="ignore"):
         for index, x in enumerate(drawn.inputs):
             if x is not None and _type_of(drawn, index) == feature.name:
-                drawn.inputs[index] = x.astype(feature.value)
+                dtype = STRING if feature.value == "string" else np.dtype(feature.value)
+                drawn.inputs[index] = as_dtype(x, dtype)
 
 
 def _per_axis(drawn: Drawn, name: str) -> list[int]:
@@ -183,8 +185,9 @@ def has(drawn: Drawn, feature: Feature) -> bool:
         return is_given == (feature.kind == "given")
     if feature.kind == "dtype":
         return any(
-            x is not None and _type_of(drawn, i) == feature.name and x.dtype.name == feature.value
+            _type_of(drawn, i) == feature.name and dtype_name(x.dtype) == feature.value
             for i, x in enumerate(drawn.inputs)
+            if x is not None
         )
     return True
 

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 RESTATED = "it may only repeat the shape of the weights"
 NO_WITNESS = "no witness has a kernel for this dtype"
 NO_FORM = "no witness has this old form; the importer rewrites it to a newer one that is witnessed"
-NO_EFFECT = "inference reads it not: training is refused"
+NO_EFFECT = "inference reads it not, and in training no two engines drop the same"
 BY_NUMPY = "onnxruntime begins at opset 7; the evaluator knows NumPy's broadcasting only"
 WITHOUT_BETA = "onnxruntime begins at opset 7; the evaluator forgets beta"
 BEYOND_THE_EVALUATOR = "onnxruntime begins at opset 7; the evaluator knows no such attribute"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from conformance.expectation import Arrays, Expected, expect
 from engine.backends.protocol import Backend
 from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
@@ -16,7 +17,6 @@ from engine.passes import bind_shapes, infer_where_known
 from properties.hostile.asked import Call
 from properties.hostile.calls import LIKE, Drawn, schemas
 from properties.hostile.disagreements import explained
-from properties.hostile.expectation import Arrays, Expected, expect
 from properties.hostile.hearing import can_be_expected
 from properties.hostile.verdict import differences
 from properties.hostile.witnesses import WITNESSES, Court, Declined

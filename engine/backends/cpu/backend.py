@@ -32,7 +32,7 @@ from engine.config import PowerMode, Precision
 from engine.errors import InputError, PlanError
 from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node
-from engine.ir.types import TensorType
+from engine.ir.types import STRING, TensorType, type_of
 
 
 class CpuCommand:
@@ -176,7 +176,7 @@ class CpuBackend:
                 self._constants[id(array)] = arena = LentArray(array)
             for handed in self._handed:
                 handed.append(arena)
-        return Slot(arena, 0, TensorType(array.dtype, array.shape), array.dtype)
+        return Slot(arena, 0, constant.type, array.dtype)
 
     def attach(self, memory: Any, type_: TensorType) -> Slot:
         """A contiguous, aligned, writeable array of this dtype and shape."""
@@ -190,8 +190,12 @@ class CpuBackend:
 
     def view(self, slot: Slot) -> np.ndarray:
         """The slot as a NumPy array (no copy)."""
-        window = slot.arena.bytes[slot.offset_nbytes : slot.offset_nbytes + slot.nbytes]
-        view: np.ndarray = window.view(slot.storage).reshape(slot.type.dims)
+        if slot.storage == STRING:
+            flat = slot.arena.references[slot.offset : slot.offset + slot.type.size]
+        else:
+            window = slot.arena.bytes[slot.offset_nbytes : slot.offset_nbytes + slot.nbytes]
+            flat = window.view(slot.storage)
+        view: np.ndarray = flat.reshape(slot.type.dims)
         return view
 
     def write(self, slot: Slot, array: np.ndarray) -> None:
@@ -199,7 +203,7 @@ class CpuBackend:
         with self.lock:
             view = self.view(slot)
             if array.dtype != view.dtype or array.shape != view.shape:
-                raise InputError(f"got {array.dtype}{array.shape}, expected {slot.type}")
+                raise InputError(f"got {type_of(array)}, expected {slot.type}")
             view[...] = array
 
     def read(self, slot: Slot) -> np.ndarray:

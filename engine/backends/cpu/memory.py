@@ -1,4 +1,8 @@
-"""Host memory: arrays of the engine's own, and arrays that somebody else owns."""
+"""Host memory: arrays of the engine's own, and arrays that somebody else owns.
+
+Strings are no bytes: beside its bytes an arena has a place for a reference in each
+`STRING.itemsize` of them, made when the first string tensor is asked for there.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from engine import heap
 from engine.backends.live import LiveCounter
 from engine.backends.protocol import Slot
 from engine.errors import DeviceMemoryError, InputError
-from engine.ir.types import TensorType
+from engine.ir.types import STRING, TensorType, dtype_name
 
 ALIGNMENT_NBYTES = 64
 CLAIM_NBYTES_MIN = 16 * 2**20
@@ -35,11 +39,19 @@ class CpuArena:
         start = -raw.ctypes.data % ALIGNMENT_NBYTES
         self.nbytes = nbytes
         self.bytes: np.ndarray | None = raw[start : start + nbytes]
+        self._references: np.ndarray | None = None
         self._uncount = counter.note_buffer(self, nbytes)
+
+    @property
+    def references(self) -> np.ndarray:
+        """What strings lie in: None where nothing was written."""
+        if self._references is None:
+            self._references = np.empty(self.nbytes // STRING.itemsize, STRING)
+        return self._references
 
     def release(self) -> None:
         """Drop the memory."""
-        self.bytes = None
+        self.bytes = self._references = None
         self._uncount()
 
 
@@ -54,11 +66,14 @@ class LentArray:
             claim(array.nbytes)
         self.source = array
         self.nbytes = array.nbytes
-        self.bytes: np.ndarray | None = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        flat = np.ascontiguousarray(array).reshape(-1)
+        is_text = array.dtype == STRING
+        self.bytes: np.ndarray | None = None if is_text else flat.view(np.uint8)
+        self.references: np.ndarray | None = flat if is_text else None
 
     def release(self) -> None:
         """Let go of the array."""
-        self.bytes = None
+        self.bytes = self.references = None
 
 
 def attach(memory: Any, type_: TensorType) -> Slot:
@@ -69,10 +84,12 @@ def attach(memory: Any, type_: TensorType) -> Slot:
     """
     if not isinstance(memory, np.ndarray):
         raise InputError(f"memory: got {type(memory).__name__}, expected a NumPy array")
+    if type_.dtype == STRING:
+        raise InputError(f"memory: strings lie in the engine's own; write {type_} instead")
     if memory.dtype != type_.dtype or memory.shape != type_.dims:
         raise InputError(
-            f"memory: got {memory.dtype.name}{list(memory.shape)}, expected {type_}; convert the "
-            "array, or resize the session"
+            f"memory: got {dtype_name(memory.dtype)}{list(memory.shape)}, expected {type_}; "
+            "convert the array, or resize the session"
         )
     for flag in ("C_CONTIGUOUS", "ALIGNED", "WRITEABLE"):
         if not memory.flags[flag]:

@@ -10,6 +10,7 @@ import numpy as np
 from engine.backends.cpu.packed import Packed
 from engine.backends.cpu.region import constants
 from engine.ir.graph import Node
+from engine.ir.types import zero_of
 from engine.ops.operands import input_at
 from engine.ops.pad import pad_parts
 
@@ -28,7 +29,7 @@ def _make(backend: CpuBackend, node: Node) -> Function:
         parts = pad_parts(x.shape, given, node.attributes)
         kept = x[tuple(slice(p.crop, p.crop + p.extent) for p in parts)]
         if mode == "constant":
-            out[...] = 0 if value is None else value.reshape(())
+            out[...] = zero_of(out.dtype) if value is None else value.reshape(())
             out[tuple(slice(p.before, p.before + p.extent) for p in parts)] = kept
         elif parts:
             out[...] = np.pad(kept, [(p.before, p.after) for p in parts], mode=mode)

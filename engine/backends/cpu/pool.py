@@ -73,6 +73,25 @@ def _max_over_taps(x: np.ndarray, y: np.ndarray, window: Window) -> None:
         np.maximum(part, x[read], out=part)
 
 
+def _max_and_place(
+    x: np.ndarray, y: np.ndarray, places: np.ndarray, window: Window, *, by_columns: bool
+) -> None:
+    """The same with the place of the first maximum; both outputs are filled beforehand."""
+    spatial = x.shape[2:]
+    flat = np.arange(math.prod(spatial))
+    image = (flat.reshape(spatial[::-1]).T if by_columns else flat.reshape(spatial))[None, None]
+    for axes in product(*(_spans(i, n, window) for i, n in enumerate(spatial))):
+        read, write = _pairs(axes)
+        given, best = x[read], y[write]
+        is_better = (given > best) | (places[write] < 0)
+        if x.dtype in FLOATS:
+            is_better |= np.isnan(given) & ~np.isnan(best)
+        np.copyto(best, given, where=is_better)
+        np.copyto(places[write], image[read], where=is_better)
+    images = np.arange(math.prod(x.shape[:2])).reshape(*x.shape[:2], *[1] * len(spatial))
+    np.add(places, images * image.size, out=places, where=places >= 0)
+
+
 def _sum_over_taps(x: np.ndarray, y: np.ndarray, window: Window) -> None:
     """y += the taps, row by row: the error grows with the sides of the window, not its area."""
     *outers, lasts = (_spans(i, n, window) for i, n in enumerate(x.shape[2:]))
@@ -85,11 +104,18 @@ def _sum_over_taps(x: np.ndarray, y: np.ndarray, window: Window) -> None:
 
 
 def _make_max(backend: CpuBackend, node: Node) -> Function:
+    by_columns = bool(node.attributes.get("storage_order", 0))
+
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         x, y = inputs[0], outputs[0]
         assert x is not None
         y[...] = -np.inf if x.dtype in FLOATS else np.iinfo(x.dtype).min
-        _max_over_taps(x, y, pool_window("MaxPool", x.shape, node.attributes))
+        window = pool_window("MaxPool", x.shape, node.attributes)
+        if len(outputs) == 1:
+            _max_over_taps(x, y, window)
+            return
+        outputs[1][...] = -1
+        _max_and_place(x, y, outputs[1], window, by_columns=by_columns)
 
     return run
 

@@ -10,7 +10,7 @@ import numpy as np
 from engine.backends.cpu.packed import Packed
 from engine.backends.cpu.region import constants
 from engine.ir.graph import Node
-from engine.ops.resize import outside_of, taps_of
+from engine.ops.resize import extrapolation, outside_of, taps_of
 from engine.ops.resize_taps import AxisTaps
 
 if TYPE_CHECKING:
@@ -35,14 +35,16 @@ def _resampled(x: np.ndarray, taps: AxisTaps) -> np.ndarray:
 def _make(backend: CpuBackend, node: Node) -> Function:
     given = constants(node)
     is_nearest = node.attributes.get("mode", "nearest") == "nearest"
-    beyond = float(node.attributes.get("extrapolation_value", 0.0))
+    beyond = extrapolation(node.attributes, node.outputs[0].known_type.dtype)
 
     def run(inputs: Views, outputs: Sequence[np.ndarray]) -> None:
         x, y = inputs[0], outputs[0]
         assert x is not None
+        if not y.size:
+            return
         taps = taps_of(given, x.shape, node.attributes)
         wide = x if is_nearest else x.astype(backend.compute(x.dtype), copy=False)
-        for t in sorted(taps, key=lambda t: len(t.indices) / x.shape[t.axis] if x.size else 0):
+        for t in sorted(taps, key=lambda t: len(t.indices) / x.shape[t.axis]):
             wide = _resampled(wide, t)
         y[...] = wide
         mask = outside_of(y.shape, taps)

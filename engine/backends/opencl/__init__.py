@@ -27,6 +27,7 @@ from engine.backends.opencl import (
     unary,
     view,
 )
+from engine.backends.protocol import STRINGS_STAY
 
 FAMILIES = (
     argmax,
@@ -62,9 +63,17 @@ NOT_YET: dict[str, str] = {
     "ConstantOfShape": "constants are made on the host, before a run",
     "MelWeightMatrix": "constants are made on the host, before a run",
     "Range": "constants are made on the host, before a run",
+    "Det": "an elimination goes pivot by pivot, and in double; the CPU answers",
     "NonMaxSuppression": "how many boxes there are is known on the host; the CPU answers",
     "NonZero": "how many elements there are is known on the host; the CPU answers",
     "Unique": "how many elements there are is known on the host; the CPU answers",
+    "RandomNormalLike": "random numbers are drawn on the host; the CPU answers",
+    "RandomUniformLike": "random numbers are drawn on the host; the CPU answers",
     "Copy": "the engine itself carries values across backends",
+    "TfIdfVectorizer": "n-grams are counted in tables; the CPU answers",
+    "LabelEncoder": "elements are looked up in a table; the CPU answers",
+    **dict.fromkeys(
+        ("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit"), STRINGS_STAY
+    ),
 }
 """Operators without an OpenCL kernel, each with a sentence for the user."""

@@ -24,6 +24,7 @@ from engine.backends.opencl.memory import (
     in_one_piece,
 )
 from engine.backends.protocol import (
+    STRINGS_STAY,
     Arena,
     Command,
     Kernel,
@@ -43,6 +44,7 @@ from engine.ir.types import (
     FLOAT16,
     FLOATS,
     NARROW,
+    STRING,
     TensorType,
     bits_dtype,
     bits_of,
@@ -105,6 +107,8 @@ class OpenCLBackend:
 
             return NOT_YET.get(node.op_type, "the OpenCL backend has no kernel for it")
         dtypes = {v.known_type.dtype for v in (*node.inputs, *node.outputs) if v is not None}
+        if STRING in dtypes:
+            return STRINGS_STAY
         if DOUBLE in dtypes and not self.info.supports_fp64:
             return "the device has no cl_khr_fp64"
         refuse = self._refusals.get(node.op_type)
@@ -201,8 +205,8 @@ class OpenCLBackend:
                 flat += [argument.arena.buffer, np.int64(argument.offset)]
             else:
                 flat.append(argument)
-        kernel = self.context.kernel(program, kernel_name, flat)
-        return OpenCLCommand(self.context, kernel, global_size, local_size, arguments)
+        kernel, idle = self.context.kernel(program, kernel_name, flat)
+        return OpenCLCommand(self.context, kernel, global_size, local_size, arguments, idle)
 
     def pack(self, value: Value, how: str, pack: Callable[[np.ndarray], np.ndarray]) -> Slot:
         """A constant in a kernel's own arrangement, uploaded once and shared while in use.

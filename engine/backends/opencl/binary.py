@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,21 +51,28 @@ class Walk:
         """Rows that one work-item owns."""
         return max(1, CHUNK // max(self.inner, 1))
 
-    def arguments(self) -> list[Any]:
+    @cached_property
+    def arguments(self) -> tuple[Any, ...]:
         """rank, shape, strides and steps of each operand, rows, inner, block, chunk."""
         outer = [strides.dims(s[:-1]) for s in self.operands]
         steps = [np.int64(s[-1]) for s in self.operands]
         numbers = map(np.int64, (self.rows, self.inner, self.block, self.chunk))
-        return [np.int32(len(self.shape)), strides.dims(self.shape), *outer, *steps, *numbers]
+        return np.int32(len(self.shape)), strides.dims(self.shape), *outer, *steps, *numbers
 
 
-def walk(output: Slot, operands: Sequence[Slot]) -> Walk:
+def walk(backend: OpenCLBackend, output: Slot, operands: Sequence[Slot]) -> Walk:
     """The shortest walk over `output` in the order of its memory."""
-    full = output.type.dims
-    seen = [strides.broadcast(s.type.dims, s.strides, full) for s in operands]
-    shape, sorted_ = strides.in_memory_order(full, output.strides, [output.strides, *seen])
+    seen = tuple((s.type.dims, s.strides) for s in operands)
+    return backend.context.once(_walk, output.type.dims, output.strides, seen)
+
+
+def _walk(
+    full: strides.Ints, steps: strides.Ints, operands: tuple[tuple[strides.Ints, strides.Ints], ...]
+) -> Walk:
+    seen = [strides.broadcast(*operand, full) for operand in operands]
+    shape, sorted_ = strides.in_memory_order(full, steps, [steps, *seen])
     shape, (_, *merged) = strides.collapse(shape, sorted_)
-    return Walk(shape[:-1], shape[-1], int(np.prod(shape[:-1])), tuple(merged))
+    return Walk(shape[:-1], shape[-1], math.prod(shape[:-1]), tuple(merged))
 
 
 def _why_not(backend: OpenCLBackend, node: Node) -> str | None:
@@ -81,9 +90,9 @@ def _why_not(backend: OpenCLBackend, node: Node) -> str | None:
 def _step(
     backend: OpenCLBackend, program: Any, kernel: str, a: Slot, b: Slot, y: Slot, counts: Any
 ) -> Command:
-    way = walk(y, (a, b))
+    way = walk(backend, y, (a, b))
     counts = [np.int32(c) for c in counts]
-    arguments = (a, b, y, *way.arguments(), *counts)
+    arguments = (a, b, y, *way.arguments, *counts)
     return backend.command(program, kernel, way.global_size, (1, 1), *arguments)
 
 
@@ -160,8 +169,8 @@ def _prepare_where(backend: OpenCLBackend, node: Node) -> Kernel:
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         slots = [s for s in inputs if s is not None]
-        way = walk(outputs[0], slots)
-        arguments = (*slots, outputs[0], *way.arguments())
+        way = walk(backend, outputs[0], slots)
+        arguments = (*slots, outputs[0], *way.arguments)
         return backend.command(program, "Where", way.global_size, (1, 1), *arguments)
 
     return BoundKernel(bind)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.backends.live import LiveCounter
 from engine.backends.opencl import device as discovery
 from engine.backends.opencl import ending, program_cache, queues, quirks
+from engine.backends.opencl.launch import IdleKernels, set_arguments
 from engine.backends.opencl.pocl_target import name_target
 from engine.backends.opencl.sharing import Place
 from engine.backends.opencl.status import checked, failure
@@ -24,7 +26,10 @@ from engine.config import PowerMode
 from engine.errors import CompileError, ConfigError, DeviceError
 from engine.forks import ProcessBound, check_process
 
+T = TypeVar("T")
 logger = logging.getLogger("parallax.opencl")
+COMPUTED_MAX = 4096
+"""Results that `OpenCLContext.once` keeps."""
 
 
 @cache
@@ -35,7 +40,13 @@ def source(family: str) -> str:
 
 def text_of(family: str) -> str:
     """What is compiled for a family."""
-    return source("common") + source(family)
+    return _joined(source("common"), source(family))
+
+
+@cache
+def _joined(common: str, family: str) -> str:
+    """The same string for the same parts, so that its hash is computed once."""
+    return common + family
 
 
 def _expanded(family: str) -> str:
@@ -101,6 +112,9 @@ class OpenCLContext(ProcessBound):
         self._built_from: dict[int, tuple[str, tuple[str, ...]]] = {}
         self._untried: dict[int, Untried] = {}
         self._rebuilt: dict[int, tuple[Any, Any]] = {}
+        self._idle: defaultdict[tuple[int, str], IdleKernels] = defaultdict(IdleKernels)
+        self._computed: dict[Hashable, Any] = {}
+        self._macros = quirks.macros(self.info)
         self._lock = threading.Lock()
         self._bind_to_process()
         ending.note(self)
@@ -108,7 +122,7 @@ class OpenCLContext(ProcessBound):
     def program(self, family: str, options: tuple[str, ...]) -> Any:
         """The built program of kernels/<family>.cl; raises CompileError with the build log."""
         text = text_of(family)
-        options = (*options, *quirks.macros(self.info))
+        options = (*options, *self._macros)
         key = program_cache.key(family, text, options, self.info)
         with self._lock:
             if key not in self._programs:
@@ -126,8 +140,18 @@ class OpenCLContext(ProcessBound):
                 )
             return program
 
-    def kernel(self, program: Any, name: str, arguments: Sequence[Any]) -> Any:
-        """A kernel object with its arguments set.
+    def once(self, compute: Callable[..., T], *arguments: Hashable) -> T:
+        """What a function gives for some shapes and strides, which most resizes leave alone."""
+        key = (compute, arguments)
+        if key not in self._computed:
+            if len(self._computed) >= COMPUTED_MAX:
+                self._computed.clear()
+            self._computed[key] = compute(*arguments)
+        result: T = self._computed[key]
+        return result
+
+    def kernel(self, program: Any, name: str, arguments: Sequence[Any]) -> tuple[Any, IdleKernels]:
+        """A kernel object with its arguments set, and where it goes when its command is gone.
 
         A program made of a binary that does not hold this kernel is built from source instead.
 
@@ -137,9 +161,10 @@ class OpenCLContext(ProcessBound):
         program = self._rebuilt.get(id(program), (program, program))[1]
         while True:
             try:
-                kernel = self.cl.Kernel(program, name)
-                kernel.set_args(*arguments)
-                return kernel
+                idle = self._idle[id(program), name]
+                kernel = idle.take() or self.cl.Kernel(program, name)
+                set_arguments(kernel, arguments)
+                return kernel, idle
             except (self.cl.Error, TypeError) as error:
                 untried = self._untried.pop(id(program), None)
                 if untried is None:

@@ -1,7 +1,8 @@
-"""Conv and ConvTranspose over one or two spatial axes, on channels-last tensors."""
+"""Conv and ConvTranspose over one to three spatial axes, on channels-last tensors."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from engine.backends.opencl.conv_pack import (
 )
 from engine.backends.opencl.conv_phases import Phase, geometry, launch_count
 from engine.backends.opencl.epilogue import activation_of
+from engine.backends.opencl.strides import dense, ints, longs
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node, Value
 from engine.ir.types import TensorType
@@ -40,7 +42,7 @@ LAUNCHES_MAX = 4096
 
 def _why_not(backend: OpenCLBackend, node: Node) -> str | None:
     axes = len(node.outputs[0].known_type.shape) - 2
-    if axes > 2:
+    if axes > 3:
         return f"{node.op_type} over {axes} spatial axes has no OpenCL kernel"
     launches = launch_count(node)
     if launches > LAUNCHES_MAX:
@@ -104,7 +106,8 @@ class _Convolution:
         value, g = self.node.inputs[1], self.geometry
         assert value is not None
         pack = pack_depthwise if self.depthwise else pack_tiles
-        how = f"{pack.__name__} {g.group} {g.transposed} {phase[0].taps} {phase[1].taps}"
+        taps = [along.taps for along in phase]
+        how = f"{pack.__name__} {g.group} {g.transposed} {taps}"
         return self.backend.pack(
             value, how, lambda w: pack(grouped(w, g.group, transposed=g.transposed), phase)
         )
@@ -138,18 +141,19 @@ class _Convolution:
         residual: Slot | None,
         y: Slot,
     ) -> Command:
-        g, (rows, columns) = self.geometry, phase
-        types = self.backend.context.cl.cltypes
-        pixels = g.batch * rows.count * columns.count
+        g = self.geometry
+        counts = [along.count for along in phase]
+        lines, share = g.batch * counts[0] * counts[1], g.outputs_per_group
+        pixels = lines * counts[2]
         if self.depthwise:
-            name, share = "conv_depthwise", g.outputs_per_group
-            lines, strips = g.batch * rows.count, -(-columns.count // STRIP)
-            size = strips, lines, -(-g.outputs // 16)
+            name = "conv_depthwise"
+            size = -(-counts[2] // STRIP), lines, -(-g.outputs // 16)
         else:
-            name, share = "conv_tile", g.outputs_per_group
+            name = "conv_tile"
             size = -(-pixels // PIXELS), -(-share // BLOCK), g.group
-        image, row = g.out_height * g.out_width * g.outputs, g.out_width * g.outputs
-        start = rows.first * row + columns.first * g.outputs
+        image, *steps = (step * g.outputs for step in dense((1, *g.out_size)))
+        start = sum(along.first * step for along, step in zip(phase, steps, strict=True))
+        steps = [along.step * step for along, step in zip(phase, steps, strict=True)]
         act = self.activation
         return self.backend.command(
             self.program,
@@ -161,14 +165,17 @@ class _Convolution:
             bias or weights,
             _moved(residual or y, start),
             _moved(y, start),
-            types.make_int4(g.height, g.width, g.channels, g.channels_per_group),
-            types.make_int4(pixels, rows.count, columns.count, share),
-            types.make_int8(
-                *(len(rows.taps), len(columns.taps), rows.stride, columns.stride),
-                *(rows.dilation, columns.dilation, rows.pad, columns.pad),
+            ints(*g.size, g.channels, g.channels_per_group, 0, 0, 0),
+            ints(pixels, *counts, share, 0, 0, 0),
+            ints(
+                *(len(along.taps) for along in phase),
+                *(along.stride for along in phase),
+                *(along.dilation for along in phase),
+                *(along.pad for along in phase),
+                *(0, 0, 0, 0),
             ),
-            types.make_long4(image, rows.step * row, columns.step * g.outputs, 0),
-            types.make_int4(bias is not None, residual is not None, act.kind, 0),
+            longs(image, *steps),
+            ints(bias is not None, residual is not None, act.kind, 0),
             np.float32(act.alpha),
             np.float32(act.beta),
         )
@@ -177,27 +184,26 @@ class _Convolution:
     def _fill_weights(self, fills: Fills, w: Slot | None, phase: Phase) -> Slot:
         """A launch that packs computed weights into memory of this command's own."""
         assert w is not None
-        g, (rows, columns) = self.geometry, phase
+        g = self.geometry
         first, second, *taps = w.strides
-        row_step, column_step = (0, *taps)[-2:]
+        steps = list(zip(phase, (0,) * (3 - len(taps)) + tuple(taps), strict=True))
         by_group = w.type.dims[0] // g.group * first
         by_output, by_channel = (second, first) if g.transposed else (first, second)
-        by_tap = rows.taps.step * row_step, columns.taps.step * column_step
-        start = _first(rows.taps) * row_step + _first(columns.taps) * column_step
+        by_tap = (along.taps.step * step for along, step in steps)
         return self._fill(
             fills,
             w,
             (by_group, by_output, by_channel, *by_tap),
             (g.group, g.outputs_per_group, g.channels_per_group),
-            (len(rows.taps), len(columns.taps)),
-            start,
+            [len(along.taps) for along in phase],
+            sum(along.taps[0] * step for along, step in steps if along.taps),
         )
 
     def _fill_bias(self, fills: Fills, b: Slot) -> Slot:
         """The same for the bias, as weights of one channel and one tap."""
         g = self.geometry
         group, share = (1, g.outputs) if self.depthwise else (g.group, g.outputs_per_group)
-        return self._fill(fills, b, (share, 1, 0, 0, 0), (group, share, 1), (1, 1), 0)
+        return self._fill(fills, b, (share, 1, 0, 0, 0, 0), (group, share, 1), (1, 1, 1), 0)
 
     def _fill(
         self,
@@ -205,13 +211,13 @@ class _Convolution:
         source: Slot,
         strides: tuple[int, ...],
         extents: tuple[int, int, int],
-        taps: tuple[int, int],
+        taps: Sequence[int],
         start: int,
     ) -> Slot:
         """Launch conv_pack; `extents`: groups, outputs per group, channels per group."""
-        types, (group, share, channels) = self.backend.context.cl.cltypes, extents
-        blocks, depth = -(-share // BLOCK), taps[0] * taps[1] * channels
-        zeros = outside_size(channels, taps[1])
+        group, share, channels = extents
+        blocks, depth = -(-share // BLOCK), math.prod(taps) * channels
+        zeros = outside_size(channels, taps[2])
         type_ = TensorType(source.type.dtype, (group * blocks * depth * BLOCK + zeros,))
         arena = self.backend.allocate(type_.size * source.storage.itemsize)
         packed = Slot(arena, 0, type_, source.storage)
@@ -222,18 +228,14 @@ class _Convolution:
             (1, 1, 1),
             source,
             packed,
-            types.make_long8(*strides, 0, 0, 0),
-            types.make_int4(*taps, start, depth),
+            longs(*strides, 0, 0),
+            ints(*taps[1:], start, depth),
             np.int32(share),
             np.int32(channels),
             np.int32(zeros),
         )
         fills.append((command, packed))
         return packed
-
-
-def _first(taps: range) -> int:
-    return taps[0] if taps else 0
 
 
 def _moved(slot: Slot, elements: int) -> Slot:

@@ -1,14 +1,17 @@
-"""A convolution in two spatial axes, cut into the launches that compute it."""
+"""A convolution over one to three spatial axes, cut into the launches that compute it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TypeVar
 
 from engine.ir.graph import Node
 from engine.ops.conv_window import Window, conv_transpose_window, conv_window
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,16 +33,19 @@ class AxisPhase:
 
 ONE_TAP = AxisPhase(range(1), 1, 1, 0, 0, 1, 1)
 """An axis of extent 1."""
-Phase = tuple[AxisPhase, AxisPhase]
-"""Rows, columns."""
+Phase = tuple[AxisPhase, AxisPhase, AxisPhase]
+"""Slices, rows, columns."""
+
+
+Volume = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """A Conv or ConvTranspose over at most two spatial axes; a missing row axis has extent 1.
+    """A Conv or ConvTranspose over at most three spatial axes; missing outer ones have extent 1.
 
     Attributes:
-        outputs: output channels of all groups. out_height, out_width: of y.
+        size, out_size: slices, rows and columns of x and of y. outputs: channels of all groups.
     """
 
     transposed: bool
@@ -47,11 +53,9 @@ class Geometry:
     phases: list[Phase]
     batch: int
     channels: int
-    height: int
-    width: int
+    size: Volume
     outputs: int
-    out_height: int
-    out_width: int
+    out_size: Volume
 
     @property
     def channels_per_group(self) -> int:
@@ -83,20 +87,14 @@ def geometry(node: Node) -> Geometry:
     x, y = (v.known_type.dims for v in (node.inputs[0], node.outputs[0]) if v is not None)
     transposed, window = node.op_type == "ConvTranspose", _window(node)
     phases = (_conv_transpose_phases if transposed else _conv_phases)(window)
-    height, width = (1, *x[2:])[-2:]
-    out_height, out_width = (1, *y[2:])[-2:]
-    return Geometry(
-        transposed,
-        window.group,
-        phases,
-        x[0],
-        x[1],
-        height,
-        width,
-        y[1],
-        out_height,
-        out_width,
-    )
+    size, out_size = _padded(x[2:], 1), _padded(y[2:], 1)
+    return Geometry(transposed, window.group, phases, x[0], x[1], size, y[1], out_size)
+
+
+def _padded(axes: Sequence[T], missing: T) -> tuple[T, T, T]:
+    """One to three spatial entries as those of slices, rows and columns."""
+    slices, rows, columns = [missing] * (3 - len(axes)) + list(axes)
+    return slices, rows, columns
 
 
 def _conv_phases(window: Window) -> list[Phase]:
@@ -112,13 +110,13 @@ def _conv_phases(window: Window) -> list[Phase]:
             strict=True,
         )
     ]
-    return [(ONE_TAP if len(axes) == 1 else axes[0], axes[-1])]
+    return [_padded(axes, ONE_TAP)]
 
 
 def _conv_transpose_phases(window: Window) -> list[Phase]:
     """One phase per residue of the output position modulo the strides."""
     axes = [list(_residues(window, axis)) for axis in range(len(window.kernel))]
-    return list(product([ONE_TAP] if len(axes) == 1 else axes[0], axes[-1]))
+    return list(product(*_padded(axes, [ONE_TAP])))
 
 
 def _residues(window: Window, axis: int) -> Iterator[AxisPhase]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from engine.backends.opencl.status import failure
 from engine.backends.protocol import Slot
 
@@ -30,10 +32,58 @@ class Launch:
     arguments: tuple[Any, ...]
 
 
+def set_arguments(kernel: Any, arguments: Sequence[Any]) -> None:
+    """Set all arguments of a kernel object: NumPy scalars and arrays by their bytes.
+
+    pyopencl's own `set_args` tries one kind of argument after the other, 14 us for each number;
+    its generated code hands over bytes as it is done here.
+
+    Raises:
+        TypeError: too many arguments, or too few. pyopencl.Error: what the driver refuses.
+    """
+    if kernel.num_args != len(arguments):
+        raise TypeError(f"{len(arguments)} arguments, it takes {kernel.num_args}")
+    set_bytes = getattr(kernel, "_set_arg_buf", kernel.set_arg)
+    for index, argument in enumerate(arguments):
+        is_plain = isinstance(argument, (np.generic, np.ndarray))
+        (set_bytes if is_plain else kernel.set_arg)(index, argument)
+
+
+IDLE_MAX = 64
+"""Kernel objects of one name that are kept: more are made again when they are needed."""
+
+
+class IdleKernels:
+    """Kernel objects of one name whose commands are gone, for commands to come.
+
+    To make one takes pyopencl 0.2 ms, in which it looks up code that it generates; to set its
+    arguments takes a tenth of that. Commands end in any thread, and whenever the garbage collector
+    runs: every change is one atomic operation on a list.
+    """
+
+    __slots__ = ("_kernels",)
+
+    def __init__(self) -> None:
+        self._kernels: list[Any] = []
+
+    def take(self) -> Any:
+        """One of them, which then belongs to whoever asked; None where there is none."""
+        try:
+            return self._kernels.pop()
+        except IndexError:
+            return None
+
+    def give(self, kernel: Any) -> None:
+        """One more; a launch that is enqueued has its own copy of the arguments."""
+        if len(self._kernels) < IDLE_MAX:
+            self._kernels.append(kernel)
+
+
 class OpenCLCommand:
     """One kernel launch; owns its kernel object, because arguments are state of that object.
 
-    `arguments` keeps the memory alive: a kernel object does not.
+    `arguments` keeps the memory alive: a kernel object does not. The kernel object goes to `idle`
+    when the command is gone.
     """
 
     __slots__ = (
@@ -42,6 +92,7 @@ class OpenCLCommand:
         "_context",
         "_enqueue",
         "_global",
+        "_idle",
         "_kernel",
         "_local",
         "name",
@@ -54,12 +105,17 @@ class OpenCLCommand:
         global_size: tuple[int, ...],
         local_size: tuple[int, ...] | None,
         arguments: Sequence[Any],
+        idle: IdleKernels | None = None,
     ) -> None:
         self._context, self._kernel, self._arguments = context, kernel, arguments
-        self._global, self._local = global_size, local_size
+        self._global, self._local, self._idle = global_size, local_size, idle
         self._enqueue = context.cl.enqueue_nd_range_kernel
         self.name = kernel.function_name
         context.counter.note_command(self)
+
+    def __del__(self) -> None:
+        if self._idle is not None:
+            self._idle.give(self._kernel)
 
     @property
     def launch(self) -> Launch:

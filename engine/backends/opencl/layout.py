@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,10 +49,8 @@ def _axis_a(shape: Ints, source: Ints) -> int:
     return len(shape) - 2
 
 
-def _block(backend: OpenCLBackend, na: int, nb: int, is_transposed: bool) -> tuple[int, int]:
-    """(ta, tb): elements per work-item along the two inner axes."""
-    if not backend.info.is_cpu:
-        return 1, 1
+def _block(na: int, nb: int, is_transposed: bool) -> tuple[int, int]:
+    """(ta, tb): elements per work-item of a processor along the two inner axes."""
     if is_transposed and min(na, nb) >= TILE:
         return TILE, TILE
     tb = max(1, min(nb, RUN))
@@ -63,20 +61,24 @@ def strided_copy(
     backend: OpenCLBackend, program: object, source: Slot, target: Slot, walk: Walk
 ) -> Command:
     """Copy over `walk`; both slots start at the walk's first element."""
+    is_cpu = backend.info.is_cpu
+    grid, arguments = backend.context.once(_copy, walk, is_cpu)
+    local = (1, 1, 1) if is_cpu else None
+    return backend.command(program, "copy", grid, local, source, target, *arguments)
+
+
+def _copy(walk: Walk, is_cpu: bool) -> tuple[Ints, tuple[Any, ...]]:
+    """Work-items and arguments of a copy, which follow from its walk alone."""
     shape, (xs, ys) = in_memory_order(walk[0], walk[2], walk[1:])
     shape, (xs, ys) = collapse(shape, (xs, ys))
     if len(shape) == 1:
         shape, xs, ys = (1, *shape), (0, *xs), (0, *ys)
     a, b = _axis_a(shape, xs), len(shape) - 1
     outer = [k for k in range(len(shape)) if k not in (a, b)]
-    ta, tb = _block(backend, shape[a], shape[b], xs[a] == 1 and ys[b] == 1 and xs[b] != 1)
-    return backend.command(
-        program,
-        "copy",
-        (-(-shape[b] // tb), -(-shape[a] // ta), math.prod(shape[k] for k in outer)),
-        (1, 1, 1) if backend.info.is_cpu else None,
-        source,
-        target,
+    is_transposed = xs[a] == 1 and ys[b] == 1 and xs[b] != 1
+    ta, tb = _block(shape[a], shape[b], is_transposed) if is_cpu else (1, 1)
+    grid = -(-shape[b] // tb), -(-shape[a] // ta), math.prod(shape[k] for k in outer)
+    return grid, (
         np.int32(len(outer)),
         dims([shape[k] for k in outer]),
         dims([xs[k] for k in outer]),

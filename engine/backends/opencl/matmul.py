@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -129,8 +130,7 @@ def _prepare_packed(backend: OpenCLBackend, node: Node, p: _Product) -> Kernel:
             packed.add(p.addend)
         else:
             full = p.addend
-    rows = int(np.prod(p.batch, dtype=np.int64)) * p.m
-    types = backend.context.cl.cltypes
+    rows = math.prod(p.batch) * p.m
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         y = outputs[0]
@@ -145,11 +145,11 @@ def _prepare_packed(backend: OpenCLBackend, node: Node, p: _Product) -> Kernel:
             bias or weights,
             residual or y,
             y,
-            types.make_int4(1, rows, p.k, p.k),
-            types.make_int4(rows, 1, rows, p.n),
-            types.make_int8(1, 1, 1, 1, 1, 1, 0, 0),
-            types.make_long4(0, 0, p.n, 0),
-            types.make_int4(bias is not None, residual is not None, activation.kind, 0),
+            strides.ints(1, 1, rows, p.k, p.k, 0, 0, 0),
+            strides.ints(rows, 1, 1, rows, p.n, 0, 0, 0),
+            strides.ints(*(1,) * 9, *(0,) * 7),
+            strides.longs(0, 0, 0, p.n),
+            strides.ints(bias is not None, residual is not None, activation.kind, 0),
             np.float32(activation.alpha),
             np.float32(activation.beta),
         )
@@ -172,7 +172,6 @@ def _prepare_direct(backend: OpenCLBackend, node: Node, p: _Product) -> Kernel:
         assert c is not None
         shape = c.known_type.dims
         addend = strides.broadcast(shape, strides.dense(shape), (p.m, p.n))
-    types = backend.context.cl.cltypes
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         y = outputs[0]
@@ -181,21 +180,21 @@ def _prepare_direct(backend: OpenCLBackend, node: Node, p: _Product) -> Kernel:
         return backend.command(
             program,
             "matmul",
-            (-(-p.m // ROWS), -(-p.n // BLOCK), int(np.prod(p.batch, dtype=np.int64))),
+            (-(-p.m // ROWS), -(-p.n // BLOCK), math.prod(p.batch)),
             (1, 1, 1),
             inputs[0],
             inputs[1],
             c or y,
             residual or y,
             y,
-            types.make_int4(p.m, p.n, p.k, 0),
-            types.make_long8(*p.left[-2:], *p.right[-2:], *addend[-2:], 0, 0),
+            strides.ints(p.m, p.n, p.k, 0),
+            strides.longs(*p.left[-2:], *p.right[-2:], *addend[-2:], 0, 0),
             np.int32(axes),
             strides.dims(p.batch),
             strides.dims(p.left[:-2]),
             strides.dims(p.right[:-2]),
             strides.dims(addend[:-2]),
-            types.make_int4(c is not None, residual is not None, activation.kind, 0),
+            strides.ints(c is not None, residual is not None, activation.kind, 0),
             np.float32(p.alpha),
             np.float32(p.beta),
             np.float32(activation.alpha),

@@ -52,10 +52,11 @@ def _program(backend: OpenCLBackend, node: Node) -> object:
 
 def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     program = _program(backend, node)
+    switch = "storage_order" if node.op_type == "MaxPool" else "count_include_pad"
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         x, y = inputs[0], outputs[0]
-        channels_last(node, x, y)
+        channels_last(node, x, *outputs)
         assert x is not None
         shape = x.type.dims
         window = pool_window(node.op_type, shape, node.attributes)
@@ -64,11 +65,11 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
         block = max(1, WORK // work) if backend.info.is_cpu else 1
         return backend.command(
             program,
-            node.op_type,
+            "MaxPoolWithIndices" if len(outputs) > 1 else node.op_type,
             (-(-pixels // block),),
             local_size(backend, 1),
             x,
-            y,
+            *outputs,
             dims(volume(shape[2:], 1)),
             dims(volume(window.outputs, 1)),
             dims(volume(window.kernel, 1)),
@@ -79,7 +80,7 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
             np.int64(shape[1]),
             np.int64(pixels),
             np.int32(block),
-            np.int32(bool(node.attributes.get("count_include_pad", 0))),
+            np.int32(bool(node.attributes.get(switch, 0))),
         )
 
     return BoundKernel(bind)

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from engine.backends.opencl import intel_target, processor
@@ -20,16 +21,21 @@ MEMORY, TUNING = "buffer", "none"
 
 def key(family: str, text: str, options: tuple[str, ...], info: DeviceInfo) -> str:
     """`what @ where`: family and a digest of all that is compiled; device and driver."""
-    digest = hashlib.sha256("\0".join((MEMORY, TUNING, text, *options)).encode()).hexdigest()
+    digest = _digest("\0", MEMORY, TUNING, text, *options)
     where = [info.platform, info.name, info.version, info.driver]
     return f"{family} {digest} @ {' / '.join([*where, *([_processor()] if info.is_cpu else [])])}"
 
 
 def _processor() -> str:
     """What drivers for processors compile for, unsaid: its instructions, or a name that was set."""
-    known = sorted(processor.flags()) or [platform.processor()]
-    known.append(os.environ.get(intel_target.VARIABLE, ""))
-    return f"{platform.machine()} {hashlib.sha256(' '.join(known).encode()).hexdigest()[:12]}"
+    known = processor.flags() or (platform.processor(),)
+    target = os.environ.get(intel_target.VARIABLE, "")
+    return f"{platform.machine()} {_digest(' ', *sorted(known), target)[:12]}"
+
+
+@lru_cache(maxsize=1024)
+def _digest(separator: str, *parts: str) -> str:
+    return hashlib.sha256(separator.join(parts).encode()).hexdigest()
 
 
 def to_binary(cl: Any, program: Any, device: Any) -> bytes:

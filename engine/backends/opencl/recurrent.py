@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.backends.opencl.commands import in_order
 from engine.backends.opencl.reduce import accumulating_options, accumulator_dtype
+from engine.backends.opencl.strides import ints, longs
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node
 from engine.ir.types import TensorType
@@ -76,7 +77,7 @@ class _Job:
     @property
     def sizes(self) -> tuple[Any, Any]:
         """The vectors `size` and `strides` of kernels/recurrent.cl."""
-        types, e, form = self.backend.context.cl.cltypes, self.extents, self.form
+        e, form = self.extents, self.form
         flags = sum(bit for i, bit in FLAGS.items() if self.inputs[i] is not None)
         flags += INPUT_FORGET * form.input_forget + LINEAR_BEFORE_RESET * form.linear_before_reset
         flags += REVERSE * form.backwards[0]
@@ -84,8 +85,8 @@ class _Job:
         y, state, x = (d * b * h, b * h, h), (b * h, h), (b, 1)
         if form.is_batch_first:
             y, state, x = (d * h, h, t * d * h), (h, d * h), (1, t)
-        size = types.make_int8(t, b, e.features, h, self.blocks, d, flags, PLANES[form.gates])
-        return size, types.make_long8(*y, *state, *x, t * b)
+        size = ints(t, b, e.features, h, self.blocks, d, flags, PLANES[form.gates])
+        return size, longs(*y, *state, *x, t * b)
 
     def weights(self, slot: Slot, depth: int) -> tuple[Slot, list[Command]]:
         """Weights that the model computes, packed at each run."""
@@ -121,7 +122,7 @@ class _Job:
     def _launch(
         self, r: Slot, sums: Slot, planes: Slot, first: int, last: int, per: int, phases: int
     ) -> Command:
-        e, types = self.extents, self.backend.context.cl.cltypes
+        e = self.extents
         grid = (
             -(-e.batch // ROWS[self.form.gates]),
             -(-self.blocks // max(per, 1)),
@@ -129,8 +130,8 @@ class _Job:
         )
         y, y_h, y_c = (*self.outputs, self.outputs[-1])[:3]
         memory = (r, *map(self.given, (3, 7, 4)), sums, planes, y, y_h, y_c)
-        span = types.make_int4(first, last, max(per, 1), phases)
-        functions = _functions(types, self.form)
+        span = ints(first, last, max(per, 1), phases)
+        functions = _functions(self.form)
         return self.backend.command(
             self.program, "recur", grid, (1, 1, 1), *memory, *self.sizes, span, *functions
         )
@@ -141,14 +142,14 @@ def _phases(form: Form) -> tuple[int, ...]:
     return (1, 2) if form.gates == GATES["GRU"] and not form.linear_before_reset else (3,)
 
 
-def _functions(types: Any, form: Form) -> tuple[Any, ...]:
+def _functions(form: Form) -> tuple[Any, ...]:
     """kinds, alphas, betas: four places for each direction; clip."""
     kinds, alphas, betas = [0] * 8, [0.0] * 8, [0.0] * 8
     for d, activations in enumerate(form.activations):
         for n, a in enumerate(activations):
             at = 4 * d + n
             kinds[at], alphas[at], betas[at] = KINDS.index(a.name), a.alpha, a.beta
-    vectors = types.make_int8(*kinds), types.make_float8(*alphas), types.make_float8(*betas)
+    vectors = ints(*kinds), np.array(alphas, np.float32), np.array(betas, np.float32)
     return *vectors, np.float32(form.clip)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -64,12 +65,12 @@ class Reduction:
     @property
     def outputs(self) -> int:
         """Kept elements, the inner axis not counted."""
-        return int(np.prod(self.kept[0], dtype=np.int64))
+        return math.prod(self.kept[0])
 
     @property
     def rows(self) -> int:
         """Reduced elements, the inner axis not counted."""
-        return int(np.prod(self.reduced[0], dtype=np.int64))
+        return math.prod(self.reduced[0])
 
 
 def reduction(x: Slot, axes: Sequence[int]) -> Reduction:
@@ -189,7 +190,7 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         source, y = inputs[0], outputs[0]
         assert source is not None
-        count = int(np.prod([source.type.dims[a] for a in axes], dtype=np.int64))
+        count = math.prod([source.type.dims[a] for a in axes])
         job = Job(backend, program, reduction(source, axes), source, y, count)
         if op != "ReduceLogSumExp":
             commands, scratch = job.commands(op, None, None)

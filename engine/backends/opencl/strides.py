@@ -73,6 +73,16 @@ def collapse(shape: Sequence[int], operands: Sequence[Sequence[int]]) -> tuple[I
     return tuple(extents), [tuple(c[k] for c in columns) for k in range(len(operands))]
 
 
+def ints(*values: int) -> Any:
+    """An intN kernel argument."""
+    return np.array(values, np.int32)
+
+
+def longs(*values: int) -> Any:
+    """A longN kernel argument."""
+    return np.array(values, np.int64)
+
+
 def dims(values: Sequence[int]) -> Any:
     """A dims_t kernel argument; raises ValueError beyond MOST_AXES values."""
     if len(values) > MOST_AXES:

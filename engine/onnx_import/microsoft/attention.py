@@ -64,9 +64,7 @@ def multi_head_attention(body: Body) -> None:
     _check_inputs(body, apart)
     query, key, value = "query", "key", "value"
     if body.given("bias"):
-        if apart:
-            raise UnsupportedError(f"{body.title}: a bias of keys in heads is not supported")
-        query, key, value = _biased(body)
+        query, key, value = _biased(body, apart)
     query = _heads(body, query)
     key, value = (key, value) if apart else (_heads(body, key), _heads(body, value))
     past = "past_key" if body.given("past_key") else ""
@@ -87,7 +85,7 @@ def _check_inputs(body: Body, apart: bool) -> None:
     heads, keys = body.count("num_heads"), "p+t" if body.given("past_key") else "t"
     body.check_shapes(query="b s h")
     if apart:
-        body.check_shapes(key=f"b {heads} t d", value=f"b {heads} t e")
+        body.check_shapes(key=f"b {heads} t d", value=f"b {heads} t d", bias="3h")
     else:
         body.check_shapes(key="b t h", value="b t v", bias="2h+v")
     body.check_shapes(past_key=f"b {heads} p d", past_value=f"b {heads} p e")
@@ -95,9 +93,13 @@ def _check_inputs(body: Body, apart: bool) -> None:
     body.check_shapes(attention_bias=f"b? {heads}? s {keys}")
 
 
-def _biased(body: Body) -> list[str]:
-    """Query, key and value, each with its part of the bias."""
+def _biased(body: Body, apart: bool) -> list[str]:
+    """Query, key and value, each with its part of the bias; of those in heads it is in already."""
     names = ("query", "key", "value")
+    if apart:
+        extent = body.of("Shape", "query", start=2, end=3)
+        own = body.of("Slice", "bias", body.integers(0), extent)
+        return [body.of("Add", "query", own), *names[1:]]
     extents = [body.of("Shape", name, start=2, end=3) for name in names]
     parts = [f"{name}_bias" for name in names]
     body.node("Split", ["bias", body.of("Concat", *extents, axis=0)], parts, axis=0)
@@ -148,8 +150,8 @@ def _among_the_first(body: Body, key: str, mask: str, like: str) -> str:
     """(b, 1, 1, t): which keys are before the end of their sequence, and not before its begin."""
     batch, ends = body.of("Shape", like, start=0, end=1), mask
     (count,), (sequences, *_) = body.dims(mask), body.dims(like)
-    if sequences and count == 3 * sequences + 2:
-        raise UnsupportedError(f"{body.title}: a mask of sums of lengths is not supported")
+    if sequences and count == 3 * sequences + 2:  # begins and ends in packed rows come after
+        ends = body.of("Slice", mask, body.integers(0), body.integers(sequences))
     places = counted(body, body.of("Shape", key, start=2, end=3))
     if sequences and count == 2 * sequences:
         body.node("Split", [mask], ["ends", "begins"], axis=0, num_outputs=2)
@@ -160,7 +162,7 @@ def _among_the_first(body: Body, key: str, mask: str, like: str) -> str:
         return body.of("Reshape", body.of("Cast", numbers, to=INT64), upright)
 
     allowed = body.of("Less", places, of_sequences(ends))
-    if ends == mask:
+    if ends != "ends":
         return allowed
     return body.of("And", allowed, body.of("GreaterOrEqual", places, of_sequences("begins")))
 
@@ -196,21 +198,38 @@ def joined(body: Body, x: str) -> None:
     body.of("Reshape", rows, body.integers(0, 0, -1), into="output")
 
 
+def columns_of_caches(body: Body, name: str, partial: int, heads: int) -> str:
+    """How wide the caches of a RotaryEmbedding are: half of a head, or of what is rotated of it.
+
+    Args:
+        name: of the input that has the heads. heads: of three-dimensional inputs, 0: not known.
+
+    Returns:
+        A number, or a letter where it is not known at import.
+    """
+    dims = body.dims(name)
+    width = dims[-1] if len(dims) == 4 else dims[-1] and heads and dims[-1] // heads
+    whole = partial or width
+    return str(whole // 2) if whole else "r"
+
+
 def rotary_embedding(body: Body) -> None:
     """ONNX's, of (b, s, n d) or (b, n, s, d), at positions (b, s) or from one on."""
     body.only("scale", None, 1.0)
     body.only("is_packed_batching", None, 0)
     partial, heads = (body.attribute(n) or 0 for n in ("rotary_embedding_dim", "num_heads"))
     rank, at, x = body.rank("input"), "position_ids", "input"
-    if heads < 0:
-        raise ModelError(f"{body.title}: num_heads={heads}, expected 0 or more")
+    for name, value in (("num_heads", heads), ("rotary_embedding_dim", partial)):
+        if value < 0:
+            raise ModelError(f"{body.title}: {name}={value}, expected 0 or more")
     body.check_shapes(input="b s h" if rank == 3 else "b n s h", position_ids="1 | b s")
-    body.check_shapes(cos_cache="m r", sin_cache="m r")
+    columns = columns_of_caches(body, "input", partial, heads)
+    body.check_shapes(cos_cache=f"m {columns}", sin_cache=f"m {columns}")
     if rank == 3:
-        _, half = body.dims("cos_cache")
-        if not (heads or half):
+        _, angles = body.dims("cos_cache")
+        if not (heads or angles):
             raise UnsupportedError(f"{body.title}: the size of a head is not known at import")
-        split = body.integers(0, 0, *((heads, -1) if heads else (-1, 2 * int(half or 0))))
+        split = body.integers(0, 0, *((heads, -1) if heads else (-1, 2 * int(angles or 0))))
         x = body.of("Transpose", body.of("Reshape", x, split), perm=[0, 2, 1, 3])
     if body.rank(at) == 1:
         batch = body.of("Shape", x, start=0, end=1)

@@ -54,6 +54,7 @@ class Body:
         check_finite(call.title, self._attributes)
         check_switches(call.title, self._attributes)
         self._read: set[str] = set()
+        self._ignored: set[str] = set()
         self._nodes: list[NodeProto] = []
         self._made: Counter[str] = Counter()
         self._letters = Letters()
@@ -149,6 +150,10 @@ class Body:
                 f"{self.title}: input '{name}' is {array.tolist()}, expected {least} to {most}"
             )
 
+    def ignore(self, name: str) -> None:
+        """Take note that an input has no effect in this call."""
+        self._ignored.add(name)
+
     def check_together(self, *names: str) -> None:
         """Raise ModelError where some of the inputs are given and others are not."""
         if len({self.given(name) for name in names}) > 1:
@@ -197,7 +202,12 @@ class Body:
         self, op_type: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
     ) -> None:
         """The same of a node of several outputs, whose names are given; "" is omitted."""
-        self._nodes.append(helper.make_node(op_type, inputs, outputs, **attributes))
+        node = helper.make_node(op_type, inputs, outputs)
+        schema = defs.get_schema(op_type, OPSET)
+        for name, value in attributes.items():
+            kind = schema.attributes[name].type.value if value in ([], ()) else None
+            node.attribute.append(helper.make_attribute(name, value, attr_type=kind))
+        self._nodes.append(node)
 
     def constant(self, array: np.ndarray) -> str:
         """A constant."""
@@ -214,7 +224,7 @@ class Body:
     # ----------------------------------------------------------------- the whole
     def finished(self) -> FunctionProto:
         """The body; raises UnsupportedError for what the call has and the body does not heed."""
-        read = {name for node in self._nodes for name in node.input}
+        read = self._ignored.union(*(node.input for node in self._nodes))
         written = {name for node in self._nodes for name in node.output}
         for what, given, heeded in (
             ("input", self._inputs, read),

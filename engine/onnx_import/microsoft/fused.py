@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.errors import ModelError, UnsupportedError
 from engine.onnx_import.microsoft.body import Body
+from engine.ops.conv_window import conv_window
 
 _WINDOW = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 
@@ -33,8 +34,8 @@ def conv(body: Body) -> None:
             f"{body.title}: {len(given)} activation_params for {activation}, expected {len(names)}"
         )
     body.check_shapes(X="b c ...", W="m ...", B="m")
-    if (rank := body.known_rank("X")) is not None:
-        body.check_shapes(Z=" ".join(["b", "m", *["*"] * (rank - 2)]))
+    if body.known_rank("X") is not None:
+        body.check_shapes(Z=" ".join(["b", "m", *_extents(body)]))
     y = body.of("Conv", "X", "W", "B", **body.attributes(*_WINDOW))
     if body.given("Z"):
         y = body.of("Add", y, "Z")
@@ -43,6 +44,16 @@ def conv(body: Body) -> None:
     else:
         parameters = dict(zip(names, given, strict=False))
         body.of(activation or "Identity", y, into="Y", **parameters)
+
+
+def _extents(body: Body) -> list[str]:
+    """Of the spatial axes of a FusedConv's result; `*` where they are not known at import."""
+    dims = [body.dims(name) for name in ("X", "W") if body.known_rank(name) is not None]
+    x, *w = (tuple(n for n in shape if n is not None) for shape in dims)
+    if not w or len(x) != len(dims[0]) or len(w[0]) != len(dims[1]):
+        return ["*"] * (len(dims[0]) - 2)
+    window = conv_window(x, w[0], body.attributes(*_WINDOW), body.title)
+    return [str(n) for n in window.outputs]
 
 
 def gemm(body: Body) -> None:
@@ -79,6 +90,10 @@ def mat_mul(body: Body) -> None:
 
     Before that, with transBatchA its first axis is moved to where the rows are.
     """
+    if body.attribute("transBatchA") or body.attribute("transBatchB"):
+        body.check_shapes(A="... * * *")
+        if (rank := body.known_rank("A")) is not None:
+            body.check_shapes(B=" ".join("*" * rank))
     a = _transposed(body, "A", body.attribute("transBatchA"), body.attribute("transA"))
     b = _transposed(body, "B", body.attribute("transBatchB"), body.attribute("transB"))
     alpha = body.attribute("alpha")
@@ -91,8 +106,6 @@ def mat_mul(body: Body) -> None:
 def _transposed(body: Body, name: str, batch: int, matrix: int) -> str:
     if not (batch or matrix):
         return name
-    if batch:
-        body.check_shapes(**{name: "... * * *"})
     axes = list(range(body.rank(name)))
     if len(axes) < 2:
         return name  # vectors stay as they are

@@ -20,6 +20,8 @@ from engine.onnx_import.microsoft.attention import counted, joined, scaling
 from engine.onnx_import.microsoft.body import Body
 
 INT64 = TensorProto.INT64
+ALL = -1
+"""`local_window_size` where each query sees all keys up to its own."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ def attention(body: Body) -> None:
     """The probabilities of keys times values, heads side by side again."""
     _check_inputs(body)
     body.only("smooth_softmax", 0, -1)
+    if (window := body.attribute("local_window_size")) < 1 and window != ALL:
+        raise ModelError(
+            f"{body.title}: local_window_size={window}, expected 1 or more, or {ALL} for no window"
+        )
     query, key, value = _apart(body)
     places = _places(body, query)
     if body.attribute("do_rotary"):
@@ -169,7 +175,7 @@ def _seen(body: Body, places: _Places) -> str:
     keys = counted(body, places.total)
     seen = body.of("LessOrEqual", keys, last)
     window = body.attribute("local_window_size")
-    if window > 0:
+    if window != ALL:
         first = body.of("Sub", last, body.integers(window))
         seen = body.of("And", seen, body.of("Greater", keys, first))
     return body.of("Unsqueeze", seen, body.integers(1))

@@ -40,8 +40,9 @@ def skip_simplified(body: Body) -> None:
 
 
 def embed_layer_normalization(body: Body) -> None:
-    """Of the sum of what words, positions and segments are embedded as; and lengths of masks."""
-    body.only("mask_index_type", None, 0)
+    """Of the sum of what words, positions and segments are embedded as; and the ones of masks."""
+    body.only("mask_index_type", None, 0, 1)  # of mask_index there is this one form
+    body.check_together("segment_ids", "segment_embedding")
     body.check_shapes(input_ids="b s", segment_ids="b s", position_ids="b? s", mask="b s")
     body.check_shapes(word_embedding="* h", position_embedding="* h", segment_embedding="* h")
     body.check_shapes(gamma="h", beta="h")
@@ -60,7 +61,11 @@ def embed_layer_normalization(body: Body) -> None:
     body.of("LayerNormalization", x, "gamma", "beta", into="output", axis=-1, epsilon=epsilon)
     if body.wanted("mask_index"):
         mask = "mask" if body.given("mask") else body.of("Sub", "input_ids", "input_ids")
-        body.of("ReduceSum", mask, body.integers(1), into="mask_index", keepdims=0)
+        ones = body.of("Equal", mask, body.constant(np.array(1, np.int32)))
+        ones = body.of("Cast", ones, to=TensorProto.INT32)
+        body.of("ReduceSum", ones, body.integers(1), into="mask_index", keepdims=0)
+    elif body.given("mask"):
+        body.ignore("mask")
 
 
 def _sum(body: Body) -> str:

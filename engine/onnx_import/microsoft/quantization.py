@@ -24,6 +24,8 @@ _LSTM = (
     *("activation_alpha", "activation_beta", "activations", "clip", "direction"),
     *("hidden_size", "input_forget"),
 )
+OPSET_MAX = 2**31 - 1
+"""As of any domain."""
 AXIS = 1
 """Of scales, where `axis` is left out."""
 
@@ -62,7 +64,9 @@ def dynamic_quantize_mat_mul(body: Body) -> None:
 
 def _check_columns(body: Body) -> None:
     """What is for all of B, or by columns; the bias is by columns."""
-    columns = " | 1 | n | ... 1 n?"
+    columns = " | 1 | n"
+    if (rank := body.known_rank("B")) is not None and rank > 1:
+        columns += f" | {'* ' * (rank - 2)}1 n?"
     body.check_shapes(B="k | ... k n", b_scale=columns, b_zero_point=columns, bias="n | 1 n")
 
 
@@ -218,6 +222,11 @@ def concat(body: Body) -> None:
     names = body.all_of("inputs")
     if not names or len(names) % 3:
         raise ModelError(f"{body.title}: {len(names)} inputs to join, expected three for each")
+    for name in names[1::3]:
+        if body.dtype(name) != np.float32:
+            raise ModelError(
+                f"{body.title}: scale '{name}' is {body.dtype(name)}, expected float32"
+            )
     parts = [_real(body, *names[i : i + 3]) for i in range(0, len(names), 3)]
     y = body.of("Concat", *parts, axis=body.attribute("axis"))
     _quantised(body, y, "Y_scale", "Y_zero_point", "Y", body.dtype("Y_zero_point"))
@@ -254,7 +263,9 @@ def softmax(body: Body) -> None:
     """
     axis, rank = body.axis("X"), body.rank("X")
     x = _real(body, "X", "X_scale", "x_zero_point")
-    if body.attribute("opset") < 13:
+    if (opset := body.count("opset")) > OPSET_MAX:
+        raise ModelError(f"{body.title}: opset={opset}, expected at most {OPSET_MAX}")
+    if opset < 13:
         flat = body.of("Flatten", x, axis=axis % rank)
         y = body.of("Reshape", body.of("Softmax", flat, axis=1), body.of("Shape", "X"))
     else:

@@ -1,4 +1,4 @@
-"""Operators that behave otherwise in training: only what nothing random enters is supported."""
+"""Operators that behave otherwise in training."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from engine.errors import UnsupportedError
 from engine.onnx_import.form import Emitter, Form
+from engine.onnx_import.rewrites import noise
 from engine.onnx_import.rewrites.steps import Steps
 
 
@@ -22,7 +23,8 @@ def dropout(form: Form, emitter: Emitter) -> None:
     training, ratio = form.input(2), form.input(1)
     drops = ratio is None or ratio.constant is None or bool(np.any(ratio.constant))
     if drops and training is not None and (training.constant is None or np.any(training.constant)):
-        raise UnsupportedError(f"{form.title}: training_mode is set; export the model in eval mode")
+        noise.dropped(form, emitter)
+        return
     if len(form.outputs) > 1 and emitter.is_read(form.outputs[1]):
         if form.opset < 10:
             raise UnsupportedError(

@@ -24,6 +24,7 @@ from engine.ir.types import (
     FLOATS8,
     NARROW_FLOATS,
     NARROW_INTEGERS,
+    dtype_name,
 )
 from engine.onnx_import.form import Emitter, Form
 from engine.onnx_import.rewrites.steps import Steps
@@ -143,7 +144,7 @@ def _dtype(form: Form, name: str, kind: int, allowed: Collection[np.dtype]) -> n
     """An attribute that names an element type; raises UnsupportedError or ModelError."""
     dtype = dtype_of(kind, f"{form.title}: attribute '{name}'")
     if dtype not in allowed:
-        raise ModelError(f"{form.title}: {name} is {dtype.name}, which cannot be here")
+        raise ModelError(f"{form.title}: {name} is {dtype_name(dtype)}, which cannot be here")
     return dtype
 
 
@@ -213,6 +214,7 @@ def _exact_conv(
     bias: Value | None,
 ) -> Value:
     x, w, x_zero, w_zero = operands
+    _check_zero_points(steps, x_zero, w_zero)
     assert x is not None
     assert w is not None
     w_zero = steps.along(w_zero, 0, steps.rank(w, "the weight"), steps.extent(w, 0))
@@ -221,6 +223,15 @@ def _exact_conv(
         inputs.append(steps.cast(bias, DOUBLE))
     attributes, form.attributes = form.attributes, {}
     return steps.of("Conv", *inputs, **attributes)
+
+
+def _check_zero_points(steps: Steps, x_zero: Value | None, w_zero: Value | None) -> None:
+    """That of x is one number, those of w a number or a vector."""
+    for name, value, most in (("x", x_zero, 1), ("w", w_zero, None)):
+        rank, extent = steps.emitter.rank(value), steps.extent(value, 0)
+        if (rank or 0) > 1 or (most is not None and extent is not None and extent > most):
+            wanted = "one number" if most else "one number or a vector"
+            raise ModelError(f"{steps.form.title}: a zero point of {name} is not {wanted}")
 
 
 def _spread(

@@ -35,10 +35,12 @@ def stft(form: Form, emitter: Emitter) -> None:
     assert hop is not None
     if step is not None and step.constant is not None and step.constant.min(initial=1) < 1:
         raise ModelError(f"{form.title}: frame_step={step.constant.tolist()}, expected at least 1")
-    reach = steps.of("Max", signal, steps.integers("one", 1))
+    one = steps.integers("one", 1)
+    reach = steps.of("Max", signal, one)
     hop = steps.of("Min", hop, reach)  # further than the signal, sums would leave 64 bits
-    beyond = steps.of("Add", steps.of("Sub", signal, length), hop)
-    starts = steps.of("Mul", steps.range(steps.of("Div", beyond, hop)), hop)
+    hop = steps.of("Max", hop, steps.integers("none", 0))  # by which no Range goes
+    last = steps.of("Add", steps.of("Sub", signal, length), one)
+    starts = steps.range(last, hop)
     column = steps.of("Unsqueeze", starts, steps.integers("last", -1))
     frames = steps.of("Gather", x, steps.of("Add", column, steps.range(length)), axis=1)
     if window is not None:

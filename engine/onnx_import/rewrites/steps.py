@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.errors import ModelError, UnsupportedError
 from engine.ir.graph import Value
+from engine.ir.types import dtype_name
 from engine.onnx_import.form import Emitter, Form
 
 
@@ -38,13 +39,14 @@ class Steps:
         dtype = self.emitter.dtype(value) or np.dtype(np.float32)
         return self.emitter.constant(f"{self.form.outputs[0]}_{name}", np.array(number, dtype))
 
-    def range(self, count: Value) -> Value:
-        """0 to count - 1, where count is one number in a vector."""
-        first, step = (
+    def range(self, end: Value, step: Value | None = None) -> Value:
+        """0 up to below `end`, `step` (1) apart; both are one number in a vector."""
+        first, one = (
             self.emitter.constant(f"{self.form.outputs[0]}_{n}", np.array(n, np.int64))
             for n in (0, 1)
         )
-        return self.of("Range", first, self.of("Squeeze", count), step)
+        apart = one if step is None else self.of("Squeeze", step)
+        return self.of("Range", first, self.of("Squeeze", end), apart)
 
     def part(self, vector: Value | None, start: int, stop: int) -> Value:
         """Some of its elements."""
@@ -86,8 +88,8 @@ class Steps:
         dtype = self.emitter.dtype(value)
         if value is None or dtype is None or dtype in allowed:
             return dtype
-        names = ", ".join(sorted(d.name for d in allowed))
-        raise ModelError(f"{self.form.title}: {what} is {dtype.name}, expected {names}")
+        names = ", ".join(sorted(dtype_name(d) for d in allowed))
+        raise ModelError(f"{self.form.title}: {what} is {dtype_name(dtype)}, expected {names}")
 
     def along(
         self, value: Value | None, axis: int, rank: int, extent: int | None = None

@@ -1,22 +1,23 @@
 // Convolutions over channels-last tensors, as an implicit matrix product held in registers.
 //
-// Per group, with pixel p = (n, oh, ow) and t = (kh, kw):
-//   y[p, o] = act(bias[o] + residual[p, o] + sum over t, c of x[n, ih, iw, c] * w[o, t, c])
-//   ih = oh * stride_h - pad_h + kh * dilation_h, iw likewise; x outside the image is 0.
-// A ConvTranspose is one such launch per output phase, with spaced output rows and columns. A matrix
-// product with a packed right side is the case of one tap, the rows being pixels.
+// Per group, with pixel p = (n, od, oh, ow) and t = (kd, kh, kw):
+//   y[p, o] = act(bias[o] + residual[p, o] + sum over t, c of x[n, id, ih, iw, c] * w[o, t, c])
+//   ih = oh * stride_h - pad_h + kh * dilation_h, id and iw likewise; x outside the image is 0.
+// Fewer spatial axes are the case of D = 1. A ConvTranspose is one such launch per output phase, with
+// spaced output slices, rows and columns. A matrix product with a packed right side is the case of one
+// tap, the rows being pixels.
 //
 // No local memory, no barrier, no overlap allowed between y and what is read.
 //
 // Parameters shared by the kernels (all tensors as buffer and element offset):
-//   x         [N, H, W, C]
+//   x         [N, D, H, W, C]
 //   w         packed weights, see each kernel
 //   bias      zero-padded to whole blocks of outputs; read when after.s0 is set
 //   residual  same arrangement as y; read when after.s1 is set
-//   input     H, W, C (all groups), channels per group
-//   output    pixels N * OH * OW, OH, OW, outputs per group
-//   window    kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_h, pad_w
-//   y_strides elements between images, rows and columns of y (and of residual)
+//   input     D, H, W, C (all groups), channels per group
+//   output    pixels N * OD * OH * OW, OD, OH, OW, outputs per group
+//   window    kernel (s0 to s2: of D, H, W), strides (s3 to s5), dilations (s6 to s8), pads (s9 to sb)
+//   y_strides elements between images, slices, rows and columns of y (and of residual)
 //   after     has bias, has residual, activation (vector16.cl), unused
 //   alpha, beta  of the activation
 //
@@ -74,45 +75,51 @@ INLINED void accumulate_one(VEC sums[VECTORS], __global const STORAGE *row,
 // One work-item owns PIXELS consecutive pixels by one block of BLOCK outputs of one group.
 // Global size: (ceil(pixels / PIXELS), blocks per group, groups); local size 1.
 //
-// w: [groups][blocks][kernel_h * kernel_w * channels per group][BLOCK], zero-filled beyond the
-// group's last output, then kernel_w * channels zeros that stand for pixels outside the image.
+// w: [groups][blocks][taps * channels per group][BLOCK], zero-filled beyond the group's last output,
+// then kernel_w * channels zeros that stand for pixels outside the image.
 // Order of the sum: one accumulator per output, bias first, then taps row by row, channels inside.
 __kernel void conv_tile(__global const STORAGE *x, const long x_start, __global const STORAGE *w,
                         const long w_start, __global const STORAGE *bias, const long bias_start,
                         __global const STORAGE *residual, const long residual_start,
-                        __global STORAGE *y, const long y_start, const int4 input,
-                        const int4 output, const int8 window, const long4 y_strides,
+                        __global STORAGE *y, const long y_start, const int8 input,
+                        const int8 output, const int16 window, const long4 y_strides,
                         const int4 after, const float alpha, const float beta) {
-  const int height = input.s0, width = input.s1, stride_c = input.s2, channels = input.s3;
-  const int out_h = output.s1, out_w = output.s2;
-  const int kernel_w = window.s1, dilation_h = window.s4, dilation_w = window.s5;
+  const int depth = input.s0, height = input.s1, width = input.s2, stride_c = input.s3;
+  const int channels = input.s4, out_d = output.s1, out_h = output.s2, out_w = output.s3;
+  const int kernel_w = window.s2, dilation_d = window.s6, dilation_h = window.s7;
+  const int dilation_w = window.s8;
   const int first = get_global_id(0) * PIXELS;
   const int count = min(PIXELS, output.s0 - first);
   const int group = get_global_id(2);
   const long block = group * (long)get_global_size(1) + get_global_id(1);
-  const long depth = (long)window.s0 * kernel_w * channels;
+  const long products = (long)window.s0 * window.s1 * kernel_w * channels;
   __global const STORAGE *outside =
-      w + w_start + get_global_size(2) * get_global_size(1) * depth * BLOCK;
+      w + w_start + get_global_size(2) * get_global_size(1) * products * BLOCK;
   x += x_start + (long)group * channels;
-  w += w_start + block * depth * BLOCK;
+  w += w_start + block * products * BLOCK;
 
-  // Top left input position of every pixel; pixels beyond the last repeat it and are not stored.
-  int top[PIXELS], left[PIXELS];
+  // First input position of every pixel; pixels beyond the last repeat it and are not stored.
+  int front[PIXELS], top[PIXELS], left[PIXELS];
   long corner[PIXELS], place[PIXELS];
   int is_inside = 1;
-  int n = first / (out_h * out_w), row = first / out_w - n * out_h, column = first % out_w;
+  int column = first % out_w, row = first / out_w % out_h, n = first / out_w / out_h / out_d;
+  int slice = first / out_w / out_h - n * out_d;
   UNROLL
   for (int m = 0; m < PIXELS; ++m) {
-    top[m] = row * window.s2 - window.s6;
-    left[m] = column * window.s3 - window.s7;
-    corner[m] = (((long)n * height + top[m]) * width + left[m]) * stride_c;
-    place[m] = n * y_strides.s0 + row * y_strides.s1 + column * y_strides.s2;
+    front[m] = slice * window.s3 - window.s9;
+    top[m] = row * window.s4 - window.sa;
+    left[m] = column * window.s5 - window.sb;
+    corner[m] = ((((long)n * depth + front[m]) * height + top[m]) * width + left[m]) * stride_c;
+    place[m] = n * y_strides.s0 + slice * y_strides.s1 + row * y_strides.s2 + column * y_strides.s3;
     is_inside &= left[m] >= 0 && left[m] + (kernel_w - 1) * dilation_w < width;
     if (m + 1 < count && ++column == out_w) {
       column = 0;
       if (++row == out_h) {
         row = 0;
-        ++n;
+        if (++slice == out_d) {
+          slice = 0;
+          ++n;
+        }
       }
     }
   }
@@ -130,15 +137,18 @@ __kernel void conv_tile(__global const STORAGE *x, const long x_start, __global 
   const int is_merged = is_inside && dilation_w == 1 && channels == stride_c;
   const int runs = is_merged ? 1 : kernel_w;
   const int run = is_merged ? kernel_w * channels : channels;
-  for (int kh = 0; kh < window.s0; ++kh)
+  for (int line = 0; line < window.s0 * window.s1; ++line) {
+    const int kd = line / window.s1, kh = line - kd * window.s1;
     for (int kw = 0; kw < runs; ++kw, w += run * BLOCK) {
-      const long shift = ((long)kh * dilation_h * width + kw * dilation_w) * stride_c;
+      const long down = ((long)kd * dilation_d * height + kh * dilation_h) * width;
+      const long shift = (down + kw * dilation_w) * stride_c;
       __global const STORAGE *rows[PIXELS];
       UNROLL
       for (int m = 0; m < PIXELS; ++m) {
+        const int is_slice = (uint)(front[m] + kd * dilation_d) < (uint)depth;
         const int is_row = (uint)(top[m] + kh * dilation_h) < (uint)height;
         const int is_column = is_merged || (uint)(left[m] + kw * dilation_w) < (uint)width;
-        rows[m] = is_row && is_column ? x + (corner[m] + shift) : outside;
+        rows[m] = is_slice && is_row && is_column ? x + (corner[m] + shift) : outside;
       }
 #ifdef SKIPS_OUTSIDE
       int is_full = 1;
@@ -156,9 +166,10 @@ __kernel void conv_tile(__global const STORAGE *x, const long x_start, __global 
       else
         accumulate(sums, rows, w, run);
     }
+  }
 
-  const long at = (long)group * output.s3 + get_global_id(1) * BLOCK;
-  const int lanes = output.s3 - get_global_id(1) * BLOCK;
+  const long at = (long)group * output.s4 + get_global_id(1) * BLOCK;
+  const int lanes = output.s4 - get_global_id(1) * BLOCK;
   const COMPUTE a = (COMPUTE)alpha, b = (COMPUTE)beta;
   residual += residual_start + at;
   y += y_start + at;
@@ -186,10 +197,10 @@ __kernel void conv_tile(__global const STORAGE *x, const long x_start, __global 
 }
 
 // One input channel per group. One work-item owns STRIP consecutive columns of one output row by
-// 16 output channels. Global size: (ceil(OW / STRIP), N * OH, ceil(outputs / 16)); local size 1.
+// 16 output channels. Global size: (ceil(OW / STRIP), N * OD * OH, ceil(outputs / 16)); local size 1.
 //
-// w: [kernel_h * kernel_w][outputs, zero-filled to a multiple of 16]. output.s3 is the number of
-// outputs per input channel; C times that is the number of outputs.
+// w: [taps][outputs, zero-filled to a multiple of 16]. output.s4 is the number of outputs per input
+// channel; C times that is the number of outputs.
 // Order of the sum: one accumulator per output, bias first, then taps row by row.
 #define STRIP 8
 
@@ -205,16 +216,17 @@ __kernel void conv_depthwise(__global const STORAGE *x, const long x_start,
                              __global const STORAGE *w, const long w_start,
                              __global const STORAGE *bias, const long bias_start,
                              __global const STORAGE *residual, const long residual_start,
-                             __global STORAGE *y, const long y_start, const int4 input,
-                             const int4 output, const int8 window, const long4 y_strides,
+                             __global STORAGE *y, const long y_start, const int8 input,
+                             const int8 output, const int16 window, const long4 y_strides,
                              const int4 after, const float alpha, const float beta) {
-  const int height = input.s0, width = input.s1, channels = input.s2;
-  const int out_h = output.s1, out_w = output.s2, multiplier = output.s3;
+  const int depth = input.s0, height = input.s1, width = input.s2, channels = input.s3;
+  const int out_d = output.s1, out_h = output.s2, out_w = output.s3, multiplier = output.s4;
   const int first = get_global_id(0) * STRIP, o = get_global_id(2) * 16;
-  const int n = get_global_id(1) / out_h, row = get_global_id(1) - n * out_h;
+  const int of_n = get_global_id(1) / out_h, row = get_global_id(1) - of_n * out_h;
+  const int n = of_n / out_d, slice = of_n - n * out_d;
   const int lanes = channels * multiplier - o, padded = get_global_size(2) * 16;
-  const int left = first * window.s3 - window.s7;
-  x += x_start + (long)n * height * width * channels;
+  const int left = first * window.s5 - window.sb;
+  x += x_start + (long)n * depth * height * width * channels;
   w += w_start + o;
 
   VEC sums[STRIP];
@@ -222,36 +234,38 @@ __kernel void conv_depthwise(__global const STORAGE *x, const long x_start,
   if (after.s0) start = LOAD16(bias + bias_start + o);
   UNROLL
   for (int m = 0; m < STRIP; ++m) sums[m] = start;
-  for (int kh = 0; kh < window.s0; ++kh) {
-    const int ih = row * window.s2 - window.s6 + kh * window.s4;
-    if ((uint)ih >= (uint)height) continue;
-    for (int kw = 0; kw < window.s1; ++kw) {
-      const VEC weights = LOAD16(w + (long)(kh * window.s1 + kw) * padded);
-      const int column = left + kw * window.s5;
-      __global const STORAGE *at = x + ((long)ih * width + column) * channels;
+  for (int line = 0; line < window.s0 * window.s1; ++line) {
+    const int kd = line / window.s1, kh = line - kd * window.s1;
+    const int id = slice * window.s3 - window.s9 + kd * window.s6;
+    const int ih = row * window.s4 - window.sa + kh * window.s7;
+    if ((uint)id >= (uint)depth || (uint)ih >= (uint)height) continue;
+    for (int kw = 0; kw < window.s2; ++kw) {
+      const VEC weights = LOAD16(w + (long)(line * window.s2 + kw) * padded);
+      const int column = left + kw * window.s8;
+      __global const STORAGE *at = x + (((long)id * height + ih) * width + column) * channels;
       if (lanes >= 16 && multiplier == 1 && column >= 0 &&
-          column + (STRIP - 1) * window.s3 < width) {
+          column + (STRIP - 1) * window.s5 < width) {
         UNROLL
         for (int m = 0; m < STRIP; ++m)
-          sums[m] = LOAD16(at + m * window.s3 * channels + o) * weights + sums[m];
+          sums[m] = LOAD16(at + m * window.s5 * channels + o) * weights + sums[m];
       } else {
         UNROLL
         for (int m = 0; m < STRIP; ++m)
-          if ((uint)(column + m * window.s3) < (uint)width)
-            sums[m] = load_channels(at + m * window.s3 * channels, o, lanes, multiplier) * weights +
+          if ((uint)(column + m * window.s5) < (uint)width)
+            sums[m] = load_channels(at + m * window.s5 * channels, o, lanes, multiplier) * weights +
                       sums[m];
       }
     }
   }
   const COMPUTE a = (COMPUTE)alpha, b = (COMPUTE)beta;
-  const long place = n * y_strides.s0 + row * y_strides.s1 + o;
+  const long place = n * y_strides.s0 + slice * y_strides.s1 + row * y_strides.s2 + o;
   residual += residual_start + place;
   y += y_start + place;
   VEC spilled[STRIP];
   UNROLL
   for (int m = 0; m < STRIP; ++m) spilled[m] = sums[m];
   for (int m = 0; m < min(STRIP, out_w - first); ++m) {
-    const long here = (first + m) * y_strides.s2;
+    const long here = (first + m) * y_strides.s3;
     VEC sum = spilled[m];
     if (after.s1) sum += load_some(residual + here, lanes);
     store_some(y + here, activated(sum, after.s2, a, b), lanes);
@@ -260,9 +274,9 @@ __kernel void conv_depthwise(__global const STORAGE *x, const long x_start,
 
 // Packs weights that are computed by the model into the arrangement of conv_tile.
 // One work-item owns one row of BLOCK outputs. Global size: (max(depth, 1), blocks per group,
-// groups) with depth = kernel_h * kernel_w * channels; local size 1. `zeros` elements after the
-// last block are set to 0 by the work-items of block 0 of group 0.
-//   strides   in the source: between groups, outputs, channels, tap rows, tap columns
+// groups) with depth = taps * channels; local size 1. `zeros` elements after the last block are set to
+// 0 by the work-items of block 0 of group 0.
+//   strides   in the source: between groups, outputs, channels, tap slices, tap rows, tap columns
 //   taps      kernel_h, kernel_w, element offset of the first tap, depth
 //   outputs, channels  of one group
 __kernel void conv_pack(__global const STORAGE *source, const long source_start,
@@ -272,9 +286,10 @@ __kernel void conv_pack(__global const STORAGE *source, const long source_start,
   const long block = get_global_id(2) * get_global_size(1) + get_global_id(1);
   packed += packed_start;
   if (k < depth) {
-    const int c = k % channels, kw = k / channels % taps.s1, kh = k / channels / taps.s1;
+    const int c = k % channels, kw = k / channels % taps.s1, line = k / channels / taps.s1;
     source += source_start + taps.s2 + get_global_id(2) * strides.s0 + o * strides.s1 +
-              c * strides.s2 + kh * strides.s3 + kw * strides.s4;
+              c * strides.s2 + line / taps.s0 * strides.s3 + line % taps.s0 * strides.s4 +
+              kw * strides.s5;
     for (int i = 0; i < BLOCK; ++i) {
       const COMPUTE value = o + i < outputs ? LOAD(source, i * strides.s1) : (COMPUTE)0;
       STORE(packed, (block * depth + k) * BLOCK + i, value);

@@ -49,14 +49,14 @@ inline taps_t taps_at(const int o, const int k, const int step, const int dilati
       ACC = ROW_EXPRESSION;                                                                 \
     }
 
-// One work-item owns `block` output pixels with all their channels. include_pad: averages divide by
-// the positions in input and padding, otherwise by those in the input.
+// One work-item owns `block` output pixels with all their channels. option, of averages: they divide
+// by the positions in input and padding, otherwise by those in the input.
 #define POOL(NAME, FIRST, STEP, FINISH)                                                     \
   __kernel void NAME(__global const STORAGE *x, const long x_start, __global STORAGE *y,    \
                      const long y_start, const dims_t sizes, const dims_t outputs,          \
                      const dims_t kernel_, const dims_t strides, const dims_t dilations,    \
                      const dims_t begins, const dims_t ends, const long channels,           \
-                     const long pixels, const int block, const int include_pad) {           \
+                     const long pixels, const int block, const int option) {                \
     const long first = (long)get_global_id(0) * block, last = min(pixels, first + block);   \
     const long image_size = sizes.a[0] * sizes.a[1] * sizes.a[2] * channels;                \
     for (long pixel = first; pixel < last; ++pixel) {                                       \
@@ -70,7 +70,7 @@ inline taps_t taps_at(const int o, const int k, const int step, const int dilati
       const taps_t tw = taps_at(w, kernel_.a[2], strides.a[2], dilations.a[2], begins.a[2], \
                                 ends.a[2], sizes.a[2]);                                     \
       const int inside = (td.to - td.from) * (th.to - th.from) * (tw.to - tw.from);         \
-      const int count = max(1, include_pad ? td.counted * th.counted * tw.counted : inside);\
+      const int count = max(1, option ? td.counted * th.counted * tw.counted : inside);\
       __global const STORAGE *image = x + x_start + n * image_size;                         \
       __global STORAGE *out = y + y_start + pixel * channels;                               \
       if (channels >= 16) {                                                                 \
@@ -132,6 +132,48 @@ inline taps_t taps_at(const int o, const int k, const int step, const int dilati
   }
 
 POOL(MaxPool, LOWEST, LARGER, AS_IS)
+
+// MaxPool that also tells where in x the first maximum of each window stands, -1 where a window holds
+// no element: images one after the other, each row by row, or with by_columns by columns.
+__kernel void MaxPoolWithIndices(__global const STORAGE *x, const long x_start,
+                                 __global STORAGE *y, const long y_start,
+                                 __global long *places, const long places_start,
+                                 const dims_t sizes, const dims_t outputs, const dims_t kernel_,
+                                 const dims_t strides, const dims_t dilations, const dims_t begins,
+                                 const dims_t ends, const long channels, const long pixels,
+                                 const int block, const int by_columns) {
+  const long first = (long)get_global_id(0) * block, last = min(pixels, first + block);
+  const long image_size = sizes.a[0] * sizes.a[1] * sizes.a[2];
+  for (long at = first * channels; at < last * channels; ++at) {
+    const long pixel = at / channels, c = at - pixel * channels;
+    const long w = pixel % outputs.a[2], r = pixel / outputs.a[2];
+    const long h = r % outputs.a[1], q = r / outputs.a[1];
+    const long d = q % outputs.a[0], n = q / outputs.a[0];
+    const taps_t td = taps_at(d, kernel_.a[0], strides.a[0], dilations.a[0], begins.a[0],
+                              ends.a[0], sizes.a[0]);
+    const taps_t th = taps_at(h, kernel_.a[1], strides.a[1], dilations.a[1], begins.a[1],
+                              ends.a[1], sizes.a[1]);
+    const taps_t tw = taps_at(w, kernel_.a[2], strides.a[2], dilations.a[2], begins.a[2],
+                              ends.a[2], sizes.a[2]);
+    COMPUTE best = LOWEST;
+    long place = -1;
+    for (int i = td.from; i < td.to; ++i)
+      for (int j = th.from; j < th.to; ++j)
+        for (int k = tw.from; k < tw.to; ++k) {
+          const long id = td.start + (long)i * dilations.a[0];
+          const long ih = th.start + (long)j * dilations.a[1];
+          const long iw = tw.start + (long)k * dilations.a[2];
+          const long by_rows = (id * sizes.a[1] + ih) * sizes.a[2] + iw;
+          const COMPUTE v = LOAD(x, x_start + (n * image_size + by_rows) * channels + c);
+          if (place < 0 || v > best || (v != v && best == best)) {
+            best = v;
+            place = by_columns ? id + sizes.a[0] * (ih + sizes.a[1] * iw) : by_rows;
+          }
+        }
+    STORE(y, y_start + at, best);
+    places[places_start + at] = place < 0 ? -1 : (n * channels + c) * image_size + place;
+  }
+}
 #ifndef IS_INTEGER
 POOL(AveragePool, 0, SUM, MEAN)
 GLOBAL(GlobalMaxPool, LOWEST, LARGER, AS_IS)

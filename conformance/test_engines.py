@@ -1,0 +1,151 @@
+"""Engines that are not ours under judgement: right ones pass, and a wrong node is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from conformance.engines import engine_of
+from conformance.engines.engine import Arrays, Engine
+from conformance.engines.judged import verify_engine
+from conformance.report import OUT_OF_BOUNDS, VERIFIED, NodeCheck
+from engine.errors import InputError
+
+pytestmark = pytest.mark.device_free
+
+MODELS = Path(__file__).parent.parent / "fixtures" / "models"
+RIGHT = ("tiny_resnet", "tiny_transformer", "tiny_decoder", "tiny_functions", "tiny_mlp_opset7")
+Bend = Callable[[onnx.ModelProto], None]
+
+
+class Bent:
+    """onnxruntime on a model that is not quite the one it was given.
+
+    Args:
+        unless: a value whose exposure keeps the model as it is, as it turns a fusion off.
+    """
+
+    name, setting = "bent", ""
+
+    def __init__(self, bend: Bend, unless: str = "") -> None:
+        self._engine = engine_of("onnxruntime", {"optimization": "off"})
+        self.version = self._engine.version
+        self._bend, self._unless = bend, unless
+
+    def run(self, data: bytes, feeds: Arrays) -> Arrays:
+        model = onnx.load_from_string(data)
+        if self._unless not in {output.name for output in model.graph.output}:
+            self._bend(model)
+        return self._engine.run(model.SerializeToString(), feeds)
+
+
+class Disturbed:
+    """onnxruntime, of which one value is another."""
+
+    name, setting = "disturbed", ""
+
+    def __init__(self, value: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._engine = engine_of("onnxruntime", {"optimization": "off"})
+        self.version = self._engine.version
+        self._value, self._change = value, change
+
+    def run(self, data: bytes, feeds: Arrays) -> Arrays:
+        found = dict(self._engine.run(data, feeds))
+        if self._value in found:
+            found[self._value] = self._change(found[self._value])
+        return found
+
+
+def node_of(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if name in node.output)
+
+
+def another_operator(model: onnx.ModelProto) -> None:
+    node_of(model, "div_52").op_type = "Mul"
+
+
+def another_attribute(model: onnx.ModelProto) -> None:
+    node_of(model, "softmax_54").attribute[0].i = 1
+
+
+def another_operand(model: onnx.ModelProto) -> None:
+    node_of(model, "matmul_50").input[0] = "transpose_49"
+
+
+def a_smaller_constant(model: onnx.ModelProto) -> None:
+    (constant,) = (t for t in model.graph.initializer if t.name == "c_81")
+    changed = onnx.numpy_helper.to_array(constant) * np.float32(1 + 1e-5)
+    constant.CopyFrom(onnx.numpy_helper.from_array(changed, "c_81"))
+
+
+def failures(engine: Engine, model: str = "tiny_transformer") -> list[NodeCheck]:
+    report = verify_engine(MODELS / f"{model}.onnx", engine)
+    assert report.exit_code == OUT_OF_BOUNDS
+    return report.precisions[0].failures
+
+
+@pytest.mark.parametrize("level", ["off", "all"])
+@pytest.mark.parametrize("model", RIGHT)
+def test_onnxruntime_is_right_about_small_models(model: str, level: str) -> None:
+    engine = engine_of("onnxruntime", {"optimization": level})
+    report = verify_engine(MODELS / f"{model}.onnx", engine)
+    assert report.exit_code == VERIFIED, str(report)
+    (found,) = report.precisions
+    assert found.verified >= len(onnx.load(MODELS / f"{model}.onnx").graph.node) // 2
+    assert found.fallbacks == ()
+
+
+@pytest.mark.parametrize(
+    ("bend", "output"),
+    [
+        (another_operator, "div_52"),
+        (another_attribute, "softmax_54"),
+        (another_operand, "matmul_50"),
+        (a_smaller_constant, "div_82"),
+    ],
+)
+def test_the_node_that_is_wrong_is_the_only_one_named(bend: Bend, output: str) -> None:
+    assert [check.output for check in failures(Bent(bend))] == [output]
+
+
+def test_what_is_wrong_as_deployed_alone_is_found_by_exposing_halves() -> None:
+    report = verify_engine(MODELS / "tiny_transformer.onnx", Bent(another_operator, "matmul_50"))
+    (found,) = report.precisions
+    assert found.failures == []
+    (bug,) = found.context_bugs
+    assert "as deployed, output 'logits'" in bug
+    assert bug.endswith("until 'matmul_50' is exposed")
+    assert report.exit_code == OUT_OF_BOUNDS
+
+
+def test_an_approximation_is_told_from_an_error() -> None:
+    def off_by(distance: float) -> Engine:
+        return Disturbed("sigmoid_37", lambda y: y + np.float32(distance))
+
+    near = verify_engine(MODELS / "tiny_decoder.onnx", off_by(4e-7))
+    assert near.exit_code == VERIFIED
+    readings = {c.output: c.reading for c in near.precisions[0].checks}
+    assert readings["sigmoid_37"] == "approximated"
+    assert failures(off_by(4e-6), "tiny_decoder")[0].output == "sigmoid_37"
+
+
+def test_what_is_no_function_of_such_a_kind_is_never_approximated() -> None:
+    engine = Disturbed("matmul_36", lambda y: y * np.float32(1 + 1e-4))
+    assert "matmul_36" in [check.output for check in failures(engine, "tiny_decoder")]
+
+
+def test_a_value_of_another_dtype_or_shape_is_wrong() -> None:
+    for change in (lambda y: y.astype(np.float64), lambda y: y[..., :1]):
+        found = failures(Disturbed("sigmoid_63", change), "tiny_decoder")
+        assert found[0].output == "sigmoid_63"
+
+
+def test_a_model_that_the_engine_does_not_run_is_an_error_with_its_words() -> None:
+    with pytest.raises(InputError, match=r"onnxruntime .* does not run the model: .*Pad reflect"):
+        verify_engine(
+            MODELS / "tiny_audio.onnx", engine_of("onnxruntime", {}), shapes={"signal": (1, 16)}
+        )

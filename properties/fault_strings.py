@@ -1,0 +1,109 @@
+"""Faults in what the host computes with strings, tables and n-grams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine.backends.cpu import label_encoder, strings, tf_idf
+from engine.ir.types import zero_of
+from properties.fault import Fault, attribute, operators
+
+
+def _swapped(old: Any) -> Any:
+    def make(backend: Any, node: Any) -> Any:
+        run = old(backend, node)
+        return lambda inputs, outputs: run(inputs[::-1], outputs)
+
+    return make
+
+
+def _first_of_equals(old: Any) -> Any:
+    def table(attributes: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        keys, values, default = old(attributes)
+        return keys[::-1], values[::-1], default
+
+    return table
+
+
+def _without_default(old: Any) -> Any:
+    def table(attributes: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        keys, values, _ = old(attributes)
+        return keys, values, zero_of(values.dtype)
+
+    return table
+
+
+STRING_FAULTS: tuple[Fault, ...] = tuple(
+    Fault(name, "cpu", plant, operators(op_type, on="cpu"))
+    for name, op_type, plant in (
+        (
+            "string-concat-the-other-way-round",
+            "StringConcat",
+            attribute(strings.KERNELS, "StringConcat", _swapped),
+        ),
+        (
+            "string-split-strips-the-pieces",
+            "StringSplit",
+            attribute(
+                strings,
+                "_between",
+                lambda old: lambda by, most, text: [part.strip() for part in old(by, most, text)],
+            ),
+        ),
+        (
+            "string-split-leaves-spaces-at-the-end",
+            "StringSplit",
+            attribute(strings, "_words", lambda old: lambda most, text: text.split(None, most)),
+        ),
+        (
+            "string-normalizer-always-heeds-case",
+            "StringNormalizer",
+            attribute(strings, "_lowered", lambda old: list),
+        ),
+        (
+            "regex-full-match-takes-a-beginning",
+            "RegexFullMatch",
+            attribute(
+                strings._Matcher,
+                "matches",
+                lambda old: (
+                    lambda self, text, work: any(
+                        old(self, text[:end], work) for end in range(len(text) + 1)
+                    )
+                ),
+            ),
+        ),
+        (
+            "regex-full-match-confuses-places",
+            "RegexFullMatch",
+            attribute(strings, "kind_of", lambda old: lambda character: "a"),
+        ),
+        (
+            "label-encoder-takes-the-first-of-equal-keys",
+            "LabelEncoder",
+            attribute(label_encoder, "table", _first_of_equals),
+        ),
+        (
+            "label-encoder-forgets-its-default",
+            "LabelEncoder",
+            attribute(label_encoder, "table", _without_default),
+        ),
+        (
+            "tf-idf-vectorizer-skips-nothing",
+            "TfIdfVectorizer",
+            attribute(
+                tf_idf, "distances_of", lambda old: lambda attributes, length, items: range(1, 2)
+            ),
+        ),
+        (
+            "tf-idf-vectorizer-counts-what-is-too-short",
+            "TfIdfVectorizer",
+            attribute(
+                tf_idf, "lengths_of", lambda old: lambda attributes: range(1, old(attributes).stop)
+            ),
+        ),
+    )
+)
+"""Each in a kernel of the CPU backend, and hunted there."""

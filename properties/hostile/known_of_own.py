@@ -1,0 +1,205 @@
+"""Where onnxruntime contradicts the documentation of its own operators, or itself, and why.
+
+Decision 0018 says what is meant instead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.onnx_import.microsoft.schemas import DOMAIN
+from properties.hostile.asked import Array, Call, Disagreement, call, ones
+
+MULTI_HEAD, GROUPED = f"{DOMAIN}::MultiHeadAttention", f"{DOMAIN}::GroupQueryAttention"
+DYNAMIC, LSTM = f"{DOMAIN}::DynamicQuantizeMatMul", f"{DOMAIN}::DynamicQuantizeLSTM"
+TO_FLOAT, PRODUCT = f"{DOMAIN}::MatMulIntegerToFloat", f"{DOMAIN}::FusedMatMul"
+GEMM = f"{DOMAIN}::QGemm"
+WEIGHTS = {DYNAMIC: 1, LSTM: 1, TO_FLOAT: 1, GEMM: 3}
+"""Which input holds the weights of a product of bytes."""
+MASKS = {f"{DOMAIN}::Attention": 3, MULTI_HEAD: 4}
+"""Which input holds the mask."""
+SKIP = f"{DOMAIN}::SkipLayerNormalization"
+LARGE, LEVEL = 1e3, 1e-5
+BESIDE = 1e-3
+"""Of a tie: quotients so near may be rounded to either side."""
+
+
+def _given(call: Call, index: int) -> Array | None:
+    """An input, None where it is left out."""
+    inputs = call.inputs
+    return inputs[index] if index < len(inputs) else None
+
+
+def _pads_a_prompt(call: Call) -> bool:
+    """Whether a sequence of a first prompt has fewer keys than are new."""
+    lengths, total = call.input(5) + 1, int(call.input(6).reshape(-1)[0])
+    return total == call.first.shape[1] and bool((lengths < total).any())
+
+
+def _is_beside_a_tie(x: Array) -> bool:
+    """Whether quantising by its own range may round an element to either side."""
+    low, high = (float(end) for end in (x.min(initial=0), x.max(initial=0)))
+    quotients = x.astype(np.float64) * 255 / (high - low) if high > low else np.zeros(1)
+    return bool((np.abs(quotients % 1 - 0.5) < BESIDE).any())
+
+
+def _may_saturate(call: Call) -> bool:
+    """Whether two products of bytes may leave 16 bits."""
+    largest = np.abs(call.input(WEIGHTS[call.op_type]).astype(int)).max(initial=0)
+    return bool(2 * 255 * largest > 2**15)
+
+
+def _has_steps(call: Call) -> bool:
+    return call.first.shape[0] > 1 or _given(call, 5) is not None
+
+
+def _heads(*shape: int) -> Array:
+    return np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+
+
+def _sees_ahead(call: Call) -> bool:
+    """Whether there are more new keys than queries, in order."""
+    keys = call.input(1)
+    new = keys.shape[2 if keys.ndim == 4 else 1]
+    return bool(call.attribute("unidirectional", 0)) and new > call.first.shape[1]
+
+
+def _masks_whole_rows(call: Call) -> bool:
+    """Whether a large number is added to all scores of a query."""
+    mask, filtered = _given(call, MASKS[call.op_type]), call.attribute("mask_filter_value", -1e4)
+    if mask is None or abs(filtered) < LARGE:
+        return False
+    if mask.ndim > 1:
+        allowed = mask > 0
+        return bool(
+            not allowed.all() if call.attribute("unidirectional", 0) else _has_none(allowed)
+        )
+    batch = call.first.shape[0]
+    begins = mask[batch:] if mask.size == 2 * batch else np.zeros(batch, int)
+    return bool((begins >= mask[:batch]).any()) or bool(
+        call.attribute("unidirectional", 0) and begins.any()
+    )
+
+
+def _has_none(allowed: Array) -> bool:
+    return bool((~allowed).all(-1).any())
+
+
+def _is_level(call: Call) -> bool:
+    """Whether what is normalised varies by less than its rounding."""
+    parts = [x.astype(np.float64) for k in (0, 1, 4) if (x := _given(call, k)) is not None]
+    x = sum(parts[1:], parts[0])
+    return bool((x.var(-1) < LEVEL * (x**2).mean(-1)).any())
+
+
+OF_OWN = (
+    Disagreement(
+        "onnxruntime",
+        frozenset({MULTI_HEAD}),
+        "lets queries see keys that are ahead of them where there are more keys than queries",
+        _sees_ahead,
+        lambda: call(
+            MULTI_HEAD,
+            17,
+            ones(1, 1, 8),
+            _heads(1, 3, 8),
+            _heads(1, 3, 8),
+            num_heads=1,
+            unidirectional=1,
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset(MASKS),
+        "adds -10000 to scores in float, which loses their last digits, where nothing else is left",
+        _masks_whole_rows,
+        lambda: call(
+            MULTI_HEAD,
+            17,
+            ones(1, 1, 8),
+            _heads(1, 3, 8) / 8,
+            _heads(1, 3, 8),
+            None,
+            np.zeros((1, 3), np.int32),
+            num_heads=1,
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({SKIP}),
+        "sums in float, so of what is nearly level the deviation is that of the roundings",
+        _is_level,
+        lambda: call(SKIP, 17, 1000 + _heads(1, 1, 8) / 1e3, 0 * ones(1, 1, 8), ones(8)),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({GROUPED}),
+        "gives anything for queries behind the end of a shorter sequence of a prompt; they are "
+        "padding, and the documentation says nothing of them",
+        _pads_a_prompt,
+        lambda: call(
+            GROUPED,
+            17,
+            *(_heads(2, 3, 16) for _ in range(3)),
+            None,
+            None,
+            np.array([2, 0], np.int32),
+            np.array(3, np.int32),
+            num_heads=1,
+            kv_num_heads=1,
+            local_window_size=1,
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({LSTM}),
+        "quantises h anew in each step",
+        _has_steps,
+        lambda: call(
+            LSTM,
+            17,
+            _heads(3, 1, 2),
+            np.full((1, 2, 8), 100, np.int8),
+            np.arange(16, dtype=np.int8).reshape(1, 2, 8),
+            *(None,) * 5,
+            *(ones(1) / 8, np.zeros(1, np.int8), ones(1) / 8, np.zeros(1, np.int8)),
+            hidden_size=2,
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({DYNAMIC, LSTM}),
+        "divides in float where it quantises the input: beside a tie its integer is the next one",
+        lambda c: _is_beside_a_tie(c.first),
+        lambda: call(
+            DYNAMIC,
+            17,
+            np.array([[0, 255, 0.50000006]], np.float32),
+            np.eye(3, dtype=np.int8),
+            ones(1),
+        ),
+        everywhere=False,
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset(WEIGHTS),
+        "adds two products of bytes in 16 bits that saturate, as in MatMulInteger",
+        _may_saturate,
+        lambda: call(
+            TO_FLOAT,
+            17,
+            np.full((1, 2), 255, np.uint8),
+            np.full((2, 1), 127, np.int8),
+            ones(1),
+            ones(1),
+        ),
+        everywhere=False,
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({PRODUCT}),
+        "types the product of a transposed matrix and a vector as such, and computes another one",
+        lambda c: bool(c.attribute("transA", 0)) and c.first.ndim > 1 and c.input(1).ndim == 1,
+        lambda: call(PRODUCT, 17, _heads(3, 3), _heads(3), transA=1),
+    ),
+)
