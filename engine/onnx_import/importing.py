@@ -24,6 +24,7 @@ from engine.onnx_import import control_flow
 from engine.onnx_import.build import Builder
 from engine.onnx_import.facts import check_dtypes
 from engine.onnx_import.functions import Inliner, refuse_references
+from engine.onnx_import.gradients import gradient, is_gradient
 from engine.onnx_import.raw_node import RawNode, opset_versions, raw_node, require_text
 from engine.onnx_import.read_file import Origin, read_model
 from engine.onnx_import.subgraphs import CONTROL_FLOW, names_outside
@@ -176,7 +177,7 @@ class Import:
         self, builder: Builder, proto: GraphProto, opsets: dict[str, int], place: Place
     ) -> None:
         raw = _raw_nodes(proto, opsets)
-        occurrences = [o for node in raw for o in self._expand(node, place)]
+        occurrences = [o for node in raw for o in self._expand(node, place, raw)]
         self.occurrences += occurrences
         nodes = [o.node for o in occurrences]
         with self._noting("the model"):
@@ -187,11 +188,16 @@ class Import:
         for node in nodes:
             self._add_node(builder, of_node[id(node)])
 
-    def _expand(self, node: RawNode, place: Place) -> Iterator[Occurrence]:
-        """Calls of the model's functions replaced."""
+    def _expand(
+        self, node: RawNode, place: Place, graph: Sequence[RawNode]
+    ) -> Iterator[Occurrence]:
+        """Calls of the model's functions replaced, and gradients of the graph it stands in."""
         try:
             _settle_references(node, place)
-            found = list(self._inliner.inline(node))
+            if is_gradient(node):
+                found = gradient(node, graph, self._taken)
+            else:
+                found = list(self._inliner.inline(node))
         except ParallaxError as error:
             self._refuse(node, error)
             yield Occurrence(node, place, refused=True)

@@ -778,4 +778,19 @@ OF_THE_EVALUATOR = (
             max_skip_count=0,
         ),
     ),
+    Disagreement(
+        "evaluator",
+        frozenset({"MaxPool"}),
+        "counts indices anew in each map; 'the values in indices are in "
+        "[0, N x C x D1 x ... x Dn)'",
+        lambda c: len(c.model.graph.node[c.node].output) > 1,
+        lambda: call("MaxPool", 12, ones(1, 2, 2, 2), kernel_shape=[2, 2], outputs=2),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"LpNormalization"}),
+        "takes no absolute values for p = 1, and divides by a sum that may be 0",
+        lambda c: c.attribute("p", 2) == 1,
+        lambda: call("LpNormalization", 18, np.array([[3, -1]], np.float32), p=1),
+    ),
 )
