@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 from collections.abc import Sized
 from pathlib import Path
@@ -81,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
     if args.count is not None and args.count < 1:
         raise ConfigError(f"--count {args.count}: expected 1 or more")
     _check_folder(Path(args.bundles))
+    if not args.verbose:  # notes on sessions, one for every try
+        logging.getLogger("parallax").setLevel(logging.ERROR)
     out = console(silent=args.json)
     stopped: BaseException | None = None
     with Runtime() as runtime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
     path = model_file(args.model, "reduce")
     target = Path(args.bundle or f"{path.stem}.bundle")
     check_place(target, "--bundle")
+    if not args.verbose:  # notes on sessions, one for every try
+        logging.getLogger("parallax").setLevel(logging.ERROR)
     case = _case(path, args)
     with Runtime() as runtime:
         device = target_of(args.device, runtime)
