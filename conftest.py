@@ -73,6 +73,7 @@ def runs_on_the_cpu(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name != "test_corpus.py")
     for item in items:
         if runs_on_the_cpu(item) and item.get_closest_marker("uses_opencl") is None:
             item.add_marker("device_free")

@@ -38,15 +38,17 @@ class Form:
 REPORT = Form("a JSON report of parallax", lambda head, end: b'"schema": "parallax.' in head)
 ARRAYS = Form("an .npz archive of parallax", lambda head, end: end.endswith(MARK))
 KERNELS = Form("a kernel cache", lambda head, end: True)  # the cache looks at its file itself
+STATE = Form("the state of a fuzz run", lambda head, end: b'"form": "parallax fuzz' in head)
 
 WRITTEN = {
     "output": ("--output", REPORT),
     "outputs": ("--outputs", ARRAYS),
     "cache": ("--cache", KERNELS),
+    "resume": ("--resume", STATE),
 }
 """The options that name a file to write, by the attribute of the parsed arguments."""
 
-READ = ("model", "models", "inputs", "expect")
+READ = ("model", "models", "inputs", "expect", "source")
 """The attributes that name files or folders to read."""
 
 
@@ -153,31 +155,34 @@ def write(name: str, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """An .npz file; unlike `numpy.savez` it takes any name, such as "file".
+    """An .npz file, see `put_arrays`; raises ConfigError."""
+    kept = {key: fixed(name, key, array) for key, array in arrays.items()}
+    write(name, lambda file: put_arrays(file, kept))
+
+
+def put_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """An .npz archive; unlike `numpy.savez` it takes any name, such as "file".
 
     The format has no bfloat16 and the like: their arrays become bytes, as NumPy writes most of
-    them, to be viewed as what they are: `array.view(ml_dtypes.bfloat16)`. Strings become those of
-    one length, as NumPy keeps them.
+    them, to be viewed as what they are: `array.view(ml_dtypes.bfloat16)`. Strings are `fixed`.
+    """
+    with zipfile.ZipFile(file, "w") as members:
+        members.comment = MARK
+        for key, array in arrays.items():
+            with members.open(f"{key}.npy", "w", force_zip64=True) as member:
+                array = np.asanyarray(array)
+                if array.dtype in NARROW:
+                    array = np.asarray(array, order="C").view(f"V{array.dtype.itemsize}")
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def fixed(name: str, key: str, array: np.ndarray) -> np.ndarray:
+    """Strings, each padded with NUL to the length of the longest; anything else as it is.
 
     Raises:
-        ConfigError: it cannot be written, or strings cannot be kept so.
+        ConfigError: strings that cannot be kept so.
     """
-    kept = {key: _fixed(name, key, np.asanyarray(array)) for key, array in arrays.items()}
-
-    def archive(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w") as members:
-            members.comment = MARK
-            for key, array in kept.items():
-                with members.open(f"{key}.npy", "w", force_zip64=True) as member:
-                    if array.dtype in NARROW:
-                        array = np.asarray(array, order="C").view(f"V{array.dtype.itemsize}")
-                    np.lib.format.write_array(member, array, allow_pickle=False)
-
-    write(name, archive)
-
-
-def _fixed(name: str, key: str, array: np.ndarray) -> np.ndarray:
-    """Strings, each padded with NUL to the length of the longest; anything else as it is."""
+    array = np.asanyarray(array)
     if array.dtype != STRING:
         return array
     if any(text.endswith("\0") for text in array.flat):

@@ -78,7 +78,7 @@ def _check(
     kind = "copy" if node.op_type == "Copy" else "computed"
     if any(out in execution.aliases for out in node.outputs):
         kind = "view"
-    references, errors = _expected(tensors, node, backend)
+    references, errors = expected_of(tensors, node, backend)
     units = units_for(backend, node)
     # optional outputs that the model leaves out have references all the same
     for value, reference, error in zip(node.outputs, references, errors, strict=False):
@@ -122,7 +122,7 @@ def judge_value(got: np.ndarray, reference: np.ndarray, error: Error, units: Uni
     )
 
 
-def _expected(
+def expected_of(
     tensors: Tensors, node: Node, backend: Backend
 ) -> tuple[Sequence[np.ndarray], Sequence[Error]]:
     """Reference and error; a copy between backends must equal the source, rounded to storage."""
@@ -153,7 +153,7 @@ def surroundings(execution: Execution, check: NodeCheck) -> Failure:
     which = next(k for k, v in enumerate(node.outputs) if v.name == check.output)
     out = node.outputs[which]
     got = tensors.peek(out, backend)
-    reference = np.asarray(_expected(tensors, node, backend)[0][which])
+    reference = np.asarray(expected_of(tensors, node, backend)[0][which])
     inputs = [
         excerpt(v, tensors.peek(v, backend), mapped(at, got.shape, v.known_type.dims))
         for v in node.inputs

@@ -35,6 +35,7 @@ from engine import arguments
 from engine.arrays import AnyArrayLike, flattened, shape_of, value_of
 from engine.config import ForwardType, Precision
 from engine.errors import ConfigError, InputError
+from engine.execution.execution import Execution
 from engine.interpreter import Interpreter, read_model
 from engine.ir.types import STRING, type_of
 from engine.passes import (
@@ -48,6 +49,8 @@ from engine.session import Session
 
 Draw = Callable[[int], AnyFeeds]
 """Inputs for a seed."""
+OnFailure = Callable[[Execution, NodeCheck], None]
+"""Told of a run and of the check that failed."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -73,6 +76,7 @@ def verify(
     expected: Mapping[str, AnyArrayLike] | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
+    on_failure: OnFailure | None = None,
 ) -> VerifyReport:
     """Compare every node of a model on a device with its float64 reference.
 
@@ -86,6 +90,8 @@ def verify(
             says whether rounding explains how this device differs from them (see `Stored`).
         runtime: to share contexts and programs with other sessions.
         progress: called with a stage, done, total.
+        on_failure: called at each precision with the run and the first check that failed, while
+            the run still holds every tensor.
 
     Raises:
         ParallaxError: the model, the inputs or the device cannot be used.
@@ -93,6 +99,7 @@ def verify(
     """
     arguments.count("seed", seed, 0)
     arguments.function("progress", progress)
+    arguments.function("on_failure", on_failure)
     arguments.optional("device", device, str, "the name or the numbers of a device")
     arguments.optional("runtime", runtime, Runtime, "a Runtime")
     interpreter = load(model)
@@ -109,6 +116,7 @@ def verify(
         target = target_of(device, shared)
         stored = {} if expected is None else arguments.feeds("expected", expected)
         job = _Job(interpreter, target, shared, concrete, draw, stored, seed, progress)
+        job.on_failure = on_failure
         wanted = precisions_on(target) if precisions is None else _precisions(precisions)
         info = shared.backend(target[0], config_of(target)).info
         report = VerifyReport(name, info, seed, concrete, chosen, (), given=bool(given))
@@ -200,6 +208,7 @@ class _Job:
         self.feeds = draw(seed)
         self.truth: Feeds = {}
         self.stored: Stored | None = None
+        self.on_failure: OnFailure | None = None
 
     def session(self, target: Target, precision: Precision, keep: tuple[str, ...] = ()) -> Session:
         """A session in the shapes under test."""
@@ -247,7 +256,10 @@ class _Job:
                 found = check_nodes(part, primary, progress=self.telling(precision))
                 found = settle(found, part, self.seed)
                 first = next((c for c in found if c.verdict is Verdict.FAIL), None)
-                failure = failure or (surroundings(part, first) if first else None)
+                if first is not None and failure is None:
+                    failure = surroundings(part, first)
+                    if self.on_failure is not None:
+                        self.on_failure(part, first)
                 saturated += saturated_constants(part, primary)
                 checks += found
             fallbacks = tuple(

@@ -24,8 +24,11 @@ from parallax import (
     bench,
     completion,
     devices,
+    fuzz_command,
     info,
     packages,
+    reduce_command,
+    replay_command,
     run,
     selftest_command,
     streams,
@@ -34,6 +37,11 @@ from parallax import (
 from parallax.options import HelpFormatter, fitted
 from parallax.output import forget_impossible_width
 
+COMMANDS = (
+    *(devices, info, run, verify_command, reduce_command, replay_command),
+    *(fuzz_command, selftest_command, bench, as_onnxruntime),
+)
+"""In the order of the help."""
 INTERNAL_ERROR = 70
 READER_GONE = 141
 """What a shell says of a program that SIGPIPE ended."""
@@ -193,7 +201,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"parallax {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (devices, info, run, verify_command, selftest_command, bench, as_onnxruntime):
+    for module in COMMANDS:
         module.add_parser(commands)
     completion.add_parser(commands, parser)
     return top

@@ -109,6 +109,12 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_bundle(parser: argparse.ArgumentParser, help: str) -> None:
+    """`--bundle PATH`, a folder that is made, or a .zip."""
+    action = parser.add_argument("--bundle", metavar="PATH", help=help)
+    action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+
+
 def parse_shapes(texts: Sequence[str]) -> Shapes:
     """`name=1,3,224,224` each; a name ends at the last `=`, a scalar has no dimensions.
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
+from conformance.bundles.bundle import check_place
+from conformance.bundles.failing import FailingNode, failing_node
 from conformance.devices import config_of, precision_of, precisions_named, target_of
 from conformance.document import deliver
 from conformance.engines import ENGINES, engine_of
@@ -36,6 +38,7 @@ from parallax.inputs import add_inputs, check_exclusive, inputs_of, outputs_of
 from parallax.latency_table import latency_json, print_latencies
 from parallax.options import (
     DEVICE_HELP,
+    add_bundle,
     add_command,
     add_models,
     add_shape,
@@ -47,6 +50,7 @@ from parallax.options import (
 from parallax.output import console
 from parallax.progress import progress
 from parallax.session_options import use_cache
+from parallax.verify_bundle import bundle_of
 from perf.latency import Latency, measure
 from perf.quantiles import RUNS_NEEDED
 
@@ -72,17 +76,25 @@ examples:
   parallax verify model.onnx --precision high,low --shape image=1,3,224,224 --output report.json
   parallax verify model.onnx --inputs x.npz --expect y.npz
   parallax verify model.onnx --device intel --cache kernels.cache --no-latency
+  parallax verify model.onnx --bundle wrong-node
   parallax verify model.onnx --engine onnxruntime --engine-option optimization=off
 """
 
 
 @dataclass(frozen=True)
 class Verified:
-    """One model's report, a latency per precision that was run, and what the cache held."""
+    """One model's report, a latency per precision that was run, and what the cache held.
+
+    Attributes:
+        device: as a user types it.
+        failed: the first node that failed, at the first precision at which one did.
+    """
 
     report: VerifyReport
     latency: dict[str, Latency]
     cache: str = ""
+    device: str = ""
+    failed: FailingNode | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report's data, with the latencies in nanoseconds."""
@@ -113,6 +125,7 @@ def add_parser(subparsers: Any) -> None:
     add_shape(parser)
     parser.add_argument("--all", action="store_true", help="a line for every node, not for 10")
     add_file(parser, "--cache", "FILE", "keep compiled OpenCL kernels in this file")
+    add_bundle(parser, "write the first node that fails as a bundle into this new folder or .zip")
     parser.add_argument("--no-latency", action="store_true", help="leave out the latency lines")
     other = parser.add_argument_group("an engine that is not ours, in place of a device")
     other.add_argument("--engine", metavar="NAME", help=f"judge it: {', '.join(ENGINES)}")
@@ -132,10 +145,13 @@ def run(args: argparse.Namespace) -> int:
     shapes = parse_shapes(args.shape)
     files = model_files(args.models)
     _check_arrays(args, len(files))
+    if args.bundle is not None:
+        check_place(Path(args.bundle), "--bundle")
     out = console(silent=args.json)
     done: list[Verified] = []
     errors: dict[str, str] = {}
     stopped: BaseException | None = None
+    bundle = None
     with ExitStack() as stack:
         judge = _judge_of(args, shapes, stack)
         try:
@@ -150,6 +166,8 @@ def run(args: argparse.Namespace) -> int:
                     continue
                 done.append(verified)
                 _print(verified, out, args)
+                if bundle is None and args.bundle is not None and not verified.report.ok:
+                    bundle = bundle_of(verified.report, verified.failed, verified.device, args)
                 if verified.report.interrupted:
                     raise KeyboardInterrupt
         except (KeyboardInterrupt, BrokenPipeError) as error:
@@ -160,6 +178,7 @@ def run(args: argparse.Namespace) -> int:
         "interrupted": stopped is not None,
         "models": [v.to_json() for v in done],
         "errors": errors,
+        "bundle": bundle,
     }
     used = [v.report.device for v in done]
     arrays = [name for name in (args.inputs, args.expect) if name is not None]
@@ -200,7 +219,7 @@ def _judge_of(args: argparse.Namespace, shapes: Shapes, stack: ExitStack) -> Jud
         if args.engine_option:
             raise ConfigError(f"--engine-option {args.engine_option[0]}: give --engine, too")
         return _Device(args, shapes, stack)
-    for name in ("device", "precision", "cache", "expect"):
+    for name in ("device", "precision", "cache", "expect", "bundle"):
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name} {getattr(args, name)}: --engine {args.engine} has none")
     return _Engine(args, shapes)
@@ -250,6 +269,7 @@ class _Device:
         expected = None if args.expect is None else outputs_of(interpreter, args.expect)
         use_cache(interpreter, args.cache)
         latency: dict[str, Latency] = {}
+        failed: list[FailingNode] = []
         with progress(path.name, silent=args.quiet) as tell:
             try:
                 report = verify(
@@ -262,6 +282,7 @@ class _Device:
                     expected=expected,
                     runtime=runtime,
                     progress=tell,
+                    on_failure=lambda run, check: failed.append(failing_node(run, check)),
                 )
                 for entry in report.precisions if not args.no_latency else ():
                     if entry.same_as is None:
@@ -275,7 +296,8 @@ class _Device:
                 report = replace(report, interrupted=True)
         cache = str(interpreter.explain_cache()) if args.cache is not None else ""
         self._renew_after(path)
-        return Verified(replace(report, model=str(path)), latency, cache)
+        first = failed[0] if failed else None
+        return Verified(replace(report, model=str(path)), latency, cache, self._name, first)
 
     def _renew_after(self, path: Path) -> None:
         if path.stat().st_size > HEAVY_NBYTES:

@@ -1,12 +1,15 @@
 """Hypothesis profiles, devices in the header, refusals in the summary."""
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from engine.errors import DeviceError
 from properties import devices
+from properties.evidence import FOLDER
 from properties.single import REFUSALS, RUNS
 from properties.witnessed import COUNTS
 
@@ -27,6 +30,17 @@ settings.register_profile(
     **_shared,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failure that has evidence becomes a bundle, where a folder is named for that."""
+    report = yield
+    evidence = getattr(call.excinfo.value, "evidence", None) if call.excinfo else None
+    if evidence is not None and FOLDER in os.environ:
+        said = evidence.keep(Path(os.environ[FOLDER]), item.nodeid)
+        report.sections.append(("reproduction bundle", said))
+    return report
 
 
 def pytest_report_header() -> list[str]:

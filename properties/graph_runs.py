@@ -16,6 +16,7 @@ from engine.execution.execution import Execution
 from engine.ir import Graph
 from engine.passes import bind_passes, load_passes, run_passes
 from properties.devices import Target
+from properties.evidence import Evidence
 from properties.graphs import Feeds, Model, graph_text
 from properties.memory import CANARY, GUARD_NBYTES, Violation, peek, poke
 from properties.single import REFUSALS
@@ -112,7 +113,9 @@ def check_nodes(model: Model, graph: Graph, target: Target, cpu: Backend) -> int
             suspects = [c for c in suspects if (c.index, c.output) in bad]
         failed += suspects
         if failed:
-            raise Violation(_explain(target, model, run.graph, failed))
+            error = Violation(_explain(target, model, run.graph, failed))
+            error.evidence = Evidence(model.graph, model.feeds(), target.backend)
+            raise error
         return len(checks)
 
 

@@ -19,7 +19,13 @@ POISONS = (0xFF, 0x55)
 
 
 class Violation(AssertionError):
-    """A property does not hold; the message is for the person who debugs it."""
+    """A property does not hold; the message is for the person who debugs it.
+
+    Attributes:
+        evidence: a graph that shows it on a device (`properties.evidence`), or None.
+    """
+
+    evidence: Any = None
 
 
 def peek(backend: Backend, arena: Any) -> np.ndarray:

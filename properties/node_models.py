@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import onnx
-from onnx import defs, helper, numpy_helper
+from onnx import helper, numpy_helper
 
-Schema: TypeAlias = defs.OpSchema
+from conformance.export import Schema, attribute_proto
 
 NODE = "node"
 """Its name."""
@@ -51,24 +50,3 @@ def node_model(
         imports.append(helper.make_opsetid(schema.domain, schema.since_version))
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     return model.SerializeToString(), given
-
-
-def attribute_proto(name: str, value: Any, schema: Schema) -> onnx.AttributeProto:
-    """An attribute of the type that the schema gives it, where the value has that type."""
-    kind = schema.attributes[name].type.name if name in schema.attributes else ""
-    if isinstance(value, np.ndarray):
-        value = numpy_helper.from_array(value)
-    if kind == "FLOATS" and isinstance(value, Sequence):
-        value = [float(v) for v in value]
-    if kind == "FLOAT" and isinstance(value, (int, float)):
-        value = float(value)
-    if kind == "INT" and isinstance(value, (list, tuple)) and len(value) == 1:
-        value = value[0]
-    types = {t.name: t.value for t in (*map(_kind, ("INTS", "FLOATS", "STRINGS")),)}
-    if isinstance(value, (list, tuple)) and not value:
-        return helper.make_attribute(name, value, attr_type=types.get(kind, types["INTS"]))
-    return helper.make_attribute(name, value)
-
-
-def _kind(name: str) -> Any:
-    return getattr(defs.OpSchema.AttrType, name)

@@ -22,6 +22,7 @@ from engine.ops.compose import error_of, reference_of
 from engine.ops.numerics import Error
 from engine.ops.spec import Call
 from properties.choose import ReplayedChoose, TapedChoose
+from properties.evidence import Evidence
 from properties.memory import POISONS, GuardedMemory, Violation
 
 REDRAWS = 4
@@ -259,6 +260,16 @@ def judged_case(backend: Backend, case: Case) -> list[judging.Judgement] | None:
         Violation: see `run_case`. OutOfBounds: so, or suspicious on fresh draws of the same
             structure too.
     """
+    try:
+        return _judged(backend, case)
+    except Violation as error:
+        given = {i: x for i, x in enumerate(case.call.inputs) if i not in case.constants}
+        feeds = {f"x{i}": x for i, x in given.items() if x is not None}
+        error.evidence = Evidence(graph_of(case)[0], feeds, backend)
+        raise
+
+
+def _judged(backend: Backend, case: Case) -> list[judging.Judgement] | None:
     outcome = run_case(backend, case)
     outcomes = [outcome] if outcome is not None else []
     if not OPERATORS[case.op_type].all_outputs and len(graph_of(case)[1].outputs) > 1:

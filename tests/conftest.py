@@ -1,11 +1,16 @@
-"""A process that has compiled nothing yet; two OpenCL devices; what users install."""
+"""A process that has compiled nothing yet; two OpenCL devices; what users install; faults."""
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from conformance.bundles import replay
 from engine.backends.opencl import program_cache
+from fixtures.bundles import planted
 from tests.distributions import Distributions, build, install
 
 
@@ -35,3 +40,14 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
 def installed(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `python` of an environment in which the wheel is installed."""
     return install(distributions.wheel, tmp_path_factory.mktemp("installed") / "environment")
+
+
+@pytest.fixture
+def planting(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], AbstractContextManager[Any]]:
+    """A seeded fault by name, in this process and in the fresh ones that it starts."""
+
+    def plant(name: str) -> AbstractContextManager[Any]:
+        monkeypatch.setattr(replay, "FRESH", (planted.__file__, name))
+        return planted.fault_named(name).plant()
+
+    return plant

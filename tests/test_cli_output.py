@@ -38,6 +38,7 @@ ON_CPU = ("--device", "cpu")
 OF_A_MODEL = ("info", "run", "verify", "bench")
 ALONE: dict[str, list[object]] = {
     "devices": [],
+    "fuzz": [*ON_CPU, "--count", "1"],
     "selftest": [*ON_CPU, "--quick", "--operator", "Relu"],
 }
 """What the commands without a model are given where they run."""

@@ -38,6 +38,11 @@ def source(family: str) -> str:
     return _expanded(family)
 
 
+def text_of(family: str) -> str:
+    """What is compiled for a family."""
+    return _joined(source("common"), source(family))
+
+
 @cache
 def _joined(common: str, family: str) -> str:
     """The same string for the same parts, so that its hash is computed once."""
@@ -104,6 +109,7 @@ class OpenCLContext(ProcessBound):
         self.runs = RunsInFlight(self)
         self.builds = 0
         self._programs: dict[str, Any] = {}
+        self._built_from: dict[int, tuple[str, tuple[str, ...]]] = {}
         self._untried: dict[int, Untried] = {}
         self._rebuilt: dict[int, tuple[Any, Any]] = {}
         self._idle: defaultdict[tuple[int, str], IdleKernels] = defaultdict(IdleKernels)
@@ -115,7 +121,7 @@ class OpenCLContext(ProcessBound):
 
     def program(self, family: str, options: tuple[str, ...]) -> Any:
         """The built program of kernels/<family>.cl; raises CompileError with the build log."""
-        text = _joined(source("common"), source(family))
+        text = text_of(family)
         options = (*options, *self._macros)
         key = program_cache.key(family, text, options, self.info)
         with self._lock:
@@ -125,6 +131,7 @@ class OpenCLContext(ProcessBound):
                     origin = Untried(found, key, family, text, options)
                     self._untried[id(found)] = origin
                 self._programs[key] = found or self._build(family, text, options)
+                self._built_from[self._programs[key].int_ptr] = family, options
                 self._hold(key)
             program = self._programs[key]
             if self.cache is not None:
@@ -164,6 +171,12 @@ class OpenCLContext(ProcessBound):
                     raise _failure(self, error, name) from error
                 program = self._replaced(untried, f"the driver refuses its kernel {name} ({error})")
 
+    def built_from(self, kernel: Any) -> tuple[str, tuple[str, ...]]:
+        """The source and the options of a kernel's program, also where that was a binary."""
+        program = kernel.get_info(self.cl.kernel_info.PROGRAM)
+        family, options = self._built_from[program.int_ptr]
+        return text_of(family), options
+
     def _replaced(self, untried: Untried, reason: str) -> Any:
         """The program built from source, in the place of a binary that is of no use."""
         with self._lock:
@@ -172,6 +185,7 @@ class OpenCLContext(ProcessBound):
             program = self._build(untried.family, untried.text, untried.options)
             self._programs[untried.key] = program
             self._rebuilt[id(untried.program)] = untried.program, program
+            self._built_from[program.int_ptr] = untried.family, untried.options
             self._hold(untried.key)
             if self.cache is not None:
                 self.cache.leave(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -162,8 +163,8 @@ class _Convolution:
             x,
             weights,
             bias or weights,
-            *_moved(residual or y, start),
-            *_moved(y, start),
+            _moved(residual or y, start),
+            _moved(y, start),
             ints(*g.size, g.channels, g.channels_per_group, 0, 0, 0),
             ints(pixels, *counts, share, 0, 0, 0),
             ints(
@@ -237,9 +238,10 @@ class _Convolution:
         return packed
 
 
-def _moved(slot: Slot, elements: int) -> tuple[Any, np.int64]:
-    """Buffer and start of a slot, some elements further."""
-    return slot.arena.buffer, np.int64(slot.offset + elements)
+def _moved(slot: Slot, elements: int) -> Slot:
+    """A slot that begins some elements further."""
+    moved = slot.offset_nbytes + elements * slot.storage.itemsize
+    return replace(slot, offset_nbytes=moved)
 
 
 def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,23 @@ from engine.backends.protocol import Slot
 
 if TYPE_CHECKING:
     from engine.backends.opencl.context import OpenCLContext
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a command asks of the queue, to be written down.
+
+    Attributes:
+        source, options: of the program, as it was built.
+        arguments: as `OpenCLBackend.command` takes them: a Slot stands for two of the kernel's.
+    """
+
+    kernel: str
+    source: str
+    options: tuple[str, ...]
+    global_size: tuple[int, ...]
+    local_size: tuple[int, ...] | None
+    arguments: tuple[Any, ...]
 
 
 def set_arguments(kernel: Any, arguments: Sequence[Any]) -> None:
@@ -99,6 +117,13 @@ class OpenCLCommand:
         if self._idle is not None:
             self._idle.give(self._kernel)
 
+    @property
+    def launch(self) -> Launch:
+        """What `enqueue` submits."""
+        source, options = self._context.built_from(self._kernel)
+        sizes = self._global, self._local
+        return Launch(self.name, source, options, *sizes, tuple(self._arguments))
+
     def enqueue(self) -> Any:
         """Submit; returns the event. Raises DeviceError with the kernel and the status."""
         try:
@@ -110,16 +135,16 @@ class OpenCLCommand:
 class BytesCopy:
     """A copy of a stored tensor as it is; the ranges must not overlap."""
 
-    __slots__ = ("__weakref__", "_context", "_source", "_target", "name")
+    __slots__ = ("__weakref__", "_context", "name", "source", "target")
 
     def __init__(self, context: OpenCLContext, source: Slot, target: Slot) -> None:
-        self._context, self._source, self._target = context, source, target
+        self._context, self.source, self.target = context, source, target
         self.name = "copy_buffer"
         context.counter.note_command(self)
 
     def enqueue(self) -> Any:
         """Submit; returns the event. Raises DeviceError with the status."""
-        source, target = self._source, self._target
+        source, target = self.source, self.target
         try:
             return self._context.cl.enqueue_copy(
                 self._context.queue,

@@ -1,0 +1,1 @@
+"""Reproduction bundles: all about one failure, for whoever is to repair it; docs/bundles.md."""

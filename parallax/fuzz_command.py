@@ -1,0 +1,195 @@
+"""`parallax fuzz`: random graphs on a device; what fails becomes a small bundle."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Sized
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from conformance.bundles.failing import Place
+from conformance.devices import precisions_named, target_of
+from conformance.document import deliver
+from conformance.files import add_file
+from conformance.report import (
+    INTERRUPTED,
+    NOTHING_VERIFIED,
+    OUT_OF_BOUNDS,
+    VERDICTS,
+    VERIFIED,
+)
+from engine.config import Precision
+from engine.errors import ConfigError
+from engine.runtime import Runtime
+from parallax.options import DEVICE_HELP, add_command, check_seed
+from parallax.output import console
+from parallax.progress import progress
+from properties.fuzz import Finding, Fuzz, State, plain
+from properties.hostile.schedule import seconds_of
+
+BUDGET_S = 600.0
+
+EPILOG = """\
+Each seed is one graph of up to 16 nodes of any operators, dtypes and shapes, with its inputs. It is
+judged as verify judges. The first failure of a kind (operator, kind and precision) is made smaller,
+tried again in a fresh process, and written as a bundle (docs/bundles.md); others of that kind are
+counted. With --resume the run can be ended at any time, and the same command goes on from there; a
+graph during which the process ended is a finding, and is left out.
+
+Exit codes: 0 nothing failed, 1 something did, 2 bad input or usage, 3 nothing verified,
+130 interrupted (what was found is kept).
+
+examples:
+  parallax fuzz --device pocl --budget 10m
+  parallax fuzz --device gpu --precision low --seed 5000 --bundles found
+  parallax fuzz --device intel --budget 1h --resume fuzz.json
+  parallax fuzz --device pocl --seed 17 --count 1
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the sub-command."""
+    parser = add_command(
+        subparsers,
+        "fuzz",
+        run,
+        help="try random graphs on a device, and keep what fails",
+        description=__doc__,
+        epilog=EPILOG,
+    )
+    parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the first OpenCL device)")
+    parser.add_argument("--precision", help="comma-separated (default: all)")
+    limit = parser.add_mutually_exclusive_group()
+    limit.add_argument("--budget", type=seconds_of, metavar="TIME", help="90s, 10m, 1.5h (10m)")
+    limit.add_argument("--count", type=int, metavar="N", help="so many graphs instead")
+    parser.add_argument("--seed", type=int, help="of the first graph (0)")
+    add_file(parser, "--resume", "FILE", "where to note how far it came, and to go on from")
+    parser.add_argument(
+        "--bundles",
+        metavar="FOLDER",
+        default="fuzz-bundles",
+        help="where bundles are written (fuzz-bundles)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fuzz and print; the exit code."""
+    check_seed(args.seed or 0)
+    if args.count is not None and args.count < 1:
+        raise ConfigError(f"--count {args.count}: expected 1 or more")
+    _check_folder(Path(args.bundles))
+    if not args.verbose:  # notes on sessions, one for every try
+        logging.getLogger("parallax").setLevel(logging.ERROR)
+    out = console(silent=args.json)
+    stopped: BaseException | None = None
+    with Runtime() as runtime:
+        target = target_of(args.device, runtime)
+        device = target[1] or "cpu"
+        places = _places(runtime, device, args)
+        info = places[0].backend.info
+        state = _state(device, [p.precision.value for p in places], args)
+        if not args.quiet:
+            where = f"{info.platform} / {info.name}, driver {info.driver}"
+            out.print(f"seeds from {state.following} on, {where}", markup=False, soft_wrap=True)
+        try:
+            _fuzz(state, places, args, out)
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            stopped = error
+    code = exit_code(state) if stopped is None else INTERRUPTED
+    data = {**plain(state), "exit_code": code, "interrupted": stopped is not None}
+    deliver(args, data, devices=[info])
+    _conclude(state, code, out)
+    if stopped is not None:
+        raise stopped
+    return code
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--bundles {folder}: it is no folder")
+
+
+def _places(runtime: Runtime, device: str, args: argparse.Namespace) -> list[Place]:
+    """One for each precision that the device computes differently at."""
+    wanted = precisions_named(args.precision, target_of(device, runtime))
+    places: dict[Precision, Place] = {}
+    for precision in wanted:
+        place = Place(runtime, device, precision)
+        places.setdefault(place.backend.precision, place)
+    return list(places.values())
+
+
+def _state(device: str, precisions: list[str], args: argparse.Namespace) -> State:
+    """That of `--resume`, or a new one."""
+    path = None if args.resume is None else Path(args.resume)
+    if path is None or not path.exists() or not path.stat().st_size:
+        seed = args.seed or 0
+        return State(device, precisions, seed, seed)
+    state = State.load(path)
+    if args.seed is not None:
+        raise ConfigError(f"--resume {path} goes on at seed {state.following}; leave out --seed")
+    if (state.device, state.precisions) != (device, precisions):
+        raise ConfigError(
+            f"--resume {path}: of {state.device} at {', '.join(state.precisions)}, not of "
+            f"{device} at {', '.join(precisions)}"
+        )
+    return state
+
+
+def _fuzz(state: State, places: list[Place], args: argparse.Namespace, out: Console) -> None:
+    total = args.count or int(args.budget or BUDGET_S)
+
+    def show(finding: Finding) -> None:
+        out.print(_told(finding), markup=False, soft_wrap=True)
+
+    def save(state: State) -> None:
+        if args.resume is not None:
+            state.save(Path(args.resume))
+
+    with progress("fuzz", silent=args.quiet) as bar:
+        first, start = state.graphs, time.monotonic()
+
+        def tell(stage: str) -> None:
+            done = state.graphs - first if args.count else int(time.monotonic() - start)
+            bar(f"{_count(state.findings, 'finding')}, {stage}", done, total)
+
+        seconds = None if args.count else args.budget or BUDGET_S
+        fuzz = Fuzz(state, places, Path(args.bundles), save, tell, show)
+        fuzz.run(seconds=seconds, count=args.count)
+
+
+def _told(finding: Finding) -> str:
+    """A line for a finding, and where its bundle is."""
+    where = finding.problem
+    if finding.bundle is not None:
+        left = f"{finding.nodes} node{'s' * (finding.nodes != 1)} left"
+        where = f"{left}; parallax replay {finding.bundle} tries it again"
+    return f"seed {finding.seed}: {finding.said}\n  {where}"
+
+
+def _count(things: Sized, noun: str) -> str:
+    return f"{len(things)} {noun}{'s' * (len(things) != 1)}"
+
+
+def exit_code(state: State) -> int:
+    """Something failed, nothing verified, or nothing failed."""
+    if state.findings:
+        return OUT_OF_BOUNDS
+    return VERIFIED if state.verified else NOTHING_VERIFIED
+
+
+def _conclude(state: State, code: int, out: Console) -> None:
+    seeds = f"seeds {state.first} to {state.following - 1}"
+    if state.following == state.first:
+        seeds = "no seeds"
+    refused = sum(state.refused.values())
+    out.print(
+        f"{seeds}: {state.graphs} graphs, {_count(state.findings, 'finding')}, {refused} runs not "
+        f"judged; --seed {state.following} goes on",
+        soft_wrap=True,
+    )
+    out.print(f"fuzz: [bold]{VERDICTS[code]}[/]")

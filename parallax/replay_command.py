@@ -1,0 +1,76 @@
+"""`parallax replay`: does the failure of a reproduction bundle still happen?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from conformance.bundles.bundle import read
+from conformance.bundles.failing import NothingVerified, Place
+from conformance.bundles.replay import Outcome, replay
+from conformance.devices import precision_of
+from conformance.document import deliver
+from conformance.report import NOTHING_VERIFIED
+from engine.runtime import Runtime
+from parallax.options import DEVICE_HELP, add_command
+from parallax.output import console
+
+EPILOG = """\
+A bundle is what verify --bundle, reduce and fuzz write: one failure, with its inputs, what is
+expected and the bounds (docs/bundles.md). It is judged as verify judges, and its output is held
+against what was written down as well. Exit codes: 0 it no longer fails, 1 it fails, 2 it is no
+bundle, or this version refuses the model, 3 nothing was verified: no node ran on the device.
+
+examples:
+  parallax replay wrong-node
+  parallax replay wrong-node.zip --device cpu --json
+"""
+
+CODES = {Outcome.PASSES: 0, Outcome.SAME: 1, Outcome.OTHER: 1}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the sub-command."""
+    parser = add_command(
+        subparsers,
+        "replay",
+        run,
+        help="try the failure of a reproduction bundle once more",
+        description=__doc__,
+        epilog=EPILOG,
+    )
+    parser.add_argument("source", metavar="BUNDLE", help="a folder or a .zip")
+    parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the one where it failed)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay and print; the exit code."""
+    path = Path(args.source)
+    bundle = read(path)
+    signature = bundle.signature
+    device = args.device or bundle.facts["device"]["selector"]
+    with Runtime() as runtime:
+        place = Place(runtime, device, precision_of(signature.precision))
+        info = place.backend.info
+        try:
+            found = replay(bundle, place)
+            code, outcome, said = CODES[found.outcome], found.outcome.value, found.said
+        except NothingVerified as error:
+            code, outcome, said = NOTHING_VERIFIED, "nothing verified", str(error)
+            found = None
+    data = {
+        "exit_code": code,
+        "bundle": args.source,
+        "outcome": outcome,
+        "said": said,
+        "signature": signature.to_json(),
+        "found": None if found is None or found.found is None else found.found.to_json(),
+    }
+    deliver(args, data, models=[path] if path.is_file() else (), devices=[info])
+    out = console(silent=args.json)
+    if not args.quiet:
+        out.print(f"{signature} on {info.platform} / {info.name}", markup=False, soft_wrap=True)
+        out.print(said, markup=False, soft_wrap=True)
+    out.print(f"{args.source}: {outcome}", markup=False, soft_wrap=True)
+    return code

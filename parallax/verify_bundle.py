@@ -1,0 +1,35 @@
+"""`parallax verify --bundle`: the first node that fails as a reproduction bundle."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from conformance.bundles.failing import FailingNode, Place
+from conformance.bundles.replay import NotReproduced, keep
+from conformance.bundles.single import bundle_of_node
+from conformance.devices import precision_of
+from conformance.report import VerifyReport
+from engine.runtime import Runtime
+
+
+def bundle_of(
+    report: VerifyReport, node: FailingNode | None, device: str, args: argparse.Namespace
+) -> str | None:
+    """Write the first node that failed; the path, or None where that is said not to be possible."""
+    if node is None:
+        instead = f"parallax reduce {report.model} keeps what fails of a whole model"
+        print(f"parallax: no bundle: it is no node that failed; {instead}", file=sys.stderr)
+        return None
+    failed = next(p for p in report.precisions if p.failure is not None)
+    try:
+        with Runtime() as runtime:
+            place = Place(runtime, device, precision_of(failed.requested))
+            keep(bundle_of_node(node, place, report.model, args.seed), Path(args.bundle))
+    except NotReproduced as error:
+        print(f"parallax: {error}", file=sys.stderr)
+        return None
+    if not args.json:
+        print(f"wrote {args.bundle}; parallax replay {args.bundle} tries it again")
+    return str(args.bundle)

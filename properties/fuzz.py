@@ -1,0 +1,203 @@
+"""Random graphs on a device until a budget is spent; each kind of failure becomes one bundle.
+
+The graph of a seed is always the same (`graphs.seeded_program`). It is written down as an ONNX
+model and judged as `verify` judges: every node on its own inputs, then the plan that reuses memory.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conformance.bundles.failing import Case, Failing, NothingVerified, Place, examine
+from conformance.bundles.replay import NotReproduced, keep
+from conformance.export import exported
+from conformance.reduction.bundling import bundle_of, free_path
+from conformance.reduction.reducer import Reducer, nodes_of
+from engine.errors import ConfigError, ParallaxError
+from engine.files import write_atomically
+from properties.graphs import decode, seeded_program
+
+FORM = "parallax fuzz state 1"
+"""Of the file that a run is resumed from."""
+REDUCTION_S = 60.0
+"""The longest that one finding is made smaller."""
+CRASH = "crash"
+"""The kind of a graph during which the process ended."""
+
+
+@dataclass
+class Finding:
+    """One kind of failure.
+
+    Attributes:
+        seed: of the graph that showed it first. count: graphs that show it.
+        nodes: of the reduced model. bundle: its path, or None and the `problem` that it has.
+    """
+
+    signature: dict[str, str]
+    said: str
+    seed: int
+    count: int = 1
+    nodes: int | None = None
+    bundle: str | None = None
+    problem: str = ""
+
+
+@dataclass
+class State:
+    """How far a run came; plain data, which a later one goes on from.
+
+    Attributes:
+        device, precisions: where. first, following: seeds. running: the one being tried, or None.
+        graphs: judged at every precision. refused: of those, with a reason, how many at how many
+            precisions.
+        findings: by the text of their signature.
+    """
+
+    device: str
+    precisions: list[str]
+    first: int
+    following: int
+    running: int | None = None
+    graphs: int = 0
+    verified: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    findings: dict[str, Finding] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write the file; raises ConfigError."""
+        text = json.dumps({"form": FORM, **asdict(self)}, indent=1)
+        try:
+            write_atomically(path, lambda file: file.write(f"{text}\n".encode()))
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+
+    @classmethod
+    def load(cls, path: Path) -> State:
+        """Read a file; a graph during which the process ended is a finding, and left out.
+
+        Raises:
+            ConfigError: it is no such file.
+        """
+        try:
+            data = json.loads(path.read_text())
+            if data.pop("form") != FORM:
+                raise ValueError("it has another form")
+            findings = {k: Finding(**f) for k, f in data.pop("findings").items()}
+            state = cls(**data, findings=findings)
+            if state.running is not None:
+                state.note_crash(int(state.running))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ConfigError(f"{path}: is no state of a fuzz run: {error}") from error
+        return state
+
+    def note_crash(self, seed: int) -> None:
+        """The process ended while a graph ran."""
+        said = f"the process ended while the graph of seed {seed} ran"
+        signature = {"kind": CRASH, "operator": "", "precision": ""}
+        self.findings[f"{CRASH} of seed {seed}"] = Finding(
+            signature, said, seed, problem="a process that ends writes no bundle"
+        )
+        self.running, self.following = None, seed + 1
+
+
+def case_of(seed: int) -> Case:
+    """The graph of a seed as a model, and its inputs."""
+    model = decode(seeded_program(seed))
+    return Case(exported(model.graph).SerializeToString(), model.feeds())
+
+
+@dataclass
+class Fuzz:
+    """A run.
+
+    Args:
+        places: the device, at each precision. bundles: the folder for findings, made when needed.
+        saved: called when the state changed. found: called with each finding of a new kind.
+        tell: called before each graph, and while a finding is made smaller, with what is done.
+    """
+
+    state: State
+    places: Sequence[Place]
+    bundles: Path
+    saved: Callable[[State], None]
+    tell: Callable[[str], None]
+    found: Callable[[Finding], None]
+
+    def run(self, *, seconds: float | None, count: int | None) -> None:
+        """Graph after graph until the time is up, or so many; interruptible after each."""
+        end = None if seconds is None else time.monotonic() + seconds
+        tried = 0
+        while (count is None or tried < count) and (end is None or time.monotonic() < end):
+            self._graph(self.state.following)
+            tried += 1
+
+    def _graph(self, seed: int) -> None:
+        state = self.state
+        state.running = seed
+        self.saved(state)
+        self.tell(f"seed {seed}")
+        try:
+            case = case_of(seed)
+            if nodes_of(case):
+                for place in self.places:
+                    self._judge(case, place, seed)
+                state.graphs += 1
+            state.following = seed + 1
+        finally:
+            state.running = None
+            self.saved(state)
+
+    def _judge(self, case: Case, place: Place, seed: int) -> None:
+        try:
+            failing = examine(case, place, seed)
+            self.state.verified += 1
+        except (NothingVerified, ParallaxError) as error:
+            said = next(iter(str(error).splitlines()), type(error).__name__)
+            self.state.refused[said] = self.state.refused.get(said, 0) + 1
+            return
+        if failing is not None:
+            self._note(case, failing, place, seed)
+
+    def _note(self, case: Case, failing: Failing, place: Place, seed: int) -> None:
+        key = str(failing.signature)
+        if key in self.state.findings:
+            self.state.findings[key].count += 1
+            return
+        finding = Finding(failing.signature.to_json(), failing.said, seed)
+        self.state.findings[key] = finding
+        self._reduce(finding, case, failing, place, seed)
+        self.found(finding)
+
+    def _reduce(
+        self, finding: Finding, case: Case, failing: Failing, place: Place, seed: int
+    ) -> None:
+        """Make a finding small, and a bundle of it."""
+
+        def tell(stage: str, _: float) -> None:
+            self.tell(f"seed {seed}: reducing {stage}")
+
+        reduced = Reducer(case, failing, place, seed, REDUCTION_S, tell).run()
+        finding.said, finding.nodes = reduced.failing.said, reduced.nodes
+        origin = f"parallax fuzz --device {place.device} --seed {seed} --count 1"
+        path = free_path(self.bundles, failing.signature)
+        self.tell(f"seed {seed}: a fresh process")
+        try:
+            keep(bundle_of(reduced, place, origin=origin, seed=seed), path)
+            finding.bundle = str(path)
+        except NotReproduced as error:
+            finding.problem = str(error)
+
+
+def plain(state: State) -> dict[str, Any]:
+    """What `--json` prints of a run."""
+    data = asdict(state)
+    return {
+        **{k: data[k] for k in ("first", "following", "graphs", "verified", "refused")},
+        "findings": list(data["findings"].values()),
+    }
