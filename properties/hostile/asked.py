@@ -104,6 +104,11 @@ class Call:
         return {**{t.name: onnx.numpy_helper.to_array(t) for t in constants}, **self.feeds}
 
     @property
+    def knows_first(self) -> bool:
+        """Whether the first input is no other node's."""
+        return self.model.graph.node[self.node].input[0] in self._given
+
+    @property
     def first(self) -> Array:
         """The first input; raises KeyError where another node computes it."""
         return self.input(0)

@@ -850,8 +850,8 @@ OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
         frozenset({"LpNormalization"}),
-        "takes no absolute values for p = 1, and divides by a sum that may be 0",
-        lambda c: c.attribute("p", 2) == 1,
+        "takes no absolute values for p = 1, divides by a sum that may be 0, and sums in half",
+        lambda c: c.attribute("p", 2) == 1 or c.first.dtype == np.float16,
         lambda: call("LpNormalization", 18, np.array([[3, -1]], np.float32), p=1),
     ),
     Disagreement(
@@ -881,6 +881,19 @@ OF_THE_EVALUATOR = (
             *("GridSample", 23, 1 + ones(1, 1, 4), np.array([[[np.nan]]], np.float32)),
             mode="nearest",
             align_corners=1,
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"MelWeightMatrix"}),
+        "computes bins of frequencies in half, where they are given so",
+        lambda c: any(x.dtype == np.float16 for x in c.arrays),
+        lambda: call(
+            "MelWeightMatrix",
+            18,
+            *(np.array(n) for n in (6, 33, 8192)),
+            *(np.array(n, np.float16) for n in (0, 3500)),
+            constants=(0, 1, 2, 3, 4),
         ),
     ),
 )
