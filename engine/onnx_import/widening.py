@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 from onnx import TensorProto, defs, helper, numpy_helper
 
-from engine.ir.types import NARROW_FLOATS
+from engine.errors import ModelError
+from engine.ir.types import NARROW_FLOATS, dtype_name
 from engine.onnx_import.attributes import schema_of
 from engine.onnx_import.build import Builder
 from engine.onnx_import.raw_node import RawNode
@@ -83,7 +84,23 @@ class Widener:
                 and _onnx_name(dtype) in allowed.get(variable, ())
             ):
                 found[variable] = dtype
+        self._check_alike(node, schema, found)
         return found
+
+    def _check_alike(
+        self, node: RawNode, schema: defs.OpSchema, narrow: dict[str, np.dtype]
+    ) -> None:
+        """Raise ModelError for an input that its type variable has in another dtype."""
+        for index, name in enumerate(node.inputs):
+            formal = schema.inputs[min(index, len(schema.inputs) - 1)]
+            dtype, expected = self._dtype(name), narrow.get(str(formal.type_str))
+            if dtype is None or expected is None or not formal.is_homogeneous:
+                continue
+            if dtype != expected:
+                raise ModelError(
+                    f"{node.title}: {formal.name} is {dtype_name(dtype)} beside "
+                    f"{dtype_name(expected)}, expected one dtype"
+                )
 
     def _wide_input(self, node: RawNode, index: int, inputs: list[str]) -> Iterator[RawNode]:
         """Let one input be the float of what it was; a value is converted once for all readers."""

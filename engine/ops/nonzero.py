@@ -6,6 +6,7 @@ host computes them between two stages.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import numpy as np
@@ -36,7 +37,8 @@ def _rows(op: str, x: Array, attributes: Attributes) -> tuple[list[tuple[object,
         return [(element,) for element in x.ravel().tolist()], None
     place = normal_axis(op, int(axis), x.ndim, x.shape)
     parts = np.moveaxis(x, place, 0)
-    return [tuple(part.ravel().tolist()) for part in parts], place
+    flat = parts.reshape(len(parts), math.prod(parts.shape[1:]))
+    return [tuple(part.tolist()) for part in flat], place
 
 
 def _unique(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:

@@ -21,6 +21,7 @@ from engine.ir.types import (
     TensorType,
     check_dims,
 )
+from engine.ops.numerics import Error, Units, exact, finite, magnified
 from engine.ops.operands import (
     Ints,
     Operands,
@@ -116,6 +117,15 @@ def _range(inputs: Arrays, _: Attributes) -> tuple[Array, ...]:
     return (start + np.arange(range_count(start, limit, delta)).astype(delta.dtype) * delta,)
 
 
+def _range_error(inputs: Arrays, _: Attributes, units: Units) -> tuple[Error, ...]:
+    """Product and sum are rounded, once each."""
+    (y,) = _range(inputs, _)
+    if y.dtype != np.float64:
+        return exact(y)
+    steps = np.arange(y.size) * np.asarray(inputs[2]).reshape(())
+    return (magnified(y, finite(steps) + finite(y), units),)
+
+
 def _grow_shape(choose: Choose, x: TensorType) -> Growth:
     rank = len(x.dims)
     attributes = {"start": choose.integer(-rank - 1, rank)} if choose.integer(0, 1) else {}
@@ -173,13 +183,14 @@ SPECS: tuple[OpSpec, ...] = (
         rejects=(Reject("negative", lambda: Call((np.array([-1]),)), "at least 0"),),
         reads=("value",),
     ),
-    movement(
+    OpSpec(
         "Range",
         (3, 3),
         _infer_range,
         _range,
+        _range_error,
         _example_range,
-        moves=False,
+        is_exact=True,
         constant_inputs=frozenset({0, 1, 2}),
         edges=(lambda: Call((np.array(3), np.array(1), np.array(1))),),
         rejects=(

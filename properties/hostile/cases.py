@@ -22,6 +22,9 @@ A witness is unexplained where it disagrees, another agrees, and no entry of dis
 why.
 """
 
+TOO_LARGE = "too large"
+"""Outcome of a valid model that asks for much memory; what it takes is its own."""
+
 FORM = "parallax hostile case 1"
 """Of the files in which cases are kept."""
 

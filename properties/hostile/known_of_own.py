@@ -19,6 +19,10 @@ WEIGHTS = {DYNAMIC: 1, LSTM: 1, TO_FLOAT: 1, GEMM: 3}
 MASKS = {f"{DOMAIN}::Attention": 3, MULTI_HEAD: 4}
 """Which input holds the mask."""
 SKIP, EMBED = f"{DOMAIN}::SkipLayerNormalization", f"{DOMAIN}::EmbedLayerNormalization"
+QUANTISED = frozenset(
+    f"{DOMAIN}::QLinear{op}"
+    for op in ("Add", "Mul", "LeakyRelu", "Sigmoid", "AveragePool", "GlobalAveragePool", "Concat")
+)
 LARGE, LEVEL = 1e3, 1e-5
 BESIDE = 1e-3
 """Of a tie: quotients so near may be rounded to either side."""
@@ -211,5 +215,69 @@ OF_OWN = (
         "types the product of a transposed matrix and a vector as such, and computes another one",
         lambda c: bool(c.attribute("transA", 0)) and c.first.ndim > 1 and c.input(1).ndim == 1,
         lambda: call(PRODUCT, 17, _heads(3, 3), _heads(3), transA=1),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({TO_FLOAT, DYNAMIC}),
+        "reads behind a scale of one number and two axes, which it takes for one of columns",
+        lambda c: c.input(3 if c.op_type == TO_FLOAT else 2).shape == (1, 1),
+        lambda: call(
+            TO_FLOAT,
+            17,
+            np.full((1, 9), 1, np.int8),
+            np.full((9, 17), 1, np.int8),
+            ones(1),
+            ones(1, 1),
+        ),
+        everywhere=False,
+    ),
+    Disagreement(
+        "onnxruntime",
+        QUANTISED,
+        "makes of NaN and infinities what the processor does; docs/numerics.md has our rule",
+        lambda c: any(
+            x.dtype.kind == "f" and x.ndim == 0 and not (np.isfinite(x) and x) for x in c.arrays
+        ),
+        lambda: call(
+            f"{DOMAIN}::QLinearLeakyRelu",
+            17,
+            np.full(1, -128, np.int8),
+            np.array(1, np.float32),
+            np.array(1, np.int8),
+            np.array(0, np.float32),
+            np.array(1, np.int8),
+            alpha=0.0,
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Conv", f"{DOMAIN}::FusedConv"}),
+        "shifts the window where SAME comes to negative padding; docs/numerics.md has our rule",
+        lambda c: (
+            c.attribute("auto_pad", b"").startswith(b"SAME")
+            and any(s > k for s, k in zip(c.attribute("strides", ()), c.input(1).shape[2:]))
+        ),
+        lambda: call(
+            f"{DOMAIN}::FusedConv",
+            17,
+            _heads(1, 1, 10, 4),
+            ones(1, 1, 6, 2),
+            auto_pad="SAME_UPPER",
+            strides=[20, 2],
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({f"{DOMAIN}::{op}" for op in ("FusedConv", "FusedGemm")}),
+        "subtracts 1 of the exponential in Elu: of arguments near 0 little is left",
+        lambda c: c.attribute("activation") == b"Elu",
+        lambda: call(
+            f"{DOMAIN}::FusedGemm",
+            17,
+            np.full((1, 1), -5e-8, np.float32),
+            ones(1, 1),
+            activation="Elu",
+            activation_alpha=0.3,
+        ),
     ),
 )

@@ -861,4 +861,26 @@ OF_THE_EVALUATOR = (
         lambda c: b"\\" in c.attribute("pattern") and not all(t.isascii() for t in c.first.flat),
         lambda: call("RegexFullMatch", 20, strings("é"), pattern=r"\w"),
     ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Unique"}),
+        "orders by <, by which NaN is as any number",
+        has_nan,
+        lambda: call(
+            *("Unique", 11, np.array([[0, 1], [np.nan, 0], [-1, 0]], np.float32)),
+            constants=(0,),
+            axis=0,
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"GridSample"}),
+        "has no rule for positions that are NaN; docs/numerics.md has ours",
+        lambda c: not np.isfinite(c.input(1).astype(np.float64)).all(),
+        lambda: call(
+            *("GridSample", 23, 1 + ones(1, 1, 4), np.array([[[np.nan]]], np.float32)),
+            mode="nearest",
+            align_corners=1,
+        ),
+    ),
 )

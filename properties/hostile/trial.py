@@ -12,10 +12,12 @@ from conformance.inputs import default_shapes, random_inputs
 from engine.arguments import AnyShape, shape
 from engine.arrays import flattened
 from engine.auto import probe
+from engine.errors import DeviceMemoryError
 from engine.interpreter import Interpreter
 from engine.ir.graph import Graph
+from engine.passes.infer_shapes import are_typed
 from engine.runtime import Runtime
-from properties.hostile.cases import Outcome
+from properties.hostile.cases import TOO_LARGE, Outcome
 from properties.hostile.hearing import Run, judged
 from properties.hostile.witnesses import Court
 
@@ -61,17 +63,22 @@ def attempt(bench: Bench, data: bytes, feeds: Arrays | None, device: str) -> Out
     if feeds is None:
         shapes = default_shapes(interpreter.graph)
         if _nbytes(interpreter, shapes) > INPUTS_NBYTES_MAX:
-            return Outcome("too large")
+            return Outcome(TOO_LARGE)
         feeds = random_inputs(interpreter, shapes)
     given = {name: feeds[name] for name in interpreter.inputs if name in feeds}
     sizes = {name: array.shape for name, array in given.items()}
     graph = bound(interpreter, given)
     if nbytes_of(graph) > INPUTS_NBYTES_MAX and largest_of(graph) < REFUSED_NBYTES_MIN:
-        return Outcome("too large")
+        return Outcome(TOO_LARGE)
     with interpreter.create_session(
         config_of(bench.target(device)), bench.runtime, sizes
     ) as session:
-        session.run(given)
+        try:
+            session.run(given)
+        except DeviceMemoryError:
+            if are_typed([v for node in graph.nodes for v in node.outputs]):
+                raise
+            return Outcome(TOO_LARGE)  # data decided how much it takes
         outputs = flattened({name: session.read(name) for name in session.outputs})
         (backend, *_) = session.execution.backends.values()
     return judged(bench.court, Run(data, graph, given, outputs, backend, device))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ParallaxError
-from properties.hostile.cases import USUAL, Attack, Case, Limits, Outcome, Result
+from properties.hostile.cases import TOO_LARGE, USUAL, Attack, Case, Limits, Outcome, Result
 from properties.hostile.places import place_of
 from properties.hostile.resident import Gauge
 
@@ -120,7 +120,7 @@ def answer(attack: Attack, request: Request, limits: Limits, gauge: Gauge) -> Re
         name = "raw exception" if place_of(error) else "harness error"
         return _failed(attack.name, request.number, error, name)
     seconds, excess = gauge.stop()
-    if excess > limits.excess_nbytes:
+    if excess > limits.excess_nbytes and outcome.name != TOO_LARGE:
         detail = f"{excess} bytes more at the peak; {outcome.name}: {outcome.detail}"
         place = outcome.place or re.split(r"\W", case.origin)[0]
         outcome = Outcome("memory", place, detail)
