@@ -512,6 +512,20 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         operators("LayerNormalization"),
     ),
     _fault(
+        "rms-norm-drops-epsilon",
+        "normalization",
+        "rsqrt(sum_of_squares(p, n) / (COMPUTE)n + (COMPUTE)epsilon)",
+        "rsqrt(sum_of_squares(p, n) / (COMPUTE)n)",
+        operators("RMSNormalization"),
+    ),
+    _fault(
+        "rms-norm-takes-any-scale-by-column",
+        "normalization",
+        "LOAD(p, i) * r * LOAD(scale, at)",
+        "LOAD(p, i) * r * LOAD(scale, i)",
+        operators("RMSNormalization"),
+    ),
+    _fault(
         "reduce-max-drops-nan",
         "reduce",
         "#define LARGER(a, v) ((((v) > (a)) | isnan(v)) ? (v) : (a))",

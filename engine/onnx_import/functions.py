@@ -16,6 +16,7 @@ from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto
 from engine.errors import ModelError
 from engine.ir.names import Names
 from engine.onnx_import.definitions import definition
+from engine.onnx_import.microsoft.body import TypeOf
 from engine.onnx_import.raw_node import (
     RawNode,
     normal_domain,
@@ -68,7 +69,8 @@ class Inliner:
     Args:
         functions: the model's own.
         taken: every value name of the main graph; grows by those that are made.
-        has_kernel: whether a node of the default domain needs no inlining.
+        has_kernel: whether a node of the default domain needs no inlining, given the types of
+            values by name.
         written: how many nodes the main graph has.
     """
 
@@ -76,7 +78,7 @@ class Inliner:
         self,
         functions: Sequence[FunctionProto],
         taken: Names,
-        has_kernel: Callable[[RawNode], bool],
+        has_kernel: Callable[[RawNode, TypeOf], bool],
         written: int = 0,
     ) -> None:
         self._functions: dict[Key, FunctionProto] = {}
@@ -149,7 +151,7 @@ class Inliner:
 
     def _definition(self, node: RawNode, context: Context) -> FunctionProto | None:
         """ONNX's own of an operator that has no kernel."""
-        if not node.domain and self._has_kernel(node):
+        if not node.domain and self._has_kernel(node, context.type_of):
             return None
         return definition(node, context.type_of, context.array_of)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
+from onnx import TypeProto
 
 from engine.errors import ModelError, UnsupportedError
 from engine.onnx_import.attributes import decode_attribute, schema_of, why_no_schema
+from engine.onnx_import.microsoft.body import TypeOf
 from engine.onnx_import.microsoft.schemas import DOMAIN as MICROSOFT
 from engine.onnx_import.opsets import FOREIGN, REWRITTEN_AWAY
 from engine.onnx_import.raw_node import RawNode
 from engine.onnx_import.subgraphs import CONTROL_FLOW
+from engine.onnx_import.tensors import DTYPES
 from engine.ops import OPERATORS
 from engine.ops.sequence import LAID_OUT
 
@@ -30,17 +34,32 @@ def is_known(op_type: str) -> bool:
     return laid_out or op_type in OPERATORS or op_type in REWRITTEN_AWAY
 
 
-def has_kernel(node: RawNode) -> bool:
-    """True for nodes of such operators, unless an attribute has a value that is `defined`."""
+def has_kernel(node: RawNode, type_of: TypeOf) -> bool:
+    """True for nodes of such operators, unless ONNX's definition is taken.
+
+    It is for an attribute that has a value that is `defined`, and for dtypes none `takes`.
+
+    Args:
+        type_of: by the name of an input; None where its dtype is not known.
+    """
     spec = OPERATORS.get(node.op_type)
-    if spec is None or not spec.defined:
+    if spec is None:
         return is_known(node.op_type)
+    if not spec.takes([_dtype(type_of(name)) for name in node.inputs if name]):
+        return False
     asked = {
         name: decode_attribute(a, node.title)
         for name, a in node.attributes.items()
         if name in spec.defined
     }
-    return not any(isinstance(v, str) and v in spec.defined[name] for name, v in asked.items())
+    return not any(
+        isinstance(v, (str, int)) and v in spec.defined[name] for name, v in asked.items()
+    )
+
+
+def _dtype(known: TypeProto | None) -> np.dtype | None:
+    """None for what is no tensor, too."""
+    return None if known is None else DTYPES.get(known.tensor_type.elem_type)
 
 
 def check_opset(opsets: dict[str, int]) -> None:

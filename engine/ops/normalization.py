@@ -269,6 +269,141 @@ LAYER = OpSpec(
 )
 
 
+# ------------------------------------------------------------------------- RMSNormalization
+RMS_DTYPES = frozenset((FLOAT, FLOAT16))
+"""Doubles are cut to float by a stash_type of 1, which is left to ONNX's definition."""
+
+
+def _infer_rms(inputs: Sequence[Operand | None], a: Attributes) -> tuple[TensorType, ...]:
+    x = tensor("RMSNormalization", inputs, 0, "X", RMS_DTYPES)
+    scale = tensor("RMSNormalization", inputs, 1, "scale", (x.dtype,))
+    normal_axis("RMSNormalization", int(a.get("axis", -1)), len(x.shape))
+    try:
+        fits = np.broadcast_shapes(scale.dims, x.dims) == x.dims
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ShapeError(
+            f"RMSNormalization: scale has shape {scale.dims}, which does not broadcast to {x.dims}"
+        )
+    if a.get("stash_type", 1) != 1:
+        raise UnsupportedError(f"RMSNormalization: stash_type={a['stash_type']}, expected 1")
+    return (x,)
+
+
+def _rms_axes(x: Array, attributes: Attributes) -> tuple[int, ...]:
+    axis = normal_axis("RMSNormalization", int(attributes.get("axis", -1)), x.ndim)
+    return tuple(range(axis, x.ndim))
+
+
+def _mean_square(x: Array, axes: tuple[int, ...]) -> Array:
+    """With extents of 1 on the axes; NaN of nothing."""
+    mean: Array = np.sum(x * x, axis=axes, keepdims=True) / prod(x.shape[a] for a in axes)
+    return mean
+
+
+def _rms(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
+    x, scale = inputs
+    with np.errstate(all="ignore"):
+        mean = _mean_square(x, _rms_axes(x, attributes))
+        return (x / np.sqrt(mean + epsilon_of(attributes)) * scale,)
+
+
+def _rms_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error, ...]:
+    """First-order in all but the root, u the unit roundoff.
+
+    - m = sum x^2 / n: the error of that sum of products, and division's ULP row on it;
+    - t = m + eps: E_t = E_m + u t;
+    - r = t^(-1/2), decreasing and convex: relative 1 / sqrt(1 - E_t / t) - 1, which has no bound
+      where E_t reaches t (squares that vanish beside an eps of 0), and rsqrt's ULP row;
+    - y = x r g: |y| times that, two products, and |g| times the least number, as x r may vanish.
+    sigma takes the roundings of squares as equal: in a constant row they are.
+    """
+    x, scale = inputs
+    units = accumulated(units)
+    inner, u, axes = units.without_storage(), units.u_compute, _rms_axes(x, attributes)
+    with np.errstate(all="ignore"):
+        n = max(prod(x.shape[a] for a in axes), 1)
+        squares = finite(x) ** 2
+        total = np.sum(squares, axis=axes, keepdims=True)
+        of_sum = sum_of_products(
+            total, np.sum(squares**2, axis=axes, keepdims=True), total, n, inner
+        )
+        t = total / n + epsilon_of(attributes)
+        shared = u * (1 + 2 * units.ulps("divide")) * total / n + u * t
+        e_sigma = np.hypot(of_sum.sigma / n, shared / np.sqrt(3)) / t
+        e_bound = np.where(t > 0, (of_sum.bound / n + shared) / t, 0.0)
+        root = u * 2 * units.ulps("rsqrt")
+        y = finite(_rms(inputs, attributes)[0])
+        stored = magnified(y, 2 * y, units)
+        vanished = finite(scale) * inner.floor
+        relative = np.hypot(np.where(t > 0, e_sigma, 0.0) / 2, root / np.sqrt(3))
+        sigma = np.hypot(np.hypot(y * relative, stored.sigma), vanished)
+        worst = 1 / np.sqrt(1 - np.minimum(e_bound, 1)) - 1 + root
+        bound = np.where(e_bound < 1, y * worst * (1 + 8 * u), np.inf) + stored.bound + vanished
+        error = Error(np.broadcast_to(sigma, y.shape), np.broadcast_to(bound, y.shape))
+    return (where_sums_fit(error, total, n, units),)
+
+
+def _rms_example(choose: Choose) -> Call:
+    shape = choose.shape((1, 4))
+    axis = choose.integer(0, len(shape) - 1)
+    x = hard_rows(choose, shape)
+    x = x.astype(FLOAT) if x.dtype == DOUBLE else x
+    columns = [d if choose.integer(0, 3) else 1 for d in shape[choose.integer(0, len(shape)) :]]
+    scale = choose.tensor(choose.one_of((shape[axis:], tuple(columns))), x.dtype, -2.0, 2.0)
+    epsilon = {"epsilon": choose.one_of((1e-12, 0.5))} if choose.integer(0, 1) else {}
+    return Call((x, scale), {"axis": axis - len(shape) * choose.integer(0, 1), **epsilon})
+
+
+def _rms_grow(choose: Choose, x: TensorType) -> Growth | None:
+    if x.dtype not in RMS_DTYPES or not x.shape:
+        return None
+    return Growth((HERE, choose.tensor(x.dims[-1:], x.dtype, -2.0, 2.0)), {"axis": -1})
+
+
+RMS = OpSpec(
+    "RMSNormalization",
+    (2, 2),
+    _infer_rms,
+    _rms,
+    _rms_error,
+    _rms_example,
+    grow=_rms_grow,
+    edges=(
+        lambda: Call((np.zeros((0, 4), "f4"), np.ones(4, "f4"))),
+        lambda: Call((np.zeros((2, 0), "f4"), np.ones(0, "f4")), note="no terms"),
+        lambda: Call((np.array([[1, np.nan, 2], [1, 2, np.inf]], "f4"), np.ones(3, "f4"))),
+        lambda: Call((np.zeros((2, 3), "f4"), np.ones(3, "f4")), note="zeros"),
+        lambda: Call((np.zeros((2, 3), "f4"), np.ones(3, "f4")), {"epsilon": 0.0}, "0 by 0"),
+        lambda: Call((np.array([[3e38, 1], [2e19, 0]], "f4"), np.ones(2, "f4")), note="huge"),
+        lambda: Call((np.full((2, 768), 1000.0, "f2"), np.ones(768, "f2")), note="half's squares"),
+        lambda: Call((np.full((2, 3, 17), 2.0, "f4"), np.array([[[2]], [[3]]], "f4"))),
+    ),
+    rejects=(
+        Reject(
+            "scale of another dtype",
+            lambda: Call((np.zeros((2, 3), "f4"), np.ones(3, "f2"))),
+            "scale of dtype float16 is not supported, only float32",
+        ),
+        Reject(
+            "scale of more axes",
+            lambda: Call((np.zeros((2, 3), "f4"), np.ones((4, 2, 3), "f4"))),
+            "scale has shape (4, 2, 3), which does not broadcast to (2, 3)",
+        ),
+        Reject(
+            "axis out of range",
+            lambda: Call((np.zeros((2, 3), "f4"), np.ones(3, "f4")), {"axis": 2}),
+            "axis=2 is outside [-2, 1]",
+        ),
+    ),
+    flops=lambda inputs, outputs, _: 4 * outputs[0].size,
+    reads=("axis", "epsilon", "stash_type"),
+    defined={"stash_type": (10, 11, 16)},  # half, double and bfloat16
+    takes=lambda dtypes: len({*dtypes} - {None}) < 2 and RMS_DTYPES | {None} >= {*dtypes},
+)
+
+
 # ------------------------------------------------------------------------- by channel
 @dataclass(frozen=True)
 class ByChannel:
@@ -482,4 +617,4 @@ BATCH = OpSpec(
     ignores=("momentum",),  # of training
 )
 
-SPECS: tuple[OpSpec, ...] = (BATCH, LAYER, INSTANCE, GROUP)
+SPECS: tuple[OpSpec, ...] = (BATCH, LAYER, RMS, INSTANCE, GROUP)

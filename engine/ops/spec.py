@@ -129,6 +129,11 @@ def no_growth(choose: Choose, x: TensorType) -> Growth | None:
     return None
 
 
+def any_dtypes(dtypes: Sequence[np.dtype | None]) -> bool:
+    """For operators without a definition by others, or with kernels for whatever ONNX allows."""
+    return True
+
+
 def no_flops(inputs: Sequence[TensorType | None], outputs: Sequence[TensorType], _: Any) -> int:
     """Data movement: no arithmetic."""
     return 0
@@ -161,6 +166,8 @@ class OpSpec:
         ignores: attributes that change no result of inference.
         only: attribute -> the one value that kernels know.
         defined: attribute -> other values, for which ONNX's definition by others is taken.
+        takes: whether kernels know inputs of these dtypes (None: not known before the run); for
+            others, too, the definition is taken.
     """
 
     op_type: str
@@ -184,6 +191,7 @@ class OpSpec:
     ignores: tuple[str, ...] = ()
     only: Attributes = field(default_factory=dict)
     defined: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    takes: Callable[[Sequence[np.dtype | None]], bool] = any_dtypes
     domain: str = ""
 
     def nbytes(

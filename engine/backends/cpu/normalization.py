@@ -68,6 +68,25 @@ def _make_layer(backend: CpuBackend, node: Node) -> Function:
     return run
 
 
+def _make_rms(backend: CpuBackend, node: Node) -> Function:
+    epsilon = epsilon_of(node.attributes)
+
+    def run(inputs: Views, outputs: Sequence[Array]) -> None:
+        x, scale = inputs
+        assert x is not None
+        assert scale is not None
+        axis = normal_axis(node.op_type, int(node.attributes.get("axis", -1)), x.ndim)
+        rows = _wide(x).reshape(prod(x.shape[:axis]), prod(x.shape[axis:]))
+        y = outputs[0] if outputs[0].dtype == rows.dtype else np.empty(x.shape, rows.dtype)
+        root = np.sqrt(_mean(np.square(rows)) + rows.dtype.type(epsilon))
+        np.multiply(rows, 1 / root, out=y.reshape(rows.shape))
+        y *= scale
+        if y is not outputs[0]:
+            outputs[0][...] = y
+
+    return run
+
+
 def _make_by_channel(backend: CpuBackend, node: Node) -> Function:
     epsilon = epsilon_of(node.attributes)
     groups = node.attributes.get("num_groups")
@@ -116,6 +135,7 @@ def _make_batch(backend: CpuBackend, node: Node) -> Function:
 KERNELS = {
     "BatchNormalization": _make_batch,
     "LayerNormalization": _make_layer,
+    "RMSNormalization": _make_rms,
     "InstanceNormalization": _make_by_channel,
     "GroupNormalization": _make_by_channel,
 }

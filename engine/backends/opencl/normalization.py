@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.backends.opencl.reduce import accumulating_options
+from engine.backends.opencl.strides import MOST_AXES, broadcast, dense, dims
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node
 from engine.ir.types import FLOAT
@@ -48,6 +49,27 @@ def _prepare_layer(backend: OpenCLBackend, node: Node) -> Kernel:
             x, scale, bias or scale, y, mean, inverse,
             np.int64(rows), np.int64(n), np.int64(block), _epsilon(node),
             np.int32(bias is not None), np.int32(len(outputs) == 3),
+        )  # fmt: skip
+
+    return BoundKernel(bind)
+
+
+def _prepare_rms(backend: OpenCLBackend, node: Node) -> Kernel:
+    program = _program(backend, node)
+
+    def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
+        x, scale = inputs
+        assert scale is not None
+        shape, given = outputs[0].type.dims, scale.type.dims
+        axis = normal_axis(node.op_type, int(node.attributes.get("axis", -1)), len(shape))
+        rows, n = prod(shape[:axis]), prod(shape[axis:])
+        block = max(1, BLOCK // max(n, 1))
+        by_column = scale.type.size == n and given[axis - len(shape) :] == shape[axis:]
+        strides = broadcast(given, dense(given), shape)
+        return backend.command(
+            program, node.op_type, (-(-rows // block),), (1,), x, scale, outputs[0],
+            np.int64(rows), np.int64(n), np.int64(block), _epsilon(node),
+            np.int32(by_column), np.int32(len(shape)), dims(shape), dims(strides),
         )  # fmt: skip
 
     return BoundKernel(bind)
@@ -107,10 +129,20 @@ def _why_not_layer(backend: OpenCLBackend, node: Node) -> str | None:
     return _one_dtype(backend, node)
 
 
+def _why_not_rms(backend: OpenCLBackend, node: Node) -> str | None:
+    rank = len(node.outputs[0].known_type.shape)
+    return f"{node.op_type} takes at most {MOST_AXES} axes" if rank > MOST_AXES else None
+
+
 KERNELS = {
     "BatchNormalization": _prepare_batch,
     "LayerNormalization": _prepare_layer,
+    "RMSNormalization": _prepare_rms,
     "InstanceNormalization": _prepare_group,
     "GroupNormalization": _prepare_group,
 }
-WHY_NOT = {**dict.fromkeys(KERNELS, _one_dtype), "LayerNormalization": _why_not_layer}
+WHY_NOT = {
+    **dict.fromkeys(KERNELS, _one_dtype),
+    "LayerNormalization": _why_not_layer,
+    "RMSNormalization": _why_not_rms,
+}

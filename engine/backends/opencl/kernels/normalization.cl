@@ -79,6 +79,45 @@ __kernel void LayerNormalization(
   }
 }
 
+inline COMPUTE sum_of_squares(__global const STORAGE *x, const long n) {
+  COMPUTE16 wide = (COMPUTE16)(ZERO);
+  COMPUTE sum = ZERO;
+  long i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const COMPUTE16 v = LOAD16(x + i);
+    wide += v * v;
+  }
+  for (; i < n; ++i) sum += LOAD(x, i) * LOAD(x, i);
+  return sum_of_lanes(wide) + sum;
+}
+
+// y = x * rsqrt(sum x^2 / n + epsilon) * scale. by_column: scale is per element of the row; else it
+// is broadcast to x, whose axes have the extents `shape`, by `strides`.
+__kernel void RMSNormalization(__global const STORAGE *x, const long x_start,
+                               __global const STORAGE *scale, const long scale_start,
+                               __global STORAGE *y, const long y_start, const long rows,
+                               const long n, const long block, const float epsilon,
+                               const int by_column, const int rank, const dims_t shape,
+                               const dims_t strides) {
+  const long first = get_global_id(0) * block, end = min(rows, first + block);
+  scale += scale_start;
+  for (long row = first; row < end; ++row) {
+    __global const STORAGE *p = x + x_start + row * n;
+    __global STORAGE *q = y + y_start + row * n;
+    const COMPUTE r = rsqrt(sum_of_squares(p, n) / (COMPUTE)n + (COMPUTE)epsilon);
+    long i = 0;
+    if (by_column) {
+      for (; i + 16 <= n; i += 16) STORE16(q + i, LOAD16(p + i) * r * LOAD16(scale + i));
+      for (; i < n; ++i) STORE(q, i, LOAD(p, i) * r * LOAD(scale, i));
+    } else {
+      for (; i < n; ++i) {
+        const long at = row_offset(row * n + i, rank, shape, strides);
+        STORE(q, i, LOAD(p, i) * r * LOAD(scale, at));
+      }
+    }
+  }
+}
+
 // A row is `channels` channels of `pixels` elements; scale and bias per channel, and row r starts at
 // channel r % period * channels. Instance: channels = 1, period = C. Group: period = groups.
 __kernel void GroupNormalization(__global const STORAGE *x, const long x_start,
