@@ -66,7 +66,7 @@ def _model(
     op_type: str, call: Call, constants: frozenset[int]
 ) -> tuple[bytes, dict[str, np.ndarray]]:
     opset = min(OPSET_MAX, BEFORE.get(op_type, OPSET_MAX + 1) - 1)
-    domain = OPERATORS[op_type].domain
+    domain = OPERATORS[op_type].domain if op_type in OPERATORS else ""
     schema = newest_schema(op_type) if domain else defs.get_schema(op_type, opset)
     return node_model(
         schema,

@@ -116,6 +116,7 @@ CALLS: dict[str, Callable[[Place], Call]] = {
             "expected": None,
             "runtime": None,
             "progress": None,
+            "on_failure": None,
         },
     ),
     "survey": lambda p: (
