@@ -48,6 +48,9 @@ WRITTEN = {
 }
 """The options that name a file to write, by the attribute of the parsed arguments."""
 
+BUNDLES = ("bundle", "bundles")
+"""The options that name what must not be there yet: a bundle, or a folder of them."""
+
 READ = ("model", "models", "inputs", "expect", "source")
 """The attributes that name files or folders to read."""
 
@@ -76,6 +79,11 @@ def check_files(args: argparse.Namespace, read: Iterable[str] = ()) -> None:
         if refusal:
             raise ConfigError(f"{option} {name}: cannot write there: {refusal}")
         taken[Path(name)] = f"what {option} writes"
+    for attribute in BUNDLES:
+        name = getattr(args, attribute, None)
+        clash = None if name is None else next((t for t in taken if _is_same(Path(name), t)), None)
+        if clash is not None:
+            raise ConfigError(f"--{attribute} {name}: cannot write there: it is {taken[clash]}")
 
 
 def files_read(args: argparse.Namespace) -> list[Path]:

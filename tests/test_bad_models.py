@@ -229,7 +229,8 @@ NUMBERS = frozenset(
         *("num_groups", "num_outputs", "output_dtype", "seed", "size", "start", "stash_type", "to"),
         *("k", "value_int", "max_unpool", "precision", "p", "batch_axis", "time_axis"),
         *("num_scan_inputs", "offset_group", "output_datatype", "sampling_ratio"),
-        *("output_height", "output_width"),
+        *("output_height", "output_width", "maxsplit", "max_skip_count"),
+        *("min_gram_length", "max_gram_length"),
     }
 )
 """Integer attributes that count, name or choose."""

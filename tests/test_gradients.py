@@ -101,10 +101,32 @@ def test_values_are_other_ones_than_the_graph_has() -> None:
 
 
 @pytest.mark.parametrize(
+    ("xs", "inputs", "expected"),
+    [
+        (["a"], "b", {"da": B}),
+        (["a", "b"], "b b", {"da": B, "db": B}),
+    ],
+)
+def test_one_value_may_stand_for_several_variables(
+    xs: list[str], inputs: str, expected: dict[str, np.ndarray]
+) -> None:
+    found = run(model([node("Mul", "a b", "y")], [asked(xs, inputs)], [f"d{x}" for x in xs]))
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(found[name], gradient)
+
+
+def test_what_depends_on_no_variable_needs_no_derivative() -> None:
+    part = [node("Softmax", "b", "s"), node("Mul", "a s", "y")]
+    found = run(model(part, [asked(["a"])], ["da"]))
+    np.testing.assert_allclose(found["da"], np.ones(A.shape))
+
+
+@pytest.mark.parametrize(
     ("change", "error", "words"),
     [
         (lambda n: n.input.append("b"), ModelError, "2 inputs and 1 outputs for 1 xs and 0 zs"),
         (lambda n: n.attribute.pop(), ModelError, "'y' is missing"),
+        (lambda n: n.attribute[0].strings.__setitem__(0, b"q"), ModelError, "graph has no 'q'"),
         (lambda n: n.attribute[1].__setattr__("s", b"q"), ModelError, "no node computes y='q'"),
         (lambda n: n.attribute[1].__setattr__("s", b"da"), ModelError, "from its own output"),
     ],

@@ -102,9 +102,13 @@ def read(path: Path) -> Bundle:
         files = _files_in(path) if path.is_dir() else _members_of(path)
         bundle = Bundle(files)
         _check(bundle)
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        said = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "")
-        raise InputError(f"{path}: is no bundle: {said or type(error).__name__}") from error
+    except OSError as error:
+        raise InputError(f"{path}: is no bundle: {error.strerror or error}") from error
+    except KeyError as error:
+        raise InputError(f"{path}: is no bundle: there is no {error.args[0]}") from error
+    except Exception as error:  # whatever a damaged file makes of what reads it
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise InputError(f"{path}: is no bundle: {said}") from error
     return bundle
 
 
@@ -116,6 +120,8 @@ def _files_in(folder: Path) -> dict[str, bytes]:
 
 
 def _members_of(path: Path) -> dict[str, bytes]:
+    if path.exists() and not path.is_file():
+        raise ValueError("it is neither a folder nor a regular file")
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if info.file_size > MEMBER_NBYTES_MAX:
@@ -135,9 +141,21 @@ def _check(bundle: Bundle) -> None:
         if name not in bundle.files:
             raise ValueError(f"there is no {name}")
     texts = (facts["device"]["selector"], *facts["signature"].values())
-    if not all(isinstance(text, str) for text in texts) or not isinstance(facts["seed"], int):
-        raise ValueError(f"{FACTS} has another type where text or a number is expected")
-    _ = bundle.signature, arrays_of(bundle.files["inputs.npz"]), bundle.expected
+    if not all(isinstance(text, str) and text.isprintable() for text in texts):
+        raise ValueError(f"{FACTS} has something else where text of a line is expected")
+    if not isinstance(facts["seed"], int):
+        raise ValueError(f"{FACTS} has another type where a number is expected")
+    _ = bundle.signature, arrays_of(bundle.files["inputs.npz"])
+    if (expected := bundle.expected) is not None:
+        _check_expected(expected)
+
+
+def _check_expected(expected: Expected) -> None:
+    arrays = (expected.array, expected.error.sigma, expected.error.bound)
+    if len({array.shape for array in arrays}) > 1 or any(
+        a.dtype.kind not in "fiub" for a in arrays
+    ):
+        raise ValueError("expected.npz has no numbers, or not of one shape")
 
 
 # ---------------------------------------------------------------------- writing

@@ -17,7 +17,7 @@ from conformance.bundles.failing import OUT_OF_BOUNDS, Case, Failing, Place, Sig
 from conformance.devices import config_of
 from conformance.judge import Verdict
 from conformance.nodes import judge_value
-from engine.errors import ParallaxError
+from engine.errors import InputError, ParallaxError
 from engine.interpreter import Interpreter
 from engine.ir.types import FLOAT, FLOATS
 from engine.ops.numerics import Units
@@ -70,6 +70,11 @@ def _against_what_was_written(bundle: Bundle, place: Place) -> Failing | None:
     if expected is None or precision != bundle.signature.precision:
         return None
     got = _output(bundle.case, expected, place)
+    if got.shape != expected.array.shape:
+        raise InputError(
+            f"the bundle is damaged: {expected.name!r} has shape {list(got.shape)}, expected.npz "
+            f"{list(expected.array.shape)}"
+        )
     dtype = got.dtype if got.dtype in FLOATS else FLOAT
     backend = place.backend
     units = Units(backend.compute(dtype), backend.storage(dtype), backend.info.flushes_subnormals)

@@ -1,14 +1,15 @@
 """Gradient (ai.onnx.preview.training): nodes that compute the derivatives of a part of the graph.
 
 Source: https://onnx.ai/onnx/operators/onnx_aionnxpreviewtraining_Gradient.html. The part leads from
-the tensors named by `xs` and `zs` to the one named by `y`; it is computed again where the values at
-which the gradient is asked for are others. Its nodes are gone through backwards, and each adds to
-the gradients of what it reads (reverse mode): of `y` itself, the sum of all elements, it is 1.
+the tensors named by `xs` and `zs` to the one named by `y`. It is computed again from the values at
+which the gradient is asked for, which are variables of their own, also where one value stands for
+two. Its nodes are gone through backwards, and each adds to the gradients of what it reads (reverse
+mode): of `y` itself, the sum of all elements, it is 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 
 from onnx import AttributeProto, helper
@@ -60,14 +61,20 @@ class _Gradient:
     def nodes_for(self, nodes: Sequence[RawNode]) -> list[RawNode]:
         """All that is written."""
         asked = [*self._xs, *self._zs]
+        for name in asked:
+            if name not in self._taken:
+                raise ModelError(f"{self._call.title}: the graph has no '{name}'")
         part = _between(self._call, nodes, asked, self._y)
-        values = dict(zip(asked, self._call.inputs, strict=True))
-        if asked != self._call.inputs:
-            part = [self._again(node, values) for node in part]
+        given = zip(asked, self._call.inputs, strict=True)
+        values = {name: self.of("Identity", value) for name, value in given}
+        depending = {values[x] for x in self._xs}
+        copies = [self._again(node, values) for node in part]
+        for node in copies:
+            depending.update(node.outputs if depending & {*node.reads} else ())
         y = values.get(self._y, self._y)
         self._gradients[y] = self._full(1.0, y)
-        for node in reversed(part):
-            self._go_back(node)
+        for written, node in zip(reversed(part), reversed(copies), strict=True):
+            self._go_back(node, depending, written.title)
         for x, output in zip(self._xs, self._call.outputs, strict=False):
             found = self._gradients.get(values[x]) or self._full(0.0, values[x])
             self.of("Identity", found, into=output)
@@ -86,19 +93,24 @@ class _Gradient:
         self._written.append(copy)
         return copy
 
-    def _go_back(self, node: RawNode) -> None:
-        """Add to the gradients of what a node reads."""
+    def _go_back(self, node: RawNode, depending: Set[str], title: str) -> None:
+        """Add to the gradients of what a node reads.
+
+        Args:
+            depending: what depends on xs: of nothing else is there a derivative to compute.
+            title: of the node that this one is a copy of.
+        """
         (y, *_), known = node.outputs, self._gradients
-        if y not in known:
+        if y not in known or y not in depending:
             return
         rule = RULES.get(node.op_type) if not node.domain else None
         if rule is None or any(node.outputs[1:]):
             raise UnsupportedError(
-                f"{self._call.title}: {node.title} has no derivative here; there are those of "
+                f"{self._call.title}: {title} has no derivative here; there are those of "
                 f"{', '.join(sorted(RULES))}"
             )
         for x, partial in zip(node.inputs, rule(self, node, y, known[y]), strict=False):
-            if x and partial:
+            if x in depending and partial:
                 own = self._reduced(partial, x)
                 known[x] = self.of("Add", known[x], own) if x in known else own
 

@@ -99,7 +99,7 @@ class Folding:
     @cached_property
     def _nbytes_max(self) -> int:
         held = sum(constant.nbytes for constant in self._graph.constants())
-        return FOLD_NBYTES_MAX + 2 * held
+        return FOLD_NBYTES_MAX + 2 * max(0, held - sum(self._nbytes_made.values()))
 
     def compute(self, node: Node, types: tuple[TensorType, ...]) -> tuple[np.ndarray, ...] | None:
         """The outputs of a computable node; None where they are not worth what they cost."""
