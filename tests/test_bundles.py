@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
+import os
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -112,12 +114,25 @@ DAMAGE: dict[str, Callable[[dict[str, bytes]], object]] = {
     "an odd precision": lambda files: _change(
         files, signature={"kind": "x", "operator": "", "precision": "x"}
     ),
+    "a signature that is a list": lambda files: _change(files, signature=[]),
+    "a signature with escapes": lambda files: _change(
+        files, signature={"kind": "\x1b[2J", "operator": "", "precision": "high"}
+    ),
+    "facts nested too deep": lambda files: files.update({"bundle.json": b"[" * 200_000}),
+    "bounds that are words": lambda files: _expect(files, bound=np.array([["x"]])),
+    "another shape": lambda files: _expect(files, sigma=np.ones((7, 7))),
     "a damaged model": lambda files: files.update({"model.onnx": b"\xff"}),
 }
 
 
 def _change(files: dict[str, bytes], **facts: object) -> None:
     files["bundle.json"] = json.dumps({**json.loads(files["bundle.json"]), **facts}).encode()
+
+
+def _expect(files: dict[str, bytes], **arrays: np.ndarray) -> None:
+    file = io.BytesIO()
+    np.savez(file, **{**np.load(io.BytesIO(files["expected.npz"])), **arrays})
+    files["expected.npz"] = file.getvalue()
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -135,7 +150,8 @@ def test_a_damaged_bundle_is_refused(
 
 def test_what_is_no_bundle_at_all_is_refused(tmp_path: Path, capsys: Captured) -> None:
     model = save_relu(tmp_path)
-    for path in (tmp_path, model, tmp_path / "absent"):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, model, tmp_path / "absent", tmp_path / "pipe", Path("/dev/zero")):
         assert f"{path}: is no bundle: " in refused(capsys, "replay", path)
 
 
@@ -147,6 +163,9 @@ def test_a_bundle_replaces_nothing(bundle: Bundle, tmp_path: Path, capsys: Captu
         assert "cannot write there" in message
         with pytest.raises(bundles.ConfigError):
             save(bundle, Path(target))
+    here = tmp_path / "both.zip"
+    message = refused(capsys, "verify", model, *ON_CPU, "--bundle", here, "--output", here)
+    assert "it is what --output writes" in message
     assert model.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["relu.onnx"]
 

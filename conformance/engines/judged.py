@@ -141,10 +141,9 @@ class _Trial:
         try:
             found = self.engine.run(exposed.exposed(self.proto, names), self.feeds)
         except Exception as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else ""
             raise InputError(
                 f"{self.engine.name} {self.engine.version} does not run the model: "
-                f"{type(error).__name__}: {first}"
+                f"{type(error).__name__}: {_reason(error)}"
             ) from error
         return {n: y for n, y in found.items() if isinstance(y, np.ndarray)}
 
@@ -181,6 +180,13 @@ class _Trial:
                 f"float64 run ({LIMIT:.0f} is the limit) in {distance.beyond} of {distance.count} "
                 f"elements, {until} is exposed"
             )
+
+
+def _reason(error: Exception) -> str:
+    """What an engine says first; OpenVINO begins with where in its sources it fails."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = (line for line in lines if not line.startswith("Exception from"))
+    return next(told, lines[0] if lines else "no reason given")
 
 
 def _first(is_cured: Callable[[int], bool], count: int) -> int | None:
