@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.errors import ParallaxError
 from engine.ir import Graph, Node, TensorType, Value
-from engine.ir.types import FLOAT, FLOAT16, INT64
+from engine.ir.types import FLOAT, FLOAT16, FLOATS, INT64
 from engine.ops import OPERATORS
 from engine.ops.spec import HERE, SIDES, Growth, Operand, OpSpec, no_growth
 from properties.choose import ReplayedChoose, build_exact, build_tensor
@@ -247,7 +247,10 @@ class _Decoder:
             number = np.asarray(result, np.float64)
             if not (np.abs(number) <= EXACT_LIMIT).all() or (number != np.rint(number)).any():
                 return None
-        return results
+        return [
+            y if type_.dtype in FLOATS else np.asarray(y).astype(type_.dtype)
+            for y, type_ in zip(results, types, strict=False)
+        ]
 
 
 def _operand(x: Value | np.ndarray | None) -> Operand | None:
