@@ -227,4 +227,4 @@ def _turned_back(made: Call, y: Array) -> Array:
 
 EDGES = {op: _edges(op) for op in GATES}
 REJECTS = {op: _rejects(op) for op in GATES}
-LAWS = (Law("time turned, and the direction", _turned, _turned_back, bitwise=True),)
+LAWS = (Law("time turned, and the direction", _turned, _turned_back),)
