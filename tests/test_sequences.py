@@ -285,7 +285,10 @@ STACKING = graph(
         (lists(node("SequenceInsert", "s e", "y")), "input 1 'e' is sequence.float32., which no"),
         (lists(node("Relu", "s", "y")), "Relu 'the_y': input 0 's' is sequence.float32., which no"),
         (lists(NOTHING, node("OptionalGetElement", "o", "y")), "an optional that is not there"),
-        (lists(node("SequenceEmpty", "", "y", dtype=14)), "'the_y': dtype=14: sequences of this are"),
+        (
+            lists(node("SequenceEmpty", "", "y", dtype=14)),
+            "'the_y': dtype=14: sequences of this are",
+        ),
         (
             lists(node("If", "c", "y", then_branch=BRANCHES[0], else_branch=BRANCHES[1]), c=True),
             "If 'the_y': output 0 is sequence.float32. in one branch, a tensor in the other",
