@@ -21,6 +21,7 @@ from properties.hostile.asked import (
     is_finite,
     ones,
     pads,
+    squares_leave_the_range,
 )
 
 SUMMING = frozenset(
@@ -127,6 +128,13 @@ OF_THE_EVALUATOR = (
         "subnormal numbers for normal ones; ONNX has a table",
         lambda c: cast_to(c) == FLOAT8E8M0,
         lambda: call("Cast", 24, np.array([0, np.inf], np.float32), to=24, saturate=0),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"RMSNormalization"}),
+        "takes squares in half, which leave its range, whatever stash_type says",
+        lambda c: squares_leave_the_range(c.first, c.first.dtype, c.attribute("axis", -1)),
+        lambda: call("RMSNormalization", 23, np.array([400, 1], "f2"), np.ones(2, "f2")),
     ),
     Disagreement(
         "evaluator",
