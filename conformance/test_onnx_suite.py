@@ -128,7 +128,7 @@ def kept_on_host(case: Case) -> set[str]:
     """Why an OpenCL device may leave a node to the CPU: strings, and what tables hold."""
     arrays = (*flattened(case.inputs).values(), *flattened(case.outputs).values())
     found = {STRINGS_STAY} if any(array.dtype.kind in TEXT_KINDS for array in arrays) else set()
-    if operator_of(case) in ("LabelEncoder", "TfIdfVectorizer"):
+    if operator_of(case) in ("LabelEncoder", "TfIdfVectorizer", "TreeEnsemble"):
         found.add(opencl.NOT_YET[operator_of(case)])
     return {f"opencl: {sentence}" for sentence in found}
 
