@@ -171,7 +171,7 @@ class _Old:
         self._is_leaf = np.array([mode == LEAF for mode in modes], bool)
         if unknown := {*modes} - {*MODES, LEAF}:
             raise ModelError(f"{form.title}: nodes_modes has {sorted(unknown)}")
-        self._columns = {
+        self._columns: dict[str, Array] = {
             "nodes_modes": np.array([0 if m == LEAF else MODES.index(m) for m in modes], np.uint8),
             "nodes_featureids": np.array(self._taken("nodes_featureids", count), np.int64),
             "nodes_splits": self._of_nodes("nodes_values", splits, count),
