@@ -30,6 +30,7 @@ from engine.onnx_import.rewrites import (
     signal,
     tables,
     training,
+    trees,
 )
 from engine.onnx_import.rewrites.attributes import ints_to_input
 
@@ -115,6 +116,9 @@ FOREIGN: dict[tuple[str, str], Rewrite] = {
     ("ai.onnx.ml", "ArrayFeatureExtractor"): composed.array_feature_extractor,
     ("ai.onnx.ml", "Binarizer"): composed.binarizer,
     ("ai.onnx.ml", "LabelEncoder"): tables.label_encoder,
+    ("ai.onnx.ml", "TreeEnsemble"): trees.tree_ensemble,
+    ("ai.onnx.ml", "TreeEnsembleClassifier"): trees.classifier,
+    ("ai.onnx.ml", "TreeEnsembleRegressor"): trees.regressor,
     ("ai.onnx.preview.training", "Adagrad"): training.adagrad,
     ("ai.onnx.preview.training", "Adam"): training.adam,
     ("ai.onnx.preview.training", "Momentum"): training.momentum,

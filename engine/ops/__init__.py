@@ -34,6 +34,7 @@ from engine.ops import (
     strings,
     tf_idf,
     top_k,
+    tree_ensemble,
     unary,
     view,
 )
@@ -73,6 +74,7 @@ OPERATORS: dict[str, OpSpec] = {
         strings,
         tf_idf,
         top_k,
+        tree_ensemble,
         unary,
         view,
     )

@@ -32,6 +32,7 @@ from engine.backends.cpu import (
     strings,
     tf_idf,
     top_k,
+    tree_ensemble,
     unary,
     view,
 )
@@ -68,6 +69,7 @@ FAMILIES = (
     strings,
     tf_idf,
     top_k,
+    tree_ensemble,
     unary,
     view,
 )

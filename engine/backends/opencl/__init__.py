@@ -71,6 +71,7 @@ NOT_YET: dict[str, str] = {
     "RandomUniformLike": "random numbers are drawn on the host; the CPU answers",
     "Copy": "the engine itself carries values across backends",
     "TfIdfVectorizer": "n-grams are counted in tables; the CPU answers",
+    "TreeEnsemble": "each element goes its own way down a tree; the CPU answers",
     "LabelEncoder": "elements are looked up in a table; the CPU answers",
     **dict.fromkeys(
         ("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit"), STRINGS_STAY
