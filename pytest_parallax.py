@@ -12,11 +12,13 @@ OPTIONS = {
     "device": ("D[,D...]", "cpu, pocl, intel, ... (default: the first OpenCL device); repeatable"),
     "precision": ("P[,P...]", "high, normal, low (default: all of the device); repeatable"),
     "shape": ("NAME=DIMS", "shape of an input, as in image=1,3,224,224; repeatable"),
-    "inputs": ("X.npz", "arrays by input name, of one model (default: seeded random ones)"),
-    "seed": ("N", "of the random inputs (0)"),
+    "inputs": ("X.npz", "arrays by input name, of one model, or a folder of them; repeatable"),
+    "inputs-from": ("strategies", "hostile inputs (docs/inputs.md; default: seeded random ones)"),
+    "examples": ("N", "of --parallax-inputs-from"),
+    "seed": ("N", "of inputs that are drawn (0)"),
 }
 """Metavar and help of `--parallax-NAME`; all of them can stand in `addopts`."""
-ONCE = ("inputs", "seed")
+ONCE = ("inputs-from", "examples", "seed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Collect models where one of the options is given."""
     config.addinivalue_line("markers", MARK)
-    given = {name: config.getoption(f"parallax_{name}") for name in OPTIONS}
+    given = {name: config.getoption(f"--parallax-{name}") for name in OPTIONS}
     if any(value is not None for value in given.values()):
         from parallax.pytest_models import Models
 

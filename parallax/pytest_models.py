@@ -12,18 +12,19 @@ from typing import Any
 import pytest
 
 from conformance.devices import config_of, precision_of, target_of
+from conformance.examples import STRATEGIES
 from conformance.inputs import AnyFeeds
 from conformance.report import VERIFIED, VerifyReport
 from conformance.shapes import Shapes
 from conformance.table import text_of
 from conformance.table_failure import headline
-from conformance.verify import verify
+from conformance.verify import Batches, verify
 from engine.config import Precision
 from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
-from parallax.inputs import inputs_of
-from parallax.options import check_names, check_seed, model_files, parse_shapes
+from parallax.inputs import inputs_files, inputs_of
+from parallax.options import check_names, model_files, parse_shapes
 
 Given = Mapping[str, Any]
 FIRST = "opencl"
@@ -43,7 +44,9 @@ class Asked:
     devices: tuple[str | None, ...]
     precisions: tuple[Precision, ...]
     shapes: Shapes
-    inputs: str | None
+    inputs: tuple[str, ...]
+    inputs_from: str | None
+    examples: int | None
     seed: int
 
     @classmethod
@@ -60,23 +63,32 @@ class Asked:
             raise pytest.UsageError(
                 f"--parallax-{option}: no model: give --parallax-model, or an .onnx file as a path"
             )
-        if given["inputs"] is not None and len(files) > 1:
+        arrays = inputs_files(given["inputs"] or ())
+        if arrays and len(files) > 1:
             raise pytest.UsageError(
-                f"--parallax-inputs {given['inputs']}: the arrays of one model, but {len(files)} "
-                "are given"
+                f"--parallax-inputs {arrays[0]}: the arrays of one model, but {len(files)} are "
+                "given"
             )
-        for name in ("shape", "seed"):
-            if given["inputs"] is not None and given[name] is not None:
+        for name in ("shape", "seed", "inputs-from"):
+            if arrays and given[name] is not None:
                 raise pytest.UsageError(
                     f"--parallax-{name} and --parallax-inputs exclude each other"
                 )
+        if given["inputs-from"] not in (None, STRATEGIES):
+            raise pytest.UsageError(
+                f"--parallax-inputs-from {given['inputs-from']}: expected {STRATEGIES}"
+            )
+        if given["examples"] is not None and given["inputs-from"] is None:
+            raise pytest.UsageError("--parallax-examples: give --parallax-inputs-from, too")
         return cls(
             models=files,
             devices=tuple(_split(given["device"])) or (None,),
             precisions=tuple(map(precision_of, _split(given["precision"]))),
             shapes=parse_shapes(given["shape"] or ()),
-            inputs=given["inputs"],
-            seed=_seed(given["seed"]),
+            inputs=tuple(arrays),
+            inputs_from=given["inputs-from"],
+            examples=_number("examples", given["examples"], 1),
+            seed=_number("seed", given["seed"], 0) or 0,
         )
 
 
@@ -86,13 +98,10 @@ def _split(texts: list[str] | None) -> list[str]:
     return list(dict.fromkeys(filter(None, parts)))
 
 
-def _seed(text: str | None) -> int:
-    try:
-        seed = int(text or 0)
-    except ValueError:
-        raise pytest.UsageError(f"--parallax-seed {text}: expected a whole number") from None
-    check_seed(seed)
-    return seed
+def _number(name: str, text: str | None, least: int) -> int | None:
+    if text is not None and (not text.isdecimal() or int(text) < least):
+        raise pytest.UsageError(f"--parallax-{name} {text}: expected {least} or more")
+    return None if text is None else int(text)
 
 
 class Models:
@@ -157,15 +166,20 @@ class ModelFile(pytest.File):
         if len(asked.models) == 1:
             check_names(interpreter, asked.shapes)
         shapes = {n: s for n, s in asked.shapes.items() if n in interpreter.inputs}
-        inputs = None if asked.inputs is None else inputs_of(interpreter, asked.inputs)
-        return _Model(interpreter, shapes, inputs)
+        batches = [inputs_of(interpreter, file) for file in asked.inputs]
+        return _Model(interpreter, shapes, batches)
 
 
 @dataclass(frozen=True)
 class _Model:
     interpreter: Interpreter
     shapes: Shapes
-    inputs: AnyFeeds | None = field(repr=False)
+    batches: list[AnyFeeds] = field(repr=False)
+
+    @property
+    def inputs(self) -> AnyFeeds | Batches | None:
+        """As `verify` takes them."""
+        return self.batches if len(self.batches) > 1 else next(iter(self.batches), None)
 
 
 class ModelTest(pytest.Item):
@@ -188,14 +202,17 @@ class ModelTest(pytest.Item):
 
     def runtest(self) -> None:
         """Verify; the message begins with the verdict and ends with the whole report."""
+        asked = self.parent.models.asked
         with _in_words():
             report = verify(
                 self.model.interpreter,
                 device=self.device_name,
                 precisions=[self.precision],
-                seed=self.parent.models.asked.seed,
+                seed=asked.seed,
                 shapes=self.model.shapes,
                 inputs=self.model.inputs,
+                inputs_from=asked.inputs_from,
+                examples=asked.examples,
                 runtime=self.parent.models.runtime,
             )
         report = replace(report, model=str(self.path))

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from tests.command_line import save_relu
@@ -54,6 +55,8 @@ def test_a_model_is_a_test_for_each_device_and_precision(
     assert capsys.readouterr().out.split("\n\n")[0].splitlines() == expected
     _, cases = ran(".", folder / "relu.onnx", "--parallax-model", ".", *ON_CPU)  # as in a worker
     assert [c.get("name") for c in cases] == ["cpu-high", "test_own"]
+    _, cases = ran("relu.onnx::cpu-high", "--parallax-model", ".", "--parallax-device", "cpu,pocl")
+    assert [c.get("name") for c in cases] == ["cpu-high"]
     _, cases = ran("-m", "parallax", "--parallax-model", ".", *ON_CPU)
     assert [c.get("name") for c in cases] == ["cpu-high"]
 
@@ -71,6 +74,19 @@ def test_a_verdict_names_the_node_the_element_and_the_error(planting: Callable) 
     assert "expected 0:" in first
     assert first.endswith("x bound")
     assert "first node out of bounds: Relu 'first'" in report
+
+
+def test_of_several_inputs_the_worst_is_told(folder: Path, planting: Callable) -> None:
+    for name, x in {"a": 1, "b": -1}.items():
+        np.savez(folder / f"{name}.npz", x=np.full((2, 4), x, np.float32))
+    with planting("cpu-relu-is-abs"):
+        code, _ = ran("relu.onnx", *ON_CPU, "--parallax-inputs", "a.npz")
+        assert code == 0
+        _, (given,) = ran("relu.onnx", *ON_CPU, "--parallax-inputs", ".")
+        drawn = ("--parallax-inputs-from", "strategies", "--parallax-examples", "2")
+        _, (hostile,) = ran("relu.onnx", *ON_CPU, *drawn)
+    assert "OUT OF BOUNDS with inputs[1]: Relu" in (given.findtext("failure") or "")
+    assert "OUT OF BOUNDS with seed 1: Relu" in (hostile.findtext("failure") or "")
 
 
 def test_what_cannot_be_verified_is_an_error_and_no_skip(folder: Path) -> None:
@@ -95,8 +111,10 @@ def test_what_cannot_be_verified_is_an_error_and_no_skip(folder: Path) -> None:
         (("--parallax-model", "none.onnx"), "none.onnx: no such file or folder"),
         (ON_CPU, "--parallax-device: no model: give --parallax-model"),
         (("relu.onnx", "--parallax-precision", "half"), "precision 'half': expected one of"),
-        (("relu.onnx", "--parallax-seed", "x"), "--parallax-seed x: expected a whole number"),
+        (("relu.onnx", "--parallax-seed", "x"), "--parallax-seed x: expected 0 or more"),
         (("relu.onnx", "--parallax-inputs", "x", "--parallax-seed", "1"), "exclude each other"),
+        (("relu.onnx", "--parallax-examples", "3"), "give --parallax-inputs-from, too"),
+        (("relu.onnx", "--parallax-inputs-from", "luck"), "expected strategies"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
