@@ -18,6 +18,7 @@ from conformance import examples
 from conformance.value_classes import CLASSES, NOT_FINITE, classes, drawn_inputs, values_of
 from engine.backends.cpu import softmax
 from engine.ir.types import BOOL, FLOAT, FLOATS, NARROW_FLOATS, TENSOR_DTYPES, TensorType
+from engine.ops.numerics import Units, sum_of_products
 from parallax.cli import main
 from properties import strategies
 from tests.command_line import Captured, refused, save
@@ -246,3 +247,12 @@ def test_what_does_not_go_together_is_refused(
     ]:
         with pytest.raises(px.ParallaxError, match=said):
             px.verify(model, device="cpu", **options)
+
+
+def test_a_sum_in_half_has_no_bound_where_it_may_overflow_on_its_way() -> None:
+    """Large inputs of a Conv on a device that computes in half gave inf where 32149 is right."""
+    half, single = (Units(np.dtype(t), np.dtype(np.float16)) for t in (np.float16, np.float32))
+    y, sizes = np.array([3e4, 3e4, 7e4, np.inf]), np.array([4e4, 2e5, 1e5, np.inf])
+    found = sum_of_products(y, sizes**2, sizes, 64, half).bound
+    assert np.isinf(found).tolist() == [False, True, False, True]
+    assert np.isfinite(sum_of_products(y, sizes**2, sizes, 64, single).bound).all()
