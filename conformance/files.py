@@ -55,9 +55,10 @@ READ = ("model", "models", "inputs", "expect", "source")
 """The attributes that name files or folders to read."""
 
 
-def add_file(parser: Any, option: str, metavar: str, help: str) -> None:
-    """An option that names a file, for which a shell offers files."""
-    parser.add_argument(option, metavar=metavar, help=help).complete = shtab.FILE
+def add_file(parser: Any, option: str, metavar: str, help: str, *, several: bool = False) -> None:
+    """An option that names a file, or several one after the other; a shell offers files for it."""
+    action = "append" if several else "store"
+    parser.add_argument(option, action=action, metavar=metavar, help=help).complete = shtab.FILE
 
 
 def check_files(args: argparse.Namespace, read: Iterable[str] = ()) -> None:
@@ -96,7 +97,8 @@ def _read(args: argparse.Namespace) -> Iterator[Path]:
         given = getattr(args, attribute, None)
         for name in [given] if isinstance(given, str) else given or []:
             path = Path(name)
-            yield from path.glob("*.onnx") if os.path.isdir(path) else [path]
+            inside = "*.npz" if attribute == "inputs" else "*.onnx"
+            yield from path.glob(inside) if os.path.isdir(path) else [path]
 
 
 def _refusal(path: Path, form: Form, taken: Mapping[Path, str]) -> str:
