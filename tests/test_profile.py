@@ -109,6 +109,7 @@ def test_a_clock_that_fits_no_call_is_said_so() -> None:
     late = replace(A.timeline.spans[0], queued_ns=A.timeline.spans[0].queued_ns + 200_000)
     skewed = profile(*A.timeline.spans[1:], late)
     assert skewed.clock.uncertainty_ns < -90_000
+    assert abs(skewed.clock.offset_ns - OFFSET) < 100, "most of the commands agree"
     (note,) = replace(observation(skewed), profiled_ns=(900, 1000)).notes
     assert "does not fit the host's within 100 us" in note
     assert "profiling slowed the run by 1.11x" in observation(A).notes[0]
@@ -315,6 +316,8 @@ def test_models_on_one_queue_have_what_is_theirs(tmp_path: Path) -> None:
             model = stack.enter_context(px.Interpreter.from_file(path))
             sessions[path.name] = model.create_session(config(OPENCL), runtime)
             sessions[path.name].run(feeds, sync=True)
+        alone = sessions[heavy.name].profile()
+        assert alone.timeline.violations(50_000) == [], "it returned before the device was done"
         found = observe(sessions, 3)
         first, second = found.turns
         assert found.invalid == ()
