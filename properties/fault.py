@@ -30,10 +30,15 @@ from properties.memory import Violation
 from properties.old_forms import check_old_form
 from properties.pass_claims import check_template
 from properties.pass_templates import template
+from properties.reach import Token, touched_by
 from properties.single import check_case, draw_case, edge_cases
 
 CAUGHT = (Violation, PlanError, GraphError)
 """What counts as noticing a fault; any other exception is a defect of the fault itself."""
+
+
+TOUCHED: list[frozenset[Token] | None] = []
+"""What the faults planted so far change (`reach.touched_by`); None: what, is not known."""
 
 
 class FaultError(Exception):
@@ -143,6 +148,7 @@ def kernel(family: str, *changes: tuple[str, str]) -> Callable[[], AbstractConte
         def changed(name: str) -> str:
             return text if name == family else real(name)
 
+        TOUCHED.append(frozenset([f"kernel {family}"]) if family != "common" else None)
         with mock.patch.object(context, "source", changed):
             yield
 
@@ -155,15 +161,32 @@ def attribute(owner: Any, name: str, change: Callable[[Any], Any]) -> Callable[[
     @contextmanager
     def plant() -> Iterator[None]:
         if isinstance(owner, dict):
+            TOUCHED.append(touched_by(owner, owner[name]))
             with mock.patch.dict(owner, {name: change(owner[name])}):
                 yield
             return
         if not hasattr(owner, name):
             raise FaultError(f"{owner!r} has no {name!r}")
+        TOUCHED.append(touched_by(owner, getattr(owner, name)))
         with mock.patch.object(owner, name, change(getattr(owner, name))):
             yield
 
     return plant
+
+
+def only_where(
+    plant: Callable[[], AbstractContextManager[Any]], *tokens: Token
+) -> Callable[[], AbstractContextManager[Any]]:
+    """A fault that changes nothing but where one of these tokens of `reach` is reached."""
+
+    @contextmanager
+    def narrow() -> Iterator[None]:
+        before = len(TOUCHED)
+        with plant():
+            TOUCHED[before:] = [frozenset(tokens)]
+            yield
+
+    return narrow
 
 
 def several(*plants: Callable[[], AbstractContextManager[Any]]) -> Callable[[], Any]:
@@ -187,7 +210,15 @@ def spec(
     def changed(old: OpSpec) -> OpSpec:
         return replace(old, **{k: f(getattr(old, k)) for k, f in changes.items()})
 
-    return attribute(OPERATORS, op_type, changed)
+    @contextmanager
+    def plant() -> Iterator[None]:
+        fields = [touched_by(OPERATORS, getattr(OPERATORS[op_type], name)) for name in changes]
+        known = frozenset[Token]().union(*filter(None, fields))
+        with attribute(OPERATORS, op_type, changed)():
+            TOUCHED[-1] = None if None in fields else known
+            yield
+
+    return plant
 
 
 # ------------------------------------------------------------------------- hunting

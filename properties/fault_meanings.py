@@ -14,7 +14,7 @@ import numpy as np
 from engine.onnx_import import build
 from engine.onnx_import.form import Emitter, Form
 from engine.ops.spec import Arrays, Attributes, Reference
-from properties.fault import Bench, Fault, attribute, spec
+from properties.fault import Bench, Fault, attribute, only_where, spec
 from properties.memory import Violation
 from properties.witnessed.features import features, versions
 from properties.witnessed.main import is_wrong, reason
@@ -34,7 +34,7 @@ def _read_as(op_type: str, change: Change) -> Callable[[], Any]:
 
         return to_newest
 
-    return attribute(build, "to_newest", changed)
+    return only_where(attribute(build, "to_newest", changed), f"import {op_type}")
 
 
 def _unread(name: str) -> Change:
