@@ -73,16 +73,17 @@ def _without_last_input(form: Form) -> None:
         form.inputs.pop()
 
 
-def witnessed(op_type: str) -> Callable[[Bench], None]:
-    """Every feature of an operator, beside engines that are not ours."""
+def witnessed(op_type: str, *, every: bool = False) -> Callable[[Bench], None]:
+    """Every feature of an operator as it is now (`every`: ever was), beside other engines."""
 
     def hunt(where: Bench) -> None:
         walk = Walk(where.cpu.backend)
-        for feature in features(op_type, versions(op_type)[-1]):
-            where.step()
-            heard = walk.hear(feature)
-            if is_wrong(feature, heard):
-                raise Violation(f"{feature} is {heard.verdict}: {reason(feature, heard)}")
+        for version in versions(op_type) if every else versions(op_type)[-1:]:
+            for feature in features(op_type, version):
+                where.step()
+                heard = walk.hear(feature)
+                if is_wrong(feature, heard):
+                    raise Violation(f"{feature} is {heard.verdict}: {reason(feature, heard)}")
 
     return hunt
 

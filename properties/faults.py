@@ -33,6 +33,7 @@ from properties.fault_meanings import MEANING_FAULTS
 from properties.fault_microsoft import MICROSOFT_FAULTS
 from properties.fault_sequences import SEQUENCE_FAULTS
 from properties.fault_sessions import SESSION_FAULTS
+from properties.fault_slips import SLIP_FAULTS
 from properties.fault_strings import STRING_FAULTS
 from properties.general import ROUNDS
 from properties.score import Results, Scored, preload, record_of, scored, shown, table
@@ -46,6 +47,7 @@ FAULTS: tuple[Fault, ...] = (
     *CONTROL_FAULTS,
     *SEQUENCE_FAULTS,
     *STRING_FAULTS,
+    *SLIP_FAULTS,
 )
 NEEDS_OPENCL = ("kernel", "host")
 

@@ -144,6 +144,13 @@ def touched_by(owner: Any, old: Any) -> frozenset[Token] | None:
     return frozenset(f for f in files if f is not None) or None
 
 
+def kernels_with(family: str) -> frozenset[Token]:
+    """What must be reached for the text of a family to matter; all include `common`."""
+    folder = ROOT / "engine" / "backends" / "opencl" / "kernels"
+    names = [path.stem for path in folder.glob("*.cl")] if family == "common" else [family]
+    return frozenset(f"kernel {name}" for name in names)
+
+
 def _plain(old: Any) -> Any:
     """The Python function behind a method, property or partial; None where there is none."""
     if isinstance(old, property):
