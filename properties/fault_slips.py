@@ -62,13 +62,6 @@ PASS_SLIPS: tuple[Slip, ...] = (
         passes(600),
     ),
     (
-        "layer-norm-divides-the-other-way",
-        f"{PASSES}.fuse_layer_norm:_match",
-        'n.op_type == "Div" and n.inputs[0] is d',
-        'n.op_type == "Div"',
-        passes(600),
-    ),
-    (
         "hard-swish-of-any-upper-limit",
         f"{PASSES}.fuse_hard_swish:_is_relu6",
         "and _scalar(clip.inputs[2]) == 6.0",
@@ -186,13 +179,6 @@ PASS_SLIPS: tuple[Slip, ...] = (
         "value.type != type_ or value.contents",
         "value.contents",
         lives(),
-    ),
-    (
-        "sums-scaled-without-widening",
-        f"{PASSES}.scale_sums:_integer_sums",
-        'maker.op_type in ("MatMul", "Conv")',
-        'maker.op_type in ("MatMul", "Conv", "Add")',
-        graphs("nodes", "exact", count=60),
     ),
     (
         "loop-in-a-run-tests-its-condition-late",

@@ -57,6 +57,8 @@ ROUNDS = 20
 """Examples of everything at the depth of CI."""
 LIVES = 3
 """Of sessions, in every round."""
+TEMPLATES = 30
+"""Of passes, in every round, that no device runs."""
 MICROSOFT_CALLS = 8
 """Of each operator of onnxruntime's own."""
 
@@ -168,6 +170,8 @@ def _graphs(devices: tuple[str, ...], number: int) -> Iterator[Step]:
         yield Step(f"nodes {number} on {device}", partial(_nodes, number, at))
         yield Step(f"plan {number} on {device}", partial(_plan, number, at))
         yield Step(f"passes {number} on {device}", partial(_passes, number, at))
+    first = (number + 1) * TEMPLATES
+    yield Step(f"templates from {first}", partial(_templates, first))
     yield Step(f"exact {number}", partial(_exact, number))
     yield Step(f"session {number}", partial(_session, number))
 
@@ -252,6 +256,12 @@ def _plan(seed: int, at: int, place: Place) -> None:
 def _passes(seed: int, at: int, place: Place) -> None:
     target, cpu = _target(place, at)
     check_template(template(seed), cpu, (target,))
+
+
+def _templates(first: int, place: Place) -> None:
+    """By references alone."""
+    for seed in range(first, first + TEMPLATES):
+        check_template(template(seed), place.bench.cpu.backend)
 
 
 def _exact(seed: int, place: Place) -> None:

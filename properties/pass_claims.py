@@ -71,10 +71,14 @@ def _wide(array: np.ndarray) -> np.ndarray:
 
 def check_template(model: Model, cpu: Backend, targets: Sequence[Target] = ()) -> None:
     """The passes keep what one template computes, and its optimised nodes run right."""
-    after = optimised(model.graph)
     feeds = model.feeds()
     expected, before = evaluate(model.graph, feeds)
-    got, largest = evaluate(after, feeds)
+    try:
+        after = optimised(model.graph)
+        got, largest = evaluate(after, feeds)
+    except Exception as error:
+        said = f"passes leave nothing that runs: {type(error).__name__}: {error}"
+        raise Violation(f"{said}\n{graph_text(model.graph)}") from error
     slope = max((SLOPE.get(node.op_type, 1.5) for node in model.graph.nodes), default=1.5)
     for old, new in zip(model.graph.outputs, after.outputs, strict=True):
         limit = _limit(old.known_type.dtype, slope * max(before, largest))
@@ -88,11 +92,25 @@ def check_template(model: Model, cpu: Backend, targets: Sequence[Target] = ()) -
                 f"{graph_text(model.graph)}\nbecame\n{graph_text(after)}"
             )
     for target in targets:
+        _run(model, after, target, cpu)
+
+
+def _run(model: Model, after: Graph, target: Target, cpu: Backend) -> None:
+    """Every node is right, and integers are what they were."""
+    try:
         check_nodes(model, after, target, cpu)
-        if model.graph.outputs[0].known_type.dtype not in FLOATS:
-            with Run(model.graph, target, cpu) as plain, Run(after, target, cpu) as folded:
-                outputs, wanted = folded(feeds), plain(feeds)
-            require_equal(f"{target.id}: after the passes", model, after, outputs, wanted)
+    except Violation:
+        raise
+    except Exception as error:
+        said = f"{target.id} cannot run what passes leave: {type(error).__name__}: {error}"
+        raise Violation(
+            f"{said}\n{graph_text(model.graph)}\nbecame\n{graph_text(after)}"
+        ) from error
+    if model.graph.outputs[0].known_type.dtype not in FLOATS:
+        feeds = model.feeds()
+        with Run(model.graph, target, cpu) as plain, Run(after, target, cpu) as folded:
+            outputs, wanted = folded(feeds), plain(feeds)
+        require_equal(f"{target.id}: after the passes", model, after, outputs, wanted)
 
 
 def _limit(dtype: np.dtype, largest: float) -> float:

@@ -32,10 +32,11 @@ class _Template:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.dtype = DTYPES[int(self.rng.integers(len(DTYPES)))]
-        self.is_square = self._maybe(0.3)
+        self.is_square = self._maybe()
         self.graph = Graph("template")
         self.twin: tuple[str, Value, np.ndarray, dict[str, object]] | None = None
-        self.is_plain = self._maybe(0.2)
+        self.more: list[Value] = []
+        self.is_plain = self._maybe(0.35)
         x = self._plain() if self.is_plain else self._core()
         mid = x
         if self.dtype in FLOATS and self._maybe():
@@ -45,11 +46,12 @@ class _Template:
         for op_type in ("Add", "Mul", "Add", "Sub"):
             if self._maybe(0.4):
                 mid, x = x, self._second(op_type, x)
-        if self._maybe(0.7):
+        if self._maybe(0.9 if self.is_plain else 0.7):
             mid, x = x, self._end(x)
         self.graph.outputs = [x]
         if mid is not x and mid.producer is not None and self._maybe(0.3):
             self.graph.outputs.append(self.node("Abs", mid))
+        self.graph.outputs += [self.node("Abs", value) for value in self.more]
         if self.twin is not None and self._maybe(0.3):
             self.graph.outputs.append(self._share(*self.twin))
 
@@ -164,7 +166,7 @@ class _Template:
         if op_type != "Sub" and self._maybe(0.1):
             return self.node(op_type, x, x)
         if op_type == "Mul" or self._maybe():
-            constant: Value | np.ndarray = self._array(*self._beside(x, by_channel=0.7))
+            constant: Value | np.ndarray = self._array(*self._beside(x, by_channel=0.5))
             if self._maybe(0.3):
                 constant = self.node("Mul", constant, self._array(1))
             return self.node(op_type, x, constant)
@@ -187,7 +189,7 @@ class _Template:
         if self.dtype not in FLOATS:
             return self.node("Clip", x, np.array(1, self.dtype), np.array(100, self.dtype))
         kind = str(self.rng.choice(["hard swish", "layer norm", *ACTIVATIONS]))
-        if self.is_plain and self._maybe():
+        if self.is_plain and self._maybe(0.8):
             kind = str(self._one_of("hard swish", "layer norm"))
         if kind == "hard swish":
             return self._hard_swish(x)
@@ -196,45 +198,56 @@ class _Template:
         limits = self.rng.choice([[-0.5, 0.75], [-0.1, 0.7]]).astype(self.dtype)
         return self.node(kind, x, *(np.array(v) for v in limits) if kind == "Clip" else ())
 
-    def _number(self, value: float, *others: float) -> np.ndarray:
-        """At the graph's dtype, sometimes as a float that was widened, sometimes another one."""
-        value = float(self._one_of(*others)) if others and self._maybe(0.15) else value  # type: ignore[arg-type]
+    def _number(self, value: float) -> np.ndarray:
+        """At the graph's dtype, sometimes as a float that was widened."""
         return np.array(np.float32(value) if self._maybe(0.3) else value, self.dtype)
 
+    def _miss(self, *misses: str) -> str:
+        """What is not as the passes want it; as often nothing."""
+        return str(self._one_of(*misses)) if self._maybe() else ""
+
     def _hard_swish(self, x: Value) -> Value:
-        plus = self.node("Add", x, self._number(3.0, 2.0))
-        clipped = self.node("Clip", plus, self._number(0.0, 1.0), self._number(6.0, 3.0))
-        other = plus if self._maybe(0.1) else x
+        miss = self._miss("addend", "low", "high", "operand", "divisor", "inverted", "reader")
+        plus = self.node("Add", x, self._number(2.0 if miss == "addend" else 3.0))
+        low, high = 1.0 if miss == "low" else 0.0, 5.0 if miss == "high" else 6.0
+        clipped = self.node("Clip", plus, self._number(low), self._number(high))
+        other = self._input(*x.known_type.dims) if miss == "operand" else x
         product = self.node("Mul", *((clipped, other) if self._maybe(0.3) else (other, clipped)))
-        if self.is_plain and self._maybe(0.2):
+        if miss == "reader":
+            self.more.append(product)
+        if miss == "inverted" and self.is_plain:
             return self.node("Div", self._number(6.0), product)
+        divisor = 3.0 if miss == "divisor" else 6.0
         if self._maybe():
-            return self.node("Div", product, self._number(6.0, 3.0))
-        return self.node("Mul", product, self._number(1 / 6, 1 / 3))
+            return self.node("Div", product, self._number(divisor))
+        return self.node("Mul", product, self._number(1 / divisor))
 
     def _layer_norm(self, x: Value) -> Value:
-        """Along the last axis, mostly; both means alike, or one of them otherwise."""
-        rank, width = len(x.known_type.dims), x.known_type.dims[-1]
-        is_matrix = rank == 2 and self.is_square
-
-        def mean(value: Value) -> Value:
-            axis = int(self.rng.integers(rank)) if self._maybe(0.1) else -1
-            dropped = {"keepdims": 0} if is_matrix and self._maybe(0.2) else {}
-            return self.node("ReduceMean", value, np.array([axis]), **dropped)
-
-        d = self.node("Sub", x, mean(x))
-        square = self.node("Mul", d, d) if self._maybe() else self._power(d)
-        plus = self.node("Add", mean(square), self._number(1e-3))
-        quotient = [d, self.node("Sqrt", plus)]
-        if self.is_plain and self._maybe(0.1):
-            quotient.reverse()
-        gained = self.node("Mul", self.node("Div", *quotient), self._array(width))
-        if self._maybe(0.1):
-            gained = self.node("Add", gained, self.node("Abs", d))
+        """Along the last axis."""
+        misses = ["mean", "variance", "power", "reader", "inverted", "swapped", "width"]
+        misses += ["keepdims"] * 3 if len(x.known_type.dims) == 2 else []
+        miss, width = self._miss(*misses), x.known_type.dims[-1]
+        mean = self._mean(x, miss if miss in ("mean", "keepdims") else "")
+        d = self.node("Sub", *((mean, x) if miss == "swapped" else (x, mean)))
+        if miss == "power" or self._maybe():
+            square = self.node("Pow", d, self._number(4.0 if miss == "power" else 2.0))
+        else:
+            square = self.node("Mul", d, d)
+        variance = self._mean(square, "mean" if miss == "variance" else "")
+        deviation = self.node("Sqrt", self.node("Add", variance, self._number(1e-3)))
+        if miss == "reader":
+            self.more.append(d)
+        is_inverted = miss == "inverted" and self.is_plain
+        ratio = self.node("Div", *((deviation, d) if is_inverted else (d, deviation)))
+        gained = self.node("Mul", ratio, self._array(1 if miss == "width" else width))
         return self.node("Add", gained, self._array(width))
 
-    def _power(self, d: Value) -> Value:
-        return self.node("Pow", d, self._number(2.0, 4.0))
+    def _mean(self, x: Value, miss: str) -> Value:
+        """Along the last axis; or the first, or without it where it fits all the same."""
+        dims = x.known_type.dims
+        is_dropped = miss == "keepdims" and len(dims) == 2 and dims[0] in (1, dims[1])
+        axis = np.array([0 if miss == "mean" else -1])
+        return self.node("ReduceMean", x, axis, **({"keepdims": 0} if is_dropped else {}))
 
 
 def template(seed: int) -> Model:
