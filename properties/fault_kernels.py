@@ -526,6 +526,20 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         operators("RMSNormalization"),
     ),
     _fault(
+        "rotary-embedding-turns-backwards",
+        "rotary_embedding",
+        "STORE(q, i * step, v * c - w * d)",
+        "STORE(q, i * step, v * c + w * d)",
+        operators("RotaryEmbedding"),
+    ),
+    _fault(
+        "rotary-embedding-pairs-neighbours-always",
+        "rotary_embedding",
+        "apart = interleaved ? 1 : pairs",
+        "apart = 1",
+        operators("RotaryEmbedding"),
+    ),
+    _fault(
         "reduce-max-drops-nan",
         "reduce",
         "#define LARGER(a, v) ((((v) > (a)) | isnan(v)) ? (v) : (a))",

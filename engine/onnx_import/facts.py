@@ -45,7 +45,7 @@ LIKE_FIRST = (
         *("BatchNormalization", "BitCast", "Cast", "Concat", "CumProd", "CumSum", "DFT"),
         *("DeformConv", "DepthToSpace", "GridSample", "GroupNormalization", "Identity"),
         *("InstanceNormalization", "LRN", "LayerNormalization", "LogSoftmax", "Pad", "Resize"),
-        *("RMSNormalization", "RandomNormalLike", "RandomUniformLike"),
+        *("RMSNormalization", "RandomNormalLike", "RandomUniformLike", "RotaryEmbedding"),
         *("RoiAlign", "ScatterElements", "ScatterND", "Slice", "Softmax", "SpaceToDepth", "Split"),
         *("Tile", "TopK", "Transpose", "Trilu"),
         *("LabelEncoder", "RegexFullMatch", "StringNormalizer", "TfIdfVectorizer"),
