@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.ops import (
     argmax,
+    attention,
     binary,
     cast,
     conv,
@@ -44,6 +45,7 @@ OPERATORS: dict[str, OpSpec] = {
     spec.op_type: spec
     for family in (
         argmax,
+        attention,
         binary,
         cast,
         conv,

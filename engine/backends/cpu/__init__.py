@@ -2,6 +2,7 @@
 
 from engine.backends.cpu import (
     argmax,
+    attention,
     binary,
     cast,
     conv,
@@ -39,6 +40,7 @@ from engine.backends.cpu import (
 
 FAMILIES = (
     argmax,
+    attention,
     binary,
     cast,
     conv,

@@ -2,6 +2,7 @@
 
 from engine.backends.opencl import (
     argmax,
+    attention,
     binary,
     cast,
     conv,
@@ -32,6 +33,7 @@ from engine.backends.protocol import STRINGS_STAY
 
 FAMILIES = (
     argmax,
+    attention,
     binary,
     cast,
     conv,
