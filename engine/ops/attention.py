@@ -113,7 +113,8 @@ class _Steps:
     @property
     def y(self) -> Array:
         """(b, n, s, e)."""
-        return np.where(self.is_seen, self.p @ self.v, 0.0)
+        y: Array = np.where(self.is_seen, self.p @ self.v, 0.0)
+        return y
 
 
 def _steps(inputs: Arrays, form: Form) -> _Steps:
@@ -177,7 +178,8 @@ def _score_error(s: _Steps, form: Form, units: Units) -> Error:
 
 def _growth(s: _Steps, error: Array) -> Array:
     """How much weights p e^error exceed p; in logarithms, where distances are huge."""
-    return np.maximum(np.exp(s.log_p + error) - finite(s.p), 0.0)
+    growth: Array = np.maximum(np.exp(s.log_p + error) - finite(s.p), 0.0)
+    return growth
 
 
 def _y_error(s: _Steps, form: Form, units: Units) -> Error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -132,7 +133,7 @@ def _masked(*rows: list[float], dtype: str = "f4") -> Call:
 
 
 _INF = np.inf
-EDGES = (
+EDGES: tuple[Callable[[], Call], ...] = (
     lambda: call((2, 6, 9, 33), (2, 2, 130, 33), 70, is_causal=1),
     lambda: call((1, 2, 70, 16), (1, 2, 70, 16), 130, is_causal=1, left_window_size=66),
     lambda: call((1, 4, 1, 64), (1, 1, 200, 64), 64, scale=1.0, softcap=5.0),
@@ -202,7 +203,7 @@ REJECTS = (
         "and no past beside it",
     ),
     Reject("window", lambda: Call((_Q,) * 3, {"left_window_size": -2}), "expected -1 or more"),
-    Reject("scale", lambda: Call((_Q,) * 3, {"scale": -1.0}), "no negative factors"),
+    Reject("scale", lambda: Call((_Q,) * 3, {"scale": -1.0}), "scale=-1.0 and softcap=0.0"),
 )
 
 

@@ -76,18 +76,26 @@ def form_of(types: Types, a: Attributes) -> Form:
     if not stored or heads % stored:
         raise ShapeError(f"{OP}: {heads} heads of queries cannot share {stored} of keys")
     past = _past(types, (batch, stored, size, width))
+    extents = (batch, heads, stored, count, past, past + fresh, size, width)
+    return Form(*extents, ranks == {4}, *_window(a), *_factors(a, size))
+
+
+def _window(a: Attributes) -> tuple[int | None, int | None]:
+    """Keys before and after its own that a query sees; None for all."""
     left, right = (int(a.get(f"{side}_window_size", -1)) for side in ("left", "right"))
+    if min(left, right) < -1:
+        raise ShapeError(f"{OP}: windows of {left} and {right} keys, expected -1 or more")
+    right = 0 if a.get("is_causal", 0) else right
+    return None if left < 0 else left, None if right < 0 else right
+
+
+def _factors(a: Attributes, size: int) -> tuple[float, float]:
+    """Scale and softcap."""
     scale = float(np.float32(a.get("scale", 1 / np.sqrt(max(size, 1)))))
     softcap = float(np.float32(a.get("softcap", 0.0)))
-    if min(left, right) < -1 or min(scale, softcap) < 0:
-        raise ShapeError(
-            f"{OP}: windows of {left} and {right}, scale={scale}, softcap={softcap}: expected -1 "
-            "or more, and no negative factors"
-        )
-    right = 0 if a.get("is_causal", 0) else right
-    extents = (batch, heads, stored, count, past, past + fresh, size, width)
-    seen = (None if side < 0 else side for side in (left, right))
-    return Form(*extents, ranks == {4}, *seen, scale, softcap)
+    if min(scale, softcap) < 0:
+        raise ShapeError(f"{OP}: scale={scale} and softcap={softcap}, expected 0 or more")
+    return scale, softcap
 
 
 def _required(types: Types, index: int) -> TensorType:

@@ -65,7 +65,8 @@ def _add_bias(scores: Array, mask: Array | None, hidden: Array | None) -> Array:
     if hidden is not None:
         bias = bias + np.where(hidden, FLOAT.type(-np.inf), FLOAT.type(0))
     scores += bias
-    return (bias != -np.inf).any(axis=-1, keepdims=True)
+    is_seen: Array = (bias != -np.inf).any(axis=-1, keepdims=True)
+    return is_seen
 
 
 def _weigh(scores: Array) -> Array:

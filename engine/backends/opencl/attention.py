@@ -60,36 +60,36 @@ class _Job:
         )  # fmt: skip
         return present, launch
 
-    def attend(self, q: Slot, k: Slot, v: Slot, y: Slot, more: Sequence[Slot | None]) -> Command:
+    def attend(self, qkv: Sequence[Slot], y: Slot, more: Sequence[Slot | None]) -> Command:
         """All queries, ROWS at a time."""
         form, (mask, filled) = self.form, more
-        kind, at, columns = NO_MASK, strides.longs(0, 0, 0, 0), form.keys
-        if mask is not None:
-            kind, shape = BOOLEANS if mask.type.dtype == BOOL else NUMBERS, mask.type.dims
-            columns = shape[-1]
-            to = (form.batch, form.heads, form.queries, columns)
-            at = strides.longs(*strides.broadcast(shape, strides.dense(shape), to))
+        kind, columns, mask_steps = self.mask(mask)
         grid = (
             -(-form.queries // ROWS),
             -(-form.width // COLUMNS),
             form.batch * form.heads,
         )
+        numbers, booleans = ((mask or y) if kind == k else y for k in (NUMBERS, BOOLEANS))
+        counts = (form.heads, form.stored, form.stored, form.heads)
+        steps = (_steps(s.type.dims, n) for s, n in zip((*qkv, y), counts, strict=True))
+        size = (form.heads, form.shared, form.queries, form.keys, form.size, form.width)
         windows = (FAR if side is None else side for side in (form.left, form.right))
         return self.backend.command(
-            self.program, "attend", grid, (1, 1, 1), q, k, v,
-            *((mask or y) if kind == which else y for which in (NUMBERS, BOOLEANS)),
-            filled or y, y,
-            *(_steps(s.type.dims, n) for s, n in (
-                (q, form.heads), (k, form.stored), (v, form.stored), (y, form.heads),
-            )),
-            at,
-            strides.ints(
-                form.heads, form.shared, form.queries, form.keys, form.size, form.width, columns, 0
-            ),
-            strides.ints(kind, filled is not None),
-            strides.longs(*windows), np.int64(form.past),
-            np.float32(form.scale), np.float32(form.softcap),
+            self.program, "attend", grid, (1, 1, 1), *qkv, numbers, booleans, filled or y, y,
+            *steps, mask_steps, strides.ints(*size, columns, 0),
+            strides.ints(kind, filled is not None), strides.longs(*windows),
+            np.int64(form.past), np.float32(form.scale), np.float32(form.softcap),
         )  # fmt: skip
+
+    def mask(self, mask: Slot | None) -> tuple[int, int, Any]:
+        """Its kind, columns, and steps between sequences, heads, queries and keys."""
+        form = self.form
+        if mask is None:
+            return NO_MASK, form.keys, strides.longs(0, 0, 0, 0)
+        kind, shape = BOOLEANS if mask.type.dtype == BOOL else NUMBERS, mask.type.dims
+        to = (form.batch, form.heads, form.queries, shape[-1])
+        steps = strides.broadcast(shape, strides.dense(shape), to)
+        return kind, shape[-1], strides.longs(*steps)
 
 
 def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
@@ -114,7 +114,7 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
                 launches.append(launch)
             if slot not in (new, present):
                 scratch.append(slot.arena)
-        launches.append(job.attend(q, *slots, outputs[0], (given[MASK], given[FILLED])))
+        launches.append(job.attend((q, *slots), outputs[0], (given[MASK], given[FILLED])))
         return in_order(launches, scratch)
 
     return BoundKernel(bind)
