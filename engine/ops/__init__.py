@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.ops import (
     argmax,
+    attention,
     binary,
     cast,
     conv,
@@ -28,6 +29,7 @@ from engine.ops import (
     region,
     resize,
     roi_align,
+    rotary_embedding,
     scatter,
     shape,
     softmax,
@@ -44,6 +46,7 @@ OPERATORS: dict[str, OpSpec] = {
     spec.op_type: spec
     for family in (
         argmax,
+        attention,
         binary,
         cast,
         conv,
@@ -68,6 +71,7 @@ OPERATORS: dict[str, OpSpec] = {
         region,
         resize,
         roi_align,
+        rotary_embedding,
         scatter,
         shape,
         softmax,

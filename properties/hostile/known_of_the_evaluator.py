@@ -29,7 +29,7 @@ SUMMING = frozenset(
         *("InstanceNormalization", "LayerNormalization", "GroupNormalization", "CumSum", "LRN"),
         *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMean", "ReduceSum"),
         *("ReduceSumSquare", "AveragePool", "GlobalAveragePool", "Softmax", "LogSoftmax"),
-        *("MatMul", "Gemm", "Conv", "ConvTranspose", "Mean", "Sum"),
+        *("MatMul", "Gemm", "Conv", "ConvTranspose", "Mean", "Sum", "Attention"),
     }
 )
 """Operators that add many terms."""
@@ -89,6 +89,13 @@ def _overhangs(call: Call) -> bool:
     return any(
         ((k - 1) * d + 1 - n) % s > 1 for n, k, s, d in zip(lengths, kernel, strides, dilations)
     )
+
+
+def _repeats_a_causal_row(call: Call) -> bool:
+    """Whether an Attention is causal and its mask has one row for many queries."""
+    mask = (*call.inputs, *[None] * 4)[3]
+    is_causal = call.attribute("is_causal", 0) == 1
+    return is_causal and mask is not None and mask.shape[-2:-1] in ((), (1,))
 
 
 OF_THE_EVALUATOR = (
@@ -566,6 +573,21 @@ OF_THE_EVALUATOR = (
         "rounds erf to half: of 1 + erf little is left where that is nearly -1",
         lambda c: c.first.dtype == np.float16,
         lambda: call("Gelu", 20, np.array([-2.86], np.float16)),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"Attention"}),
+        "takes every query for the first where it is causal and the mask has one row for all; "
+        "ONNX's own definition counts the queries",
+        _repeats_a_causal_row,
+        lambda: call(
+            "Attention",
+            23,
+            *(ones(1, 1, 2, 1), ones(1, 1, 2, 1)),
+            np.array([[[[0], [1]]]], np.float32),
+            np.zeros((1, 2), np.float32),
+            is_causal=1,
+        ),
     ),
     Disagreement(
         "evaluator",

@@ -2,6 +2,7 @@
 
 from engine.backends.cpu import (
     argmax,
+    attention,
     binary,
     cast,
     conv,
@@ -26,6 +27,7 @@ from engine.backends.cpu import (
     region,
     resize,
     roi_align,
+    rotary_embedding,
     scatter,
     shape,
     softmax,
@@ -39,6 +41,7 @@ from engine.backends.cpu import (
 
 FAMILIES = (
     argmax,
+    attention,
     binary,
     cast,
     conv,
@@ -63,6 +66,7 @@ FAMILIES = (
     region,
     resize,
     roi_align,
+    rotary_embedding,
     scatter,
     shape,
     softmax,
