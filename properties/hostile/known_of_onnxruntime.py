@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.onnx_import.microsoft.schemas import DOMAIN
 from engine.ops.grid_sample import FURTHEST
 from engine.ops.label_encoder import column
 from engine.ops.recurrent import evaluate
@@ -221,7 +222,7 @@ OF_ONNXRUNTIME = (
     ),
     Disagreement(
         "onnxruntime",
-        frozenset({"DequantizeLinear"}),
+        frozenset({"DequantizeLinear", f"{DOMAIN}::DequantizeLinear"}),
         "takes the zero point off in int32, which may leave its range; (x - zero_point) * scale is "
         "a number",
         lambda c: any(

@@ -114,7 +114,7 @@ def _leaves_32_bits(call: Call) -> bool:
     scales = [float(x) for x in call.arrays if x.dtype.kind == "f" and x.ndim == 0]
     if not all(np.isfinite(x) and x for x in scales):
         return True
-    return sum(abs(np.log2(abs(x))) for x in scales) > 31 - 2 * 8
+    return bool(np.abs(np.log2(np.abs(scales))).sum() > 31 - 2 * 8)
 
 
 def _squares_leave_the_range(call: Call) -> bool:

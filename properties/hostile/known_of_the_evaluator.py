@@ -618,6 +618,23 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"RoiAlign"}),
+        "takes the largest by Python's max, which drops NaN unless it comes first",
+        lambda c: c.attribute("mode") == b"max" and not is_finite(c),
+        lambda: call(
+            "RoiAlign",
+            22,
+            np.array([0] * 11 + [np.inf] + [0] * 16, np.float32).reshape(1, 1, 7, 4),
+            np.array([[11, 11, 12, 12]], np.float32),
+            np.array([0]),
+            mode="max",
+            output_height=2,
+            output_width=4,
+            spatial_scale=0.3,
+        ),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"DeformConv"}),
         "interpolates half in half, and adds up in half",
         lambda c: c.first.dtype == np.float16,
