@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import ml_dtypes
 import numpy as np
 from onnx import numpy_helper
 
 from engine.ir.types import FLOAT8E8M0, FLOATS8, NARROW_FLOATS, STRING
+from engine.ops.image_decoder import opened, portable
 from engine.ops.strings import strings
 from properties.hostile.asked import (
     EXPANDED,
@@ -88,6 +91,15 @@ def _overhangs(call: Call) -> bool:
     return any(
         ((k - 1) * d + 1 - n) % s > 1 for n, k, s, d in zip(lengths, kernel, strides, dilations)
     )
+
+
+def _has_three_bands(stream: np.ndarray) -> bool:
+    """Whether an image is one of red, green and blue."""
+    from PIL import Image
+
+    if opened(stream, "RGB") is None:
+        return False
+    return bool(Image.open(BytesIO(stream.tobytes())).mode == "RGB")
 
 
 OF_THE_EVALUATOR = (
@@ -895,5 +907,13 @@ OF_THE_EVALUATOR = (
             *(np.array(n, np.float16) for n in (0, 3500)),
             constants=(0, 1, 2, 3, 4),
         ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"ImageDecoder"}),
+        "leaves pixels as the file has them: gray ones of rank 2, places in a palette; 'decoded "
+        "images follow a channel-last layout: (Height, Width, Channels)'",
+        lambda c: not _has_three_bands(c.first),
+        lambda: call("ImageDecoder", 20, portable(np.zeros((2, 3), np.uint8)), constants=(0,)),
     ),
 )
