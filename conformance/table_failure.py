@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from conformance.figures import figures
+from conformance.figures import element, figures
 from conformance.judge import Judgement
 from conformance.report import Excerpt, Failure
 
@@ -23,7 +23,8 @@ def print_failure(failure: Failure, count: int, out: Console) -> None:
     more = f" ({count} outputs out of bounds in all)" if count > 1 else ""
     out.print(f"[bold red]first node out of bounds[/]: {escape(check.title)}{more}")
     at = f"{check.output!r} {check.type} at {list(j.index)}"
-    sentences = [f"output {at}: got {j.got:.9g}, expected {j.expected:.9g}", _size(j)]
+    got, expected = element(j.got, 9), element(j.expected, 9)
+    sentences = [f"output {at}: got {got}, expected {expected}", _size(j)]
     for sentence in (*sentences, check.note):
         if sentence:
             out.print(Padding(Text(sentence), (0, 0, 0, 2)))
@@ -55,5 +56,5 @@ def _size(j: Judgement) -> str:
 def _values(excerpt: Excerpt) -> str:
     """The values, with brackets around the one at the index."""
     here = (excerpt.index[-1] if excerpt.index else 0) - excerpt.start
-    shown = [f"{v!r:.24}" if isinstance(v, str) else f"{v:.6g}" for v in excerpt.values]
+    shown = [f"{v!r:.24}" if isinstance(v, str) else element(v, 6) for v in excerpt.values]
     return " ".join(f"[{v}]" if k == here else v for k, v in enumerate(shown))
