@@ -149,6 +149,15 @@ def _has_no_dtype(value: Any) -> bool:
     return type(value) in (bool, int, float, list, tuple)
 
 
+def is_text(text: str) -> bool:
+    """Whether UTF-8 has it: it has no half of a surrogate pair, which strings of Python may have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _as_strings(where: str, array: np.ndarray, value: Any, wanted: TensorType | None) -> np.ndarray:
     """An array of `str`; one without elements is of whatever is wanted."""
     if array.dtype.kind not in TEXT_KINDS and (array.size or not _has_no_dtype(value)):
@@ -159,6 +168,10 @@ def _as_strings(where: str, array: np.ndarray, value: Any, wanted: TensorType | 
     if any(type(element) is not str for element in strings.flat):
         expected = "an array of numbers or strings" if wanted is None else str(wanted)
         raise InputError(f"{where}: got {shown(value)}, expected {expected}")
+    for place, text in enumerate(strings.flat):
+        if not (text.isascii() or is_text(text)):
+            index = [int(i) for i in np.unravel_index(place, strings.shape)]
+            raise InputError(f"{where}: the string at {index} has a lone surrogate, no text")
     return strings
 
 
