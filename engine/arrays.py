@@ -149,8 +149,8 @@ def _has_no_dtype(value: Any) -> bool:
     return type(value) in (bool, int, float, list, tuple)
 
 
-def is_text(text: str) -> bool:
-    """Whether UTF-8 has it: it has no half of a surrogate pair, which strings of Python may have."""
+def _is_text(text: str) -> bool:
+    """Whether UTF-8 has it: it has no half of a surrogate pair, as strings of Python may."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -165,13 +165,14 @@ def _as_strings(where: str, array: np.ndarray, value: Any, wanted: TensorType | 
             f"{where}: got {array.dtype}{list(array.shape)}, expected {wanted}: strings (str)"
         )
     strings: np.ndarray = array.astype(STRING, copy=False)
-    if any(type(element) is not str for element in strings.flat):
+    texts = strings.ravel().tolist()
+    if not {*map(type, texts)} <= {str}:
         expected = "an array of numbers or strings" if wanted is None else str(wanted)
         raise InputError(f"{where}: got {shown(value)}, expected {expected}")
-    for place, text in enumerate(strings.flat):
-        if not (text.isascii() or is_text(text)):
-            index = [int(i) for i in np.unravel_index(place, strings.shape)]
-            raise InputError(f"{where}: the string at {index} has a lone surrogate, no text")
+    if not all(map(str.isascii, texts)) and not all(map(_is_text, texts)):
+        place = [*map(_is_text, texts)].index(False)
+        index = [int(i) for i in np.unravel_index(place, strings.shape)]
+        raise InputError(f"{where}: the string at {index} has a lone surrogate, no text")
     return strings
 
 
