@@ -78,6 +78,7 @@ RULES: dict[str, Rules] = {
     "QLinearConv": ((ANY, quantization.q_linear_conv),),
     "QLinearMatMul": ((ANY, quantization.q_linear_mat_mul),),
     "QuantizeLinear": ((ANY, quantization.quantize_linear),),
+    "RMSNormalization": ((ANY, meaning.rms_normalization),),
     "RandomNormal": ((ANY, noise.of_shape),),
     "RandomNormalLike": ((ANY, noise.like),),
     "RandomUniform": ((ANY, noise.of_shape),),

@@ -400,7 +400,7 @@ RMS = OpSpec(
     flops=lambda inputs, outputs, _: 4 * outputs[0].size,
     reads=("axis", "epsilon", "stash_type"),
     defined={"stash_type": (10, 11, 16)},  # half, double and bfloat16
-    takes=lambda dtypes: len({*dtypes} - {None}) < 2 and RMS_DTYPES | {None} >= {*dtypes},
+    takes=lambda dtypes: RMS_DTYPES | {None} >= {*dtypes},
 )
 
 

@@ -916,4 +916,11 @@ OF_THE_EVALUATOR = (
         lambda c: not _has_three_bands(c.first),
         lambda: call("ImageDecoder", 20, portable(np.zeros((2, 3), np.uint8)), constants=(0,)),
     ),
+    Disagreement(
+        "evaluator",
+        frozenset({"RMSNormalization"}),
+        "gives the dtype of X, where 'Y' is of 'V', which is that of scale",
+        lambda c: c.first.dtype != c.input(1).dtype,
+        lambda: call("RMSNormalization", 23, ones(2), ones(2).astype(np.float16)),
+    ),
 )
