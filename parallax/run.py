@@ -30,6 +30,7 @@ from parallax.options import (
     parse_shapes,
 )
 from parallax.output import console
+from parallax.progress import progress
 from parallax.run_report import facts, print_facts
 from parallax.session_options import add_session, schedule, use_cache
 from parallax.trace import Trace
@@ -80,9 +81,13 @@ def run(args: argparse.Namespace) -> int:
         use_cache(interpreter, args.cache)
         trace = Trace(None if args.json else console()) if args.trace else None
         runtime = stack.enter_context(Runtime())
-        session, feeds = _start(interpreter, config, runtime, shapes, given, args.seed)
+        with progress(path.name, silent=args.quiet) as tell:
+            tell("session: kernels are compiled", 0, 2)
+            session, feeds = _start(interpreter, config, runtime, shapes, given, args.seed)
         with session:
-            _run_once(session, feeds, trace)
+            with progress(path.name, silent=args.quiet or trace is not None) as tell:
+                tell("first run", 1, 2)
+                _run_once(session, feeds, trace)
             outputs = flattened({name: session.read(name) for name in session.outputs})
             saved = {name: session.read(name) for name in session.saved}
             cache = interpreter.update_cache_file(session) if args.cache is not None else None
