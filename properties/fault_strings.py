@@ -1,4 +1,4 @@
-"""Faults in what the host computes with strings, tables and n-grams."""
+"""Faults in what the host computes with strings, tables, n-grams, trees and images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends.cpu import label_encoder, strings, tf_idf, tree_ensemble
+from engine.backends.cpu import image_decoder, label_encoder, strings, tf_idf, tree_ensemble
 from engine.ir.types import zero_of
 from engine.ops.tree_ensemble import MIN
 from properties.fault import Fault, attribute, operators
@@ -43,6 +43,14 @@ def _with_zeros(old: Any) -> Any:
             np.minimum(out, 0, out=out)
 
     return gather
+
+
+def _made_gray(old: Any) -> Any:
+    def opened(stream: np.ndarray, mode: str) -> Any:
+        image = old(stream, mode)
+        return image if image is None else image.convert("L").convert(mode)
+
+    return opened
 
 
 STRING_FAULTS: tuple[Fault, ...] = tuple(
@@ -113,6 +121,20 @@ STRING_FAULTS: tuple[Fault, ...] = tuple(
             attribute(
                 tf_idf, "lengths_of", lambda old: lambda attributes: range(1, old(attributes).stop)
             ),
+        ),
+        (
+            "image-decoder-forgets-bgr",
+            "ImageDecoder",
+            attribute(
+                image_decoder,
+                "bands_of",
+                lambda old: lambda attributes: old(attributes).replace("BGR", "RGB"),
+            ),
+        ),
+        (
+            "image-decoder-makes-all-gray",
+            "ImageDecoder",
+            attribute(image_decoder, "opened", _made_gray),
         ),
         (
             "tree-ensemble-compares-nan",

@@ -57,6 +57,7 @@ LIKE_FIRST = (
 LIKE_SECOND = frozenset(("Conv", "ConvTranspose", "GatherElements"))
 ALWAYS = {
     **dict.fromkeys(("Flatten", "Gemm", "MelWeightMatrix", "NonMaxSuppression", "NonZero"), 2),
+    "ImageDecoder": 3,
     "Range": 1,
     "Shape": 1,
     "Size": 0,

@@ -375,8 +375,7 @@ def _rms_grow(choose: Choose, x: TensorType) -> Growth | None:
 
 def _rms_takes(inputs: Sequence[Known], _: int) -> bool:
     """Floats or halves."""
-    dtypes = {known.dtype for known in inputs} - {None}
-    return len(dtypes) < 2 and dtypes <= RMS_DTYPES
+    return {known.dtype for known in inputs} <= RMS_DTYPES | {None}
 
 
 RMS = OpSpec(

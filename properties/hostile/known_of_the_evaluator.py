@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import ml_dtypes
 import numpy as np
 from onnx import numpy_helper
 
 from engine.ir.types import FLOAT8E8M0, FLOATS8, NARROW_FLOATS, STRING
+from engine.ops.image_decoder import opened, portable
 from engine.ops.strings import strings
 from properties.hostile.asked import (
     EXPANDED,
@@ -96,6 +99,15 @@ def _repeats_a_causal_row(call: Call) -> bool:
     mask = (*call.inputs, *[None] * 4)[3]
     is_causal = call.attribute("is_causal", 0) == 1
     return is_causal and mask is not None and mask.shape[-2:-1] in ((), (1,))
+
+
+def _has_three_bands(stream: np.ndarray) -> bool:
+    """Whether an image is one of red, green and blue."""
+    from PIL import Image
+
+    if opened(stream, "RGB") is None:
+        return False
+    return bool(Image.open(BytesIO(stream.tobytes())).mode == "RGB")
 
 
 OF_THE_EVALUATOR = (
@@ -942,5 +954,20 @@ OF_THE_EVALUATOR = (
             *(np.array(n, np.float16) for n in (0, 3500)),
             constants=(0, 1, 2, 3, 4),
         ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"ImageDecoder"}),
+        "leaves pixels as the file has them: gray ones of rank 2, places in a palette; 'decoded "
+        "images follow a channel-last layout: (Height, Width, Channels)'",
+        lambda c: not _has_three_bands(c.first),
+        lambda: call("ImageDecoder", 20, portable(np.zeros((2, 3), np.uint8)), constants=(0,)),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"RMSNormalization"}),
+        "gives the dtype of X, where 'Y' is of 'V', which is that of scale",
+        lambda c: c.first.dtype != c.input(1).dtype,
+        lambda: call("RMSNormalization", 23, ones(2), ones(2).astype(np.float16)),
     ),
 )

@@ -12,6 +12,7 @@ from engine.backends.cpu import (
     dft,
     gather,
     grid_sample,
+    image_decoder,
     label_encoder,
     layout,
     lrn,
@@ -51,6 +52,7 @@ FAMILIES = (
     dft,
     gather,
     grid_sample,
+    image_decoder,
     label_encoder,
     layout,
     lrn,
@@ -78,5 +80,10 @@ FAMILIES = (
     view,
 )
 
-COMPUTED = {**non_max_suppression.COMPUTED, **nonzero.COMPUTED, **strings.COMPUTED}
+COMPUTED = {
+    **image_decoder.COMPUTED,
+    **non_max_suppression.COMPUTED,
+    **nonzero.COMPUTED,
+    **strings.COMPUTED,
+}
 """Operators of which the host knows what comes out only when it is there."""
