@@ -23,7 +23,7 @@ from conformance.report import (
     VerifyReport,
 )
 from conformance.table_failure import print_failure
-from conformance.table_outputs import print_accumulated, print_stored
+from conformance.table_outputs import print_accumulated, print_against, print_stored
 from engine import arguments
 
 WIDTH = 100
@@ -88,6 +88,7 @@ def _print_precision(report: PrecisionReport, out: Console, show_all: bool) -> N
         out.print(f"[bold red]context bug[/]: {escape(bug)}")
     print_accumulated(report.outputs, out)
     print_stored(report, out)
+    print_against(report, out)
     _print_remarks(report, out)
 
 

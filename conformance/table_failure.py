@@ -29,6 +29,9 @@ def headline(report: VerifyReport) -> str:
     if found.exit_code == NOTHING_VERIFIED:
         why = next((f": {f.title}: {f.reason}" for f in found.fallbacks), "")
         return f"{where}{why}"
+    if found.parts:
+        first = found.parts[0]
+        return f"{where}: first at {first.title}: {first.output!r}; {first.right} is right"
     return f"{where}: {found.context_bugs[0]}" if found.context_bugs else where
 
 

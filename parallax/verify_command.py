@@ -17,6 +17,8 @@ from conformance.bundles.failing import FailingNode, failing_node
 from conformance.devices import config_of, precision_of, precisions_named, target_of
 from conformance.document import deliver
 from conformance.engines import ENGINES, engine_of
+from conformance.engines.against import Opponent
+from conformance.engines.engine import Engine
 from conformance.engines.judged import verify_engine
 from conformance.examples import worst_of
 from conformance.files import add_file
@@ -72,6 +74,8 @@ float64 run of the model as rounding explains (docs/numerics.md), and so must th
 With --inputs-from strategies, inputs are drawn in which kernels and precisions differ: zeros, whole
 numbers, ties, one value, tiny, subnormal, large and mixed magnitudes; several --inputs, or a folder
 of them, are verified one after the other. Of every node the worst is kept, and which set it was.
+With --against, another engine runs beside the device, and where their tensors part is told, and
+which of the two is right by the float64 reference.
 With --engine, another engine is judged in the same way, on what it reports of every node
 (docs/engines.md).
 Exit codes: 0 verified, 1 out of bounds, 2 bad input or usage, 3 nothing verified.
@@ -85,6 +89,7 @@ examples:
   parallax verify model.onnx --inputs calibration/ --device pocl
   parallax verify model.onnx --device intel --cache kernels.cache --no-latency
   parallax verify model.onnx --bundle wrong-node
+  parallax verify model.onnx --device pocl --against onnxruntime
   parallax verify model.onnx --engine onnxruntime --engine-option optimization=off
 """
 
@@ -136,8 +141,13 @@ def add_parser(subparsers: Any) -> None:
     add_file(parser, "--cache", "FILE", "keep compiled OpenCL kernels in this file")
     add_bundle(parser, "write the first node that fails as a bundle into this new folder or .zip")
     parser.add_argument("--no-latency", action="store_true", help="leave out the latency lines")
-    other = parser.add_argument_group("an engine that is not ours, in place of a device")
-    other.add_argument("--engine", metavar="NAME", help=f"judge it: {', '.join(ENGINES)}")
+    other = parser.add_argument_group("an engine that is not ours")
+    other.add_argument(
+        "--engine", metavar="NAME", help=f"judge it in place of a device: {', '.join(ENGINES)}"
+    )
+    other.add_argument(
+        "--against", metavar="NAME", help="compare every tensor of the device with its tensors, too"
+    )
     other.add_argument(
         "--engine-option",
         action="append",
@@ -231,10 +241,12 @@ def _judge_of(args: argparse.Namespace, shapes: Shapes, stack: ExitStack) -> Jud
         stack: closes at the end what the models share.
     """
     if args.engine is None:
-        if args.engine_option:
-            raise ConfigError(f"--engine-option {args.engine_option[0]}: give --engine, too")
+        if args.engine_option and args.against is None:
+            raise ConfigError(
+                f"--engine-option {args.engine_option[0]}: give --engine, too, or --against"
+            )
         return _Device(args, shapes, stack)
-    for name in ("device", "precision", "cache", "expect", "bundle"):
+    for name in ("device", "precision", "cache", "expect", "bundle", "against"):
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name} {getattr(args, name)}: --engine {args.engine} has none")
     return _Engine(args, shapes)
@@ -245,11 +257,7 @@ class _Engine:
 
     def __init__(self, args: argparse.Namespace, shapes: Shapes) -> None:
         self._args, self._shapes = args, shapes
-        pairs = [text.partition("=") for text in args.engine_option]
-        for text, (_, equals, _) in zip(args.engine_option, pairs, strict=True):
-            if not equals:
-                raise ConfigError(f"--engine-option {text}: expected NAME=VALUE")
-        self._engine = engine_of(args.engine, {name: value for name, _, value in pairs})
+        self._engine = engine_of(args.engine, _engine_options(args))
 
     def __call__(self, path: Path) -> Verified:
         interpreter = Interpreter.from_file(path)
@@ -267,6 +275,14 @@ class _Engine:
             return Verified(judge(_inputs_of(interpreter, self._args), self._args.seed), {})
 
 
+def _engine_options(args: argparse.Namespace) -> dict[str, str]:
+    """By name; raises ConfigError."""
+    for text in args.engine_option:
+        if "=" not in text:
+            raise ConfigError(f"--engine-option {text}: expected NAME=VALUE")
+    return dict(text.split("=", 1) for text in args.engine_option)
+
+
 class _Device:
     """Judges our own engine on a device."""
 
@@ -276,6 +292,9 @@ class _Device:
         target = target_of(args.device, self._runtime)
         self._name = target[1] or "cpu"
         self._precisions = precisions_named(args.precision, target)
+        self._against: Engine | None = None
+        if args.against is not None:
+            self._against = engine_of(args.against, _engine_options(args), option="--against")
         if args.cache is not None and target[0] is ForwardType.CPU:
             raise ConfigError(f"--cache {args.cache}: only OpenCL kernels are compiled and kept")
 
@@ -286,6 +305,7 @@ class _Device:
         examples = examples_of(interpreter, args, shapes)
         given = _inputs_of(interpreter, args)
         expected = None if args.expect is None else outputs_of(interpreter, args.expect)
+        against = None if self._against is None else Opponent(self._against, path)
         use_cache(interpreter, args.cache)
         latency: dict[str, Latency] = {}
         failed: list[FailingNode] = []
@@ -300,6 +320,7 @@ class _Device:
                     shapes=shapes,
                     inputs=inputs,
                     expected=expected,
+                    against=against,
                     runtime=runtime,
                     progress=tell,
                     on_failure=lambda run, check: failed.append(failing_node(run, check)),
