@@ -86,19 +86,23 @@ def test_an_engine_that_reads_onnx_otherwise_is_told_by_its_node(model: Path) ->
     )
 
 
-def test_a_small_difference_in_a_single_node_is_seen_by_its_own_inputs(model: Path) -> None:
-    """Within what rounding explains of the chain before it, but not of the node alone."""
+def test_a_small_difference_in_a_single_node_is_seen_by_its_own_inputs(tmp_path: Path) -> None:
+    """Within what rounding explains of the sums before it, but not of the node alone."""
 
     class OffByRoundings(ReadsOtherwise):
         def run(self, data: bytes, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
             found = dict(self._engine.run(data, feeds))
             if "r" in found:
-                found["r"] = found["r"] + np.float32(2**-22) * (found["r"] > 1)
+                found["r"] = found["r"] * np.float32(1 + 2**-19)
             return found
 
+    nodes = [node("MatMul", "x w", "h"), node("GlobalAveragePool", "h", "r"), node("Neg", "r", "y")]
+    w = np.random.default_rng(0).standard_normal((256, 2)).astype(np.float32)
+    model = save(tmp_path / "sums.onnx", nodes, {"x": [1, 3, 1, 256]}, ["y"], {"w": w})
     against = px.verify(model, device="cpu", against=Opponent(OffByRoundings(), model))
     first = against.precisions[0].against.partings[0]
     assert (first.output, first.right) == ("r", "this device")
+    assert not first.theirs.beyond
 
 
 def test_what_cannot_be_compared_is_refused(model: Path, capsys: Captured) -> None:
