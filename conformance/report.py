@@ -21,6 +21,7 @@ VERDICTS = {
     NOTHING_VERIFIED: "NOTHING VERIFIED",
     INTERRUPTED: "interrupted",
 }
+STALE = "A KNOWN FAILURE IS STALE"
 OUTPUTS_DIFFER = "OUTPUTS DIFFER from those stored"
 
 
@@ -36,6 +37,7 @@ class NodeCheck:
         verdict: after suspects were replayed. note: what the replays said.
         reading: of an engine that is not ours, what explains a node beyond its bound.
         example: of several sets of inputs, the one that was worst for it.
+        known: why its failure is known of this driver, and does not count.
     """
 
     title: str
@@ -50,6 +52,7 @@ class NodeCheck:
     note: str = ""
     reading: str = ""
     example: str = ""
+    known: str = ""
 
     @property
     def proves_nothing(self) -> bool:
@@ -238,8 +241,11 @@ class PrecisionReport:
 
     @property
     def failures(self) -> list[NodeCheck]:
-        """Checks out of bounds, in graph order; the first one is the culprit."""
-        return [c for c in self.checks if c.verdict is Verdict.FAIL]
+        """Checks out of bounds, in graph order; the first one is the culprit.
+
+        Failures of the driver that are known are not among them.
+        """
+        return [c for c in self.checks if c.verdict is Verdict.FAIL and not c.known]
 
     @property
     def differing(self) -> list[StoredCheck]:
@@ -277,6 +283,7 @@ class VerifyReport:
         interrupted: by the user; `precisions` holds those that were finished.
         examples: of several sets of inputs, what each is; then `precisions` holds the worst of all.
         refused: of inputs that were drawn, those that the model refuses, with its sentence.
+        stale: entries of the file of known failures that are over, or fail no more.
     """
 
     model: str
@@ -289,6 +296,7 @@ class VerifyReport:
     interrupted: bool = False
     examples: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -296,13 +304,14 @@ class VerifyReport:
         if self.interrupted:
             return INTERRUPTED
         codes = {p.exit_code for p in self.precisions} or {NOTHING_VERIFIED}
+        codes |= {OUT_OF_BOUNDS} if self.stale else set()
         return next(c for c in (OUT_OF_BOUNDS, NOTHING_VERIFIED, VERIFIED) if c in codes)
 
     @property
     def verdict(self) -> str:
         """In words: that of the first precision with the worst exit code."""
         worst = (p.verdict for p in self.precisions if p.exit_code == self.exit_code)
-        return next(worst, VERDICTS[self.exit_code])
+        return next(worst, STALE if self.stale else VERDICTS[self.exit_code])
 
     @property
     def ok(self) -> bool:

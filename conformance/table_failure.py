@@ -17,7 +17,7 @@ def headline(report: VerifyReport) -> str:
     """What is wrong, in one line: the verdict, the first wrong node, its worst element."""
     found = next((p for p in report.precisions if p.exit_code == report.exit_code), None)
     if found is None:
-        return report.verdict
+        return f"{report.verdict}: {report.stale[0]}" if report.stale else report.verdict
     where = f"{found.requested}: {found.verdict}"
     if found.failure is not None:
         check, j = found.failure.check, found.failure.check.judgement

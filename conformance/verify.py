@@ -20,6 +20,7 @@ from conformance.examples import Example, drawn_examples, given_examples, worst_
 from conformance.feeding import Draw, concrete_shapes, drawer, given_arrays, load
 from conformance.inputs import AnyFeeds, Feeds, check_arrays
 from conformance.judge import Verdict
+from conformance.known import Known
 from conformance.nodes import Progress, check_nodes, surroundings
 from conformance.outputs import output_error, saturated_constants
 from conformance.report import Fallback, NodeCheck, PrecisionReport, VerifyReport
@@ -73,6 +74,7 @@ def verify(
     not_finite: bool = False,
     expected: Mapping[str, AnyArrayLike] | None = None,
     against: str | Opponent | None = None,
+    known: str | Path | Known | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
     on_failure: OnFailure | None = None,
@@ -93,6 +95,8 @@ def verify(
             says whether rounding explains how this device differs from them (see `Stored`).
         against: an engine that is not ours, such as "onnxruntime": the report says at which tensors
             it and this device part by more than rounding explains, and which of them is right.
+        known: a file of failures of drivers that are known, or its entries for this model; see
+            `conformance/known.py`.
         runtime: to share contexts and programs with other sessions.
         progress: called with a stage, done, total.
         on_failure: called at each precision with the run and the first check that failed, while
@@ -110,6 +114,7 @@ def verify(
     interpreter = load(model)
     name = interpreter.graph.name if not isinstance(model, (str, Path)) else str(model)
     opponent = opponent_of(against, model) if isinstance(against, str) else against
+    entries = Known.read(known).of(Path(name).name) if isinstance(known, (str, Path)) else known
     several = _several(interpreter, inputs, inputs_from, examples, not_finite, shapes, seed)
     owned = Runtime() if runtime is None else None
     try:
@@ -119,7 +124,7 @@ def verify(
         def judge(inputs: Mapping[str, AnyArrayLike] | Draw | None, seed: int) -> VerifyReport:
             return _verify(
                 interpreter,
-                _Asked(name, device, precisions, shapes, inputs, expected, opponent, seed),
+                _Asked(name, device, precisions, shapes, inputs, expected, opponent, entries, seed),
                 shared,
                 progress,
                 on_failure,
@@ -127,13 +132,14 @@ def verify(
 
         if several is None:
             assert not isinstance(inputs, Sequence)
-            return judge(inputs, seed)
+            report = judge(inputs, seed)
+            return replace(report, stale=entries.stale(report)) if entries else report
         if expected is not None:
             raise InputError("expected outputs: of one set of inputs, but there are several")
         report = worst_of(several, judge)
         if report.interrupted:
             raise Interrupted(report)
-        return report
+        return replace(report, stale=entries.stale(report)) if entries else report
     finally:
         if owned is not None:
             owned.close()
@@ -170,6 +176,7 @@ class _Asked:
     inputs: Mapping[str, AnyArrayLike] | Draw | None
     expected: Mapping[str, AnyArrayLike] | None
     opponent: Opponent | None
+    known: Known | None
     seed: int
 
 
@@ -190,7 +197,7 @@ def _verify(
     target = target_of(asked.device, runtime)
     stored = {} if asked.expected is None else arguments.feeds("expected", asked.expected)
     job = _Job(interpreter, target, runtime, concrete, draw, stored, seed, progress)
-    job.on_failure, job.opponent = on_failure, asked.opponent
+    job.on_failure, job.opponent, job.known = on_failure, asked.opponent, asked.known
     wanted = precisions_on(target) if asked.precisions is None else _precisions(asked.precisions)
     info = runtime.backend(target[0], config_of(target)).info
     report = VerifyReport(asked.name, info, seed, concrete, chosen, (), given=bool(given))
@@ -237,6 +244,7 @@ class _Job:
         self.on_failure: OnFailure | None = None
         self.opponent: Opponent | None = None
         self.meeting: Meeting | None = None
+        self.known: Known | None = None
 
     def session(self, target: Target, precision: Precision, keep: tuple[str, ...] = ()) -> Session:
         """A session in the shapes under test."""
@@ -287,7 +295,10 @@ class _Job:
                 tensors |= {} if self.meeting is None else self.meeting.read(part)
                 found = check_nodes(part, primary, progress=self.telling(precision))
                 found = settle(found, part, self.seed)
-                first = next((c for c in found if c.verdict is Verdict.FAIL), None)
+                if self.known is not None:
+                    found = self.known.mark(found, primary.info, primary.precision.value)
+                wrong = (c for c in found if c.verdict is Verdict.FAIL and not c.known)
+                first = next(wrong, None)
                 if first is not None and failure is None:
                     failure = surroundings(part, first)
                     if self.on_failure is not None:

@@ -145,7 +145,7 @@ class Meeting:
 
 
 def _failing(checks: Sequence[NodeCheck]) -> Collection[str]:
-    return {check.output for check in checks if check.verdict is Verdict.FAIL}
+    return {check.output for check in checks if check.verdict is Verdict.FAIL and not check.known}
 
 
 def _number(element: object) -> float | None:
