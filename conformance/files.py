@@ -53,7 +53,7 @@ WRITTEN = {
 BUNDLES = ("bundle", "bundles")
 """The options that name what must not be there yet: a bundle, or a folder of them."""
 
-READ = ("model", "models", "inputs", "expect", "source")
+READ = ("model", "models", "inputs", "expect", "known", "source")
 """The attributes that name files or folders to read."""
 
 
