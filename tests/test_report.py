@@ -265,18 +265,23 @@ def test_text_and_boxes_stand_out_in_both_themes(theme: str) -> None:
 
 
 # ---------------------------------------------------------------------- size
-def test_a_large_model_gives_a_page_that_fits(stored: dict[str, Path], tmp_path: Path) -> None:
+def test_long_tables_are_cut_until_the_page_fits(
+    capsys: Captured, stored: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def grow(data: dict[str, Any]) -> None:
         entry = data["models"][0]["precisions"][0]
-        first = entry["checks"][0]
-        entry["checks"] = [
-            {**first, "title": f"Op{i % 90} '{'n' * 150}{i}'", "index": i} for i in range(2_500)
-        ]
+        entry["checks"] = [{**entry["checks"][0], "title": f"Op 'n{i}'"} for i in range(600)]
 
+    assert NBYTES_MAX == 2_000_000
+    monkeypatch.setattr("parallax.report.page.NBYTES_MAX", 200_000)
     large = changed(stored["verify"], tmp_path / "large.json", grow)
     page = report(tmp_path / "r.html", large)
-    assert len(page.encode()) <= NBYTES_MAX
-    assert re.search(r"\d+ more are not shown here; the JSON has them", page)
+    assert 100_000 < len(page.encode()) <= 200_000
+    assert page.count("500 more are not shown here; the JSON has them") == 2
+    capsys.readouterr()
+    monkeypatch.setattr("parallax.report.page.NBYTES_MAX", 10_000)
+    message = refused(capsys, "report", large, "-o", tmp_path / "r.html")
+    assert "10000 at most; give it fewer documents" in message
 
 
 # ---------------------------------------------------------------------- charts
@@ -326,6 +331,10 @@ def verdict(value: object) -> Callable[[Any], object]:
     return lambda d: d["models"][0]["precisions"][0]["checks"][0].update(verdict=value)
 
 
+def index(value: object) -> Callable[[Any], object]:
+    return lambda d: d["models"][0]["precisions"][0]["checks"][0]["judgement"].update(index=value)
+
+
 def sigma(value: object) -> Callable[[Any], object]:
     return lambda d: d["models"][0]["precisions"][0]["checks"][0]["judgement"].update(sigma=value)
 
@@ -344,6 +353,8 @@ def sigma(value: object) -> Callable[[Any], object]:
         (verdict([]), "one of pass, suspect, fail is expected"),
         (sigma({}), "a number is expected, not dict"),
         (sigma("<b>"), "could not convert"),
+        (sigma(10**400), "does not hold what a document of parallax.verify does"),
+        (index([float("inf")]), "does not hold what a document of parallax.verify does"),
     ],
 )
 def test_a_document_that_is_not_as_its_schema_says_is_refused(
