@@ -14,8 +14,9 @@ from engine.errors import ConfigError
 from parallax.options import add_command
 from parallax.output import console
 from parallax.report.arranged import arrange
-from parallax.report.documents import SECTIONS, read
+from parallax.report.documents import read
 from parallax.report.page import page
+from parallax.report.sections import SECTIONS
 
 EPILOG = """\
 The documents are those that --output wrote. The page loads nothing, has at most 2 MB, and follows

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.execution.recorder import profiling
-from engine.profile import Account, RunProfile, account, record_together
+from engine.profile import Account, RunProfile, account
+from engine.recording import record_together
 from engine.session import Session
 from engine.timeline import DEVICE, HOST, union_ns
 from perf.latency import PROFILED_RATIO_MAX, epsilon_ns, quiet_gc

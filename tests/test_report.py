@@ -21,7 +21,8 @@ import pytest
 from parallax.cli import main
 from parallax.report import charts
 from parallax.report.arranged import arrange
-from parallax.report.documents import Drawn, Lane, Profiled, read
+from parallax.report.documents import read
+from parallax.report.facts import Drawn, Lane, Profiled
 from parallax.report.page import NBYTES_MAX
 from tests.command_line import Captured, refused, save_relu
 

@@ -7,15 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parallax.report.documents import (
-    VERDICTS,
-    Check,
-    Document,
-    Profiled,
-    Timed,
-    Tried,
-    Verified,
-)
+from parallax.report.facts import Check, Document, Profiled, Timed, Tried, Verified
+from parallax.report.sections import VERDICTS
 
 Column = tuple[str, str]
 """Driver and precision."""

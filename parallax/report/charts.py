@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from conformance.figures import milliseconds
 from parallax.report.arranged import Graph
-from parallax.report.documents import Check, Drawn, Profiled
+from parallax.report.facts import Check, Drawn, Profiled
 
 WIDTH = 1000
 COLOURS = 8
