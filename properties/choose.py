@@ -19,6 +19,12 @@ T = TypeVar("T")
 Array = np.ndarray
 Distribution = Callable[[np.random.Generator, Sequence[int], float, float], Array]
 LARGEST_SEED = 2**32 - 1
+LONG = (65, 129, 257, 1025, 2049, 4099, 20011)
+"""Extents just past what one work-item of some kernel takes, and past where host code cuts."""
+LONG_EVERY = 4
+"""One shape out of so many has a long axis; it has fewer elements than others."""
+LEAST_LONG = 17
+"""Where shapes must be smaller than that there are reasons."""
 EVERY = 16
 """`mixed` puts one hard element into so many: the width of the kernels' vectors."""
 
@@ -136,9 +142,14 @@ class TapedChoose:
         return options[self.integer(0, len(options) - 1)]
 
     def shape(self, rank: tuple[int, int], largest: int = 33) -> tuple[int, ...]:
-        """Extents out of SIDES."""
+        """Extents out of SIDES; now and then one out of LONG, and the others small."""
         sides = [s for s in SIDES if s <= largest]
-        return tuple(self.one_of(sides) for _ in range(self.integer(*rank)))
+        drawn = tuple(self.one_of(sides) for _ in range(self.integer(*rank)))
+        if not drawn or largest < LEAST_LONG or self.integer(0, LONG_EVERY - 1) < LONG_EVERY - 1:
+            return drawn
+        axis, extent = self.integer(0, len(drawn) - 1), self.one_of(LONG)
+        few = 2 if extent > LONG[-2] or len(drawn) > 3 else 3
+        return tuple(extent if a == axis else 1 + (n - 1) % few for a, n in enumerate(drawn))
 
     def tensor(
         self,
