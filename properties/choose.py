@@ -118,11 +118,11 @@ class TapedChoose:
     Attributes:
         tape: every structural decision (not the seeds of tensors), so that the same structure can
             be drawn again with other values.
-        exact: draw only small whole numbers.
+        exact: draw only small whole numbers. long: shapes may have a long axis.
     """
 
-    def __init__(self, *, exact: bool = False) -> None:
-        self.exact = exact
+    def __init__(self, *, exact: bool = False, long: bool = True) -> None:
+        self.exact, self.long = exact, long
         self.tape: list[int] = []
 
     def _pick(self, low: int, high: int) -> int:
@@ -145,7 +145,8 @@ class TapedChoose:
         """Extents out of SIDES; now and then one out of LONG, and the others small."""
         sides = [s for s in SIDES if s <= largest]
         drawn = tuple(self.one_of(sides) for _ in range(self.integer(*rank)))
-        if not drawn or largest < LEAST_LONG or self.integer(0, LONG_EVERY - 1) < LONG_EVERY - 1:
+        may_be_long = self.long and drawn and largest >= LEAST_LONG
+        if not may_be_long or self.integer(0, LONG_EVERY - 1) < LONG_EVERY - 1:
             return drawn
         axis, extent = self.integer(0, len(drawn) - 1), self.one_of(LONG)
         few = 2 if extent > LONG[-2] or len(drawn) > 3 else 3
@@ -200,8 +201,8 @@ class HypothesisChoose(TapedChoose):
 class SeededChoose(TapedChoose):
     """Draws from one seed; needs no hypothesis."""
 
-    def __init__(self, seed: int, *, exact: bool = False) -> None:
-        super().__init__(exact=exact)
+    def __init__(self, seed: int, *, exact: bool = False, long: bool = True) -> None:
+        super().__init__(exact=exact, long=long)
         self._random = np.random.default_rng(seed)
 
     def _pick(self, low: int, high: int) -> int:
