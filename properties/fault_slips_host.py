@@ -70,13 +70,6 @@ HOST_SLIPS: tuple[Slip, ...] = (
         operators("MaxPool", "AveragePool"),
     ),
     (
-        "pool-of-one-axis-takes-its-pads-for-rows",
-        f"{OPENCL}.pool:volume",
-        "[fill] * (3 - len(values)) + [int(v) for v in values]",
-        "[int(v) for v in values] + [fill] * (3 - len(values))",
-        operators("MaxPool", "AveragePool"),
-    ),
-    (
         "pad-loses-its-last-block",
         f"{OPENCL}.pad:_prepare",
         "(-(-rows // block),)",
@@ -152,13 +145,6 @@ HOST_SLIPS: tuple[Slip, ...] = (
         "exponent.constant.size == 1",
         "exponent.constant.size > 0",
         operators("Pow", examples=120),
-    ),
-    (
-        "gather-elements-along-the-first-axis-only",
-        f"{OPENCL}.gather:_prepare_elements",
-        'axis = int(node.attributes.get("axis", 0)) % len(shape)',
-        'axis = int(node.attributes.get("axis", 0)) if len(shape) > 1 else 0',
-        operators("GatherElements"),
     ),
     (
         "one-hot-axis-counts-from-the-indices",
