@@ -105,7 +105,9 @@ class Record:
     def steps(self, touched: Collection[Token] | None) -> np.ndarray:
         """Indices of right steps that reach any of these tokens; None: of all."""
         columns = [self._index[token] for token in touched or () if token in self._index]
-        hit = np.ones(len(self.names), bool) if touched is None else self.reach[:, columns].any(1)
+        hit = np.asarray(self.reach[:, columns].any(1))
+        if touched is None:
+            hit = np.ones(len(self.names), bool)
         hit[self.wrong] = False
         return np.flatnonzero(hit)
 
