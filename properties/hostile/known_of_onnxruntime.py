@@ -404,6 +404,15 @@ OF_ONNXRUNTIME = (
     ),
     Disagreement(
         "onnxruntime",
+        frozenset({"Swish"}),
+        "multiplies by such a Sigmoid",
+        lambda c: bool(
+            (c.attribute("alpha", 1.0) * c.first.astype(np.float64) < -SURE_ARGUMENT).any()
+        ),
+        lambda: call("Swish", 24, np.array([-30], np.float32)),
+    ),
+    Disagreement(
+        "onnxruntime",
         frozenset({"Elu", "Selu", "Celu"}),
         "subtracts 1 of the exponential: of arguments near 0 little is left",
         lambda c: any(x.dtype.kind == "f" for x in c.arrays),
