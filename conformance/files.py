@@ -38,6 +38,7 @@ class Form:
 REPORT = Form("a JSON report of parallax", lambda head, end: b'"schema": "parallax.' in head)
 ARRAYS = Form("an .npz archive of parallax", lambda head, end: end.endswith(MARK))
 KERNELS = Form("a kernel cache", lambda head, end: True)  # the cache looks at its file itself
+TRACE = Form("a trace of parallax", lambda head, end: b'"form": "parallax trace' in head)
 STATE = Form("the state of a fuzz run", lambda head, end: b'"form": "parallax fuzz' in head)
 
 WRITTEN = {
@@ -45,6 +46,7 @@ WRITTEN = {
     "outputs": ("--outputs", ARRAYS),
     "cache": ("--cache", KERNELS),
     "resume": ("--resume", STATE),
+    "trace_file": ("--trace", TRACE),
 }
 """The options that name a file to write, by the attribute of the parsed arguments."""
 
@@ -55,9 +57,28 @@ READ = ("model", "models", "inputs", "expect", "source")
 """The attributes that name files or folders to read."""
 
 
-def add_file(parser: Any, option: str, metavar: str, help: str) -> None:
-    """An option that names a file, for which a shell offers files."""
-    parser.add_argument(option, metavar=metavar, help=help).complete = shtab.FILE
+def add_file(
+    parser: Any,
+    option: str,
+    metavar: str,
+    help: str,
+    *,
+    several: bool = False,
+    attribute: str | None = None,
+) -> None:
+    """An option that names a file, or several one after the other; a shell offers files for it.
+
+    Args:
+        attribute: of the parsed arguments, where it is not called as the option is.
+    """
+    action = parser.add_argument(
+        option,
+        action="append" if several else "store",
+        metavar=metavar,
+        help=help,
+        dest=attribute,
+    )
+    action.complete = shtab.FILE
 
 
 def check_files(args: argparse.Namespace, read: Iterable[str] = ()) -> None:
@@ -96,7 +117,8 @@ def _read(args: argparse.Namespace) -> Iterator[Path]:
         given = getattr(args, attribute, None)
         for name in [given] if isinstance(given, str) else given or []:
             path = Path(name)
-            yield from path.glob("*.onnx") if os.path.isdir(path) else [path]
+            inside = "*.npz" if attribute == "inputs" else "*.onnx"
+            yield from path.glob(inside) if os.path.isdir(path) else [path]
 
 
 def _refusal(path: Path, form: Form, taken: Mapping[Path, str]) -> str:

@@ -35,6 +35,7 @@ class NodeCheck:
             the device.
         verdict: after suspects were replayed. note: what the replays said.
         reading: of an engine that is not ours, what explains a node beyond its bound.
+        example: of several sets of inputs, the one that was worst for it.
     """
 
     title: str
@@ -48,6 +49,7 @@ class NodeCheck:
     verdict: Verdict
     note: str = ""
     reading: str = ""
+    example: str = ""
 
     @property
     def proves_nothing(self) -> bool:
@@ -223,6 +225,8 @@ class VerifyReport:
     Attributes:
         given: whether the user gave the inputs; else they are random, of this seed.
         interrupted: by the user; `precisions` holds those that were finished.
+        examples: of several sets of inputs, what each is; then `precisions` holds the worst of all.
+        refused: of inputs that were drawn, those that the model refuses, with its sentence.
     """
 
     model: str
@@ -233,6 +237,8 @@ class VerifyReport:
     precisions: tuple[PrecisionReport, ...]
     given: bool = False
     interrupted: bool = False
+    examples: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -48,14 +48,25 @@ def print_report(report: VerifyReport, out: Console, *, show_all: bool = False) 
     """The whole report, one section per precision."""
     device = f"{report.device.platform} / {report.device.name}"
     out.print(f"[bold]{escape(report.model)}[/] on {escape(device)}")
-    shapes = ", ".join(f"{n} {arguments.shown_shape(s)}" for n, s in report.shapes.items())
-    origin = "given" if report.given else f"random, seed {report.seed}"
-    out.print(f"inputs: {escape(shapes)}, {origin}")
+    shapes = arguments.shown_shapes(report.shapes)
+    out.print(f"inputs: {escape(shapes)}, {escape(_origin(report))}")
+    for example in report.examples:
+        out.print(f"  {escape(example)}", style="dim")
+    for refusal in report.refused:
+        out.print(f"  [yellow]refused[/] {escape(refusal)}")
     if report.chosen_shapes:
         names = ", ".join(report.chosen_shapes)
         out.print(f"free dimensions chosen for {escape(names)}; --shape sets them", style="dim")
     for precision in report.precisions:
         _print_precision(precision, out, show_all)
+
+
+def _origin(report: VerifyReport) -> str:
+    what = "given" if report.given else f"random, seed {report.seed}"
+    if not report.examples:
+        return what
+    what = "given" if report.given else "drawn"
+    return f"the worst of {len(report.examples)} sets, {what}"
 
 
 def _print_precision(report: PrecisionReport, out: Console, show_all: bool) -> None:
@@ -112,9 +123,10 @@ def _print_nodes(checks: Sequence[NodeCheck], out: Console, show_all: bool) -> N
     head = f"worst {len(ranked)} of {len(checks)}" if cut else "node output"
     heads = [head, "type", _pair(*NUMBERS)]
     rows: list[list[Cell]] = [[_title(c), c.type, _equality(c) or _numbers(c)] for c in ranked]
-    if any(map(_remark, ranked)):
-        heads.append("")
-        rows = [[*row, _remark(check)] for row, check in zip(rows, ranked, strict=True)]
+    for title, cell in (("with", _example), ("", _remark)):
+        if any(map(cell, ranked)):
+            heads.append(title)
+            rows = [[*row, cell(check)] for row, check in zip(rows, ranked, strict=True)]
     print_grid(out, heads, rows, names=2, shorten=True)
 
 
@@ -136,6 +148,11 @@ def _numbers(check: NodeCheck) -> str:
 def _pair(sigmas: str, bounds: str) -> str:
     """Two numbers as one cell, which holds words instead where there are no numbers."""
     return "  ".join(f"{n:>{len(head)}}" for n, head in zip((sigmas, bounds), NUMBERS, strict=True))
+
+
+def _example(check: NodeCheck) -> Cell:
+    """The set of inputs that was the worst; nothing where it does not matter."""
+    return "" if _equality(check) and check.verdict is Verdict.PASS else check.example
 
 
 def _remark(check: NodeCheck) -> Cell:

@@ -8,13 +8,14 @@ The production plan (memory reused) must then give the same outputs, bit for bit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from conformance.devices import Target, config_of, precision_of, precisions_on, target_of
+from conformance.examples import Example, drawn_examples, given_examples, worst_of
 from conformance.inputs import (
     AnyFeeds,
     Feeds,
@@ -49,6 +50,8 @@ from engine.session import Session
 
 Draw = Callable[[int], AnyFeeds]
 """Inputs for a seed."""
+Batches = Sequence[Mapping[str, AnyArrayLike]]
+"""Several sets of inputs, of whatever shapes the model takes."""
 OnFailure = Callable[[Execution, NodeCheck], None]
 """Told of a run and of the check that failed."""
 
@@ -72,7 +75,10 @@ def verify(
     precisions: Iterable[str | Precision] | None = None,
     seed: int = 0,
     shapes: Mapping[str, arguments.AnyShape] | None = None,
-    inputs: Mapping[str, AnyArrayLike] | Draw | None = None,
+    inputs: Mapping[str, AnyArrayLike] | Draw | Batches | None = None,
+    inputs_from: str | None = None,
+    examples: int | None = None,
+    not_finite: bool = False,
     expected: Mapping[str, AnyArrayLike] | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
@@ -85,7 +91,11 @@ def verify(
         precisions: such as ("high", "low"); None: all that the device has.
         device: "cpu", an OpenCL selector, or None for the first OpenCL device that works.
         shapes: of inputs with free dimensions; `default_shapes` fills in the rest.
-        inputs: arrays by name, or a function of the seed that returns them; None: random ones.
+        inputs: arrays by name, or a function of the seed that returns them; a list of such arrays
+            is verified one after the other, and the worst of each node kept; None: random ones.
+        inputs_from: "strategies" draws hostile values: zeros, subnormals, magnitudes, ties, ...
+        examples: how many are drawn, of successive seeds; None: one for each class of values.
+        not_finite: whether infinities and NaN are drawn, too.
         expected: outputs by name that another engine computed from the same inputs; the report
             says whether rounding explains how this device differs from them (see `Stored`).
         runtime: to share contexts and programs with other sessions.
@@ -104,31 +114,95 @@ def verify(
     arguments.optional("runtime", runtime, Runtime, "a Runtime")
     interpreter = load(model)
     name = interpreter.graph.name if not isinstance(model, (str, Path)) else str(model)
-    if expected is not None and inputs is None:
-        raise InputError("expected outputs: give the inputs that they were computed from, too")
-    given = given_arrays(interpreter, inputs, seed)
-    concrete, chosen = concrete_shapes(interpreter, shapes, given)
-    draw = drawer(interpreter, concrete, inputs, given, seed)
+    several = _several(interpreter, inputs, inputs_from, examples, not_finite, shapes, seed)
     owned = Runtime() if runtime is None else None
     try:
         shared = runtime or owned
         assert shared is not None
-        target = target_of(device, shared)
-        stored = {} if expected is None else arguments.feeds("expected", expected)
-        job = _Job(interpreter, target, shared, concrete, draw, stored, seed, progress)
-        job.on_failure = on_failure
-        wanted = precisions_on(target) if precisions is None else _precisions(precisions)
-        info = shared.backend(target[0], config_of(target)).info
-        report = VerifyReport(name, info, seed, concrete, chosen, (), given=bool(given))
-        try:
-            for done in job.run(wanted):
-                report = replace(report, precisions=(*report.precisions, done))
-        except KeyboardInterrupt:
-            raise Interrupted(replace(report, interrupted=True)) from None
+
+        def judge(inputs: Mapping[str, AnyArrayLike] | Draw | None, seed: int) -> VerifyReport:
+            return _verify(
+                interpreter,
+                _Asked(name, device, precisions, shapes, inputs, expected, seed),
+                shared,
+                progress,
+                on_failure,
+            )
+
+        if several is None:
+            assert not isinstance(inputs, Sequence)
+            return judge(inputs, seed)
+        if expected is not None:
+            raise InputError("expected outputs: of one set of inputs, but there are several")
+        report = worst_of(several, judge)
+        if report.interrupted:
+            raise Interrupted(report)
         return report
     finally:
         if owned is not None:
             owned.close()
+
+
+def _several(
+    interpreter: Interpreter,
+    inputs: Mapping[str, AnyArrayLike] | Draw | Batches | None,
+    inputs_from: str | None,
+    examples: int | None,
+    not_finite: bool,
+    shapes: Mapping[str, arguments.AnyShape] | None,
+    seed: int,
+) -> list[Example] | None:
+    """The examples, where more than one set of inputs is asked for."""
+    if inputs_from is None:
+        if examples is not None or not_finite:
+            raise ConfigError("examples, not_finite: of inputs that are drawn, with inputs_from")
+        return given_examples(inputs, seed) if isinstance(inputs, Sequence) else None
+    if inputs is not None:
+        raise ConfigError("inputs and inputs_from exclude each other")
+    known = arguments.shapes("shapes", shapes)
+    return drawn_examples(interpreter, inputs_from, known, seed, examples, not_finite=not_finite)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked for of one set of inputs."""
+
+    name: str
+    device: str | None
+    precisions: Iterable[str | Precision] | None
+    shapes: Mapping[str, arguments.AnyShape] | None
+    inputs: Mapping[str, AnyArrayLike] | Draw | None
+    expected: Mapping[str, AnyArrayLike] | None
+    seed: int
+
+
+def _verify(
+    interpreter: Interpreter,
+    asked: _Asked,
+    runtime: Runtime,
+    progress: Progress | None,
+    on_failure: OnFailure | None,
+) -> VerifyReport:
+    """Verify one set of inputs."""
+    inputs, seed = asked.inputs, asked.seed
+    if asked.expected is not None and inputs is None:
+        raise InputError("expected outputs: give the inputs that they were computed from, too")
+    given = given_arrays(interpreter, inputs, seed)
+    concrete, chosen = concrete_shapes(interpreter, asked.shapes, given)
+    draw = drawer(interpreter, concrete, inputs, given, seed)
+    target = target_of(asked.device, runtime)
+    stored = {} if asked.expected is None else arguments.feeds("expected", asked.expected)
+    job = _Job(interpreter, target, runtime, concrete, draw, stored, seed, progress)
+    job.on_failure = on_failure
+    wanted = precisions_on(target) if asked.precisions is None else _precisions(asked.precisions)
+    info = runtime.backend(target[0], config_of(target)).info
+    report = VerifyReport(asked.name, info, seed, concrete, chosen, (), given=bool(given))
+    try:
+        for done in job.run(wanted):
+            report = replace(report, precisions=(*report.precisions, done))
+    except KeyboardInterrupt:
+        raise Interrupted(replace(report, interrupted=True)) from None
+    return report
 
 
 def _precisions(given: Iterable[str | Precision]) -> list[Precision]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from conformance.devices import config_of, precision_of, precisions_named, targe
 from conformance.document import deliver
 from conformance.engines import ENGINES, engine_of
 from conformance.engines.judged import verify_engine
+from conformance.examples import worst_of
 from conformance.files import add_file
 from conformance.inputs import AnyFeeds, Shapes, random_inputs
 from conformance.report import (
@@ -30,11 +31,13 @@ from conformance.report import (
 )
 from conformance.table import print_report
 from conformance.verify import Interrupted, verify
+from engine.arrays import AnyArrayLike
 from engine.config import ForwardType, Precision
 from engine.errors import ConfigError, ParallaxError
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
-from parallax.inputs import add_inputs, check_exclusive, inputs_of, outputs_of
+from parallax.drawn_inputs import add_drawn, check_drawn, examples_of
+from parallax.inputs import add_inputs, check_exclusive, inputs_files, inputs_of, outputs_of
 from parallax.latency_table import latency_json, print_latencies
 from parallax.options import (
     DEVICE_HELP,
@@ -66,6 +69,9 @@ element with the expected rounding error (6 is the limit), err/bound with the wo
 honest kernel (1 is the limit). The production plan must give the same outputs bit for bit.
 With --expect, outputs that another engine computed from the same inputs must lie as near to a
 float64 run of the model as rounding explains (docs/numerics.md), and so must those of the device.
+With --inputs-from strategies, inputs are drawn in which kernels and precisions differ: zeros, whole
+numbers, ties, one value, tiny, subnormal, large and mixed magnitudes; several --inputs, or a folder
+of them, are verified one after the other. Of every node the worst is kept, and which set it was.
 With --engine, another engine is judged in the same way, on what it reports of every node
 (docs/engines.md).
 Exit codes: 0 verified, 1 out of bounds, 2 bad input or usage, 3 nothing verified.
@@ -75,6 +81,8 @@ examples:
   parallax verify model.onnx --device cpu
   parallax verify model.onnx --precision high,low --shape image=1,3,224,224 --output report.json
   parallax verify model.onnx --inputs x.npz --expect y.npz
+  parallax verify model.onnx --inputs-from strategies --examples 24
+  parallax verify model.onnx --inputs calibration/ --device pocl
   parallax verify model.onnx --device intel --cache kernels.cache --no-latency
   parallax verify model.onnx --bundle wrong-node
   parallax verify model.onnx --engine onnxruntime --engine-option optimization=off
@@ -119,7 +127,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the first OpenCL device)")
     names = ",".join(p.value for p in Precision)
     parser.add_argument("--precision", help=f"comma-separated ({names}; high on cpu)")
-    add_inputs(parser)
+    add_inputs(parser, several=True)
+    add_drawn(parser)
     add_file(parser, "--expect", "Y.npz", "outputs of another engine for --inputs, to compare with")
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs (0)")
     add_shape(parser)
@@ -142,9 +151,11 @@ def run(args: argparse.Namespace) -> int:
     """Verify all models and print; the exit code of the worst."""
     check_seed(args.seed)
     check_exclusive(args)
+    check_drawn(args)
     shapes = parse_shapes(args.shape)
     files = model_files(args.models)
-    _check_arrays(args, len(files))
+    arrays = inputs_files(args.inputs or ())
+    _check_arrays(args, arrays, len(files))
     if args.bundle is not None:
         check_place(Path(args.bundle), "--bundle")
     out = console(silent=args.json)
@@ -181,7 +192,7 @@ def run(args: argparse.Namespace) -> int:
         "bundle": bundle,
     }
     used = [v.report.device for v in done]
-    arrays = [name for name in (args.inputs, args.expect) if name is not None]
+    arrays += [args.expect] if args.expect is not None else []
     deliver(args, data, models=[*(v.report.model for v in done), *arrays], devices=used)
     if stopped is not None:
         raise stopped
@@ -190,15 +201,19 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _check_arrays(args: argparse.Namespace, models: int) -> None:
+def _check_arrays(args: argparse.Namespace, arrays: Sequence[str], models: int) -> None:
     """Raise ConfigError for arrays that cannot be those of every model."""
+    if args.expect is not None and len(arrays) > 1:
+        raise ConfigError(
+            f"--expect {args.expect}: of one set of inputs, but {len(arrays)} are given"
+        )
     if args.expect is not None and args.inputs is None:
         raise ConfigError(
             f"--expect {args.expect}: give the inputs that they were computed from, too (--inputs)"
         )
     if args.inputs is not None and models > 1:
         raise ConfigError(
-            f"--inputs {args.inputs}: the arrays of one model, but {models} are given"
+            f"--inputs {args.inputs[0]}: the arrays of one model, but {models} are given"
         )
 
 
@@ -238,16 +253,18 @@ class _Engine:
 
     def __call__(self, path: Path) -> Verified:
         interpreter = Interpreter.from_file(path)
+        shapes = _shapes_of(interpreter, self._shapes, several=_are_several(self._args))
+        examples = examples_of(interpreter, self._args, shapes)
         with progress(path.name, silent=self._args.quiet) as tell:
-            report = verify_engine(
-                path,
-                self._engine,
-                seed=self._args.seed,
-                shapes=_shapes_of(interpreter, self._shapes, several=_are_several(self._args)),
-                inputs=_inputs_of(interpreter, self._args),
-                progress=tell,
-            )
-        return Verified(report, {})
+
+            def judge(inputs: Mapping[str, AnyArrayLike] | None, seed: int) -> VerifyReport:
+                return verify_engine(
+                    path, self._engine, seed=seed, shapes=shapes, inputs=inputs, progress=tell
+                )
+
+            if examples is not None:
+                return Verified(worst_of(examples, judge), {})
+            return Verified(judge(_inputs_of(interpreter, self._args), self._args.seed), {})
 
 
 class _Device:
@@ -265,26 +282,33 @@ class _Device:
     def __call__(self, path: Path) -> Verified:
         args, runtime = self._args, self._runtime
         interpreter = Interpreter.from_file(path)
+        shapes = _shapes_of(interpreter, self._shapes, several=_are_several(args))
+        examples = examples_of(interpreter, args, shapes)
         given = _inputs_of(interpreter, args)
         expected = None if args.expect is None else outputs_of(interpreter, args.expect)
         use_cache(interpreter, args.cache)
         latency: dict[str, Latency] = {}
         failed: list[FailingNode] = []
         with progress(path.name, silent=args.quiet) as tell:
-            try:
-                report = verify(
+
+            def judge(inputs: Mapping[str, AnyArrayLike] | None, seed: int) -> VerifyReport:
+                return verify(
                     interpreter,
                     device=self._name,
                     precisions=self._precisions,
-                    seed=args.seed,
-                    shapes=_shapes_of(interpreter, self._shapes, several=_are_several(args)),
-                    inputs=given,
+                    seed=seed,
+                    shapes=shapes,
+                    inputs=inputs,
                     expected=expected,
                     runtime=runtime,
                     progress=tell,
                     on_failure=lambda run, check: failed.append(failing_node(run, check)),
                 )
-                for entry in report.precisions if not args.no_latency else ():
+
+            try:
+                report = judge(given, args.seed) if examples is None else worst_of(examples, judge)
+                wants_latency = not (args.no_latency or report.interrupted)
+                for entry in report.precisions if wants_latency else ():
                     if entry.same_as is None:
                         tell(f"{entry.requested}: latency", 0, 1)
                         precision = precision_of(entry.requested)
@@ -310,7 +334,9 @@ def _are_several(args: argparse.Namespace) -> bool:
 
 
 def _inputs_of(interpreter: Interpreter, args: argparse.Namespace) -> AnyFeeds | None:
-    return None if args.inputs is None else inputs_of(interpreter, args.inputs)
+    """The arrays that were given, the first of several."""
+    files = inputs_files(args.inputs or ())
+    return inputs_of(interpreter, files[0]) if files else None
 
 
 def _shapes_of(interpreter: Interpreter, shapes: Shapes, *, several: bool) -> Shapes:

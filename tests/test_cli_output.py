@@ -35,7 +35,7 @@ pytestmark = pytest.mark.one_driver
 
 ROOT = Path(__file__).parents[1]
 ON_CPU = ("--device", "cpu")
-OF_A_MODEL = ("info", "run", "verify", "bench")
+OF_A_MODEL = ("info", "run", "verify", "bench", "profile")
 ALONE: dict[str, list[object]] = {
     "devices": [],
     "fuzz": [*ON_CPU, "--count", "1"],

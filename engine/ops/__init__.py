@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.ops import (
     argmax,
+    attention,
     binary,
     cast,
     conv,
@@ -29,6 +30,7 @@ from engine.ops import (
     region,
     resize,
     roi_align,
+    rotary_embedding,
     scatter,
     shape,
     softmax,
@@ -45,6 +47,7 @@ OPERATORS: dict[str, OpSpec] = {
     spec.op_type: spec
     for family in (
         argmax,
+        attention,
         binary,
         cast,
         conv,
@@ -70,6 +73,7 @@ OPERATORS: dict[str, OpSpec] = {
         region,
         resize,
         roi_align,
+        rotary_embedding,
         scatter,
         shape,
         softmax,

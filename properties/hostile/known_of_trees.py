@@ -61,6 +61,21 @@ OF_TREES = (
         lambda: _shown([0, 0], membership_values=np.array([0.5, 0, np.nan], np.float32)),
     ),
     Disagreement(
+        "onnxruntime",
+        TREES,
+        "takes post_transform=1 for LOGISTIC and 2 for SOFTMAX, where ONNX has it the other way "
+        "round",
+        lambda c: c.attribute("post_transform", 0) in (1, 2),
+        lambda: _shown([0, 0], post_transform=2),
+    ),
+    Disagreement(
+        "evaluator",
+        TREES,
+        "does not look at post_transform",
+        lambda c: bool(c.attribute("post_transform", 0)),
+        lambda: _shown([0, 0], post_transform=2),
+    ),
+    Disagreement(
         "evaluator",
         TREES,
         "sums in half",

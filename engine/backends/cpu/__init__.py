@@ -2,6 +2,7 @@
 
 from engine.backends.cpu import (
     argmax,
+    attention,
     binary,
     cast,
     conv,
@@ -27,6 +28,7 @@ from engine.backends.cpu import (
     region,
     resize,
     roi_align,
+    rotary_embedding,
     scatter,
     shape,
     softmax,
@@ -40,6 +42,7 @@ from engine.backends.cpu import (
 
 FAMILIES = (
     argmax,
+    attention,
     binary,
     cast,
     conv,
@@ -65,6 +68,7 @@ FAMILIES = (
     region,
     resize,
     roi_align,
+    rotary_embedding,
     scatter,
     shape,
     softmax,

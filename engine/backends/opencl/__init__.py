@@ -2,6 +2,7 @@
 
 from engine.backends.opencl import (
     argmax,
+    attention,
     binary,
     cast,
     conv,
@@ -21,6 +22,7 @@ from engine.backends.opencl import (
     region,
     resize,
     roi_align,
+    rotary_embedding,
     scatter,
     softmax,
     top_k,
@@ -31,6 +33,7 @@ from engine.backends.protocol import STRINGS_STAY
 
 FAMILIES = (
     argmax,
+    attention,
     binary,
     cast,
     conv,
@@ -50,6 +53,7 @@ FAMILIES = (
     region,
     resize,
     roi_align,
+    rotary_embedding,
     scatter,
     softmax,
     top_k,
