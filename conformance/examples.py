@@ -160,6 +160,7 @@ def _worst(found: Sequence[PrecisionReport]) -> PrecisionReport:
         nans=sum(p.nans for p in found),
         undecided=sum(p.undecided for p in found),
         seconds=sum(p.seconds for p in found),
+        against=next((p.against for p in found if p.parts), first.against),
     )
 
 

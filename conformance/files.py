@@ -23,6 +23,8 @@ from engine.ir.types import NARROW, STRING
 LOOKED_AT_NBYTES = 256
 """How much of the two ends of a file is looked at to see what it is."""
 
+MADE = b"<!-- made by parallax report -->"
+"""The last line of our HTML pages."""
 MARK = b"arrays of parallax"
 """The comment of our .npz archives, which lies at their end."""
 
@@ -39,6 +41,7 @@ REPORT = Form("a JSON report of parallax", lambda head, end: b'"schema": "parall
 ARRAYS = Form("an .npz archive of parallax", lambda head, end: end.endswith(MARK))
 KERNELS = Form("a kernel cache", lambda head, end: True)  # the cache looks at its file itself
 TRACE = Form("a trace of parallax", lambda head, end: b'"form": "parallax trace' in head)
+PAGE = Form("a report of parallax", lambda head, end: b"<!DOCTYPE html>" in head and MADE in end)
 STATE = Form("the state of a fuzz run", lambda head, end: b'"form": "parallax fuzz' in head)
 
 WRITTEN = {
@@ -47,13 +50,14 @@ WRITTEN = {
     "cache": ("--cache", KERNELS),
     "resume": ("--resume", STATE),
     "trace_file": ("--trace", TRACE),
+    "html": ("-o", PAGE),
 }
 """The options that name a file to write, by the attribute of the parsed arguments."""
 
 BUNDLES = ("bundle", "bundles")
 """The options that name what must not be there yet: a bundle, or a folder of them."""
 
-READ = ("model", "models", "inputs", "expect", "source")
+READ = ("model", "models", "inputs", "expect", "known", "source", "documents")
 """The attributes that name files or folders to read."""
 
 

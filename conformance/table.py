@@ -23,7 +23,7 @@ from conformance.report import (
     VerifyReport,
 )
 from conformance.table_failure import print_failure
-from conformance.table_outputs import print_accumulated, print_stored
+from conformance.table_outputs import print_accumulated, print_against, print_stored
 from engine import arguments
 
 WIDTH = 100
@@ -59,6 +59,8 @@ def print_report(report: VerifyReport, out: Console, *, show_all: bool = False) 
         out.print(f"free dimensions chosen for {escape(names)}; --shape sets them", style="dim")
     for precision in report.precisions:
         _print_precision(precision, out, show_all)
+    for sentence in report.stale:
+        out.print(f"[bold red]known failure[/]: {escape(sentence)}")
 
 
 def _origin(report: VerifyReport) -> str:
@@ -88,6 +90,7 @@ def _print_precision(report: PrecisionReport, out: Console, show_all: bool) -> N
         out.print(f"[bold red]context bug[/]: {escape(bug)}")
     print_accumulated(report.outputs, out)
     print_stored(report, out)
+    print_against(report, out)
     _print_remarks(report, out)
 
 
@@ -156,6 +159,8 @@ def _example(check: NodeCheck) -> Cell:
 
 
 def _remark(check: NodeCheck) -> Cell:
+    if check.known:
+        return Text("known", style="yellow")
     if check.verdict is Verdict.FAIL:
         return Text("FAIL", style="bold red")
     if check.verdict is Verdict.SUSPECT:
@@ -168,6 +173,8 @@ def _print_remarks(report: PrecisionReport, out: Console) -> None:
     for check in [c for c in report.checks if c.note and c.verdict is Verdict.PASS][:LISTED]:
         what = check.reading or "suspect cleared"
         out.print(f"{what}: {escape(check.title)}: {escape(check.note)}")
+    for check in [c for c in report.checks if c.known][:LISTED]:
+        out.print(f"known of this driver: {escape(check.title)}: {escape(check.known)}")
     counts = {
         "overflows to infinity": report.overflows,
         "NaN": report.nans,

@@ -17,7 +17,7 @@ def headline(report: VerifyReport) -> str:
     """What is wrong, in one line: the verdict, the first wrong node, its worst element."""
     found = next((p for p in report.precisions if p.exit_code == report.exit_code), None)
     if found is None:
-        return report.verdict
+        return f"{report.verdict}: {report.stale[0]}" if report.stale else report.verdict
     where = f"{found.requested}: {found.verdict}"
     if found.failure is not None:
         check, j = found.failure.check, found.failure.check.judgement
@@ -29,6 +29,9 @@ def headline(report: VerifyReport) -> str:
     if found.exit_code == NOTHING_VERIFIED:
         why = next((f": {f.title}: {f.reason}" for f in found.fallbacks), "")
         return f"{where}{why}"
+    if found.parts:
+        first = found.parts[0]
+        return f"{where}: first at {first.title}: {first.output!r}; {first.right} is right"
     return f"{where}: {found.context_bugs[0]}" if found.context_bugs else where
 
 

@@ -26,7 +26,8 @@ from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import ListType, TensorType, type_of
 from engine.passes import free_dimensions
-from engine.profile import RunProfile, record
+from engine.profile import RunProfile
+from engine.recording import record
 from engine.runtime import Runtime
 from engine.tensor import Tensor
 

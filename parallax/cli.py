@@ -30,6 +30,7 @@ from parallax import (
     profile_command,
     reduce_command,
     replay_command,
+    report_command,
     run,
     selftest_command,
     streams,
@@ -40,7 +41,8 @@ from parallax.output import forget_impossible_width
 
 COMMANDS = (
     *(devices, info, run, verify_command, reduce_command, replay_command),
-    *(fuzz_command, selftest_command, bench, profile_command, as_onnxruntime),
+    *(fuzz_command, selftest_command, bench, profile_command),
+    *(report_command, as_onnxruntime),
 )
 """In the order of the help."""
 INTERNAL_ERROR = 70

@@ -58,22 +58,19 @@ def print_account(spent: Account, out: Console) -> None:
         style="bold",
         markup=False,
     )
-    if spent.device_ns:
-        out.print(
-            f"the device was idle between its commands for {_ms(spent.gaps_ns)} ms; copies between "
-            f"backends took {_ms(spent.copies_ns)} ms",
-            markup=False,
-        )
+    if spent.gaps_ns:
+        out.print(f"the device was idle between its commands for {_ms(spent.gaps_ns)} ms")
+    if spent.copies_ns:
+        out.print(f"copies between backends took {_ms(spent.copies_ns)} ms of it")
 
 
 def print_overhead(found: Observation, out: Console) -> None:
     """What looking cost, and what makes the figures doubtful."""
     plain, profiled = found.plain_ns, found.profiled_ns
-    shortest = min(profiled) / max(min(plain), 1)
     medians = f"{_ms(quantile_ns(profiled, 50))} ms for {_ms(quantile_ns(plain, 50))} plain"
     out.print(
-        f"profiling: {medians}, {found.overhead:.2f}x ({shortest:.2f}x of the shortest); "
-        f"{len(plain)} runs each, by turns",
+        f"profiling: {medians}, {found.overhead:.2f}x (of the shortest "
+        f"{found.overhead_shortest:.2f}x); {len(plain)} runs each, by turns",
         markup=False,
     )
     for sentence in found.invalid:

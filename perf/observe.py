@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.execution.recorder import profiling
-from engine.profile import Account, RunProfile, account, record_together
+from engine.profile import Account, RunProfile, account
+from engine.recording import record_together
 from engine.session import Session
 from engine.timeline import DEVICE, HOST, union_ns
 from perf.latency import PROFILED_RATIO_MAX, epsilon_ns, quiet_gc
@@ -69,13 +70,19 @@ class Observation:
         return quantile_ns(self.profiled_ns, 50) / max(quantile_ns(self.plain_ns, 50), 1)
 
     @property
+    def overhead_shortest(self) -> float:
+        """The same of the shortest runs, which other programs disturb least."""
+        return min(self.profiled_ns) / max(min(self.plain_ns), 1)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the numbers must know."""
         found = []
-        if self.overhead > PROFILED_RATIO_MAX:
-            found.append(
-                f"profiling slowed the run by {self.overhead:.2f}x: take shares, not times"
-            )
+        if self.overhead_shortest > PROFILED_RATIO_MAX:
+            slower = f"{self.overhead_shortest:.2f}x"
+            found.append(f"profiling slowed the run by {slower}: take shares, not times")
+        elif self.overhead > PROFILED_RATIO_MAX:
+            found.append("other programs disturbed the profiled runs: profile again without them")
         skew = min((p.clock.uncertainty_ns for p in self.profiles), default=0)
         if skew < 0:
             found.append(
@@ -115,6 +122,7 @@ class Observation:
             "plain_ns": list(self.plain_ns),
             "profiled_ns": list(self.profiled_ns),
             "overhead": self.overhead,
+            "overhead_shortest": self.overhead_shortest,
             "account": asdict(self.account),
             "turns": [asdict(turn) for turn in self.turns],
             "profiles": [profile_json(profile) for profile in self.profiles],

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from types import CodeType
@@ -273,6 +273,14 @@ def spec(
 
 # ------------------------------------------------------------------------- hunting
 Hunt = Callable[[Bench], None]
+Slip = tuple[str, str, str, str, Hunt]
+"""A slip of the pen: name, place (`code`), old text, new text, and who hunts it."""
+
+
+def slips(level: str, table: Iterable[Slip]) -> Iterator[Fault]:
+    """Each slip as a fault."""
+    for name, place, old, new, hunt in table:
+        yield Fault(name, level, code(place, (old, new)), hunt)
 
 
 def operators(*op_types: str, examples: int = 40, on: str = "opencl") -> Hunt:

@@ -535,15 +535,15 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
     _fault(
         "attention-hides-the-own-key",
         "attention",
-        "key - before - r <= window.s1",
-        "key - before - r < window.s1",
+        "key - own[r] <= window.s1",
+        "key - own[r] < window.s1",
         operators("Attention"),
     ),
     _fault(
         "attention-shares-heads-in-turn",
         "attention",
-        "m = h / size.s1;",
-        "m = h % (size.s0 / size.s1);",
+        "h = m * size.s1 + (row0 + r) / size.s2",
+        "h = m + (row0 + r) / size.s2 * size.s0",
         operators("Attention"),
     ),
     _fault(

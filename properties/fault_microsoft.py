@@ -126,21 +126,21 @@ def _heads_lie_last(old: Any) -> Any:
 def _groups_take_turns(old: Any) -> Any:
     """Query k reads keys k modulo m, not k over n / m."""
 
-    def product(body: Body, a: str, b: str) -> str:
+    def attended(body: Body, query: str, *others: str) -> str:
         n, m = body.attribute("num_heads"), body.attribute("kv_num_heads")
         order = np.arange(n).reshape(n // m, m).T.reshape(-1)
-        mixed = body.of("Gather", a, body.integers(*order), axis=1)
+        mixed = body.of("Gather", query, body.integers(*order), axis=1)
         back = body.integers(*np.argsort(order))
-        return body.of("Gather", old(body, mixed, b), back, axis=1)
+        return body.of("Gather", old(body, mixed, *others), back, axis=1)
 
-    return product
+    return attended
 
 
 def _misreadings() -> Iterator[tuple[str, str, Callable[[], Any]]]:
     """Name of the fault, operator, and what plants it."""
     for name, op_type, part, change in (
         ("mask-includes-the-end", "Attention", "Less", _becomes("LessOrEqual")),
-        ("scale-is-not-a-root", "MultiHeadAttention", "Sqrt", _becomes("Identity")),
+        ("scale-is-the-usual-one", "MultiHeadAttention", "Attention", _loses("scale")),
         (
             "rotary-pairs-the-other-way",
             "RotaryEmbedding",
@@ -165,7 +165,7 @@ def _misreadings() -> Iterator[tuple[str, str, Callable[[], Any]]]:
             "groups-take-turns",
             "GroupQueryAttention",
             grouped_attention,
-            "_product",
+            "_attended",
             _groups_take_turns,
         ),
         ("axis-is-the-first", "DequantizeLinear", quantization, "AXIS", lambda old: 0),

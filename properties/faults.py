@@ -25,6 +25,7 @@ from conformance.document import add_document, deliver
 from conformance.files import check_files
 from engine.backends.protocol import DeviceInfo
 from engine.errors import ParallaxError
+from properties import fault_slips_host, fault_slips_meanings, fault_slips_passes
 from properties.fault import Fault, FaultError, bench, caught
 from properties.fault_control import CONTROL_FAULTS
 from properties.fault_host import HOST_AND_OTHER_FAULTS
@@ -33,7 +34,6 @@ from properties.fault_meanings import MEANING_FAULTS
 from properties.fault_microsoft import MICROSOFT_FAULTS
 from properties.fault_sequences import SEQUENCE_FAULTS
 from properties.fault_sessions import SESSION_FAULTS
-from properties.fault_slips import SLIP_FAULTS
 from properties.fault_strings import STRING_FAULTS
 from properties.general import ROUNDS
 from properties.score import Results, Scored, preload, record_of, scored, shown, table
@@ -47,7 +47,9 @@ FAULTS: tuple[Fault, ...] = (
     *CONTROL_FAULTS,
     *SEQUENCE_FAULTS,
     *STRING_FAULTS,
-    *SLIP_FAULTS,
+    *fault_slips_passes.FAULTS,
+    *fault_slips_host.FAULTS,
+    *fault_slips_meanings.FAULTS,
 )
 NEEDS_OPENCL = ("kernel", "host")
 

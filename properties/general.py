@@ -26,7 +26,7 @@ from engine.ops.spec import Call, OpSpec
 from engine.runtime import Runtime
 from properties import control_flow, sequences
 from properties.choose import SeededChoose
-from properties.claims import check_every_half, check_exact, check_law, check_reject
+from properties.claims import check_any_bits, check_every_half, check_exact, check_law, check_reject
 from properties.comparator import check_guards, check_judge
 from properties.devices import Target
 from properties.fault import Bench
@@ -45,6 +45,7 @@ from properties.lifecycle import compiled_once, seeded_life
 from properties.lifecycle_subjects import Reference
 from properties.memory import Violation
 from properties.old_forms import check_old_form
+from properties.packing import check_packing
 from properties.pass_claims import check_template
 from properties.pass_templates import template
 from properties.single import check_case, draw_case, edge_cases
@@ -170,6 +171,8 @@ def _graphs(devices: tuple[str, ...], number: int) -> Iterator[Step]:
         yield Step(f"nodes {number} on {device}", partial(_nodes, number, at))
         yield Step(f"plan {number} on {device}", partial(_plan, number, at))
         yield Step(f"passes {number} on {device}", partial(_passes, number, at))
+        yield Step(f"bits {number} on {device}", partial(_bits, number, at))
+    yield Step(f"packing {number}", partial(_packing, number))
     first = (number + 1) * TEMPLATES
     yield Step(f"templates from {first}", partial(_templates, first))
     yield Step(f"exact {number}", partial(_exact, number))
@@ -256,6 +259,14 @@ def _plan(seed: int, at: int, place: Place) -> None:
 def _passes(seed: int, at: int, place: Place) -> None:
     target, cpu = _target(place, at)
     check_template(template(seed), cpu, (target,))
+
+
+def _bits(seed: int, at: int, place: Place) -> None:
+    check_any_bits(place.bench.all[at].backend, SeededChoose(seed))
+
+
+def _packing(seed: int, place: Place) -> None:
+    check_packing(seed)
 
 
 def _templates(first: int, place: Place) -> None:

@@ -29,12 +29,13 @@ class _Template:
     in some, so that the rest is not folded into anything.
     """
 
+    twin: tuple[str, Value, np.ndarray, dict[str, object]] | None = None
+
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.dtype = DTYPES[int(self.rng.integers(len(DTYPES)))]
         self.is_square = self._maybe()
         self.graph = Graph("template")
-        self.twin: tuple[str, Value, np.ndarray, dict[str, object]] | None = None
         self.more: list[Value] = []
         self.is_plain = self._maybe(0.35)
         x = self._plain() if self.is_plain else self._core()

@@ -38,10 +38,9 @@ def token_of(code: CodeType) -> Token | None:
 def _tellers() -> dict[CodeType, Teller]:
     """Functions whose arguments tell more than that they were called."""
     from engine.backends.opencl.context import OpenCLContext
-    from engine.onnx_import import definitions, opsets
+    from engine.onnx_import import opsets
     from engine.onnx_import.microsoft import bodies
 
-    assert definitions.body_of is bodies.body_of
     return {
         OpenCLContext.program.__code__: lambda known: f"kernel {known['family']}",
         opsets.to_newest.__code__: lambda known: f"import {known['form'].op_type}",
@@ -62,13 +61,13 @@ def reached() -> Iterator[set[Token]]:
             tokens.add(tell(frame.f_locals))
 
     before = sys.gettrace()
-    sys.settrace(note)  # type: ignore[arg-type]
-    threading.settrace(note)  # type: ignore[arg-type]
+    sys.settrace(note)
+    threading.settrace(note)
     try:
         yield tokens
     finally:
         sys.settrace(before)
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
         found = {token for code in codes if (token := token_of(code)) is not None}
         tokens |= found | {token.partition(":")[0] for token in found}
 
@@ -98,15 +97,17 @@ class Record:
         tokens = sorted(set().union(*(row[3] for row in rows)))
         index = {token: i for i, token in enumerate(tokens)}
         reach = np.zeros((len(rows), len(tokens)), bool)
-        for line, row in zip(reach, rows, strict=True):
-            line[[index[token] for token in row[3]]] = True
+        for i, row in enumerate(rows):
+            reach[i, [index[token] for token in row[3]]] = True
         wrong = [i for i, row in enumerate(rows) if not row[2]]
         return cls([r[0] for r in rows], np.array([r[1] for r in rows]), wrong, tokens, reach)
 
     def steps(self, touched: Collection[Token] | None) -> np.ndarray:
         """Indices of right steps that reach any of these tokens; None: of all."""
         columns = [self._index[token] for token in touched or () if token in self._index]
-        hit = np.ones(len(self.names), bool) if touched is None else self.reach[:, columns].any(1)
+        hit = np.asarray(self.reach[:, columns].any(1))
+        if touched is None:
+            hit = np.ones(len(self.names), bool)
         hit[self.wrong] = False
         return np.flatnonzero(hit)
 

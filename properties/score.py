@@ -118,7 +118,7 @@ def _failure(step: Step, place: Place) -> str | None:
 # ------------------------------------------------------------------------- a worker
 def preload() -> None:
     """Import once for all workers."""
-    _CONTEXT.set_forkserver_preload(["properties.faults"])
+    _CONTEXT.set_forkserver_preload(["properties.general"])
 
 
 def _serve(connection: Connection, name: str, selector: str, rounds: int, file: str) -> None:

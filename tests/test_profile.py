@@ -113,6 +113,8 @@ def test_a_clock_that_fits_no_call_is_said_so() -> None:
     (note,) = replace(observation(skewed), profiled_ns=(900, 1000)).notes
     assert "does not fit the host's within 100 us" in note
     assert "profiling slowed the run by 1.11x" in observation(A).notes[0]
+    busy = replace(observation(A), profiled_ns=(900, 2000, 2000))
+    assert "other programs disturbed" in busy.notes[0]
 
 
 @free

@@ -61,18 +61,18 @@ class _Job:
         return present, launch
 
     def attend(self, qkv: Sequence[Slot], y: Slot, more: Sequence[Slot | None]) -> Command:
-        """All queries, ROWS at a time."""
+        """All queries, ROWS of those that share keys at a time."""
         form, (mask, filled) = self.form, more
         kind, columns, mask_steps = self.mask(mask)
         grid = (
-            -(-form.queries // ROWS),
+            -(-(form.shared * form.queries) // ROWS),
             -(-form.width // COLUMNS),
-            form.batch * form.heads,
+            form.batch * form.stored,
         )
         numbers, booleans = ((mask or y) if kind == k else y for k in (NUMBERS, BOOLEANS))
         counts = (form.heads, form.stored, form.stored, form.heads)
         steps = (_steps(s.type.dims, n) for s, n in zip((*qkv, y), counts, strict=True))
-        size = (form.heads, form.shared, form.queries, form.keys, form.size, form.width)
+        size = (form.stored, form.shared, form.queries, form.keys, form.size, form.width)
         windows = (FAR if side is None else side for side in (form.left, form.right))
         return self.backend.command(
             self.program, "attend", grid, (1, 1, 1), *qkv, numbers, booleans, filled or y, y,

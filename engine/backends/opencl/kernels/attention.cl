@@ -45,42 +45,85 @@ __kernel void append(__global const STORAGE *past, const long past_start,
   }
 }
 
-// scores[r][j] = q[r] k[j], for `width` keys.
-inline void products(COMPUTE scores[ROWS][KEYS], __global const STORAGE *q, const long q_step,
-                     __global const STORAGE *k, const long k_step, const int rows,
-                     const int width, const int depth) {
+// scores[r][j] = row r of q times key j, for `width` keys; row r begins at at[r].
+INLINED void products(COMPUTE scores[ROWS][KEYS], __global const STORAGE *q, const long at[ROWS],
+                      __global const STORAGE *k, const long step, const int rows,
+                      const int width, const int depth) {
   VEC part[ROWS][DEPTH / 16];
   for (int r = 0; r < ROWS; ++r)
     for (int j = 0; j < KEYS; ++j) scores[r][j] = (COMPUTE)0;
   for (int d0 = 0; d0 < depth; d0 += DEPTH) {
-    const int vectors = (min(DEPTH, depth - d0) + 15) / 16;
+    const int left = depth - d0, vectors = (min(DEPTH, left) + 15) / 16;
     for (int c = 0; c < vectors; ++c)
-      for (int r = 0; r < ROWS; ++r) {
-        const int lanes = depth - d0 - 16 * c;
-        part[r][c] = r < rows ? load_some(q + r * q_step + d0 + 16 * c, lanes) : (VEC)(COMPUTE)0;
-      }
+      for (int r = 0; r < ROWS; ++r)
+        part[r][c] = r < rows ? load_some(q + at[r] + d0 + 16 * c, left - 16 * c) : (VEC)(COMPUTE)0;
     for (int j = 0; j < width; ++j) {
       VEC sums[ROWS];
       UNROLL
       for (int r = 0; r < ROWS; ++r) sums[r] = (VEC)(COMPUTE)0;
       for (int c = 0; c < vectors; ++c) {
-        const VEC key = load_some(k + j * k_step + d0 + 16 * c, depth - d0 - 16 * c);
+        const VEC key = load_some(k + j * step + d0 + 16 * c, left - 16 * c);
         UNROLL
         for (int r = 0; r < ROWS; ++r) sums[r] += part[r][c] * key;
       }
       UNROLL
-      for (int r = 0; r < ROWS; ++r) scores[r][j] += sum_of_lanes(sums[r]);
+      for (int r = 0; r < ROWS; ++r)
+        if (r < rows) scores[r][j] += sum_of_lanes(sums[r]);
     }
   }
 }
 
-// One work-item owns ROWS queries of a head, and COLUMNS elements of the values. Global size:
-// (ceil(s / ROWS), ceil(e / COLUMNS), batch n).
+// sums[r] += values weighted by weights[r].
+INLINED void weigh(VEC sums[ROWS][COLUMNS / 16], COMPUTE weights[ROWS][KEYS],
+                   __global const STORAGE *v, const long step, const int width,
+                   const int columns) {
+  for (int c = 0; 16 * c < columns; ++c) {
+    VEC part[ROWS];
+    UNROLL
+    for (int r = 0; r < ROWS; ++r) part[r] = sums[r][c];
+    for (int j = 0; j < width; ++j) {
+      const VEC value = load_some(v + j * step + 16 * c, columns - 16 * c);
+      UNROLL
+      for (int r = 0; r < ROWS; ++r) part[r] += weights[r][j] * value;
+    }
+    UNROLL
+    for (int r = 0; r < ROWS; ++r) sums[r][c] = part[r];
+  }
+}
+
+// The largest of `top` and KEYS scores, which are scaled.
+inline COMPUTE scaled(COMPUTE *scores, const COMPUTE scale, COMPUTE top) {
+  VEC wide = (VEC)top;
+  for (int j = 0; j < KEYS; j += 16) {
+    const VEC score = vload16(0, scores + j) * scale;
+    vstore16(score, 0, scores + j);
+    wide = LARGER(wide, score);
+  }
+  COMPUTE lanes[16];
+  vstore16(wide, 0, lanes);
+  for (int l = 0; l < 16; ++l) top = LARGER(top, lanes[l]);
+  return top;
+}
+
+// Scores become exp(score - base); their sum.
+inline COMPUTE exponentials(COMPUTE *scores, const COMPUTE base) {
+  VEC sum = (VEC)(COMPUTE)0;
+  for (int j = 0; j < KEYS; j += 16) {
+    const VEC e = exp(vload16(0, scores + j) - base);
+    vstore16(e, 0, scores + j);
+    sum += e;
+  }
+  return sum_of_lanes(sum);
+}
+
+// A row is a query of one of the heads that share keys and values: query i of head g is row g s + i.
+// One work-item owns ROWS of them, and COLUMNS elements of the values. Global size:
+// (ceil(n / m s / ROWS), ceil(e / COLUMNS), batch m).
 //   mask, allowed                   numbers, or booleans; of `columns` keys, those behind are hidden
 //   filled                          how many keys of each sequence there are
 //   q_step, k_step, v_step, y_step  between sequences, heads, tokens
 //   mask_step                       between sequences, heads, queries, keys; 0 where repeated
-//   size                            n, n / m, s, t, d, e, columns, unused
+//   size                            m, n / m, s, t, d, e, columns, unused
 //   given                           kind of mask, whether there is `filled`
 //   window                          keys before and after its own that a query sees
 //   past                            keys before the first query's own, where there is no `filled`
@@ -93,75 +136,67 @@ __kernel void attend(__global const STORAGE *q, const long q_start, __global con
                      const long4 v_step, const long4 y_step, const long4 mask_step,
                      const int8 size, const int2 given, const long2 window, const long past,
                      const float scale, const float softcap) {
-  const int i0 = get_global_id(0) * ROWS, e0 = get_global_id(1) * COLUMNS;
-  const long b = get_global_id(2) / size.s0, h = get_global_id(2) % size.s0, m = h / size.s1;
-  const int rows = min(ROWS, size.s2 - i0), columns = min(COLUMNS, size.s5 - e0);
+  const int row0 = get_global_id(0) * ROWS, e0 = get_global_id(1) * COLUMNS;
+  const long b = get_global_id(2) / size.s0, m = get_global_id(2) % size.s0;
+  const int rows = min(ROWS, size.s1 * size.s2 - row0), columns = min(COLUMNS, size.s5 - e0);
   const COMPUTE lowest = -(COMPUTE)INFINITY, cap = (COMPUTE)softcap;
   const long end = given.s1 ? filled[filled_start + b] : size.s3;
-  const long before = i0 + (given.s1 ? end - size.s2 : past);
-  q += q_start + b * q_step.s0 + h * q_step.s1 + i0 * q_step.s2;
   k += k_start + b * k_step.s0 + m * k_step.s1;
   v += v_start + b * v_step.s0 + m * v_step.s1 + e0;
-  y += y_start + b * y_step.s0 + h * y_step.s1 + i0 * y_step.s2 + e0;
-  const long row = b * mask_step.s0 + h * mask_step.s1 + i0 * mask_step.s2;
 
   COMPUTE scores[ROWS][KEYS], largest[ROWS], total[ROWS];
   VEC sums[ROWS][COLUMNS / 16];
-  int is_seen[ROWS];
+  long q_at[ROWS], y_at[ROWS], mask_at[ROWS], own[ROWS];
+  int is_seen[ROWS], is_free = given.s0 == 0 && softcap == 0;
   for (int r = 0; r < ROWS; ++r) {
+    const long h = m * size.s1 + (row0 + r) / size.s2, i = (row0 + r) % size.s2;
+    q_at[r] = q_start + b * q_step.s0 + h * q_step.s1 + i * q_step.s2;
+    y_at[r] = y_start + b * y_step.s0 + h * y_step.s1 + i * y_step.s2 + e0;
+    mask_at[r] = b * mask_step.s0 + h * mask_step.s1 + i * mask_step.s2;
+    own[r] = i + (given.s1 ? end - size.s2 : past);
     largest[r] = lowest;
     total[r] = (COMPUTE)0;
     is_seen[r] = 0;
     for (int c = 0; c < COLUMNS / 16; ++c) sums[r][c] = (VEC)(COMPUTE)0;
   }
-  for (int j0 = 0; j0 < size.s3; j0 += KEYS) {
-    const int width = min(KEYS, size.s3 - j0);
-    products(scores, q, q_step.s2, k + j0 * k_step.s2, k_step.s2, rows, width, size.s4);
+  for (long j0 = 0; j0 < size.s3; j0 += KEYS) {
+    const long last = j0 + KEYS - 1;
+    const int width = (int)min((long)KEYS, size.s3 - j0);
+    products(scores, q, q_at, k + j0 * k_step.s2, k_step.s2, rows, width, size.s4);
     for (int r = 0; r < rows; ++r) {
       COMPUTE top = largest[r];
-      for (int j = 0; j < KEYS; ++j) {
-        const long key = j0 + j, at = row + r * mask_step.s2 + key * mask_step.s3;
-        const int is_visible = j < width && key < end && key < size.s6 &&
-                               key - before - r <= window.s1 && before + r - key <= window.s0;
-        const int has_mask = j < width && key < size.s6;
-        COMPUTE score = scores[r][j] * (COMPUTE)scale, bias = is_visible ? (COMPUTE)0 : lowest;
-        if (softcap > 0) score = cap * tanh(score / cap);
-        if (given.s0 == NUMBERS && has_mask) bias += LOAD(mask, mask_start + at);
-        if (given.s0 == BOOLEANS && has_mask && !allowed[allowed_start + at]) bias = lowest;
-        is_seen[r] |= !(bias == lowest);
-        scores[r][j] = j < width ? score + bias : lowest;
-        top = LARGER(top, scores[r][j]);
+      if (is_free && last < end && last < size.s3 && last - own[r] <= window.s1 &&
+          own[r] - j0 <= window.s0) {
+        top = scaled(scores[r], (COMPUTE)scale, top);
+        is_seen[r] = 1;
+      } else {
+        for (int j = 0; j < KEYS; ++j) {
+          const long key = j0 + j, at = mask_at[r] + key * mask_step.s3;
+          const int has_mask = j < width && key < size.s6;
+          const int is_visible = has_mask && key < end && key - own[r] <= window.s1 &&
+                                 own[r] - key <= window.s0;
+          COMPUTE score = scores[r][j] * (COMPUTE)scale, bias = is_visible ? (COMPUTE)0 : lowest;
+          if (softcap > 0) score = cap * tanh(score / cap);
+          if (given.s0 == NUMBERS && has_mask) bias += LOAD(mask, mask_start + at);
+          if (given.s0 == BOOLEANS && has_mask && !allowed[allowed_start + at]) bias = lowest;
+          is_seen[r] |= !(bias == lowest);
+          scores[r][j] = j < width ? score + bias : lowest;
+          top = LARGER(top, scores[r][j]);
+        }
       }
       const COMPUTE base = top == lowest ? (COMPUTE)0 : top;
       const COMPUTE shrunk = largest[r] == base ? (COMPUTE)1 : exp(largest[r] - base);
-      VEC sum = (VEC)(COMPUTE)0;
-      for (int j = 0; j < KEYS; j += 16) {
-        const VEC e = exp(vload16(0, scores[r] + j) - base);
-        vstore16(e, 0, scores[r] + j);
-        sum += e;
-      }
-      total[r] = total[r] * shrunk + sum_of_lanes(sum);
+      total[r] = total[r] * shrunk + exponentials(scores[r], base);
       for (int c = 0; 16 * c < columns; ++c) sums[r][c] *= shrunk;
       largest[r] = top;
     }
-    for (int c = 0; 16 * c < columns; ++c) {
-      VEC part[ROWS];
-      UNROLL
-      for (int r = 0; r < ROWS; ++r) part[r] = sums[r][c];
-      for (int j = 0; j < width; ++j) {
-        const VEC value = load_some(v + (j0 + j) * v_step.s2 + 16 * c, columns - 16 * c);
-        UNROLL
-        for (int r = 0; r < ROWS; ++r) part[r] += scores[r][j] * value;
-      }
-      UNROLL
-      for (int r = 0; r < ROWS; ++r) sums[r][c] = part[r];
-    }
+    weigh(sums, scores, v + j0 * v_step.s2, v_step.s2, width, columns);
   }
   for (int r = 0; r < rows; ++r) {
     const COMPUTE sum = total[r] == (COMPUTE)0 ? (COMPUTE)1 : total[r];
     for (int c = 0; 16 * c < columns; ++c) {
       const VEC part = is_seen[r] ? sums[r][c] / sum : (VEC)(COMPUTE)0;
-      store_some(y + r * y_step.s2 + 16 * c, part, columns - 16 * c);
+      store_some(y + y_at[r] + 16 * c, part, columns - 16 * c);
     }
   }
 }
