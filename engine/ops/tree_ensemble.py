@@ -56,7 +56,10 @@ class Forest:
 
 def _column(attributes: Attributes, name: str, count: int | None, below: int) -> Array:
     """One number for each node or leaf; raises ShapeError unless all are in [0, below)."""
-    numbers = np.asarray(attributes[name], np.int64)
+    given = np.asarray(attributes[name])
+    if given.size and given.dtype.kind not in "iu":
+        raise ShapeError(f"{OP}: {name} is {dtype_name(given.dtype)}, expected integers")
+    numbers = given.astype(np.int64)
     if numbers.ndim != 1 or count not in (None, len(numbers)):
         raise ShapeError(f"{OP}: {name} has shape {numbers.shape}, expected [{count}]")
     if numbers.size and not 0 <= numbers.min() <= numbers.max() < below:
@@ -367,6 +370,7 @@ SPECS: tuple[OpSpec, ...] = (
             _reject("a transform", "expected 0 to 4", post_transform=5),
             _reject("softmax without zeros", r"3 \(SOFTMAX_ZERO\)", post_transform=3),
             _reject("a mode", "nodes_modes has", nodes_modes=np.full(3, 7, np.uint8)),
+            _reject("modes of float", "expected integers", nodes_modes=zeros(3)),
             _reject("a node too few", "expected .3.", nodes_splits=zeros(2)),
             _reject("no such node", "names none of 3 nodes", nodes_truenodeids=(3, 0, 3)),
             _reject(
