@@ -145,7 +145,8 @@ def test_an_entry_that_shows_no_more_or_is_over_fails(
     assert run(precision="low") == 0
     with planting("cpu-relu-is-abs"):
         assert run(expires="2026-01-31") == 1
-    assert "believed until 2026-01-31: look again" in " ".join(capsys.readouterr().out.split())
+    assert "high: OUT OF BOUNDS" in (shown := capsys.readouterr().out)
+    assert "believed until 2026-01-31: look again" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(
