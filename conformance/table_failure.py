@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from conformance.figures import figures
+from conformance.figures import element, figures
 from conformance.judge import Judgement
 from conformance.report import NOTHING_VERIFIED, Excerpt, Failure, VerifyReport
 
@@ -47,7 +47,8 @@ def print_failure(failure: Failure, count: int, out: Console) -> None:
     if check.example:
         out.print(Padding(Text(f"with the inputs of {check.example}"), (0, 0, 0, 2)))
     at = f"{check.output!r} {check.type} at {list(j.index)}"
-    sentences = [f"output {at}: got {j.got:.9g}, expected {j.expected:.9g}", _size(j)]
+    got, expected = element(j.got, 9), element(j.expected, 9)
+    sentences = [f"output {at}: got {got}, expected {expected}", _size(j)]
     for sentence in (*sentences, check.note):
         if sentence:
             out.print(Padding(Text(sentence), (0, 0, 0, 2)))
@@ -79,5 +80,5 @@ def _size(j: Judgement) -> str:
 def _values(excerpt: Excerpt) -> str:
     """The values, with brackets around the one at the index."""
     here = (excerpt.index[-1] if excerpt.index else 0) - excerpt.start
-    shown = [f"{v!r:.24}" if isinstance(v, str) else f"{v:.6g}" for v in excerpt.values]
+    shown = [f"{v!r:.24}" if isinstance(v, str) else element(v, 6) for v in excerpt.values]
     return " ".join(f"[{v}]" if k == here else v for k, v in enumerate(shown))
