@@ -9,16 +9,17 @@ import pytest
 MARK = "parallax: a model that Parallax verifies on a device (docs/pytest.md)"
 OPTIONS = {
     "model": ("MODEL|FOLDER", "verify an .onnx file, or those of a folder; repeatable"),
-    "device": ("D[,D...]", "cpu, pocl, intel, ... (default: the first OpenCL device); repeatable"),
+    "device": ("D[,D...]", "cpu, pocl, all, ... (default: the first OpenCL device); repeatable"),
     "precision": ("P[,P...]", "high, normal, low (default: all of the device); repeatable"),
     "shape": ("NAME=DIMS", "shape of an input, as in image=1,3,224,224; repeatable"),
     "inputs": ("X.npz", "arrays by input name, of one model, or a folder of them; repeatable"),
     "inputs-from": ("strategies", "hostile inputs (docs/inputs.md; default: seeded random ones)"),
     "examples": ("N", "of --parallax-inputs-from"),
+    "known": ("FILE.json", "failures of drivers that are known (docs/drivers.md)"),
     "seed": ("N", "of inputs that are drawn (0)"),
 }
 """Metavar and help of `--parallax-NAME`; all of them can stand in `addopts`."""
-ONCE = ("inputs-from", "examples", "seed")
+ONCE = ("inputs-from", "examples", "known", "seed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

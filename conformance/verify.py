@@ -114,7 +114,7 @@ def verify(
     interpreter = load(model)
     name = interpreter.graph.name if not isinstance(model, (str, Path)) else str(model)
     opponent = opponent_of(against, model) if isinstance(against, str) else against
-    entries = Known.read(known).of(Path(name).name) if isinstance(known, (str, Path)) else known
+    entries = _known(known, model)
     several = _several(interpreter, inputs, inputs_from, examples, not_finite, shapes, seed)
     owned = Runtime() if runtime is None else None
     try:
@@ -143,6 +143,15 @@ def verify(
     finally:
         if owned is not None:
             owned.close()
+
+
+def _known(given: str | Path | Known | None, model: object) -> Known | None:
+    """The entries for a model, which they name by its file."""
+    if not isinstance(given, (str, Path)):
+        return given
+    if not isinstance(model, (str, Path)):
+        raise InputError(f"known failures {given}: they name models by file: give a path")
+    return Known.read(given).of(Path(model).name)
 
 
 def _several(

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from conformance.devices import config_of, precision_of, target_of
+from conformance.devices import config_of, devices_named, precision_of, target_of
 from conformance.examples import STRATEGIES
 from conformance.inputs import AnyFeeds
+from conformance.known import Known
 from conformance.report import VERIFIED, VerifyReport
 from conformance.shapes import Shapes
 from conformance.table import text_of
@@ -47,6 +48,7 @@ class Asked:
     inputs: tuple[str, ...]
     inputs_from: str | None
     examples: int | None
+    known: Known | None
     seed: int
 
     @classmethod
@@ -82,12 +84,13 @@ class Asked:
             raise pytest.UsageError("--parallax-examples: give --parallax-inputs-from, too")
         return cls(
             models=files,
-            devices=tuple(_split(given["device"])) or (None,),
+            devices=tuple(devices_named(",".join(_split(given["device"])) or None)),
             precisions=tuple(map(precision_of, _split(given["precision"]))),
             shapes=parse_shapes(given["shape"] or ()),
             inputs=tuple(arrays),
             inputs_from=given["inputs-from"],
             examples=_number("examples", given["examples"], 1),
+            known=None if given["known"] is None else Known.read(given["known"]),
             seed=_number("seed", given["seed"], 0) or 0,
         )
 
@@ -213,6 +216,7 @@ class ModelTest(pytest.Item):
                 inputs=self.model.inputs,
                 inputs_from=asked.inputs_from,
                 examples=asked.examples,
+                known=None if asked.known is None else asked.known.of(self.path.name),
                 runtime=self.parent.models.runtime,
             )
         report = replace(report, model=str(self.path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from conformance.judge import Verdict
 from conformance.votes import Ballot, Finding, votes_of
 from parallax.cli import main
 from tests.command_line import Captured, refused, save_relu
+from tests.test_pytest_plugin import PLUGIN
 
 pytestmark = pytest.mark.device_free
 
@@ -145,7 +147,22 @@ def test_an_entry_that_shows_no_more_or_is_over_fails(
     assert run(precision="low") == 0
     with planting("cpu-relu-is-abs"):
         assert run(expires="2026-01-31") == 1
-    assert "believed until 2026-01-31: look again" in " ".join(capsys.readouterr().out.split())
+    assert "high: OUT OF BOUNDS" in (shown := capsys.readouterr().out)
+    assert "believed until 2026-01-31: look again" in " ".join(shown.split())
+
+
+def test_python_and_pytest_take_the_same_file(
+    run: Run, model: Path, tmp_path: Path, planting: Callable
+) -> None:
+    file = tmp_path / "known.json"
+    with planting("cpu-relu-is-abs"):
+        assert run() == 0
+        assert px.verify(model, device="cpu", known=file).ok
+        argv = ("-p", "no:cacheprovider", "--parallax-device", "cpu", "--parallax-known", file)
+        assert pytest.main([*PLUGIN, "-c", os.devnull, str(model), *map(str, argv)]) == 0
+    assert pytest.main([*PLUGIN, "-c", os.devnull, str(model), *map(str, argv)]) == 1
+    with pytest.raises(px.InputError, match="give a path"):
+        px.verify(px.Interpreter.from_file(model), device="cpu", known=file)
 
 
 @pytest.mark.parametrize(
