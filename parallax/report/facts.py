@@ -110,18 +110,47 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Peaks:
+    """What a device did at most when it was measured, per second."""
+
+    flops: float
+    nbytes: float
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What an operator of a model took in a profiled run, and what it did in that time."""
+
+    operator: str
+    launches: int
+    ns: float
+    flops: float
+    nbytes: float
+
+    @property
+    def seconds(self) -> float:
+        """Never 0."""
+        return max(self.ns, 1.0) / 1e9
+
+    def roof(self, peaks: Peaks) -> float:
+        """The least time that the peaks allow, of the time it took."""
+        least_s = max(self.flops / peaks.flops, self.nbytes / peaks.nbytes)
+        return least_s / self.seconds
+
+
+@dataclass(frozen=True)
 class Lane:
     """One model's part of a profiled run.
 
     Attributes:
-        shares: ns of work by title of the node. operators: the same by type of operator.
+        shares: ns of work by title of the node.
     """
 
     model: str
     spans: tuple[Drawn, ...]
     left_out: int
     shares: Mapping[str, float]
-    operators: Mapping[str, float]
+    operators: tuple[Spent, ...]
     naive_ns: float
     enqueue_ns: float
 
@@ -137,6 +166,7 @@ class Profiled:
     synced_ns: float
     parts_ns: Mapping[str, float]
     overhead: float
+    peaks: Peaks
     lanes: tuple[Lane, ...]
     problems: tuple[str, ...]
 

@@ -7,7 +7,7 @@ import hashlib
 from importlib import resources
 from typing import Any
 
-from conformance.figures import figures, milliseconds
+from conformance.figures import count, figures, milliseconds
 from engine.errors import ConfigError
 from engine.version import VERSION
 from parallax.report import charts
@@ -16,6 +16,15 @@ from parallax.report.arranged import Arranged
 NBYTES_MAX = 2_000_000
 ROWS = (500, 100, 25, 5)
 """Rows of a table: as many of these as fit."""
+CHARTS = (
+    charts.bounds,
+    charts.parts,
+    charts.roofline,
+    charts.sigmas,
+    charts.strip,
+    charts.swimlane,
+)
+"""What the template draws with."""
 LABEL_MAX = 30
 """Characters left of a track."""
 
@@ -62,8 +71,8 @@ def _template() -> Any:
         trim_blocks=True,
         loader=jinja2.FunctionLoader(_source),
     )
-    environment.filters.update(at=_at, figures=figures, ms=_ms, label=_label)
-    for chart in (charts.bounds, charts.parts, charts.sigmas, charts.strip, charts.swimlane):
+    environment.filters.update(at=_at, count=count, figures=figures, ms=_ms, label=_label)
+    for chart in CHARTS:
         environment.globals[chart.__name__] = chart
     return environment.get_template("page.html.jinja")
 

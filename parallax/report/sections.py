@@ -10,13 +10,15 @@ from parallax.report.facts import (
     Drawn,
     Fault,
     Lane,
+    Peaks,
     Profiled,
+    Spent,
     Timed,
     Tried,
     Values,
     Verified,
 )
-from parallax.report.fields import maybe, number, one_of, positive, text
+from parallax.report.fields import amount, maybe, number, one_of, positive, text
 
 SPANS_MAX = 20_000
 """Of one timeline; more are not drawn."""
@@ -176,13 +178,18 @@ def _of_bench(name: str, row: Mapping[str, Any]) -> Timed:
 # ---------------------------------------------------------------------- profiles
 def _profile(data: Mapping[str, Any]) -> dict[str, Any]:
     keys, models = _keys(data), data["models"]
-    found = [_profiled(keys.get(str(m["model"]), ""), m, m) for m in models]
+    measured = data["peaks"]
+    peaks = Peaks(positive(measured["flops_per_s"]), positive(measured["nbytes_per_s"]))
+    found = [_profiled(keys.get(str(m["model"]), ""), m, m, peaks) for m in models]
     if data["together"] is not None:
-        found.append(_profiled("", {**models[0], "model": "all together"}, data["together"]))
+        head = {**models[0], "model": "all together"}
+        found.append(_profiled("", head, data["together"], peaks))
     return {"profiled": tuple(found)}
 
 
-def _profiled(key: str, head: Mapping[str, Any], found: Mapping[str, Any]) -> Profiled:
+def _profiled(
+    key: str, head: Mapping[str, Any], found: Mapping[str, Any], peaks: Peaks
+) -> Profiled:
     spent = found["account"]
     parts = ("device", "host", "submit", "rest")
     turns = zip(found["turns"], found["profiles"], strict=True)
@@ -194,6 +201,7 @@ def _profiled(key: str, head: Mapping[str, Any], found: Mapping[str, Any]) -> Pr
         synced_ns=positive(spent["synced_ns"]),
         parts_ns={part: number(spent[f"{part}_ns"]) for part in parts},
         overhead=number(found["overhead"]),
+        peaks=peaks,
         lanes=tuple(_lane(turn, profile) for turn, profile in turns),
         problems=(*map(text, found["invalid"]), *map(text, found["notes"])),
     )
@@ -207,14 +215,24 @@ def _lane(turn: Mapping[str, Any], profile: Mapping[str, Any]) -> Lane:
         spans=tuple(_drawn(s, int(run["started_ns"]), offset) for s in spans[:SPANS_MAX]),
         left_out=max(len(spans) - SPANS_MAX, 0),
         shares={text(s["name"]): _work(s) for s in profile["nodes"]},
-        operators={text(s["name"]): _work(s) for s in profile["operators"]},
+        operators=tuple(_spent(share) for share in profile["operators"]),
         naive_ns=number(turn["naive_ns"]),
         enqueue_ns=number(turn["enqueue_ns"]),
     )
 
 
+def _spent(share: Mapping[str, Any]) -> Spent:
+    return Spent(
+        operator=text(share["name"]),
+        launches=int(share["launches"]),
+        ns=_work(share),
+        flops=amount(share["flops"] or 0),
+        nbytes=amount(share["nbytes"] or 0),
+    )
+
+
 def _work(share: Mapping[str, Any]) -> float:
-    return number(share["device_ns"]) + number(share["host_ns"])
+    return amount(share["device_ns"]) + amount(share["host_ns"])
 
 
 def _drawn(span: Mapping[str, Any], started_ns: int, offset_ns: int) -> Drawn:
