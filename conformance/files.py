@@ -57,19 +57,31 @@ WRITTEN = {
 BUNDLES = ("bundle", "bundles")
 """The options that name what must not be there yet: a bundle, or a folder of them."""
 
-READ = ("model", "models", "inputs", "expect", "source", "documents")
+READ = ("model", "models", "inputs", "expect", "known", "source", "documents")
 """The attributes that name files or folders to read."""
 
 
 def add_file(
-    parser: Any, option: str, metavar: str, help: str, *, attribute: str | None = None
+    parser: Any,
+    option: str,
+    metavar: str,
+    help: str,
+    *,
+    several: bool = False,
+    attribute: str | None = None,
 ) -> None:
-    """An option that names a file, for which a shell offers files.
+    """An option that names a file, or several one after the other; a shell offers files for it.
 
     Args:
         attribute: of the parsed arguments, where it is not called as the option is.
     """
-    action = parser.add_argument(option, metavar=metavar, help=help, dest=attribute)
+    action = parser.add_argument(
+        option,
+        action="append" if several else "store",
+        metavar=metavar,
+        help=help,
+        dest=attribute,
+    )
     action.complete = shtab.FILE
 
 
@@ -109,7 +121,8 @@ def _read(args: argparse.Namespace) -> Iterator[Path]:
         given = getattr(args, attribute, None)
         for name in [given] if isinstance(given, str) else given or []:
             path = Path(name)
-            yield from path.glob("*.onnx") if os.path.isdir(path) else [path]
+            inside = "*.npz" if attribute == "inputs" else "*.onnx"
+            yield from path.glob(inside) if os.path.isdir(path) else [path]
 
 
 def _refusal(path: Path, form: Form, taken: Mapping[Path, str]) -> str:

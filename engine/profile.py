@@ -109,6 +109,9 @@ class RunProfile:
 
     ::
 
+        import parallax as px
+
+        session = px.Interpreter.from_file("model.onnx").create_session(shapes={"x": (2, 4)})
         profile = session.profile({"x": array})
         print(profile)
         slowest = max(profile.nodes, key=lambda node: node.work_ns)

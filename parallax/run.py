@@ -29,6 +29,7 @@ from parallax.options import (
 )
 from parallax.output import console
 from parallax.profile_table import EXPLANATION, print_peaks, print_profile
+from parallax.progress import progress
 from parallax.run_report import facts, print_facts
 from parallax.session_options import add_session, schedule, use_cache
 from parallax.starting import start_session
@@ -90,9 +91,13 @@ def run(args: argparse.Namespace) -> int:
         use_cache(interpreter, args.cache)
         trace = Trace(None if args.json else console()) if args.trace else None
         runtime = stack.enter_context(Runtime())
-        session, feeds = start_session(interpreter, config, runtime, shapes, given, args.seed)
+        with progress(path.name, silent=args.quiet) as tell:
+            tell("session: kernels are compiled", 0, 2)
+            session, feeds = start_session(interpreter, config, runtime, shapes, given, args.seed)
         with session:
-            profile = _run_once(session, feeds, trace, is_profiled=args.profile)
+            with progress(path.name, silent=args.quiet or trace is not None) as tell:
+                tell("first run", 1, 2)
+                profile = _run_once(session, feeds, trace, is_profiled=args.profile)
             outputs = flattened({name: session.read(name) for name in session.outputs})
             saved = {name: session.read(name) for name in session.saved}
             cache = interpreter.update_cache_file(session) if args.cache is not None else None

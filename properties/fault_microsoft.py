@@ -9,20 +9,13 @@ from typing import Any
 import numpy as np
 from onnx import FunctionProto, NodeProto
 
-from conformance.expectation import bound, expect
-from engine.errors import ParallaxError
-from engine.interpreter import Interpreter
 from engine.onnx_import import definitions
 from engine.onnx_import.microsoft import attention, grouped_attention, quantization
 from engine.onnx_import.microsoft.body import Body
 from engine.onnx_import.microsoft.schemas import DOMAIN
-from properties.fault import Bench, Fault, FaultError, attribute
-from properties.hostile.asked import Call
-from properties.hostile.calls import Drawn
-from properties.hostile.cases import FINDINGS
-from properties.hostile.hearing import can_be_expected, heard
+from properties.fault import Bench, Fault, FaultError, attribute, only_where
 from properties.hostile.witnesses import Court
-from properties.memory import Violation
+from properties.witnessed.microsoft import check_beside_onnxruntime
 
 Change = Callable[[NodeProto], None]
 TRIED = 60
@@ -36,17 +29,7 @@ def beside_onnxruntime(op_type: str) -> Callable[[Bench], None]:
         court = Court(lambda who: None)
         for seed in range(TRIED):
             where.step()
-            data, feeds = Drawn(np.random.default_rng(seed), f"{DOMAIN}::{op_type}").model()
-            try:
-                graph = bound(Interpreter.from_buffer(data), feeds)
-            except ParallaxError:
-                continue
-            if not can_be_expected(graph):
-                continue
-            expected = expect(graph, feeds, where.cpu.backend)
-            found = heard(court, Call(data, feeds), expected)
-            if found.name in FINDINGS:
-                raise Violation(f"{found.name}: {found.place}: {found.detail}")
+            check_beside_onnxruntime(op_type, seed, court, where.cpu.backend)
 
     return hunt
 
@@ -63,7 +46,7 @@ def _in_body(op_type: str, change: Callable[[FunctionProto], None]) -> Callable[
 
         return body_of
 
-    return attribute(definitions, "body_of", changed)
+    return only_where(attribute(definitions, "body_of", changed), f"body {op_type}")
 
 
 def _each(part: str, change: Change) -> Callable[[FunctionProto], None]:
@@ -143,21 +126,21 @@ def _heads_lie_last(old: Any) -> Any:
 def _groups_take_turns(old: Any) -> Any:
     """Query k reads keys k modulo m, not k over n / m."""
 
-    def product(body: Body, a: str, b: str) -> str:
+    def attended(body: Body, query: str, *others: str) -> str:
         n, m = body.attribute("num_heads"), body.attribute("kv_num_heads")
         order = np.arange(n).reshape(n // m, m).T.reshape(-1)
-        mixed = body.of("Gather", a, body.integers(*order), axis=1)
+        mixed = body.of("Gather", query, body.integers(*order), axis=1)
         back = body.integers(*np.argsort(order))
-        return body.of("Gather", old(body, mixed, b), back, axis=1)
+        return body.of("Gather", old(body, mixed, *others), back, axis=1)
 
-    return product
+    return attended
 
 
 def _misreadings() -> Iterator[tuple[str, str, Callable[[], Any]]]:
     """Name of the fault, operator, and what plants it."""
     for name, op_type, part, change in (
         ("mask-includes-the-end", "Attention", "Less", _becomes("LessOrEqual")),
-        ("scale-is-not-a-root", "MultiHeadAttention", "Sqrt", _becomes("Identity")),
+        ("scale-is-the-usual-one", "MultiHeadAttention", "Attention", _loses("scale")),
         (
             "rotary-pairs-the-other-way",
             "RotaryEmbedding",
@@ -182,7 +165,7 @@ def _misreadings() -> Iterator[tuple[str, str, Callable[[], Any]]]:
             "groups-take-turns",
             "GroupQueryAttention",
             grouped_attention,
-            "_product",
+            "_attended",
             _groups_take_turns,
         ),
         ("axis-is-the-first", "DequantizeLinear", quantization, "AXIS", lambda old: 0),

@@ -11,8 +11,15 @@ from engine.errors import ShapeError, UnsupportedError
 from engine.ir.types import FLOAT, FLOAT16
 from engine.ops import OPERATORS, unary
 from engine.ops.spec import Call, Law, OpSpec
-from properties.choose import HypothesisChoose
-from properties.claims import check_every_half, check_exact, check_law, check_reject, every_half
+from properties.choose import HypothesisChoose, SeededChoose
+from properties.claims import (
+    check_any_bits,
+    check_every_half,
+    check_exact,
+    check_law,
+    check_reject,
+    every_half,
+)
 from properties.devices import Target, backends, runtime, selectors
 from properties.memory import Violation
 from properties.refusals import check_refused
@@ -136,6 +143,12 @@ def test_the_check_of_refusals_notices_what_is_accepted():
 def test_every_half_is_right(op_type, dtype, target):
     if not check_every_half(target.backend, op_type, dtype):
         pytest.skip(f"{target.id} refuses this call")
+
+
+@on_every_backend
+def test_elements_of_any_bits_are_held_and_moved(target):
+    for seed in range(40):
+        assert check_any_bits(target.backend, SeededChoose(seed))
 
 
 ONCE_WRONG = {

@@ -231,6 +231,8 @@ NUMBERS = frozenset(
         *("num_scan_inputs", "offset_group", "output_datatype", "sampling_ratio"),
         *("output_height", "output_width", "maxsplit", "max_skip_count"),
         *("min_gram_length", "max_gram_length"),
+        *("num_heads", "q_num_heads", "kv_num_heads", "rotary_embedding_dim", "softmax_precision"),
+        *("left_window_size", "right_window_size", "qk_matmul_output_mode"),
     }
 )
 """Integer attributes that count, name or choose."""

@@ -134,6 +134,8 @@ REJECTS: Rejects = {
         ((HEADS, floats(5, 1), floats(5, 1), POSITIONS), {}),
         ((HEADS, floats(5, 2), floats(5, 2), POSITIONS), {"rotary_embedding_dim": 2}),
         ((HEADS, floats(1, 3, 3), floats(1, 3, 3)), {}),
+        ((HEADS, floats(1, 3, 2), floats(1, 3, 2), POSITIONS), {}),
+        ((HEADS, floats(5, 2), floats(5, 2), POSITIONS.astype(np.int32)), {}),
         ((floats(1, 3, 8), floats(5, 4), floats(5, 4), POSITIONS), {"num_heads": 2}),
     ],
     "CenterCropPad": [

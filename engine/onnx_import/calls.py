@@ -1,7 +1,7 @@
 """What ONNX says of calls of operators that it defines by others, and their bodies do not heed.
 
-Source: https://onnx.ai/onnx/operators/. A body would broadcast a cache that is too narrow, cut one
-that is too wide, and take the weight of another class for one that has none.
+Source: https://onnx.ai/onnx/operators/. A body would take the weight of another class for one that
+has none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from onnx import FunctionProto, helper
 
 from engine.errors import ModelError
-from engine.onnx_import.microsoft.attention import columns_of_caches
 from engine.onnx_import.microsoft.body import ArrayOf, Body, TypeOf
 from engine.onnx_import.raw_node import RawNode
 
@@ -20,15 +19,6 @@ def check_call(call: RawNode, type_of: TypeOf, array_of: ArrayOf) -> None:
     """Raise ModelError for a call that fits its schema and is known to contradict ONNX's text."""
     if not call.domain and call.op_type in _CHECKS:
         _CHECKS[call.op_type](Body(call, type_of, array_of))
-
-
-def _rotary_embedding(body: Body) -> None:
-    partial, heads = (body.attribute(n) or 0 for n in ("rotary_embedding_dim", "num_heads"))
-    if body.known_rank("X") is None:
-        return
-    r = columns_of_caches(body, "X", partial, heads)
-    rows = "m" if body.given("position_ids") else "b s"
-    body.check_shapes(cos_cache=f"{rows} {r}", sin_cache=f"{rows} {r}")
 
 
 def _center_crop_pad(body: Body) -> None:
@@ -56,7 +46,6 @@ _CHECKS: dict[str, Callable[[Body], None]] = {
     "CenterCropPad": _center_crop_pad,
     "NegativeLogLikelihoodLoss": _negative_log_likelihood_loss,
     "RMSNormalization": _rms_normalization,
-    "RotaryEmbedding": _rotary_embedding,
     "SoftmaxCrossEntropyLoss": _softmax_cross_entropy_loss,
 }
 

@@ -23,6 +23,7 @@ from engine.ops import OPERATORS, binary, pool, unary
 from engine.ops.label_encoder import values_dtype
 from engine.ops.recurrent_form import STATES
 from engine.ops.sequence import LAID_OUT
+from engine.ops.spec import any_call
 
 Rank = int | None
 """None where it cannot be told."""
@@ -45,16 +46,18 @@ LIKE_FIRST = (
         *("BatchNormalization", "BitCast", "Cast", "Concat", "CumProd", "CumSum", "DFT"),
         *("DeformConv", "DepthToSpace", "GridSample", "GroupNormalization", "Identity"),
         *("InstanceNormalization", "LRN", "LayerNormalization", "LogSoftmax", "Pad", "Resize"),
-        *("RMSNormalization", "RandomNormalLike", "RandomUniformLike"),
+        *("RMSNormalization", "RandomNormalLike", "RandomUniformLike", "RotaryEmbedding"),
         *("RoiAlign", "ScatterElements", "ScatterND", "Slice", "Softmax", "SpaceToDepth", "Split"),
         *("Tile", "TopK", "Transpose", "Trilu"),
         *("LabelEncoder", "RegexFullMatch", "StringNormalizer", "TfIdfVectorizer"),
+        "TreeEnsemble",
     }
 )
 """Operators whose outputs have the rank of their first input."""
 LIKE_SECOND = frozenset(("Conv", "ConvTranspose", "GatherElements"))
 ALWAYS = {
     **dict.fromkeys(("Flatten", "Gemm", "MelWeightMatrix", "NonMaxSuppression", "NonZero"), 2),
+    "ImageDecoder": 3,
     "Range": 1,
     "Shape": 1,
     "Size": 0,
@@ -74,8 +77,7 @@ def check_dtypes(node: RawNode, dtype: Callable[[str], Dtype]) -> None:
     Args:
         dtype: of an input, by name.
     """
-    is_specified = not node.domain and node.op_type in (*OPERATORS, *LAID_OUT)
-    schema = None if is_specified else schema_of(node.op_type, node.opset, node.domain)
+    schema = None if _looks_itself(node) else schema_of(node.op_type, node.opset, node.domain)
     formals = [] if schema is None else list(schema.inputs)
     bound: dict[str, tuple[str, np.dtype]] = {}
     for index, name in enumerate(node.inputs if formals else ()):
@@ -93,6 +95,13 @@ def check_dtypes(node: RawNode, dtype: Callable[[str], Dtype]) -> None:
                     f"{node.title}: {formal.name} is {given.name} and {other} {same.name}, "
                     "expected one dtype"
                 )
+
+
+def _looks_itself(node: RawNode) -> bool:
+    """Whether a specification, or a plan, sees all calls: none goes by ONNX's definition."""
+    spec = OPERATORS.get(node.op_type)
+    takes_all = spec is not None and spec.takes is any_call
+    return not node.domain and (takes_all or node.op_type in LAID_OUT)
 
 
 def output_dtypes(node: Node, dtype: Callable[[Value | None], np.dtype | None]) -> list[Dtype]:
@@ -125,7 +134,8 @@ def output_dtypes(node: Node, dtype: Callable[[Value | None], np.dtype | None]) 
 @lru_cache(maxsize=1024)
 def _typed_by(op_type: str, outputs: int) -> list[np.dtype | tuple[int, ...]]:
     """For each output its only dtype, or the inputs that have the same."""
-    schema = schema_of(op_type, onnx_opset_version())
+    domain = OPERATORS[op_type].domain if op_type in OPERATORS else ""
+    schema = schema_of(op_type, onnx_opset_version(), domain)
     if schema is None:
         return [()] * outputs
     only = {
@@ -169,6 +179,8 @@ def output_ranks(
     """
     if node.op_type in STATES:
         return [4, *(3,) * STATES[node.op_type]]
+    if node.op_type == "Attention":
+        return [rank(node.inputs[0]), 4, 4][: len(node.outputs)]
     if node.op_type == "StringSplit":
         each = rank(node.inputs[0])
         return [_moved(each, 1), each][: len(node.outputs)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import onnx
 from onnx import TypeProto
 
@@ -16,6 +15,7 @@ from engine.onnx_import.subgraphs import CONTROL_FLOW
 from engine.onnx_import.tensors import DTYPES
 from engine.ops import OPERATORS
 from engine.ops.sequence import LAID_OUT
+from engine.ops.spec import Known
 
 OPSET_MIN = 1
 OPSET_MAX = onnx.defs.onnx_opset_version()
@@ -37,7 +37,7 @@ def is_known(op_type: str) -> bool:
 def has_kernel(node: RawNode, type_of: TypeOf) -> bool:
     """True for nodes of such operators, unless ONNX's definition is taken.
 
-    It is for an attribute that has a value that is `defined`, and for dtypes none `takes`.
+    It is for an attribute that has a value that is `defined`, and for calls that none `takes`.
 
     Args:
         type_of: by the name of an input; None where its dtype is not known.
@@ -45,7 +45,8 @@ def has_kernel(node: RawNode, type_of: TypeOf) -> bool:
     spec = OPERATORS.get(node.op_type)
     if spec is None:
         return is_known(node.op_type)
-    if not spec.takes([_dtype(type_of(name)) for name in node.inputs if name]):
+    inputs = [_known(type_of(name) if name else None) for name in node.inputs]
+    if not spec.takes(inputs, len(node.outputs)):
         return False
     asked = {
         name: decode_attribute(a, node.title)
@@ -57,9 +58,15 @@ def has_kernel(node: RawNode, type_of: TypeOf) -> bool:
     )
 
 
-def _dtype(known: TypeProto | None) -> np.dtype | None:
-    """None for what is no tensor, too."""
-    return None if known is None else DTYPES.get(known.tensor_type.elem_type)
+def _known(given: TypeProto | None) -> Known:
+    """Nothing of what is no tensor, or omitted."""
+    if given is None or not given.HasField("tensor_type"):
+        return Known()
+    dtype = DTYPES.get(given.tensor_type.elem_type)
+    if not given.tensor_type.HasField("shape"):
+        return Known(dtype)
+    dims = given.tensor_type.shape.dim
+    return Known(dtype, tuple(d.dim_value if d.HasField("dim_value") else None for d in dims))
 
 
 def check_opset(opsets: dict[str, int]) -> None:

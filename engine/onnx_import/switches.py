@@ -20,7 +20,7 @@ SWITCHES = frozenset(
         *("center_point_box", "is_case_sensitive"),
         *("input_forget", "layout", "linear_before_reset", "output_sequence"),
         *("transBatchA", "transBatchB", "channels_last", "unidirectional"),
-        *("do_rotary", "interleaved", "rotary_interleaved"),
+        *("do_rotary", "interleaved", "is_causal", "rotary_interleaved"),
     }
 )
 """Names, which ONNX gives no other meaning in any operator that Parallax takes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.ops import (
     argmax,
+    attention,
     binary,
     cast,
     conv,
@@ -13,6 +14,7 @@ from engine.ops import (
     dft,
     gather,
     grid_sample,
+    image_decoder,
     label_encoder,
     layout,
     lrn,
@@ -28,12 +30,14 @@ from engine.ops import (
     region,
     resize,
     roi_align,
+    rotary_embedding,
     scatter,
     shape,
     softmax,
     strings,
     tf_idf,
     top_k,
+    tree_ensemble,
     unary,
     view,
 )
@@ -43,6 +47,7 @@ OPERATORS: dict[str, OpSpec] = {
     spec.op_type: spec
     for family in (
         argmax,
+        attention,
         binary,
         cast,
         conv,
@@ -52,6 +57,7 @@ OPERATORS: dict[str, OpSpec] = {
         dft,
         gather,
         grid_sample,
+        image_decoder,
         label_encoder,
         layout,
         lrn,
@@ -67,12 +73,14 @@ OPERATORS: dict[str, OpSpec] = {
         region,
         resize,
         roi_align,
+        rotary_embedding,
         scatter,
         shape,
         softmax,
         strings,
         tf_idf,
         top_k,
+        tree_ensemble,
         unary,
         view,
     )

@@ -30,7 +30,18 @@ from engine.ops.numerics import (
 )
 from engine.ops.operands import check_dtype, tensor
 from engine.ops.reduce import accumulated, normal_axis
-from engine.ops.spec import HERE, Arrays, Attributes, Call, Choose, Growth, Operand, OpSpec, Reject
+from engine.ops.spec import (
+    HERE,
+    Arrays,
+    Attributes,
+    Call,
+    Choose,
+    Growth,
+    Known,
+    Operand,
+    OpSpec,
+    Reject,
+)
 
 Array = np.ndarray
 Rows = tuple[Array, Array, Array]
@@ -362,6 +373,11 @@ def _rms_grow(choose: Choose, x: TensorType) -> Growth | None:
     return Growth((HERE, choose.tensor(x.dims[-1:], x.dtype, -2.0, 2.0)), {"axis": -1})
 
 
+def _rms_takes(inputs: Sequence[Known], _: int) -> bool:
+    """Floats or halves."""
+    return {known.dtype for known in inputs} <= RMS_DTYPES | {None}
+
+
 RMS = OpSpec(
     "RMSNormalization",
     (2, 2),
@@ -400,7 +416,7 @@ RMS = OpSpec(
     flops=lambda inputs, outputs, _: 4 * outputs[0].size,
     reads=("axis", "epsilon", "stash_type"),
     defined={"stash_type": (10, 11, 16)},  # half, double and bfloat16
-    takes=lambda dtypes: len({*dtypes} - {None}) < 2 and RMS_DTYPES | {None} >= {*dtypes},
+    takes=_rms_takes,
 )
 
 

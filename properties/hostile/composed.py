@@ -1,4 +1,4 @@
-"""Examples of operators that the importer takes apart, so that no spec has any."""
+"""Examples of operators that the importer takes apart, so that no spec has any, or not all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from engine.ir.types import FLOAT, FLOATS, INT64
+from engine.ops import rotary_embedding
 from engine.ops.spec import Call, Choose
 
 Array = np.ndarray
@@ -122,6 +123,17 @@ def _tensor_scatter(choose: Choose) -> Call:
     return Call((choose.tensor(cache, dtype), choose.tensor(update, dtype), at), attributes)
 
 
+def _rotary_embedding(choose: Choose) -> Call:
+    """Angles of each token, or positions in caches of five."""
+    (spec,) = rotary_embedding.SPECS
+    call = spec.example(choose)
+    x, cosine, _ = call.inputs
+    if choose.integer(0, 1) or cosine is None:
+        return call
+    caches = [choose.tensor((5, cosine.shape[2]), cosine.dtype, -1, 1) for _ in range(2)]
+    return Call((x, *caches, choose.tensor(cosine.shape[:2], INT64, 0, 4)), call.attributes)
+
+
 def _col2im(choose: Choose) -> Call:
     image, block = (choose.integer(5, 7), choose.integer(5, 7)), (choose.integer(1, 3), 2)
     attributes: dict[str, Any] = {}
@@ -217,6 +229,7 @@ COMPOSED: Mapping[str, Composed] = {
     "QLinearMatMul": Composed(_q_linear_mat_mul),
     "QuantizeLinear": Composed(_quantize),
     "ReverseSequence": Composed(_reverse_sequence),
+    "RotaryEmbedding": Composed(_rotary_embedding),
     "STFT": Composed(_stft, frozenset({1, 3})),
     "TensorScatter": Composed(_tensor_scatter),
 }

@@ -13,6 +13,7 @@ from conformance.expectation import Arrays, Expected, expect
 from engine.backends.protocol import Backend
 from engine.errors import ParallaxError
 from engine.ir.graph import Graph
+from engine.ir.types import STRING
 from engine.onnx_import.microsoft.schemas import DOMAIN
 from engine.ops.compose import flops_of
 from engine.passes.infer_shapes import are_typed
@@ -111,7 +112,9 @@ def _is_of_infinities(
 
 
 def _finite(array: np.ndarray) -> np.ndarray:
-    return np.isfinite(array.astype(np.float64))
+    """Element by element; what is no number is."""
+    numbers = array.astype(np.float64) if array.dtype != STRING else np.zeros(array.shape)
+    return np.isfinite(numbers)
 
 
 def refused_alone(court: Court, data: bytes, feeds: Arrays, error: ParallaxError) -> Outcome | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import ml_dtypes
 import numpy as np
 from onnx import numpy_helper
 
 from engine.ir.types import FLOAT8E8M0, FLOATS8, NARROW_FLOATS, STRING
+from engine.ops.image_decoder import opened, portable
 from engine.ops.strings import strings
 from properties.hostile.asked import (
     EXPANDED,
@@ -21,6 +24,7 @@ from properties.hostile.asked import (
     is_finite,
     ones,
     pads,
+    squares_leave_the_range,
 )
 
 SUMMING = frozenset(
@@ -28,7 +32,7 @@ SUMMING = frozenset(
         *("InstanceNormalization", "LayerNormalization", "GroupNormalization", "CumSum", "LRN"),
         *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMean", "ReduceSum"),
         *("ReduceSumSquare", "AveragePool", "GlobalAveragePool", "Softmax", "LogSoftmax"),
-        *("MatMul", "Gemm", "Conv", "ConvTranspose", "Mean", "Sum"),
+        *("MatMul", "Gemm", "Conv", "ConvTranspose", "Mean", "Sum", "Attention"),
     }
 )
 """Operators that add many terms."""
@@ -90,6 +94,22 @@ def _overhangs(call: Call) -> bool:
     )
 
 
+def _repeats_a_causal_row(call: Call) -> bool:
+    """Whether an Attention is causal and its mask has one row for many queries."""
+    mask = (*call.inputs, *[None] * 4)[3]
+    is_causal = call.attribute("is_causal", 0) == 1
+    return is_causal and mask is not None and mask.shape[-2:-1] in ((), (1,))
+
+
+def _has_three_bands(stream: np.ndarray) -> bool:
+    """Whether an image is one of red, green and blue."""
+    from PIL import Image
+
+    if opened(stream, "RGB") is None:
+        return False
+    return bool(Image.open(BytesIO(stream.tobytes())).mode == "RGB")
+
+
 OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
@@ -127,6 +147,13 @@ OF_THE_EVALUATOR = (
         "subnormal numbers for normal ones; ONNX has a table",
         lambda c: cast_to(c) == FLOAT8E8M0,
         lambda: call("Cast", 24, np.array([0, np.inf], np.float32), to=24, saturate=0),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"RMSNormalization"}),
+        "takes squares in half, which leave its range, whatever stash_type says",
+        lambda c: squares_leave_the_range(c.first, c.first.dtype, c.attribute("axis", -1)),
+        lambda: call("RMSNormalization", 23, np.array([400, 1], "f2"), np.ones(2, "f2")),
     ),
     Disagreement(
         "evaluator",
@@ -561,6 +588,21 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"Attention"}),
+        "takes every query for the first where it is causal and the mask has one row for all; "
+        "ONNX's own definition counts the queries",
+        _repeats_a_causal_row,
+        lambda: call(
+            "Attention",
+            23,
+            *(ones(1, 1, 2, 1), ones(1, 1, 2, 1)),
+            np.array([[[[0], [1]]]], np.float32),
+            np.zeros((1, 2), np.float32),
+            is_causal=1,
+        ),
+    ),
+    Disagreement(
+        "evaluator",
         SUMMING,
         "sums half in half, term by term",
         lambda c: c.first.dtype == np.float16,
@@ -584,6 +626,23 @@ OF_THE_EVALUATOR = (
             np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3),
             np.array([[0, 0, 2, 2]], np.float32),
             np.array([0]),
+        ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"RoiAlign"}),
+        "takes the largest by Python's max, which drops NaN unless it comes first",
+        lambda c: c.attribute("mode") == b"max" and not is_finite(c),
+        lambda: call(
+            "RoiAlign",
+            22,
+            np.array([0] * 11 + [np.inf] + [0] * 16, np.float32).reshape(1, 1, 7, 4),
+            np.array([[11, 11, 12, 12]], np.float32),
+            np.array([0]),
+            mode="max",
+            output_height=2,
+            output_width=4,
+            spatial_scale=0.3,
         ),
     ),
     Disagreement(
@@ -895,5 +954,20 @@ OF_THE_EVALUATOR = (
             *(np.array(n, np.float16) for n in (0, 3500)),
             constants=(0, 1, 2, 3, 4),
         ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"ImageDecoder"}),
+        "leaves pixels as the file has them: gray ones of rank 2, places in a palette; 'decoded "
+        "images follow a channel-last layout: (Height, Width, Channels)'",
+        lambda c: not _has_three_bands(c.first),
+        lambda: call("ImageDecoder", 20, portable(np.zeros((2, 3), np.uint8)), constants=(0,)),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"RMSNormalization"}),
+        "gives the dtype of X, where 'Y' is of 'V', which is that of scale",
+        lambda c: c.first.dtype != c.input(1).dtype,
+        lambda: call("RMSNormalization", 23, ones(2), ones(2).astype(np.float16)),
     ),
 )

@@ -2,6 +2,7 @@
 
 from engine.backends.cpu import (
     argmax,
+    attention,
     binary,
     cast,
     conv,
@@ -11,6 +12,7 @@ from engine.backends.cpu import (
     dft,
     gather,
     grid_sample,
+    image_decoder,
     label_encoder,
     layout,
     lrn,
@@ -26,18 +28,21 @@ from engine.backends.cpu import (
     region,
     resize,
     roi_align,
+    rotary_embedding,
     scatter,
     shape,
     softmax,
     strings,
     tf_idf,
     top_k,
+    tree_ensemble,
     unary,
     view,
 )
 
 FAMILIES = (
     argmax,
+    attention,
     binary,
     cast,
     conv,
@@ -47,6 +52,7 @@ FAMILIES = (
     dft,
     gather,
     grid_sample,
+    image_decoder,
     label_encoder,
     layout,
     lrn,
@@ -62,15 +68,22 @@ FAMILIES = (
     region,
     resize,
     roi_align,
+    rotary_embedding,
     scatter,
     shape,
     softmax,
     strings,
     tf_idf,
     top_k,
+    tree_ensemble,
     unary,
     view,
 )
 
-COMPUTED = {**non_max_suppression.COMPUTED, **nonzero.COMPUTED, **strings.COMPUTED}
+COMPUTED = {
+    **image_decoder.COMPUTED,
+    **non_max_suppression.COMPUTED,
+    **nonzero.COMPUTED,
+    **strings.COMPUTED,
+}
 """Operators of which the host knows what comes out only when it is there."""

@@ -1,4 +1,4 @@
-"""Attention of transformers: heads apart, products, masks, Softmax.
+"""Attention of transformers: heads apart, what is added to scores, ONNX's Attention.
 
 Letters in shapes: b sequences, n heads, s queries, t keys and values (those of the past first),
 d elements of a head. Scores that a mask forbids get `mask_filter_value` added; what lies ahead of
@@ -14,9 +14,8 @@ from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
 from engine.onnx_import.microsoft.body import Body
-from engine.ops.cast import NUMBERS
 
-DOUBLE, INT64 = TensorProto.DOUBLE, TensorProto.INT64
+INT64 = TensorProto.INT64
 FILTER = -10000.0
 """`mask_filter_value` where it is left out."""
 
@@ -38,20 +37,18 @@ def attention(body: Body) -> None:
     parts, split = ["query", "key", "value"], [body.integers(*sizes)] if sizes else []
     body.node("Split", [qkv, *split], parts, axis=-1, **({} if split else {"num_outputs": 3}))
     query, key, value = (_heads(body, part) for part in parts)
-    past = ""
+    past = ["", ""]
     if body.given("past"):
         body.node("Split", ["past"], ["past_keys", "past_values"], axis=0, num_outputs=2)
         first = body.integers(0)
-        old = [body.of("Squeeze", part, first) for part in ("past_keys", "past_values")]
-        key, value = (body.of("Concat", *p, axis=2) for p in zip(old, (key, value), strict=True))
-        past = old[0]
+        past = [body.of("Squeeze", part, first) for part in ("past_keys", "past_values")]
+    bias = _bias(body, "mask_index", [key, past[0]], "input")
+    attended, *presents = _attended(body, [query, key, value], bias, past)
     if body.wanted("present"):
         first = body.integers(0)
-        both = [body.of("Unsqueeze", part, first) for part in (key, value)]
+        both = [body.of("Unsqueeze", part, first) for part in presents]
         body.of("Concat", *both, into="present", axis=0)
-    scores = _scores(body, query, key, "input", "attention_bias")
-    scores = _masked(body, scores, key, "mask_index", "input")
-    _weighted(body, _causal(body, scores, past, "input"), value)
+    joined(body, attended)
 
 
 def multi_head_attention(body: Body) -> None:
@@ -67,16 +64,13 @@ def multi_head_attention(body: Body) -> None:
         query, key, value = _biased(body, apart)
     query = _heads(body, query)
     key, value = (key, value) if apart else (_heads(body, key), _heads(body, value))
-    past = "past_key" if body.given("past_key") else ""
-    if past:
-        key = body.of("Concat", past, key, axis=2)
-        value = body.of("Concat", "past_value", value, axis=2)
-    for present, now in (("present_key", key), ("present_value", value)):
+    past = [name if body.given(name) else "" for name in ("past_key", "past_value")]
+    bias = _bias(body, "key_padding_mask", [key, past[0]], "query")
+    attended, *presents = _attended(body, [query, key, value], bias, past)
+    for present, now in zip(("present_key", "present_value"), presents, strict=True):
         if body.wanted(present):
             body.of("Identity", now, into=present)
-    scores = _scores(body, query, key, "query", "attention_bias")
-    scores = _masked(body, scores, key, "key_padding_mask", "query")
-    _weighted(body, _causal(body, scores, past, "query"), value)
+    joined(body, attended)
 
 
 def _check_inputs(body: Body, apart: bool) -> None:
@@ -112,47 +106,49 @@ def _heads(body: Body, x: str) -> str:
     return body.of("Transpose", split, perm=[0, 2, 1, 3])
 
 
-def _scores(body: Body, query: str, key: str, like: str, bias: str) -> str:
-    """Products with keys, scaled, (b, n, s, t), and what is added to them."""
-    product = body.of("MatMul", query, body.of("Transpose", key, perm=[0, 1, 3, 2]))
-    scores = body.of("Mul", product, scaling(body, query, like))
-    return body.of("Add", scores, bias) if body.given(bias) else scores
+def _bias(body: Body, mask: str, keys: list[str], like: str) -> str:
+    """What is added to scores, "" for nothing: a bias, and the filter value for masked keys.
 
-
-def scaling(body: Body, query: str, like: str) -> str:
-    """`scale`, or 1 / sqrt(d) of queries (b, n, s, d), in the dtype of an input."""
-    scale = body.attribute("scale")
-    if scale:
-        return body.number(scale, like)
-    extent = body.of("Cast", body.of("Shape", query, start=3, end=4), to=DOUBLE)
-    factor = body.of("Reciprocal", body.of("Sqrt", extent))
-    return body.of("Cast", factor, to=NUMBERS[body.dtype(like)])
-
-
-def _masked(body: Body, scores: str, key: str, mask: str, like: str) -> str:
-    """A mask of keys (b, t), of each query too (b, s, t), or the number of keys (b)."""
-    given = body.attribute("mask_filter_value")
+    Args:
+        mask: of keys (b, t), of each query too (b, s, t), or the number of keys (b).
+        keys: (b, n, t, d), those of the call and of the past, of which either may be "".
+        like: an input of the dtype of scores.
+    """
+    given, bias = body.attribute("mask_filter_value"), "attention_bias"
+    bias = bias if body.given(bias) else ""
     if not body.given(mask):
-        return scores
+        return bias
     rank = body.rank(mask)
     if rank == 1:
-        allowed = _among_the_first(body, key, mask, like)
+        allowed = _among_the_first(body, keys, mask, like)
     elif rank in (2, 3):
         allowed = body.of("Greater", mask, body.constant(np.array(0, np.int32)))
         allowed = body.of("Unsqueeze", allowed, body.integers(*((1, 2) if rank == 2 else (1,))))
     else:
         raise UnsupportedError(f"{body.title}: a mask of {rank} axes is not supported")
     filtered = body.number(FILTER if given is None else given, like)
-    return body.of("Add", scores, body.of("Where", allowed, body.number(0, like), filtered))
+    masked = body.of("Where", allowed, body.number(0, like), filtered)
+    return body.of("Add", bias, masked) if bias else masked
 
 
-def _among_the_first(body: Body, key: str, mask: str, like: str) -> str:
+def _attended(body: Body, parts: list[str], bias: str, past: list[str]) -> list[str]:
+    """Queries' results (b, n, s, d), and all keys and values, those of the past first."""
+    results = ["attended", "all_keys", "all_values"]
+    inputs = [*parts, *([bias, *past] if past[0] else [bias] if bias else [])]
+    scale = body.attribute("scale")
+    flags: dict[str, Any] = {"is_causal": body.attribute("unidirectional") or 0}
+    body.node("Attention", inputs, results, **flags, **({"scale": scale} if scale else {}))
+    return results
+
+
+def _among_the_first(body: Body, keys: list[str], mask: str, like: str) -> str:
     """(b, 1, 1, t): which keys are before the end of their sequence, and not before its begin."""
     batch, ends = body.of("Shape", like, start=0, end=1), mask
     (count,), (sequences, *_) = body.dims(mask), body.dims(like)
     if sequences and count == 3 * sequences + 2:  # begins and ends in packed rows come after
         ends = body.of("Slice", mask, body.integers(0), body.integers(sequences))
-    places = counted(body, body.of("Shape", key, start=2, end=3))
+    extents = [body.of("Shape", key, start=2, end=3) for key in keys if key]
+    places = counted(body, extents[0] if len(extents) == 1 else body.of("Add", *extents))
     if sequences and count == 2 * sequences:
         body.node("Split", [mask], ["ends", "begins"], axis=0, num_outputs=2)
         ends = "ends"
@@ -171,25 +167,6 @@ def counted(body: Body, count: str) -> str:
     """0 to count - 1, where count is one number in a vector."""
     first, step = (body.constant(np.array(n, np.int64)) for n in (0, 1))
     return body.of("Range", first, body.of("Squeeze", count), step)
-
-
-def _causal(body: Body, scores: str, past: str, like: str) -> str:
-    """No query sees a key that is ahead of it; the past, (b, n, p, d), is behind all."""
-    if not body.attribute("unidirectional"):
-        return scores
-    queries, keys = (
-        counted(body, body.of("Shape", scores, start=axis, end=axis + 1)) for axis in (2, 3)
-    )
-    last = body.of("Unsqueeze", queries, body.integers(1))
-    if past:
-        last = body.of("Add", last, body.of("Shape", past, start=2, end=3))
-    seen = body.of("LessOrEqual", keys, last)
-    return body.of("Where", seen, scores, body.number(-np.inf, like))
-
-
-def _weighted(body: Body, scores: str, value: str) -> None:
-    """The values by their probabilities, heads side by side again."""
-    joined(body, body.of("MatMul", body.of("Softmax", scores, axis=-1), value))
 
 
 def joined(body: Body, x: str) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
-from engine.onnx_import.microsoft.attention import counted, joined, scaling
+from engine.onnx_import.microsoft.attention import counted, joined
 from engine.onnx_import.microsoft.body import Body
 
 INT64 = TensorProto.INT64
@@ -53,12 +53,11 @@ def attention(body: Body) -> None:
         query, key = (_rotated(body, x, places) for x in (query, key))
     key = _cached(body, key, places, "past_key", "present_key")
     value = _cached(body, value, places, "past_value", "present_value")
-    scores = _product(body, query, body.of("Transpose", key, perm=[0, 1, 3, 2]))
-    scores = _capped(body, body.of("Mul", scores, scaling(body, query, "query")))
+    mask = _seen(body, places)
     if body.given("attention_bias"):
-        scores = body.of("Add", scores, "attention_bias")
-    scores = body.of("Where", _seen(body, places), scores, body.number(-np.inf, "query"))
-    joined(body, _product(body, body.of("Softmax", scores, axis=-1), value))
+        hidden = body.number(-np.inf, "query")
+        mask = body.of("Where", mask, "attention_bias", hidden)
+    joined(body, _attended(body, query, key, value, mask))
 
 
 def _check_inputs(body: Body) -> None:
@@ -151,22 +150,11 @@ def _cached(body: Body, new: str, places: _Places, past: str, present: str) -> s
     return body.of("Slice", cache, body.integers(0), places.total, body.integers(2))
 
 
-def _product(body: Body, a: str, b: str) -> str:
-    """Of (b, n, s, i) and (b, m, i, j), of which n / m heads of a share one: (b, n, s, j)."""
-    n, m = body.attribute("num_heads"), body.attribute("kv_num_heads")
-    batch, rest = body.of("Shape", a, start=0, end=1), body.of("Shape", a, start=2)
-    wide = body.of("Reshape", a, body.of("Concat", batch, body.integers(m, n // m), rest, axis=0))
-    product = body.of("MatMul", wide, body.of("Unsqueeze", b, body.integers(2)))
-    rest = body.of("Shape", product, start=3)
-    return body.of("Reshape", product, body.of("Concat", batch, body.integers(n), rest, axis=0))
-
-
-def _capped(body: Body, scores: str) -> str:
-    softcap = body.attribute("softcap")
-    if not softcap:
-        return scores
-    limit = body.number(softcap, "query")
-    return body.of("Mul", body.of("Tanh", body.of("Div", scores, limit)), limit)
+def _attended(body: Body, query: str, key: str, value: str, mask: str) -> str:
+    """(b, n, s, d)."""
+    factors = {name: body.attribute(name) for name in ("scale", "softcap")}
+    given = {name: factor for name, factor in factors.items() if factor}
+    return body.of("Attention", query, key, value, mask, **given)
 
 
 def _seen(body: Body, places: _Places) -> str:
