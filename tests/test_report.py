@@ -97,6 +97,11 @@ def fail(data: dict[str, Any]) -> None:
     check["verdict"] = check["judgement"]["verdict"] = "fail"
     worst = {"index": [0, 3], "got": "nan", "expected": 0.25, "sigmas": "inf", "bounds": "inf"}
     check["judgement"] |= {**worst, "failures": 1, "exact": False}
+    known = {**check, "title": "Mul 'known'", "known": "this driver rounds down"}
+    entry["checks"].append(known)
+    voted = {"model": "m", "precision": "high", "what": HOSTILE, "output": "r"}
+    data["votes"] = [{**voted, "wrong": ["pocl"], "right": ["intel"], "finding": "driver"}]
+    data["models"][0]["stale"] = ["entry 3 fails no more"]
     excerpt = {
         "name": "x",
         "type": "float32[1,4]",
@@ -215,6 +220,10 @@ def test_a_cell_leads_to_the_worst_element(page: str) -> None:
     assert "1 of 4 elements out of bounds" in text
     assert "✗ fail inf (" in text
     assert re.search(r"<details id=\"cell-\d+-0\" open>", page)
+    assert "! known" in text, "it is no failure of the engine's"
+    assert "this driver rounds down" in text
+    assert "driver suspect</title></script>" in text.replace("driver suspect ", "driver suspect")
+    assert "entry 3 fails no more" in text
     assert "Around the worst element of the first failure" in text
 
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+VERDICTS = ("pass", "known", "suspect", "fail")
+"""The worst comes last."""
+
 
 @dataclass(frozen=True)
 class Check:
-    """One output of one node, judged: a row of a model's graph, and of a cell of the matrix."""
+    """One output of one node, judged: a row of a model's graph, and of a cell of the matrix.
+
+    Attributes:
+        verdict: one of VERDICTS; a failure that is known of its driver is none of the engine's.
+    """
 
     title: str
     operator: str
@@ -30,6 +37,19 @@ class Check:
     count: int
     numbers: int
     note: str
+
+
+@dataclass(frozen=True)
+class Voted:
+    """A tensor that is wrong on some of several devices; wrong, right: their names."""
+
+    model: str
+    precision: str
+    what: str
+    output: str
+    wrong: str
+    right: str
+    finding: str
 
 
 @dataclass(frozen=True)
@@ -198,6 +218,7 @@ class Document:
     interrupted: bool = False
     errors: tuple[tuple[str, str], ...] = ()
     verified: tuple[Verified, ...] = ()
+    votes: tuple[Voted, ...] = ()
     tried: tuple[Tried, ...] = ()
     timed: tuple[Timed, ...] = ()
     profiled: tuple[Profiled, ...] = ()

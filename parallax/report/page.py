@@ -38,11 +38,13 @@ def page(found: Arranged) -> bytes:
     template = _template()
     style, script = _asset("page.css"), _asset("page.js")
     faults = [fault for document in found.documents for fault in document.faults]
+    votes = [vote for document in found.documents for vote in document.votes]
     for most in ROWS:
         text: str = template.render(
             page=found,
             faults=faults,
-            sections=_sections(found, bool(faults)),
+            votes=votes,
+            sections=_sections(found, has_faults=bool(faults), has_votes=bool(votes)),
             most=most,
             version=VERSION,
             style=style,
@@ -93,10 +95,11 @@ def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _sections(found: Arranged, has_faults: bool) -> list[tuple[str, str]]:
+def _sections(found: Arranged, *, has_faults: bool, has_votes: bool) -> list[tuple[str, str]]:
     present = {
         ("runs", "runs"): True,
         ("matrix", "conformance"): bool(found.matrix),
+        ("votes", "drivers"): has_votes,
         ("distributions", "errors"): bool(found.checks),
         ("graphs", "models"): bool(found.graphs),
         ("latency", "latency"): bool(found.timed),

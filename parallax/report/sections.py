@@ -17,12 +17,13 @@ from parallax.report.facts import (
     Tried,
     Values,
     Verified,
+    Voted,
 )
 from parallax.report.fields import amount, maybe, number, one_of, positive, text
 
 SPANS_MAX = 20_000
 """Of one timeline; more are not drawn."""
-VERDICTS = ("pass", "suspect", "fail")
+FINDINGS = {"driver": "driver suspect", "engine": "engine bug", "open": "undecided"}
 
 
 def _keys(data: Mapping[str, Any]) -> dict[str, str]:
@@ -45,7 +46,20 @@ def _verify(data: Mapping[str, Any]) -> dict[str, Any]:
             verified.append(_verified(name, keys.get(name, name), driver, entry))
         for precision, latency in dict(model["latency"]).items():
             timed.append(_of_verify(name, driver, precision, latency))
-    return {"verified": tuple(verified), "timed": tuple(timed)}
+    votes = tuple(_voted(vote) for vote in data.get("votes", ()))
+    return {"verified": tuple(verified), "timed": tuple(timed), "votes": votes}
+
+
+def _voted(vote: Mapping[str, Any]) -> Voted:
+    return Voted(
+        model=text(vote["model"]),
+        precision=text(vote["precision"]),
+        what=text(vote["what"]),
+        output=text(vote["output"]),
+        wrong=text(", ".join(vote["wrong"])),
+        right=text(", ".join(vote["right"])),
+        finding=FINDINGS[one_of(vote["finding"], tuple(FINDINGS))],
+    )
 
 
 def _verified(name: str, key: str, driver: str, entry: Mapping[str, Any]) -> Verified:
@@ -76,7 +90,8 @@ def _verified(name: str, key: str, driver: str, entry: Mapping[str, Any]) -> Ver
 
 
 def _check(check: Mapping[str, Any]) -> Check:
-    judged = check["judgement"]
+    judged, known = check["judgement"], text(check.get("known", ""))
+    verdict = one_of(check["verdict"], ("pass", "suspect", "fail"))
     numbers = {n: number(judged[n]) for n in ("sigmas", "bounds", "got", "expected")}
     return Check(
         title=text(check["title"]),
@@ -85,7 +100,7 @@ def _check(check: Mapping[str, Any]) -> Check:
         type=text(check["type"]),
         kind=text(check["kind"]),
         on_device=bool(check["on_device"]),
-        verdict=one_of(check["verdict"], VERDICTS),
+        verdict="known" if known and verdict == "fail" else verdict,
         exact=bool(judged["exact"]),
         rounded=bool(judged["rounded"]),
         index=str(tuple(int(i) for i in judged["index"])),
@@ -94,7 +109,7 @@ def _check(check: Mapping[str, Any]) -> Check:
         failures=int(judged["failures"]),
         count=int(judged["count"]),
         numbers=int(judged["numbers"]),
-        note=text(check["note"]),
+        note=known or text(check["note"]),
         **numbers,
     )
 
