@@ -22,7 +22,7 @@ from parallax.cli import main
 from parallax.report import charts
 from parallax.report.arranged import arrange
 from parallax.report.documents import read
-from parallax.report.facts import Drawn, Lane, Profiled
+from parallax.report.facts import Drawn, Lane, Peaks, Profiled, Spent
 from parallax.report.page import NBYTES_MAX
 from tests.command_line import Captured, refused, save_relu
 
@@ -97,6 +97,11 @@ def fail(data: dict[str, Any]) -> None:
     check["verdict"] = check["judgement"]["verdict"] = "fail"
     worst = {"index": [0, 3], "got": "nan", "expected": 0.25, "sigmas": "inf", "bounds": "inf"}
     check["judgement"] |= {**worst, "failures": 1, "exact": False}
+    known = {**check, "title": "Mul 'known'", "known": "this driver rounds down"}
+    entry["checks"].append(known)
+    voted = {"model": "m", "precision": "high", "what": HOSTILE, "output": "r"}
+    data["votes"] = [{**voted, "wrong": ["pocl"], "right": ["intel"], "finding": "driver"}]
+    data["models"][0]["stale"] = ["entry 3 fails no more"]
     excerpt = {
         "name": "x",
         "type": "float32[1,4]",
@@ -215,6 +220,10 @@ def test_a_cell_leads_to_the_worst_element(page: str) -> None:
     assert "1 of 4 elements out of bounds" in text
     assert "✗ fail inf (" in text
     assert re.search(r"<details id=\"cell-\d+-0\" open>", page)
+    assert "! known" in text, "it is no failure of the engine's"
+    assert "this driver rounds down" in text
+    assert "driver suspect</title></script>" in text.replace("driver suspect ", "driver suspect")
+    assert "entry 3 fails no more" in text
     assert "Around the worst element of the first failure" in text
 
 
@@ -226,6 +235,7 @@ def test_all_kinds_of_documents_are_shown(page: str) -> None:
         "I5: a clock went wrong",
         "selftest: ",
         "unexplained ",
+        "FLOP/s over FLOP per byte",
         "use </title></script>",
         "no model",
     ):
@@ -296,11 +306,32 @@ def drawn(start: float, end: float) -> Drawn:
     return Drawn("Relu 'r'", "relu", True, start, end, start, start)
 
 
+def made_up(lane: Lane) -> Profiled:
+    parts = {"device": 250_000.0, "host": 0.0, "submit": 250_000.0, "rest": 500_000.0}
+    return Profiled("m", "", "d", "high", 1e6, parts, 1.0, Peaks(64e9, 16e9), (lane,), ())
+
+
+def test_an_operator_stands_below_the_roof_by_what_it_lacks() -> None:
+    """At 4 operations a byte this roof has its ridge."""
+    half = Spent("Half", 1, 1e3, 32e3, 8e3)
+    copying = Spent("Copy", 1, 1e3, 0, 8e3)
+    found = charts.roofline(made_up(Lane("m", (), 0, {}, (half, copying), 0, 0)))
+    assert found is not None
+    (dot,) = found.dots
+    (_, slope), (ridge, top), (end, flat) = found.roof
+    assert (
+        dot.x == pytest.approx(ridge) == pytest.approx(1000 * 8 / 16)
+    )  # 2 to the 2 lies half-way between -6 and 10
+    assert slope > dot.y > top == flat
+    assert end == 1000
+    assert dot.label == "Half of m: 32.0 GFLOP/s at 4.00 FLOP/B, 50% of the roof"
+    assert charts.roofline(made_up(Lane("m", (), 0, {}, (copying,), 0, 0))) is None
+
+
 def test_commands_too_near_to_be_seen_apart_become_one_box() -> None:
     spans = [drawn(0, 400_000), *(drawn(500_000 + i, 500_000 + i + 0.5) for i in range(50))]
-    lane = Lane("m", tuple(spans), 0, {}, {}, 0, 0)
-    parts = {"device": 250_000.0, "host": 0.0, "submit": 250_000.0, "rest": 500_000.0}
-    profile = Profiled("m", "", "d", "high", 1e6, parts, 1.0, (lane,), ())
+    lane = Lane("m", tuple(spans), 0, {}, (), 0, 0)
+    profile = made_up(lane)
     queue = charts.swimlane(profile)[-1]
     assert [(box.x, box.width) for box in queue.boxes] == [(0, 400), (500, charts.NARROWEST)]
     assert queue.boxes[1].label.startswith("50 commands, ")
@@ -374,6 +405,17 @@ def test_a_document_that_is_not_as_its_schema_says_is_refused(
     assert str(wrong) in message
     assert message.count("\n") == 1
     assert (tmp_path / "r.html").read_text() == page
+
+
+def test_a_time_that_cannot_be_is_refused(
+    capsys: Captured, stored: dict[str, Path], tmp_path: Path
+) -> None:
+    def back_in_time(data: dict[str, Any]) -> None:
+        data["models"][0]["profiles"][0]["operators"][0]["host_ns"] = -1e308
+
+    wrong = changed(stored["profile"], tmp_path / "wrong.json", back_in_time)
+    message = refused(capsys, "report", wrong, "-o", tmp_path / "r.html")
+    assert "an amount is expected, not -1e+308" in message
 
 
 @pytest.mark.parametrize(

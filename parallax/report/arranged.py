@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parallax.report.facts import Check, Document, Profiled, Timed, Tried, Verified
-from parallax.report.sections import VERDICTS
+from parallax.report.facts import VERDICTS, Check, Document, Profiled, Timed, Tried, Verified
 
 Column = tuple[str, str]
 """Driver and precision."""
@@ -117,7 +116,7 @@ class Arranged:
         """Of the matrix, those that hold something; what is wrong comes first."""
         found = [cell for row in self.matrix for cell in row.cells if cell is not None]
         return sorted(
-            found, key=lambda cell: ("fail", "suspect", "pass", "none").index(cell.verdict)
+            found, key=lambda cell: ("fail", "suspect", "known", "pass", "none").index(cell.verdict)
         )
 
     @property

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from conformance.figures import milliseconds
+from conformance.figures import count, figures, milliseconds
 from parallax.report.arranged import Graph
 from parallax.report.facts import Check, Drawn, Profiled
 
@@ -64,11 +64,11 @@ def distribution(values: Iterable[float], edges: Sequence[float], height: float)
     labels = [f"up to {edge:g}" for edge in edges] + [f"above {edges[-1]:g}"]
     step, most = WIDTH / len(counts), max(*counts, 1)
     bins = []
-    for i, (label, count) in enumerate(zip(labels, counts, strict=True)):
-        tall = height * count / most
+    for i, (label, number) in enumerate(zip(labels, counts, strict=True)):
+        tall = height * number / most
         style = "fail" if i == len(edges) else "bar"
-        box = Box(i * step + 4, height - tall, step - 8, tall, f"{label}: {count}", style)
-        bins.append(Bin(label, count, box))
+        box = Box(i * step + 4, height - tall, step - 8, tall, f"{label}: {number}", style)
+        bins.append(Bin(label, number, box))
     return tuple(bins)
 
 
@@ -137,6 +137,74 @@ def swimlane(profile: Profiled) -> tuple[Track, ...]:
                 boxes = tuple(_merged(spans, scale, y, colour))
                 tracks.append(Track(f"{name}: {lane.model}", y, boxes))
     return tuple(tracks)
+
+
+@dataclass(frozen=True)
+class Dot:
+    """An operator below the roof; `radius` grows with its share of the time."""
+
+    x: float
+    y: float
+    radius: float
+    label: str
+    style: str
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Operations per second over operations per byte, both by powers.
+
+    Attributes:
+        roof: x and y of its corners. columns, rows: places and names of the grid's lines.
+    """
+
+    roof: tuple[tuple[float, float], ...]
+    columns: tuple[tuple[float, str], ...]
+    rows: tuple[tuple[float, str], ...]
+    dots: tuple[Dot, ...]
+
+
+INTENSITIES = (-6, 10)
+"""Powers of 2 of operations per byte that are shown."""
+DECADES, TALL = 5, 300
+"""Powers of 10 below the peak that are shown, and how tall that is."""
+
+
+def roofline(profile: Profiled) -> Roofline | None:
+    """None where no operator did arithmetic."""
+    peaks, (low, high) = profile.peaks, INTENSITIES
+
+    def x(intensity: float) -> float:
+        return WIDTH * (min(max(_log(intensity, 2), low), high) - low) / (high - low)
+
+    def y(rate: float) -> float:
+        below = _log(peaks.flops, 10) - _log(rate, 10)
+        return TALL * (min(max(below, -0.5), DECADES) + 0.5) / (DECADES + 0.5)
+
+    dots = [
+        Dot(
+            x(spent.flops / spent.nbytes),
+            y(spent.flops / spent.seconds),
+            4 + 20 * math.sqrt(min(spent.ns / profile.synced_ns, 1.0)),
+            f"{spent.operator} of {lane.model}: {count(spent.flops / spent.seconds)}FLOP/s at "
+            f"{figures(spent.flops / spent.nbytes)} FLOP/B, {spent.roof(peaks):.0%} of the roof",
+            f"model-{i % COLOURS}",
+        )
+        for i, lane in enumerate(profile.lanes)
+        for spent in lane.operators
+        if spent.flops > 0 and spent.nbytes > 0
+    ]
+    ridge = peaks.flops / peaks.nbytes
+    ends = (2.0**low, ridge, 2.0**high)
+    roof = tuple((x(i), y(min(peaks.flops, i * peaks.nbytes))) for i in ends)
+    columns = tuple((x(2.0**p), f"{2.0**p:g}") for p in range(low, high + 1, 2))
+    rows = tuple((y(peaks.flops / 10**d), count(peaks.flops / 10**d)) for d in range(DECADES))
+    return Roofline(roof, columns, rows, tuple(dots)) if dots else None
+
+
+def _log(number: float, base: int) -> float:
+    """Of any number that a document may hold."""
+    return math.log(min(max(number, 1e-300), 1e300), base)
 
 
 def _naive(profile: Profiled, scale: float) -> Track:

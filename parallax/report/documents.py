@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,13 @@ def _command(path: Path, data: Any) -> str:
     return command
 
 
+def _problems(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What could not be done, by model; also known failures that are over."""
+    yield from ((text(k), text(v)) for k, v in dict(data.get("errors", {})).items())
+    for model in data.get("models", ()):
+        yield from ((text(model["model"]), text(entry)) for entry in model.get("stale", ()))
+
+
 def _document(path: Path, command: str, data: Mapping[str, Any]) -> Document:
     failed = "error" in data
     devices = [f"{text(d['platform'])} / {text(d['name'])}" for d in data["devices"]]
@@ -73,6 +80,6 @@ def _document(path: Path, command: str, data: Mapping[str, Any]) -> Document:
         devices=tuple(devices),
         error=text(data["error"]) if failed else "",
         interrupted=bool(data.get("interrupted", False)),
-        errors=tuple((text(k), text(v)) for k, v in dict(data.get("errors", {})).items()),
+        errors=tuple(_problems(data)),
         **({} if failed else SECTIONS[command](data)),
     )

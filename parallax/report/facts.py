@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+VERDICTS = ("pass", "known", "suspect", "fail")
+"""The worst comes last."""
+
 
 @dataclass(frozen=True)
 class Check:
-    """One output of one node, judged: a row of a model's graph, and of a cell of the matrix."""
+    """One output of one node, judged: a row of a model's graph, and of a cell of the matrix.
+
+    Attributes:
+        verdict: one of VERDICTS; a failure that is known of its driver is none of the engine's.
+    """
 
     title: str
     operator: str
@@ -30,6 +37,19 @@ class Check:
     count: int
     numbers: int
     note: str
+
+
+@dataclass(frozen=True)
+class Voted:
+    """A tensor that is wrong on some of several devices; wrong, right: their names."""
+
+    model: str
+    precision: str
+    what: str
+    output: str
+    wrong: str
+    right: str
+    finding: str
 
 
 @dataclass(frozen=True)
@@ -110,18 +130,47 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Peaks:
+    """What a device did at most when it was measured, per second."""
+
+    flops: float
+    nbytes: float
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What an operator of a model took in a profiled run, and what it did in that time."""
+
+    operator: str
+    launches: int
+    ns: float
+    flops: float
+    nbytes: float
+
+    @property
+    def seconds(self) -> float:
+        """Never 0."""
+        return max(self.ns, 1.0) / 1e9
+
+    def roof(self, peaks: Peaks) -> float:
+        """The least time that the peaks allow, of the time it took."""
+        least_s = max(self.flops / peaks.flops, self.nbytes / peaks.nbytes)
+        return least_s / self.seconds
+
+
+@dataclass(frozen=True)
 class Lane:
     """One model's part of a profiled run.
 
     Attributes:
-        shares: ns of work by title of the node. operators: the same by type of operator.
+        shares: ns of work by title of the node.
     """
 
     model: str
     spans: tuple[Drawn, ...]
     left_out: int
     shares: Mapping[str, float]
-    operators: Mapping[str, float]
+    operators: tuple[Spent, ...]
     naive_ns: float
     enqueue_ns: float
 
@@ -137,6 +186,7 @@ class Profiled:
     synced_ns: float
     parts_ns: Mapping[str, float]
     overhead: float
+    peaks: Peaks
     lanes: tuple[Lane, ...]
     problems: tuple[str, ...]
 
@@ -168,6 +218,7 @@ class Document:
     interrupted: bool = False
     errors: tuple[tuple[str, str], ...] = ()
     verified: tuple[Verified, ...] = ()
+    votes: tuple[Voted, ...] = ()
     tried: tuple[Tried, ...] = ()
     timed: tuple[Timed, ...] = ()
     profiled: tuple[Profiled, ...] = ()

@@ -38,6 +38,14 @@ def positive(value: Any) -> float:
     return found
 
 
+def amount(value: Any) -> float:
+    """What cannot be negative or without end: a time, operations, bytes."""
+    found = number(value)
+    if not 0 <= found < math.inf:
+        raise ValueError(f"an amount is expected, not {found}")
+    return found
+
+
 def maybe(value: Any) -> float | None:
     """A number, or None of what was not measured."""
     return None if value is None else number(value)

@@ -1,9 +1,10 @@
 "use strict";
 // Without it everything is still there: it only sorts, filters and opens what a link leads to.
+const WORDS = new Map([["inf", Infinity], ["-inf", -Infinity], ["nan", Infinity]]);
 function value(row, column) {
   const cell = row.cells[column];
-  const number = cell.dataset.sort ?? cell.textContent.trim();
-  return number !== "" && !isNaN(number) ? Number(number) : number;
+  const text = cell.dataset.sort ?? cell.textContent.trim();
+  return WORDS.get(text) ?? (text !== "" && !isNaN(text) ? Number(text) : text);
 }
 for (const head of document.querySelectorAll("table.sortable thead th")) {
   const button = document.createElement("button");

@@ -7,7 +7,7 @@ import hashlib
 from importlib import resources
 from typing import Any
 
-from conformance.figures import figures, milliseconds
+from conformance.figures import count, figures, milliseconds
 from engine.errors import ConfigError
 from engine.version import VERSION
 from parallax.report import charts
@@ -16,6 +16,15 @@ from parallax.report.arranged import Arranged
 NBYTES_MAX = 2_000_000
 ROWS = (500, 100, 25, 5)
 """Rows of a table: as many of these as fit."""
+CHARTS = (
+    charts.bounds,
+    charts.parts,
+    charts.roofline,
+    charts.sigmas,
+    charts.strip,
+    charts.swimlane,
+)
+"""What the template draws with."""
 LABEL_MAX = 30
 """Characters left of a track."""
 
@@ -29,11 +38,13 @@ def page(found: Arranged) -> bytes:
     template = _template()
     style, script = _asset("page.css"), _asset("page.js")
     faults = [fault for document in found.documents for fault in document.faults]
+    votes = [vote for document in found.documents for vote in document.votes]
     for most in ROWS:
         text: str = template.render(
             page=found,
             faults=faults,
-            sections=_sections(found, bool(faults)),
+            votes=votes,
+            sections=_sections(found, has_faults=bool(faults), has_votes=bool(votes)),
             most=most,
             version=VERSION,
             style=style,
@@ -62,8 +73,8 @@ def _template() -> Any:
         trim_blocks=True,
         loader=jinja2.FunctionLoader(_source),
     )
-    environment.filters.update(at=_at, figures=figures, ms=_ms, label=_label)
-    for chart in (charts.bounds, charts.parts, charts.sigmas, charts.strip, charts.swimlane):
+    environment.filters.update(at=_at, count=count, figures=figures, ms=_ms, label=_label)
+    for chart in CHARTS:
         environment.globals[chart.__name__] = chart
     return environment.get_template("page.html.jinja")
 
@@ -84,10 +95,11 @@ def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _sections(found: Arranged, has_faults: bool) -> list[tuple[str, str]]:
+def _sections(found: Arranged, *, has_faults: bool, has_votes: bool) -> list[tuple[str, str]]:
     present = {
         ("runs", "runs"): True,
         ("matrix", "conformance"): bool(found.matrix),
+        ("votes", "drivers"): has_votes,
         ("distributions", "errors"): bool(found.checks),
         ("graphs", "models"): bool(found.graphs),
         ("latency", "latency"): bool(found.timed),

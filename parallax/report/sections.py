@@ -10,17 +10,20 @@ from parallax.report.facts import (
     Drawn,
     Fault,
     Lane,
+    Peaks,
     Profiled,
+    Spent,
     Timed,
     Tried,
     Values,
     Verified,
+    Voted,
 )
-from parallax.report.fields import maybe, number, one_of, positive, text
+from parallax.report.fields import amount, maybe, number, one_of, positive, text
 
 SPANS_MAX = 20_000
 """Of one timeline; more are not drawn."""
-VERDICTS = ("pass", "suspect", "fail")
+FINDINGS = {"driver": "driver suspect", "engine": "engine bug", "open": "undecided"}
 
 
 def _keys(data: Mapping[str, Any]) -> dict[str, str]:
@@ -43,7 +46,20 @@ def _verify(data: Mapping[str, Any]) -> dict[str, Any]:
             verified.append(_verified(name, keys.get(name, name), driver, entry))
         for precision, latency in dict(model["latency"]).items():
             timed.append(_of_verify(name, driver, precision, latency))
-    return {"verified": tuple(verified), "timed": tuple(timed)}
+    votes = tuple(_voted(vote) for vote in data.get("votes", ()))
+    return {"verified": tuple(verified), "timed": tuple(timed), "votes": votes}
+
+
+def _voted(vote: Mapping[str, Any]) -> Voted:
+    return Voted(
+        model=text(vote["model"]),
+        precision=text(vote["precision"]),
+        what=text(vote["what"]),
+        output=text(vote["output"]),
+        wrong=text(", ".join(vote["wrong"])),
+        right=text(", ".join(vote["right"])),
+        finding=FINDINGS[one_of(vote["finding"], tuple(FINDINGS))],
+    )
 
 
 def _verified(name: str, key: str, driver: str, entry: Mapping[str, Any]) -> Verified:
@@ -74,7 +90,8 @@ def _verified(name: str, key: str, driver: str, entry: Mapping[str, Any]) -> Ver
 
 
 def _check(check: Mapping[str, Any]) -> Check:
-    judged = check["judgement"]
+    judged, known = check["judgement"], text(check.get("known", ""))
+    verdict = one_of(check["verdict"], ("pass", "suspect", "fail"))
     numbers = {n: number(judged[n]) for n in ("sigmas", "bounds", "got", "expected")}
     return Check(
         title=text(check["title"]),
@@ -83,7 +100,7 @@ def _check(check: Mapping[str, Any]) -> Check:
         type=text(check["type"]),
         kind=text(check["kind"]),
         on_device=bool(check["on_device"]),
-        verdict=one_of(check["verdict"], VERDICTS),
+        verdict="known" if known and verdict == "fail" else verdict,
         exact=bool(judged["exact"]),
         rounded=bool(judged["rounded"]),
         index=str(tuple(int(i) for i in judged["index"])),
@@ -92,7 +109,7 @@ def _check(check: Mapping[str, Any]) -> Check:
         failures=int(judged["failures"]),
         count=int(judged["count"]),
         numbers=int(judged["numbers"]),
-        note=text(check["note"]),
+        note=known or text(check["note"]),
         **numbers,
     )
 
@@ -176,13 +193,18 @@ def _of_bench(name: str, row: Mapping[str, Any]) -> Timed:
 # ---------------------------------------------------------------------- profiles
 def _profile(data: Mapping[str, Any]) -> dict[str, Any]:
     keys, models = _keys(data), data["models"]
-    found = [_profiled(keys.get(str(m["model"]), ""), m, m) for m in models]
+    measured = data["peaks"]
+    peaks = Peaks(positive(measured["flops_per_s"]), positive(measured["nbytes_per_s"]))
+    found = [_profiled(keys.get(str(m["model"]), ""), m, m, peaks) for m in models]
     if data["together"] is not None:
-        found.append(_profiled("", {**models[0], "model": "all together"}, data["together"]))
+        head = {**models[0], "model": "all together"}
+        found.append(_profiled("", head, data["together"], peaks))
     return {"profiled": tuple(found)}
 
 
-def _profiled(key: str, head: Mapping[str, Any], found: Mapping[str, Any]) -> Profiled:
+def _profiled(
+    key: str, head: Mapping[str, Any], found: Mapping[str, Any], peaks: Peaks
+) -> Profiled:
     spent = found["account"]
     parts = ("device", "host", "submit", "rest")
     turns = zip(found["turns"], found["profiles"], strict=True)
@@ -194,6 +216,7 @@ def _profiled(key: str, head: Mapping[str, Any], found: Mapping[str, Any]) -> Pr
         synced_ns=positive(spent["synced_ns"]),
         parts_ns={part: number(spent[f"{part}_ns"]) for part in parts},
         overhead=number(found["overhead"]),
+        peaks=peaks,
         lanes=tuple(_lane(turn, profile) for turn, profile in turns),
         problems=(*map(text, found["invalid"]), *map(text, found["notes"])),
     )
@@ -207,14 +230,24 @@ def _lane(turn: Mapping[str, Any], profile: Mapping[str, Any]) -> Lane:
         spans=tuple(_drawn(s, int(run["started_ns"]), offset) for s in spans[:SPANS_MAX]),
         left_out=max(len(spans) - SPANS_MAX, 0),
         shares={text(s["name"]): _work(s) for s in profile["nodes"]},
-        operators={text(s["name"]): _work(s) for s in profile["operators"]},
+        operators=tuple(_spent(share) for share in profile["operators"]),
         naive_ns=number(turn["naive_ns"]),
         enqueue_ns=number(turn["enqueue_ns"]),
     )
 
 
+def _spent(share: Mapping[str, Any]) -> Spent:
+    return Spent(
+        operator=text(share["name"]),
+        launches=int(share["launches"]),
+        ns=_work(share),
+        flops=amount(share["flops"] or 0),
+        nbytes=amount(share["nbytes"] or 0),
+    )
+
+
 def _work(share: Mapping[str, Any]) -> float:
-    return number(share["device_ns"]) + number(share["host_ns"])
+    return amount(share["device_ns"]) + amount(share["host_ns"])
 
 
 def _drawn(span: Mapping[str, Any], started_ns: int, offset_ns: int) -> Drawn:
