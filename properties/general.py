@@ -60,6 +60,8 @@ LIVES = 3
 """Of sessions, in every round."""
 TEMPLATES = 30
 """Of passes, in every round, that no device runs."""
+OLD_FORMS = 10
+"""Nodes of older opsets, in every round."""
 MICROSOFT_CALLS = 8
 """Of each operator of onnxruntime's own."""
 
@@ -291,7 +293,8 @@ def _session(seed: int, place: Place) -> None:
 
 
 def _old_forms(seed: int, place: Place) -> None:
-    check_old_form(seed)
+    for one in range(seed * OLD_FORMS, (seed + 1) * OLD_FORMS):
+        check_old_form(one)
 
 
 def _control_flow(seed: int, device: str, place: Place) -> None:
