@@ -34,6 +34,7 @@ from properties.graph_runs import (
 from properties.graphs import decode, seeded_program
 from properties.memory import Violation
 from properties.old_forms import check_old_form
+from properties.packing import check_packing
 from properties.pass_claims import check_template
 from properties.pass_templates import template
 from properties.reach import Token, kernels_with, touched_by
@@ -380,6 +381,17 @@ def old_forms(count: int = 400) -> Hunt:
         for seed in range(count):
             where.step()
             check_old_form(seed)
+
+    return hunt
+
+
+def packings(count: int = 120) -> Hunt:
+    """Arenas packed with random blocks."""
+
+    def hunt(where: Bench) -> None:
+        for seed in range(count):
+            where.step()
+            check_packing(seed)
 
     return hunt
 

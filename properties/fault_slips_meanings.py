@@ -41,14 +41,14 @@ IMPORTER_SLIPS: tuple[Slip, ...] = (
         f"{OLD}.broadcasting:binary",
         "if broadcast and axis is not None:",
         "if broadcast and axis is None:",
-        witnessed("Add", every=True),
+        old_forms(),
     ),
     (
         "old-prelu-slopes-along-the-last-axis",
         f"{OLD}.broadcasting:prelu",
         "_align(form, emitter, 1)",
         "pass",
-        witnessed("PRelu", every=True),
+        old_forms(),
     ),
     (
         "upsample-takes-width-for-height",
@@ -83,7 +83,7 @@ IMPORTER_SLIPS: tuple[Slip, ...] = (
         f"{OLD}.meaning:group_normalization",
         'constant("column", groups, 1)',
         'constant("column", 1, groups)',
-        witnessed("GroupNormalization", every=True),
+        old_forms(),
     ),
     (
         "old-roi-align-is-shifted",
@@ -104,7 +104,7 @@ IMPORTER_SLIPS: tuple[Slip, ...] = (
         f"{OLD}.meaning:gemm",
         'if form.value("beta") == 0:',
         'if form.attributes.get("beta", 0) == 1e-30:',
-        witnessed("Gemm"),
+        old_forms(),
     ),
     (
         "old-split-counts-one-part-too-few",

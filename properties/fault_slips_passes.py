@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from properties.fault import Fault, Slip, code, graphs, in_order, passes, several, slips
+from properties.fault import Fault, Slip, code, graphs, in_order, packings, passes, several, slips
 from properties.fault_control import control_flow
 from properties.fault_sessions import lives
 
@@ -147,21 +147,21 @@ PASS_SLIPS: tuple[Slip, ...] = (
         f"{PASSES}.remove_identities:_is_removable",
         "if out.name in keep:\n        return False",
         "",
-        lives(),
+        lives(100),
     ),
     (
         "inference-recalled-for-other-types",
         f"{PASSES}.inferences:Inference.is_of",
         "value.type != type_ or value.contents",
         "value.contents",
-        lives(),
+        lives(100),
     ),
     (
         "loop-in-a-run-tests-its-condition-late",
         "engine.execution.stages:Stages._loop",
         "while goes_on and (most is None or len(elements) < most):",
         "while not elements or (goes_on and (most is None or len(elements) < most)):",
-        control_flow(),
+        control_flow(60),
     ),
 )
 
@@ -171,21 +171,21 @@ PLANNER_SLIPS: tuple[Slip, ...] = (
         "engine.planner.offsets:pack",
         "-(-b.nbytes // alignment_nbytes) * alignment_nbytes",
         "b.nbytes",
-        graphs("production", count=60),
+        packings(),
     ),
     (
         "sweep-frees-a-step-early",
         "engine.planner.offsets:sweep",
         "ends[0][0] < blocks[i].first",
         "ends[0][0] <= blocks[i].first",
-        graphs("production", count=60),
+        packings(),
     ),
     (
         "gap-taken-that-is-too-small",
         "engine.planner.offsets:_pack_in_order",
         "start - offset >= nbytes",
         "2 * (start - offset) >= nbytes",
-        graphs("production", count=60),
+        packings(),
     ),
 )
 
@@ -195,7 +195,7 @@ SESSION_SLIPS: tuple[Slip, ...] = (
         "engine.execution.plans:Plans.get",
         "*bound.items(),",
         "*((n, len(d)) for n, d in bound.items()),",
-        lives(),
+        lives(100),
     ),
     (
         "plans-found-whatever-decides-them",
@@ -209,49 +209,49 @@ SESSION_SLIPS: tuple[Slip, ...] = (
         "engine.execution.stages:Stages._planned",
         "key = (types, *((a.dtype.str, a.tobytes()) for a in values.values()))",
         "key = types",
-        control_flow(),
+        control_flow(110),
     ),
     (
         "moved-arena-is-not-followed",
         "engine.execution.execution:Execution._follow_moves",
         "if not self._bound:",
         "if not self._bound and not self.launched:",
-        lives(),
+        lives(100),
     ),
     (
         "input-read-by-the-next-run-too",
         "engine.planner.lifetimes:lifetimes",
         "touch(value, end)\n    for step",
         "pass\n    for step",
-        in_order(graphs("production", count=60), lives()),
+        in_order(graphs("production", count=60), lives(100)),
     ),
     (
         "written-array-is-lent",
         f"{OPENCL}.transfers:to_stored",
         'np.array(bits_of(array), order="C")',
         'np.asarray(bits_of(array), order="C")',
-        lives(),
+        lives(100),
     ),
     (
         "read-does-not-wait",
         f"{OPENCL}.transfers:OpenCLRead.result",
         "self._event.wait()",
         "pass",
-        lives(),
+        lives(100),
     ),
     (
         "constant-of-the-model-is-given-away",
         "engine.execution.execution:Execution.read",
         "return value.constant.copy()",
         "return value.constant",
-        lives(),
+        lives(100),
     ),
     (
         "refused-write-counts-as-written",
         "engine.execution.execution:Execution.write",
         "self.backend_of(value).write(self.slot(value), array)",
         "self.written.add(value); self.backend_of(value).write(self.slot(value), array)",
-        lives(),
+        lives(100),
     ),
     (
         "packed-weights-found-by-arrangement",

@@ -14,7 +14,7 @@ ALIGNMENTS = (1, 64, 128, 4096)
 def draw_blocks(seed: int) -> tuple[list[Block], int]:
     """Few blocks or many, short-lived or not, none or some of no bytes; and an alignment."""
     rng = np.random.default_rng(seed)
-    count = int(rng.choice([1, 5, 20, 60, 180]))
+    count = int(rng.choice([1, 5, 20, 60, 300]))
     longest = int(rng.choice([1, 4, STEPS]))
     firsts = rng.integers(0, STEPS, count)
     lasts = firsts + rng.integers(0, longest, count)

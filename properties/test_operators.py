@@ -57,15 +57,15 @@ OF_ONE_TENSOR = [s.op_type for s in unary.SPECS if accepts(s, every_half(FLOAT))
 
 
 @st.composite
-def cases(draw: st.DrawFn, op_type: str, exact: bool = False) -> Case:
-    return draw_case(op_type, HypothesisChoose(draw, exact=exact))
+def cases(draw: st.DrawFn, op_type: str, exact: bool = False, hard: bool = False) -> Case:
+    return draw_case(op_type, HypothesisChoose(draw, exact=exact), hard=hard)
 
 
-def run_on_examples(check, target, op_type: str, exact: bool = False) -> None:
+def run_on_examples(check, target, op_type: str, **kind: bool) -> None:
     """`check(backend, case)` on drawn cases; skipped with the reason where no case ran."""
     ran = []
 
-    @given(cases(op_type, exact))
+    @given(cases(op_type, **kind))
     def property_holds(case: Case) -> None:
         ran.append(check(target.backend, case))
 
@@ -77,7 +77,7 @@ def run_on_examples(check, target, op_type: str, exact: bool = False) -> None:
 @on_every_backend
 @pytest.mark.parametrize("op_type", OPERATORS)
 def test_results_lie_within_the_derived_error(op_type, target):
-    run_on_examples(check_case, target, op_type)
+    run_on_examples(check_case, target, op_type, hard=True)
 
 
 @on_every_backend
