@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,19 +39,19 @@ def _append(past: Array | None, fresh: Array, present: Array | None) -> Array:
 
 
 def _hidden(form: Form, filled: Array | None) -> Array | None:
-    """(b or 1, 1, s, t): which keys a query does not see, whatever the mask; None: it sees all."""
-    key = np.arange(form.keys)
-    hidden = np.zeros((1, 1, 1, 1), np.bool_)
-    own = np.arange(form.queries)[:, None] + form.past
+    """Which keys a query does not see, whatever the mask, each axis whole or 1; None: it sees all."""
+    key, query = np.arange(form.keys), np.arange(form.queries)[:, None]
+    hidden: list[Array] = []
+    own = query + form.past
     if filled is not None:
         ends = filled[:, None, None, None]
-        own = own + (ends - form.past - form.queries)
-        hidden = key >= ends
+        own = query + (ends - form.queries)
+        hidden.append(key >= ends)
     if form.right is not None:
-        hidden = hidden | (key - own > form.right)
+        hidden.append(key - own > form.right)
     if form.left is not None:
-        hidden = hidden | (own - key > form.left)
-    return hidden if hidden.ndim and hidden.any() else None
+        hidden.append(own - key > form.left)
+    return functools.reduce(np.logical_or, hidden) if hidden else None
 
 
 def _add_bias(scores: Array, mask: Array | None, hidden: Array | None) -> Array:
