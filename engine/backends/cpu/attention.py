@@ -39,7 +39,7 @@ def _append(past: Array | None, fresh: Array, present: Array | None) -> Array:
 
 
 def _hidden(form: Form, filled: Array | None) -> Array | None:
-    """Which keys a query does not see, whatever the mask, each axis whole or 1; None: it sees all."""
+    """Keys that a query does not see, whatever the mask, each axis whole or 1; None for none."""
     key, query = np.arange(form.keys), np.arange(form.queries)[:, None]
     hidden: list[Array] = []
     own = query + form.past
@@ -70,11 +70,13 @@ def _add_bias(scores: Array, mask: Array | None, hidden: Array | None) -> Array:
     return is_seen
 
 
-def _weigh(scores: Array) -> Array:
-    """Scores become exponentials; returns their sums over keys, 1 where there are none."""
+def _weigh(scores: Array, is_seen: Array) -> Array:
+    """Scores become exponentials, 0 in rows that see no key; returns their sums, 1 for 0."""
     largest = np.max(scores, axis=-1, keepdims=True, initial=-np.inf)
     scores -= np.where(largest == -np.inf, FLOAT.type(0), largest)
     np.exp(scores, out=scores)
+    if not is_seen.all():
+        np.copyto(scores, 0, where=~is_seen)
     total = np.add.reduce(scores, axis=-1, keepdims=True)
     total[total == 0] = 1
     return total
@@ -109,12 +111,11 @@ def _make(backend: CpuBackend, node: Node) -> Function:
             scores *= FLOAT.type(form.softcap)
         table = scores.reshape(*whole, form.keys)
         is_seen = _add_bias(table, given[MASK], _hidden(form, given[FILLED]))
-        total = _weigh(table)
+        total = _weigh(table, is_seen)
         y = scratch("attention y", (*rows, form.width), FLOAT)
         multiply(backend.team, scores, v, y)
         y = y.reshape(*whole, form.width)
         y /= total
-        np.copyto(y, 0, where=~is_seen)
         _heads(outputs[0], form.heads)[...] = y
 
     return run

@@ -142,7 +142,7 @@ def _attended(body: Body, parts: list[str], bias: str, past: list[str]) -> list[
     return results
 
 
-def scaled(body: Body, query: str) -> tuple[str, dict[str, float]]:
+def scaled(body: Body, query: str) -> tuple[str, dict[str, Any]]:
     """Queries, and the attribute of ONNX's Attention, which takes the root of its own."""
     scale = body.attribute("scale")
     if not scale:

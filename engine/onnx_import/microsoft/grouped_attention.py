@@ -152,10 +152,9 @@ def _cached(body: Body, new: str, places: _Places, past: str, present: str) -> s
 
 def _attended(body: Body, query: str, key: str, value: str, mask: str) -> str:
     """(b, n, s, d)."""
-    query, factors = scaled(body, query)
-    if softcap := body.attribute("softcap"):
-        factors["softcap"] = abs(softcap)  # c tanh(x / c) is that of -c
-    return body.of("Attention", query, key, value, mask, **factors)
+    query, scale = scaled(body, query)
+    softcap = abs(body.attribute("softcap") or 0.0)  # c tanh(x / c) is that of -c
+    return body.of("Attention", query, key, value, mask, softcap=softcap, **scale)
 
 
 def _seen(body: Body, places: _Places) -> str:
