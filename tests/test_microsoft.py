@@ -268,7 +268,7 @@ def attentions() -> Iterator[Case]:
     itself = bias | {"xk": floats(2, 5, 24), "xv": floats(2, 5, 32)}
     yield op_type, "x xk xv -> y", inputs, {**heads, "scale": 0.3}
     yield op_type, "x xk xv b -> y", inputs | bias, heads
-    yield op_type, "x xk xv b -> y", inputs | itself, causal
+    yield op_type, "x xk xv b -> y", inputs | itself, {**causal, "scale": -0.3}
     for mask in (counts(3, 7), flags(2, 7), flags(2, 5, 7)):
         yield op_type, "x xk xv - xm -> y", inputs | {"xm": mask}, heads
         near = {"xm": np.minimum(mask, 5) if mask.ndim == 1 else mask[..., :5].copy()}

@@ -113,7 +113,7 @@ class _Steps:
     @property
     def y(self) -> Array:
         """(b, n, s, e)."""
-        y: Array = np.where(self.is_seen, self.p @ self.v, 0.0)
+        y: Array = self.p @ self.v
         return y
 
 
@@ -130,6 +130,7 @@ def _steps(inputs: Arrays, form: Form) -> _Steps:
     log_p = shifted - np.log(np.where(total == 0, 1.0, total))
     distance = np.where(np.isfinite(x), finite(shifted), 0.0)
     is_seen = np.any(bias != -np.inf, axis=-1, keepdims=True)
+    log_p = np.where(is_seen, log_p, -np.inf)
     return _Steps(q, k, v, raw, capped, bias, x, distance, np.exp(log_p), log_p, is_seen)
 
 
@@ -221,13 +222,17 @@ def _y_error(s: _Steps, form: Form, units: Units) -> Error:
 
 
 def _error(inputs: Arrays, a: Attributes, units: Units) -> tuple[Error, ...]:
-    """`_y_error`; nothing is promised of infinite values, whose weights may vanish."""
+    """`_y_error`; 0 where no key is seen.
+
+    Nothing is promised of infinite values, whose weights may vanish, nor of any that are no numbers
+    where no key is seen, whose scores may be none either.
+    """
     form, units = _form(inputs, a), accumulated(units)
     with np.errstate(all="ignore"):
         s = _steps(inputs, form)
         error = _y_error(s, form, units)
-        is_open = np.any(np.isinf(s.v), axis=2, keepdims=True)
-        bound = np.where(s.is_seen, np.where(is_open, np.inf, error.bound), 0.0)
+        is_open = np.where(s.is_seen, np.isinf(s.v).any(2, keepdims=True), ~np.isfinite(s.y))
+        bound = np.where(is_open, np.inf, np.where(s.is_seen, error.bound, 0.0))
         sigma = np.where(s.is_seen, np.minimum(error.sigma, bound), 0.0)
     y = Error(_together(sigma, form), _together(bound, form))
     return (y, *exact(*_present(inputs, form)))

@@ -132,6 +132,12 @@ def _masked(*rows: list[float], dtype: str = "f4") -> Call:
     return call((1, 1, len(rows), 4), (1, 1, len(rows[0]), 4), 3, np.array(rows, dtype))
 
 
+def _unseen(index: int, number: float) -> Call:
+    """The same, and no query sees a key."""
+    given = _hard(index, number)
+    return Call((*given.inputs, np.zeros((3, 4), np.bool_)))
+
+
 _INF = np.inf
 EDGES: tuple[Callable[[], Call], ...] = (
     lambda: call((2, 6, 9, 33), (2, 2, 130, 33), 70, is_causal=1),
@@ -144,6 +150,8 @@ EDGES: tuple[Callable[[], Call], ...] = (
     lambda: _masked([0, -_INF, 1], [-_INF] * 3, [np.nan, 0, 0], [_INF, 0, 0]),
     lambda: _masked([-3.4e38, 0, 0], [-3.4e38] * 3, [1e30, 0, -1e30]),
     lambda: _masked([True, False], [False, False], dtype="?"),
+    lambda: _unseen(0, np.nan),
+    lambda: _unseen(2, np.inf),
     *(partial(_hard, i, n) for i in range(3) for n in (np.nan, np.inf)),
     lambda: call((1, 1, 2, 4), (1, 1, 0, 4), 3),
     lambda: call((1, 2, 0, 4), (1, 2, 3, 4), 3),
@@ -161,6 +169,11 @@ REJECTS = (
         "heads that do not divide",
         lambda: Call((_ROWS,) * 3, {"q_num_heads": 2, "kv_num_heads": 3}),
         "kv_num_heads=3, expected a divisor of the last extent of K (1, 3, 8)",
+    ),
+    Reject(
+        "heads that are not there",
+        lambda: Call((_Q,) * 3, {"q_num_heads": 3}),
+        "q_num_heads=3, but Q has 2 heads",
     ),
     Reject(
         "heads that cannot be shared",

@@ -108,6 +108,8 @@ def _required(types: Types, index: int) -> TensorType:
 def _in_heads(shape: Sequence[int], count: int, name: str, what: str) -> tuple[int, ...]:
     """(batch, heads, tokens, size)."""
     if len(shape) == 4:
+        if count not in (0, shape[1]):
+            raise ShapeError(f"{OP}: {name}={count}, but {what} has {shape[1]} heads")
         return tuple(shape)
     batch, tokens, hidden = shape
     if count < 1 or hidden % count:

@@ -155,7 +155,7 @@ OF_OWN = (
             ones(1, 1, 8),
             _heads(1, 3, 8) / 8,
             _heads(1, 3, 8),
-            None,
+            np.full(24, 0.1, np.float32),
             np.zeros((1, 3), np.int32),
             num_heads=1,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,19 +39,19 @@ def _append(past: Array | None, fresh: Array, present: Array | None) -> Array:
 
 
 def _hidden(form: Form, filled: Array | None) -> Array | None:
-    """(b or 1, 1, s, t): which keys a query does not see, whatever the mask; None: it sees all."""
-    key = np.arange(form.keys)
-    hidden = np.zeros((1, 1, 1, 1), np.bool_)
-    own = np.arange(form.queries)[:, None] + form.past
+    """Keys that a query does not see, whatever the mask, each axis whole or 1; None for none."""
+    key, query = np.arange(form.keys), np.arange(form.queries)[:, None]
+    hidden: list[Array] = []
+    own = query + form.past
     if filled is not None:
         ends = filled[:, None, None, None]
-        own = own + (ends - form.past - form.queries)
-        hidden = key >= ends
+        own = query + (ends - form.queries)
+        hidden.append(key >= ends)
     if form.right is not None:
-        hidden = hidden | (key - own > form.right)
+        hidden.append(key - own > form.right)
     if form.left is not None:
-        hidden = hidden | (own - key > form.left)
-    return hidden if hidden.ndim and hidden.any() else None
+        hidden.append(own - key > form.left)
+    return functools.reduce(np.logical_or, hidden) if hidden else None
 
 
 def _add_bias(scores: Array, mask: Array | None, hidden: Array | None) -> Array:
@@ -69,11 +70,13 @@ def _add_bias(scores: Array, mask: Array | None, hidden: Array | None) -> Array:
     return is_seen
 
 
-def _weigh(scores: Array) -> Array:
-    """Scores become exponentials; returns their sums over keys, 1 where there are none."""
+def _weigh(scores: Array, is_seen: Array) -> Array:
+    """Scores become exponentials, 0 in rows that see no key; returns their sums, 1 for 0."""
     largest = np.max(scores, axis=-1, keepdims=True, initial=-np.inf)
     scores -= np.where(largest == -np.inf, FLOAT.type(0), largest)
     np.exp(scores, out=scores)
+    if not is_seen.all():
+        np.copyto(scores, 0, where=~is_seen)
     total = np.add.reduce(scores, axis=-1, keepdims=True)
     total[total == 0] = 1
     return total
@@ -108,12 +111,11 @@ def _make(backend: CpuBackend, node: Node) -> Function:
             scores *= FLOAT.type(form.softcap)
         table = scores.reshape(*whole, form.keys)
         is_seen = _add_bias(table, given[MASK], _hidden(form, given[FILLED]))
-        total = _weigh(table)
+        total = _weigh(table, is_seen)
         y = scratch("attention y", (*rows, form.width), FLOAT)
         multiply(backend.team, scores, v, y)
         y = y.reshape(*whole, form.width)
         y /= total
-        np.copyto(y, 0, where=~is_seen)
         _heads(outputs[0], form.heads)[...] = y
 
     return run

@@ -133,12 +133,21 @@ def _bias(body: Body, mask: str, keys: list[str], like: str) -> str:
 
 def _attended(body: Body, parts: list[str], bias: str, past: list[str]) -> list[str]:
     """Queries' results (b, n, s, d), and all keys and values, those of the past first."""
+    query, *others = parts
+    query, scale = scaled(body, query)
     results = ["attended", "all_keys", "all_values"]
-    inputs = [*parts, *([bias, *past] if past[0] else [bias] if bias else [])]
-    scale = body.attribute("scale")
-    flags: dict[str, Any] = {"is_causal": body.attribute("unidirectional") or 0}
-    body.node("Attention", inputs, results, **flags, **({"scale": scale} if scale else {}))
+    inputs = [query, *others, *([bias, *past] if past[0] else [bias] if bias else [])]
+    is_causal = body.attribute("unidirectional") or 0
+    body.node("Attention", inputs, results, is_causal=is_causal, **scale)
     return results
+
+
+def scaled(body: Body, query: str) -> tuple[str, dict[str, Any]]:
+    """Queries, and the attribute of ONNX's Attention, which takes the root of its own."""
+    scale = body.attribute("scale")
+    if not scale:
+        return query, {}
+    return body.of("Neg", query) if scale < 0 else query, {"scale": abs(scale)}
 
 
 def _among_the_first(body: Body, keys: list[str], mask: str, like: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from onnx import TensorProto
 
 from engine.errors import ModelError, UnsupportedError
-from engine.onnx_import.microsoft.attention import counted, joined
+from engine.onnx_import.microsoft.attention import counted, joined, scaled
 from engine.onnx_import.microsoft.body import Body
 
 INT64 = TensorProto.INT64
@@ -152,9 +152,9 @@ def _cached(body: Body, new: str, places: _Places, past: str, present: str) -> s
 
 def _attended(body: Body, query: str, key: str, value: str, mask: str) -> str:
     """(b, n, s, d)."""
-    factors = {name: body.attribute(name) for name in ("scale", "softcap")}
-    given = {name: factor for name, factor in factors.items() if factor}
-    return body.of("Attention", query, key, value, mask, **given)
+    query, scale = scaled(body, query)
+    softcap = abs(body.attribute("softcap") or 0.0)  # c tanh(x / c) is that of -c
+    return body.of("Attention", query, key, value, mask, softcap=softcap, **scale)
 
 
 def _seen(body: Body, places: _Places) -> str:

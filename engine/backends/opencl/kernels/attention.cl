@@ -195,7 +195,7 @@ __kernel void attend(__global const STORAGE *q, const long q_start, __global con
   for (int r = 0; r < rows; ++r) {
     const COMPUTE sum = total[r] == (COMPUTE)0 ? (COMPUTE)1 : total[r];
     for (int c = 0; 16 * c < columns; ++c) {
-      const VEC part = is_seen[r] ? sums[r][c] / sum : (VEC)(COMPUTE)0;
+      const VEC part = is_seen[r] || !isnan(sum) ? sums[r][c] / sum : (VEC)(COMPUTE)0;
       store_some(y + y_at[r] + 16 * c, part, columns - 16 * c);
     }
   }
