@@ -175,6 +175,7 @@ ELSEWHERE = {
     "GroupNormalization": "its older form is refused",
     "ImageDecoder": "nothing but a check: test_images.py",
     "RMSNormalization": "two dtypes: test_rms_normalization.py",
+    "RotaryEmbedding": "positions that Gather looks up: the suite of ONNX",
     **dict.fromkeys(
         ("Einsum", "EyeLike", "GlobalLpPool", "Hardmax", "LpNormalization", "LpPool", "Mod"),
         "taken apart: test_composed.py",

@@ -124,7 +124,7 @@ def _is_lost(
         overflown.append(spec_of(following.op_type).reference(args, following.attributes)[0])
     y, other = _array(values[-1]), _array(overflown[-1])
     stored = np.where(np.abs(y) > largest, np.copysign(np.inf, y), y)
-    return (other != y) & (other != stored) & np.isfinite(y)
+    return np.asarray((other != y) & (other != stored) & np.isfinite(y))
 
 
 def _with_inherited(
