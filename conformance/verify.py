@@ -111,6 +111,9 @@ def verify(
     arguments.function("on_failure", on_failure)
     arguments.optional("device", device, str, "the name or the numbers of a device")
     arguments.optional("runtime", runtime, Runtime, "a Runtime")
+    arguments.switch("not_finite", not_finite)
+    arguments.optional("against", against, (str, Opponent), "the name of an engine")
+    arguments.optional("known", known, (str, Path, Known), "a file of known failures")
     interpreter = load(model)
     name = interpreter.graph.name if not isinstance(model, (str, Path)) else str(model)
     opponent = opponent_of(against, model) if isinstance(against, str) else against

@@ -55,7 +55,9 @@ def items(where: str, value: Any, expected: str, error: type[ParallaxError]) -> 
         raise error(f"{where}: got {shown(value)}, expected {expected}") from None
 
 
-def optional(where: str, value: object, kind: type[Kind], expected: str) -> Kind | None:
+def optional(
+    where: str, value: object, kind: type[Kind] | tuple[type[Kind], ...], expected: str
+) -> Kind | None:
     """The same for an option that may be None; raises ConfigError."""
     if value is None:
         return None
