@@ -21,6 +21,7 @@ from engine.ops.spec import OpSpec
 from engine.runtime import Runtime
 from properties.choose import SeededChoose
 from properties.claims import check_every_half, check_exact, check_law
+from properties.copies import check_copy, check_write
 from properties.devices import Target, targets_on
 from properties.graph_runs import (
     check_exact as check_exact_graph,
@@ -392,6 +393,21 @@ def packings(count: int = 120) -> Hunt:
         for seed in range(count):
             where.step()
             check_packing(seed)
+
+    return hunt
+
+
+def copies(count: int = 60) -> Hunt:
+    """From each precision of a device to each, and from the host."""
+
+    def hunt(where: Bench) -> None:
+        for seed in range(count):
+            for source in where.opencl:
+                where.step()
+                check_write(source.backend, SeededChoose(seed))
+                for target in where.opencl:
+                    where.step()
+                    check_copy(source.backend, target.backend, SeededChoose(seed))
 
     return hunt
 

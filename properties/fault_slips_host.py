@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from properties.fault import Fault, Slip, graphs, in_order, kernel, operators, passes, slips
+from properties.fault import Fault, Slip, copies, graphs, in_order, kernel, operators, passes, slips
 
 OPENCL = "engine.backends.opencl"
 HOST_SLIPS: tuple[Slip, ...] = (
@@ -88,7 +88,7 @@ HOST_SLIPS: tuple[Slip, ...] = (
         f"{OPENCL}.copy:_convert",
         "-(-shape[-1] // run)",
         "max(1, shape[-1] // run)",
-        graphs("nodes", count=120),
+        copies(),
     ),
     (
         "axes-merged-where-one-operand-allows",

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from properties.fault import Fault, Slip, code, graphs, in_order, packings, passes, several, slips
+from properties.fault import (
+    Fault,
+    Slip,
+    code,
+    copies,
+    graphs,
+    in_order,
+    packings,
+    passes,
+    several,
+    slips,
+)
 from properties.fault_control import control_flow
 from properties.fault_sessions import lives
 
@@ -230,7 +241,7 @@ SESSION_SLIPS: tuple[Slip, ...] = (
         f"{OPENCL}.transfers:to_stored",
         'np.array(bits_of(array), order="C")',
         'np.asarray(bits_of(array), order="C")',
-        lives(100),
+        copies(),
     ),
     (
         "read-does-not-wait",
@@ -244,13 +255,6 @@ SESSION_SLIPS: tuple[Slip, ...] = (
         "engine.execution.execution:Execution.read",
         "return value.constant.copy()",
         "return value.constant",
-        lives(100),
-    ),
-    (
-        "refused-write-counts-as-written",
-        "engine.execution.execution:Execution.write",
-        "self.backend_of(value).write(self.slot(value), array)",
-        "self.written.add(value); self.backend_of(value).write(self.slot(value), array)",
         lives(100),
     ),
     (

@@ -28,6 +28,7 @@ from properties import control_flow, sequences
 from properties.choose import SeededChoose
 from properties.claims import check_any_bits, check_every_half, check_exact, check_law, check_reject
 from properties.comparator import check_guards, check_judge
+from properties.copies import check_copy, check_write
 from properties.devices import Target
 from properties.fault import Bench
 from properties.graph_runs import (
@@ -176,6 +177,7 @@ def _graphs(devices: tuple[str, ...], number: int) -> Iterator[Step]:
         yield Step(f"plan {number} on {device}", partial(_plan, number, at))
         yield Step(f"passes {number} on {device}", partial(_passes, number, at))
         yield Step(f"bits {number} on {device}", partial(_bits, number, at))
+    yield Step(f"copies {number}", partial(_copies, number))
     yield Step(f"packing {number}", partial(_packing, number))
     first = (number + 1) * TEMPLATES
     yield Step(f"templates from {first}", partial(_templates, first))
@@ -264,6 +266,14 @@ def _passes(seed: int, at: int, place: Place) -> None:
 
 def _bits(seed: int, at: int, place: Place) -> None:
     check_any_bits(place.bench.all[at].backend, SeededChoose(seed))
+
+
+def _copies(seed: int, place: Place) -> None:
+    """From each precision to each, and from the host."""
+    for source in place.bench.all:
+        check_write(source.backend, SeededChoose(seed))
+        for target in place.bench.all:
+            check_copy(source.backend, target.backend, SeededChoose(seed))
 
 
 def _packing(seed: int, place: Place) -> None:

@@ -126,7 +126,8 @@ class Life:
         kind = ("whole", "whole", "split", "head", "tail")[part % 5] if parts.cuts else "whole"
         cut = parts.cuts[part // 5 % len(parts.cuts)] if kind != "whole" else ""
         names = parts.values if kind == "whole" else (cut,)
-        picked = {0: (), 1: ("*",), 2: (names[save % len(names)],)}
+        passing = parts.passing if kind == "whole" and parts.passing else names
+        picked = {0: (), 1: ("*",), 2: (passing[save // 4 % len(passing)],)}
         saved = picked.get(
             save % 4, tuple({names[save % len(names)], names[save // 3 % len(names)]})
         )

@@ -32,6 +32,7 @@ from properties.lifecycle_models import perceptron, pyramid, residual, twin
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
 Feeds = Mapping[str, np.ndarray]
+PASSING = ("Identity", "Flatten", "Reshape", "Shape")
 EXPECTED_MOST = 2000
 """How many right answers are remembered."""
 SMALL_GRAPHS = (4, 9, 23)
@@ -84,12 +85,17 @@ def subjects() -> tuple[Subject, ...]:
 # ------------------------------------------------------------------------- parts of a model
 @dataclass(frozen=True)
 class Parts:
-    """What may be named in a configuration: values to save, and values to cut at."""
+    """What may be named in a configuration: values to save, and values to cut at.
+
+    Attributes:
+        passing: values that passes would remove, were they not saved.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     values: tuple[str, ...]
     cuts: tuple[str, ...]
+    passing: tuple[str, ...]
 
 
 @cache
@@ -99,7 +105,8 @@ def parts_of(subject: Subject) -> Parts:
     made = [out for node in graph.nodes for out in node.outputs]
     cuts = [v.name for v in made if v not in graph.outputs and _separates(graph, v)]
     inputs, outputs = (tuple(v.name for v in some) for some in (graph.inputs, graph.outputs))
-    return Parts(inputs, outputs, (*inputs, *(v.name for v in made)), tuple(cuts))
+    passing = [v.name for node in graph.nodes if node.op_type in PASSING for v in node.outputs]
+    return Parts(inputs, outputs, (*inputs, *(v.name for v in made)), tuple(cuts), tuple(passing))
 
 
 def _separates(graph: Graph, value: object) -> bool:

@@ -393,7 +393,10 @@ class Track:
         """What may be read."""
         if self.why_not:
             return self.session.outputs
-        return [*self.session.outputs, *self.session.saved]
+        names = [*self.session.outputs, *self.session.saved]
+        lost = {*self.recipe.save} - {"*", *names}
+        require(not lost, f"{self.name}: {sorted(lost)} shall be saved, and cannot be read")
+        return names
 
     def read(self, index: int, how: int) -> None:
         """One output or saved tensor."""

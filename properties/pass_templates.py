@@ -180,7 +180,7 @@ class _Template:
         dims = x.known_type.dims
         if self._maybe(by_channel):
             return (dims[1], *[1] * (len(dims) - 2))
-        if self._maybe(0.5):
+        if self._maybe(0.3):
             return dims
         kept = int(self.rng.integers(len(dims)))
         alone = tuple(d if axis == kept else 1 for axis, d in enumerate(dims))
