@@ -9,6 +9,7 @@ from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
 from engine.errors import DeviceError
 from engine.runtime import Runtime
 
+ALL = "all"
 Target = tuple[ForwardType, str | None]
 """Forward type and, for OpenCL, the selector of the device."""
 
@@ -25,6 +26,22 @@ def target_of(device: str | None, runtime: Runtime) -> Target:
         return ForwardType.CPU, None
     runtime.backend(ForwardType.OPENCL, config_of((ForwardType.OPENCL, device)))
     return ForwardType.OPENCL, device
+
+
+def devices_named(names: str | None) -> list[str | None]:
+    """Comma-separated ones; "all" is every OpenCL device by its shortest name; None the first.
+
+    Raises:
+        DeviceError: "all", and there is none.
+    """
+    if names is None:
+        return [None]
+    found: list[str | None] = []
+    for name in (part.strip() for part in names.split(",")):
+        found += registry.opencl_selectors().values() if name.lower() == ALL else [name]
+    if not found:
+        raise DeviceError("no OpenCL device is installed")
+    return list(dict.fromkeys(found))
 
 
 def config_of(

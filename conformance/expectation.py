@@ -124,8 +124,17 @@ class Walk:
             self._values[value] = y
             if value.name not in self._reported:
                 self._chains[value] = chain
-                if np.any(bound):
-                    self._bounds[value] = bound
+                carried = _where_it_fits(y, bound, dtype)
+                if np.any(carried):
+                    self._bounds[value] = carried
+
+
+def _where_it_fits(y: np.ndarray, bound: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """What is known of an element by who reads it: nothing where it may be stored as infinite."""
+    if not is_float(dtype):
+        return bound
+    overflows = np.isfinite(y) & (np.abs(y) + bound > float(ml_dtypes.finfo(dtype).max))
+    return np.where(overflows, np.inf, bound)
 
 
 def _with(
@@ -163,7 +172,7 @@ def _carried(
     if spec.slope is not None:
         slopes = spec.slope(inputs, node.attributes)
         parts = [np.asarray(s) * b for s, b in zip(slopes, inherited) if b is not None]
-        return [errors[0] + sum(parts)]
+        return [errors[0] + np.nan_to_num(sum(parts), nan=np.inf, posinf=np.inf)]
     if node.op_type in THROUGH:
         given = [np.zeros(()) if b is None else b for b in inherited]
         return [errors[0] + THROUGH[node.op_type](node, inputs, outputs[0], given)]

@@ -19,6 +19,11 @@ def figures(value: float) -> str:
     return text if abs(value) < SMALLEST else f"{value:.{max(0, 2 - exponent)}f}"
 
 
+def element(value: float, digits: int) -> str:
+    """An element of a tensor: integers in full, floats with so many significant figures."""
+    return str(value) if isinstance(value, int) else f"{value:.{digits}g}"
+
+
 def milliseconds(nanoseconds: float) -> str:
     """A time, in milliseconds and without the unit."""
     return figures(nanoseconds / 1e6)

@@ -23,6 +23,8 @@ from engine.ir.types import NARROW, STRING
 LOOKED_AT_NBYTES = 256
 """How much of the two ends of a file is looked at to see what it is."""
 
+MADE = b"<!-- made by parallax report -->"
+"""The last line of our HTML pages."""
 MARK = b"arrays of parallax"
 """The comment of our .npz archives, which lies at their end."""
 
@@ -38,6 +40,8 @@ class Form:
 REPORT = Form("a JSON report of parallax", lambda head, end: b'"schema": "parallax.' in head)
 ARRAYS = Form("an .npz archive of parallax", lambda head, end: end.endswith(MARK))
 KERNELS = Form("a kernel cache", lambda head, end: True)  # the cache looks at its file itself
+TRACE = Form("a trace of parallax", lambda head, end: b'"form": "parallax trace' in head)
+PAGE = Form("a report of parallax", lambda head, end: b"<!DOCTYPE html>" in head and MADE in end)
 STATE = Form("the state of a fuzz run", lambda head, end: b'"form": "parallax fuzz' in head)
 
 WRITTEN = {
@@ -45,19 +49,40 @@ WRITTEN = {
     "outputs": ("--outputs", ARRAYS),
     "cache": ("--cache", KERNELS),
     "resume": ("--resume", STATE),
+    "trace_file": ("--trace", TRACE),
+    "html": ("-o", PAGE),
 }
 """The options that name a file to write, by the attribute of the parsed arguments."""
 
 BUNDLES = ("bundle", "bundles")
 """The options that name what must not be there yet: a bundle, or a folder of them."""
 
-READ = ("model", "models", "inputs", "expect", "source")
+READ = ("model", "models", "inputs", "expect", "known", "source", "documents")
 """The attributes that name files or folders to read."""
 
 
-def add_file(parser: Any, option: str, metavar: str, help: str) -> None:
-    """An option that names a file, for which a shell offers files."""
-    parser.add_argument(option, metavar=metavar, help=help).complete = shtab.FILE
+def add_file(
+    parser: Any,
+    option: str,
+    metavar: str,
+    help: str,
+    *,
+    several: bool = False,
+    attribute: str | None = None,
+) -> None:
+    """An option that names a file, or several one after the other; a shell offers files for it.
+
+    Args:
+        attribute: of the parsed arguments, where it is not called as the option is.
+    """
+    action = parser.add_argument(
+        option,
+        action="append" if several else "store",
+        metavar=metavar,
+        help=help,
+        dest=attribute,
+    )
+    action.complete = shtab.FILE
 
 
 def check_files(args: argparse.Namespace, read: Iterable[str] = ()) -> None:
@@ -96,7 +121,8 @@ def _read(args: argparse.Namespace) -> Iterator[Path]:
         given = getattr(args, attribute, None)
         for name in [given] if isinstance(given, str) else given or []:
             path = Path(name)
-            yield from path.glob("*.onnx") if os.path.isdir(path) else [path]
+            inside = "*.npz" if attribute == "inputs" else "*.onnx"
+            yield from path.glob(inside) if os.path.isdir(path) else [path]
 
 
 def _refusal(path: Path, form: Form, taken: Mapping[Path, str]) -> str:

@@ -79,6 +79,17 @@ def random_inputs(
             is not known here.
     """
     graph = model if isinstance(model, Graph) else model.graph
+    types = input_types(graph, shapes)
+    inputs = {v.name: v for v in graph.inputs}
+    return {name: _draw(inputs[name], type_.dims, seed) for name, type_ in types.items()}
+
+
+def input_types(graph: Graph, shapes: Mapping[str, AnyShape] | None) -> dict[str, TensorType]:
+    """What arrays that are drawn for the inputs must be.
+
+    Raises:
+        InputError: see `random_inputs`.
+    """
     inputs = {v.name: v for v in graph.inputs}
     for name in shapes or ():
         if name not in inputs:
@@ -93,7 +104,7 @@ def random_inputs(
     chosen = default_shapes(graph, shapes)
     types = {n: TensorType(v.known_type.dtype, _dims(chosen[n])) for n, v in inputs.items()}
     _check_memory(types)
-    return {name: _draw(value, types[name].dims, seed) for name, value in inputs.items()}
+    return types
 
 
 def _dims(shape: AnyShape) -> tuple[int, ...]:

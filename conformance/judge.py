@@ -40,7 +40,7 @@ class Judgement:
     Attributes:
         sigmas, bounds: worst err/sigma and err/bound over the decided elements.
         index: of the worst element (logical), () for a tensor without elements.
-        got, expected, sigma, bound: values there.
+        got, expected, sigma, bound: values there; of integers got and expected are integers.
         overflows: results that are infinite where the reference is finite, and may be.
         undecided: elements whose bound is infinite. nans: NaN in the device's result.
         count: elements judged. numbers: those that are not NaN as expected, which proves little.
@@ -122,8 +122,8 @@ def judge(got: np.ndarray, reference: np.ndarray, error: Error, units: Units) ->
         sigmas=float(sigmas.max(initial=0.0)),
         bounds=float(bounds.max(initial=0.0)),
         index=index,
-        got=float(got[index]) if worst.size else 0.0,
-        expected=float(reference[index]) if worst.size else 0.0,
+        got=number(got[index]) if worst.size else 0.0,
+        expected=number(reference[index]) if worst.size else 0.0,
         sigma=float(sigma[index]) if worst.size else 0.0,
         bound=float(bound[index]) if worst.size else 0.0,
         suspects=suspects,
@@ -144,6 +144,11 @@ def numbered(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         return arrays
     numbers = {text: i for i, text in enumerate(dict.fromkeys(x for a in arrays for x in a.flat))}
     return tuple(np.array([numbers[x] for x in a.flat], np.int64).reshape(a.shape) for a in arrays)
+
+
+def number(element: np.generic) -> float:
+    """As Python has it: integers as such, of which float has not all, the rest as float."""
+    return int(element) if element.dtype.kind in "iu" else float(element)
 
 
 def equal(a: np.ndarray, b: np.ndarray) -> np.ndarray:

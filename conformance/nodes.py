@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from conformance.judge import Judgement, Verdict, float64_inputs, judge, units_for
+from conformance.judge import Judgement, Verdict, float64_inputs, judge, number, units_for
 from conformance.report import Excerpt, Failure, NodeCheck
 from engine.backends.protocol import Backend
 from engine.execution.execution import Execution
@@ -191,5 +191,5 @@ def excerpt(value: Value, array: np.ndarray, at: tuple[int, ...], name: str = ""
         type_,
         at,
         start,
-        tuple(v if isinstance(v, str) else float(v) for v in values),
+        tuple(v if isinstance(v, str) else number(v) for v in values),
     )

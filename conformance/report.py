@@ -21,6 +21,7 @@ VERDICTS = {
     NOTHING_VERIFIED: "NOTHING VERIFIED",
     INTERRUPTED: "interrupted",
 }
+STALE = "A KNOWN FAILURE IS STALE"
 OUTPUTS_DIFFER = "OUTPUTS DIFFER from those stored"
 
 
@@ -35,6 +36,8 @@ class NodeCheck:
             the device.
         verdict: after suspects were replayed. note: what the replays said.
         reading: of an engine that is not ours, what explains a node beyond its bound.
+        example: of several sets of inputs, the one that was worst for it.
+        known: why its failure is known of this driver, and does not count.
     """
 
     title: str
@@ -48,6 +51,8 @@ class NodeCheck:
     verdict: Verdict
     note: str = ""
     reading: str = ""
+    example: str = ""
+    known: str = ""
 
     @property
     def proves_nothing(self) -> bool:
@@ -152,6 +157,48 @@ class StoredCheck:
 
 
 @dataclass(frozen=True)
+class Parting:
+    """A tensor by which a device or an engine beside it is wrong, by the float64 reference.
+
+    Attributes:
+        title: of the node that computes it, before passes. index: of the worst element of who is
+            wrong; here, there, truth: what it is on the device, in the engine, in float64.
+        ours, theirs: how far each lies from a float64 run of the model; None where the device
+            keeps no such tensor, because it fuses the node with others.
+        right: "this device", the name of the engine, or "neither".
+    """
+
+    title: str
+    output: str
+    index: tuple[int, ...]
+    here: float | None
+    there: float | None
+    truth: float
+    ours: Distance | None
+    theirs: Distance
+    right: str
+
+
+@dataclass(frozen=True)
+class Against:
+    """A device beside an engine that is not ours.
+
+    Attributes:
+        engine: with version and options. name: alone.
+        compared: tensors that both have. hidden: of those of the engine, what the device fuses.
+        failure: the first node that is wrong in the engine on the engine's own inputs.
+        partings: in the order of the graph; those behind the first may follow from it.
+    """
+
+    engine: str
+    name: str
+    compared: int
+    hidden: int
+    failure: Failure | None
+    partings: tuple[Parting, ...]
+
+
+@dataclass(frozen=True)
 class SaturatedConstant:
     """A constant with finite elements that half storage cannot hold."""
 
@@ -167,7 +214,7 @@ class PrecisionReport:
         same_as: the requested precision whose run this one repeats (same effective precision);
             everything else then is that run's.
         context_bugs: how the production plan differed from the run that keeps every tensor.
-        stored: one check for each output that was expected.
+        stored: one check for each output that was expected. against: another engine, where asked.
         verified: checks that ran on the device. overflows, nans: over all its tensors.
     """
 
@@ -185,6 +232,7 @@ class PrecisionReport:
     nans: int
     undecided: int
     seconds: float
+    against: Against | None = None
 
     @property
     def verified(self) -> int:
@@ -193,8 +241,11 @@ class PrecisionReport:
 
     @property
     def failures(self) -> list[NodeCheck]:
-        """Checks out of bounds, in graph order; the first one is the culprit."""
-        return [c for c in self.checks if c.verdict is Verdict.FAIL]
+        """Checks out of bounds, in graph order; the first one is the culprit.
+
+        Failures of the driver that are known are not among them.
+        """
+        return [c for c in self.checks if c.verdict is Verdict.FAIL and not c.known]
 
     @property
     def differing(self) -> list[StoredCheck]:
@@ -202,9 +253,14 @@ class PrecisionReport:
         return [c for c in self.stored if c.verdict is Agreement.DIFFER]
 
     @property
+    def parts(self) -> tuple[Parting, ...]:
+        """Tensors by which this device or the engine beside it is wrong."""
+        return () if self.against is None else self.against.partings
+
+    @property
     def exit_code(self) -> int:
         """VERIFIED, OUT_OF_BOUNDS or NOTHING_VERIFIED."""
-        if self.failures or self.context_bugs or self.differing:
+        if self.failures or self.context_bugs or self.differing or self.parts:
             return OUT_OF_BOUNDS
         return VERIFIED if self.verified else NOTHING_VERIFIED
 
@@ -212,6 +268,8 @@ class PrecisionReport:
     def verdict(self) -> str:
         """In words; capitals where something is wrong."""
         if self.exit_code == OUT_OF_BOUNDS and not (self.failures or self.context_bugs):
+            if self.against is not None and not self.differing:
+                return f"PARTS FROM {self.against.name}"
             return OUTPUTS_DIFFER
         return VERDICTS[self.exit_code]
 
@@ -223,6 +281,9 @@ class VerifyReport:
     Attributes:
         given: whether the user gave the inputs; else they are random, of this seed.
         interrupted: by the user; `precisions` holds those that were finished.
+        examples: of several sets of inputs, what each is; then `precisions` holds the worst of all.
+        refused: of inputs that were drawn, those that the model refuses, with its sentence.
+        stale: entries of the file of known failures that are over, or fail no more.
     """
 
     model: str
@@ -233,6 +294,9 @@ class VerifyReport:
     precisions: tuple[PrecisionReport, ...]
     given: bool = False
     interrupted: bool = False
+    examples: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -240,13 +304,14 @@ class VerifyReport:
         if self.interrupted:
             return INTERRUPTED
         codes = {p.exit_code for p in self.precisions} or {NOTHING_VERIFIED}
+        codes |= {OUT_OF_BOUNDS} if self.stale else set()
         return next(c for c in (OUT_OF_BOUNDS, NOTHING_VERIFIED, VERIFIED) if c in codes)
 
     @property
     def verdict(self) -> str:
         """In words: that of the first precision with the worst exit code."""
         worst = (p.verdict for p in self.precisions if p.exit_code == self.exit_code)
-        return next(worst, VERDICTS[self.exit_code])
+        return next(worst, STALE if self.stale else VERDICTS[self.exit_code])
 
     @property
     def ok(self) -> bool:

@@ -23,7 +23,7 @@ from conformance.report import (
     VerifyReport,
 )
 from conformance.table_failure import print_failure
-from conformance.table_outputs import print_accumulated, print_stored
+from conformance.table_outputs import print_accumulated, print_against, print_stored
 from engine import arguments
 
 WIDTH = 100
@@ -48,14 +48,27 @@ def print_report(report: VerifyReport, out: Console, *, show_all: bool = False) 
     """The whole report, one section per precision."""
     device = f"{report.device.platform} / {report.device.name}"
     out.print(f"[bold]{escape(report.model)}[/] on {escape(device)}")
-    shapes = ", ".join(f"{n} {arguments.shown_shape(s)}" for n, s in report.shapes.items())
-    origin = "given" if report.given else f"random, seed {report.seed}"
-    out.print(f"inputs: {escape(shapes)}, {origin}")
+    shapes = arguments.shown_shapes(report.shapes)
+    out.print(f"inputs: {escape(shapes)}, {escape(_origin(report))}")
+    for example in report.examples:
+        out.print(f"  {escape(example)}", style="dim")
+    for refusal in report.refused:
+        out.print(f"  [yellow]refused[/] {escape(refusal)}")
     if report.chosen_shapes:
         names = ", ".join(report.chosen_shapes)
         out.print(f"free dimensions chosen for {escape(names)}; --shape sets them", style="dim")
     for precision in report.precisions:
         _print_precision(precision, out, show_all)
+    for sentence in report.stale:
+        out.print(f"[bold red]known failure[/]: {escape(sentence)}")
+
+
+def _origin(report: VerifyReport) -> str:
+    what = "given" if report.given else f"random, seed {report.seed}"
+    if not report.examples:
+        return what
+    what = "given" if report.given else "drawn"
+    return f"the worst of {len(report.examples)} sets, {what}"
 
 
 def _print_precision(report: PrecisionReport, out: Console, show_all: bool) -> None:
@@ -77,6 +90,7 @@ def _print_precision(report: PrecisionReport, out: Console, show_all: bool) -> N
         out.print(f"[bold red]context bug[/]: {escape(bug)}")
     print_accumulated(report.outputs, out)
     print_stored(report, out)
+    print_against(report, out)
     _print_remarks(report, out)
 
 
@@ -112,9 +126,10 @@ def _print_nodes(checks: Sequence[NodeCheck], out: Console, show_all: bool) -> N
     head = f"worst {len(ranked)} of {len(checks)}" if cut else "node output"
     heads = [head, "type", _pair(*NUMBERS)]
     rows: list[list[Cell]] = [[_title(c), c.type, _equality(c) or _numbers(c)] for c in ranked]
-    if any(map(_remark, ranked)):
-        heads.append("")
-        rows = [[*row, _remark(check)] for row, check in zip(rows, ranked, strict=True)]
+    for title, cell in (("with", _example), ("", _remark)):
+        if any(map(cell, ranked)):
+            heads.append(title)
+            rows = [[*row, cell(check)] for row, check in zip(rows, ranked, strict=True)]
     print_grid(out, heads, rows, names=2, shorten=True)
 
 
@@ -138,7 +153,14 @@ def _pair(sigmas: str, bounds: str) -> str:
     return "  ".join(f"{n:>{len(head)}}" for n, head in zip((sigmas, bounds), NUMBERS, strict=True))
 
 
+def _example(check: NodeCheck) -> Cell:
+    """The set of inputs that was the worst; nothing where it does not matter."""
+    return "" if _equality(check) and check.verdict is Verdict.PASS else check.example
+
+
 def _remark(check: NodeCheck) -> Cell:
+    if check.known:
+        return Text("known", style="yellow")
     if check.verdict is Verdict.FAIL:
         return Text("FAIL", style="bold red")
     if check.verdict is Verdict.SUSPECT:
@@ -151,6 +173,8 @@ def _print_remarks(report: PrecisionReport, out: Console) -> None:
     for check in [c for c in report.checks if c.note and c.verdict is Verdict.PASS][:LISTED]:
         what = check.reading or "suspect cleared"
         out.print(f"{what}: {escape(check.title)}: {escape(check.note)}")
+    for check in [c for c in report.checks if c.known][:LISTED]:
+        out.print(f"known of this driver: {escape(check.title)}: {escape(check.known)}")
     counts = {
         "overflows to infinity": report.overflows,
         "NaN": report.nans,

@@ -8,9 +8,31 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from conformance.figures import figures
+from conformance.figures import element, figures
 from conformance.judge import Judgement
-from conformance.report import Excerpt, Failure
+from conformance.report import NOTHING_VERIFIED, Excerpt, Failure, VerifyReport
+
+
+def headline(report: VerifyReport) -> str:
+    """What is wrong, in one line: the verdict, the first wrong node, its worst element."""
+    found = next((p for p in report.precisions if p.exit_code == report.exit_code), None)
+    if found is None:
+        return f"{report.verdict}: {report.stale[0]}" if report.stale else report.verdict
+    where = f"{found.requested}: {found.verdict}"
+    if found.failure is not None:
+        check, j = found.failure.check, found.failure.check.judgement
+        where += f" with {check.example}" if check.example else ""
+        return (
+            f"{where}: {check.title}: {check.output!r} at {list(j.index)} is {j.got:.9g}, expected "
+            f"{j.expected:.9g}: {figures(j.sigmas)} sigma, {figures(j.bounds)} x bound"
+        )
+    if found.exit_code == NOTHING_VERIFIED:
+        why = next((f": {f.title}: {f.reason}" for f in found.fallbacks), "")
+        return f"{where}{why}"
+    if found.parts:
+        first = found.parts[0]
+        return f"{where}: first at {first.title}: {first.output!r}; {first.right} is right"
+    return f"{where}: {found.context_bugs[0]}" if found.context_bugs else where
 
 
 def print_failure(failure: Failure, count: int, out: Console) -> None:
@@ -22,8 +44,11 @@ def print_failure(failure: Failure, count: int, out: Console) -> None:
     check, j = failure.check, failure.check.judgement
     more = f" ({count} outputs out of bounds in all)" if count > 1 else ""
     out.print(f"[bold red]first node out of bounds[/]: {escape(check.title)}{more}")
+    if check.example:
+        out.print(Padding(Text(f"with the inputs of {check.example}"), (0, 0, 0, 2)))
     at = f"{check.output!r} {check.type} at {list(j.index)}"
-    sentences = [f"output {at}: got {j.got:.9g}, expected {j.expected:.9g}", _size(j)]
+    got, expected = element(j.got, 9), element(j.expected, 9)
+    sentences = [f"output {at}: got {got}, expected {expected}", _size(j)]
     for sentence in (*sentences, check.note):
         if sentence:
             out.print(Padding(Text(sentence), (0, 0, 0, 2)))
@@ -55,5 +80,5 @@ def _size(j: Judgement) -> str:
 def _values(excerpt: Excerpt) -> str:
     """The values, with brackets around the one at the index."""
     here = (excerpt.index[-1] if excerpt.index else 0) - excerpt.start
-    shown = [f"{v!r:.24}" if isinstance(v, str) else f"{v:.6g}" for v in excerpt.values]
+    shown = [f"{v!r:.24}" if isinstance(v, str) else element(v, 6) for v in excerpt.values]
     return " ".join(f"[{v}]" if k == here else v for k, v in enumerate(shown))

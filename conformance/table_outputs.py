@@ -10,9 +10,18 @@ from rich.text import Text
 
 from conformance.figures import figures
 from conformance.grid import print_grid
-from conformance.report import Agreement, Distance, OutputError, PrecisionReport, StoredCheck
+from conformance.report import (
+    Against,
+    Agreement,
+    Distance,
+    OutputError,
+    Parting,
+    PrecisionReport,
+    StoredCheck,
+)
 from conformance.stored import LIMIT
 
+LISTED = 5
 WORDS = {
     Agreement.AGREE: Text("agrees"),
     Agreement.UNDECIDED: Text("undecided", style="yellow"),
@@ -98,4 +107,55 @@ def _lost(report: PrecisionReport) -> str:
     lost = f", {report.overflows} elements of which overflowed" if report.overflows else ""
     return (
         f"every node is verified{lost}, so {report.effective} precision does not carry this model"
+    )
+
+
+# ---------------------------------------------------------------------- another engine
+def print_against(report: PrecisionReport, out: Console) -> None:
+    """Where the device and another engine part, and which of them is right."""
+    against = report.against
+    if against is None:
+        return
+    hidden = f" ({against.hidden} more are fused here)" if against.hidden else ""
+    agree = ", which agree" if not against.partings else ""
+    compared = f"{against.compared} tensors of both compared{hidden}{agree}"
+    out.print(f"against {escape(against.engine)}: {compared}")
+    if not against.partings:
+        return
+    first, *others = against.partings
+    out.print(f"[bold red]they part first[/] at {escape(first.title)}: {escape(_parting(first))}")
+    out.print(f"  by the float64 reference {escape(first.right)} is right", style="bold")
+    if against.failure is not None:
+        out.print(f"  {escape(_on_its_own(against))}")
+    if others:
+        named = [p.title for p in others[:LISTED]] + ["..."] * (len(others) > LISTED)
+        out.print(f"  and at {len(others)} behind it: {escape(', '.join(named))}", style="dim")
+
+
+def _parting(parting: Parting) -> str:
+    """Both values of the worst element, and how far each side lies from the float64 run."""
+
+    def shown(x: float | None) -> str:
+        return "-" if x is None else f"{x:.9g}"
+
+    far = ", ".join(
+        f"{whose} lies {figures(side.spreads)} times what rounding explains from it"
+        for whose, side in (("this device", parting.ours), ("the engine", parting.theirs))
+        if side is not None
+    )
+    return (
+        f"output {parting.output!r} at {list(parting.index)} is {shown(parting.here)} here, "
+        f"{shown(parting.there)} there, {shown(parting.truth)} in float64; {far} ({LIMIT:g} is the "
+        "limit)"
+    )
+
+
+def _on_its_own(against: Against) -> str:
+    """The node of the engine that is wrong on the inputs that the engine itself had."""
+    assert against.failure is not None
+    check, j = against.failure.check, against.failure.check.judgement
+    return (
+        f"on its own inputs {against.name} is wrong first at {check.title}: {check.output!r} at "
+        f"{list(j.index)} is {j.got:.9g}, expected {j.expected:.9g}, {figures(j.bounds)} x bound. "
+        "The reference reads ONNX as Parallax does: what the specification says decides"
     )

@@ -34,7 +34,7 @@ from engine.backends import opencl
 from engine.backends.protocol import STRINGS_STAY
 from engine.config import ForwardType, ScheduleConfig
 from engine.interpreter import Interpreter
-from engine.ir.types import BFLOAT16, NARROW
+from engine.ir.types import BFLOAT16, FLOATS8, NARROW
 from engine.passes import (
     bind_passes,
     infer_unfolded,
@@ -120,7 +120,7 @@ def kept_narrow(case: Case) -> set[str]:
         f"opencl: Cast {which} {array.dtype.name} has no OpenCL kernel"
         for which, arrays in ends
         for array in flattened(arrays).values()
-        if array.dtype in NARROW - {BFLOAT16}
+        if array.dtype in NARROW - FLOATS8 - {BFLOAT16}
     }
 
 
@@ -128,7 +128,7 @@ def kept_on_host(case: Case) -> set[str]:
     """Why an OpenCL device may leave a node to the CPU: strings, and what tables hold."""
     arrays = (*flattened(case.inputs).values(), *flattened(case.outputs).values())
     found = {STRINGS_STAY} if any(array.dtype.kind in TEXT_KINDS for array in arrays) else set()
-    if operator_of(case) in ("LabelEncoder", "TfIdfVectorizer"):
+    if operator_of(case) in ("LabelEncoder", "TfIdfVectorizer", "TreeEnsemble"):
         found.add(opencl.NOT_YET[operator_of(case)])
     return {f"opencl: {sentence}" for sentence in found}
 
@@ -136,11 +136,13 @@ def kept_on_host(case: Case) -> set[str]:
 def is_worth_a_device(case: Case) -> bool:
     """What is left to the CPU is computed there as if there were no device: Casts, and strings.
 
-    And Attention in bfloat16 is that in float between Casts: one of ten cases is enough.
+    Casts of all codes of 8-bit floats are in `tests/test_narrow.py`. And Attention in bfloat16 is
+    that in float between Casts: one of ten cases is enough.
     """
     if kept_on_host(case) and case.name not in ON_HOST:
         return False
-    is_cast = bool(kept_narrow(case)) and case.name.startswith("test_cast")
+    dtypes = {x.dtype for ends in (case.inputs, case.outputs) for x in flattened(ends).values()}
+    is_cast = bool(dtypes & (NARROW - {BFLOAT16})) and case.name.startswith("test_cast")
     is_attention = case.name.startswith("test_attention") and "bf16" in case.name
     return not is_cast and (not is_attention or case.name == "test_attention_4d_causal_bf16")
 

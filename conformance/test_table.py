@@ -10,11 +10,13 @@ import pytest
 from rich.console import Console
 
 from conformance.judge import Judgement, Verdict, judge
+from conformance.nodes import excerpt
 from conformance.report import (
     OUT_OF_BOUNDS,
     VERIFIED,
     Agreement,
     Distance,
+    Failure,
     NodeCheck,
     OutputError,
     PrecisionReport,
@@ -24,8 +26,9 @@ from conformance.report import (
 from conformance.suspects import settle
 from conformance.table import print_report
 from engine.backends.protocol import DeviceInfo
-from engine.ir.types import FLOAT, FLOAT16
-from engine.ops.numerics import Error, Units
+from engine.ir.graph import Value
+from engine.ir.types import FLOAT, FLOAT16, INT64, TensorType
+from engine.ops.numerics import Error, Units, exact
 
 pytestmark = pytest.mark.one_driver
 
@@ -219,3 +222,15 @@ def test_what_differs_from_the_stored_outputs_is_said(
     shown = report(stored=(undecided,), checks=checks)
     assert shown.exit_code == VERIFIED
     assert "rounding alone may change it by 50.0 % of its size" in words(shown)
+
+
+def test_integers_that_float_does_not_have_are_printed_in_full() -> None:
+    wrong, right = np.array([1, 2**53 + 1]), np.array([1, 2**53])
+    (error,) = exact(right)
+    failed = replace(check(0), judgement=judge(wrong, right, error, Units(FLOAT, FLOAT)))
+    value = Value("y", TensorType(INT64, (2,)))
+    excerpts = excerpt(value, wrong, (1,)), excerpt(value, right, (1,), "reference")
+    lines = printed(report(failure=Failure(failed, (), *excerpts)))
+    text = " ".join(" ".join(lines).split())
+    assert "got 9007199254740993, expected 9007199254740992 error 1.00" in text
+    assert "1 [9007199254740993]" in text

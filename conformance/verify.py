@@ -8,26 +8,23 @@ The production plan (memory reused) must then give the same outputs, bit for bit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from conformance.devices import Target, config_of, precision_of, precisions_on, target_of
-from conformance.inputs import (
-    AnyFeeds,
-    Feeds,
-    check_arrays,
-    random_inputs,
-    shuffled,
-    tensor_types,
-)
+from conformance.engines.against import Meeting, Opponent, opponent_of
+from conformance.examples import Example, drawn_examples, given_examples, worst_of
+from conformance.feeding import Draw, concrete_shapes, drawer, given_arrays, load
+from conformance.inputs import AnyFeeds, Feeds, check_arrays
 from conformance.judge import Verdict
+from conformance.known import Known
 from conformance.nodes import Progress, check_nodes, surroundings
 from conformance.outputs import output_error, saturated_constants
 from conformance.report import Fallback, NodeCheck, PrecisionReport, VerifyReport
-from conformance.shapes import Shapes, default_shapes
+from conformance.shapes import Shapes
 from conformance.stored import Stored
 from conformance.suspects import settle
 from conformance.truth import evaluation, is_known
@@ -36,19 +33,18 @@ from engine.arrays import AnyArrayLike, flattened, shape_of, value_of
 from engine.config import ForwardType, Precision
 from engine.errors import ConfigError, InputError
 from engine.execution.execution import Execution
-from engine.interpreter import Interpreter, read_model
+from engine.interpreter import Interpreter
 from engine.ir.types import STRING, type_of
 from engine.passes import (
     bind_passes,
-    deciding_inputs,
     infer_unfolded,
     run_passes,
 )
 from engine.runtime import Runtime
 from engine.session import Session
 
-Draw = Callable[[int], AnyFeeds]
-"""Inputs for a seed."""
+Batches = Sequence[Mapping[str, AnyArrayLike]]
+"""Several sets of inputs, of whatever shapes the model takes."""
 OnFailure = Callable[[Execution, NodeCheck], None]
 """Told of a run and of the check that failed."""
 
@@ -72,8 +68,13 @@ def verify(
     precisions: Iterable[str | Precision] | None = None,
     seed: int = 0,
     shapes: Mapping[str, arguments.AnyShape] | None = None,
-    inputs: Mapping[str, AnyArrayLike] | Draw | None = None,
+    inputs: Mapping[str, AnyArrayLike] | Draw | Batches | None = None,
+    inputs_from: str | None = None,
+    examples: int | None = None,
+    not_finite: bool = False,
     expected: Mapping[str, AnyArrayLike] | None = None,
+    against: str | Opponent | None = None,
+    known: str | Path | Known | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
     on_failure: OnFailure | None = None,
@@ -85,9 +86,17 @@ def verify(
         precisions: such as ("high", "low"); None: all that the device has.
         device: "cpu", an OpenCL selector, or None for the first OpenCL device that works.
         shapes: of inputs with free dimensions; `default_shapes` fills in the rest.
-        inputs: arrays by name, or a function of the seed that returns them; None: random ones.
+        inputs: arrays by name, or a function of the seed that returns them; a list of such arrays
+            is verified one after the other, and the worst of each node kept; None: random ones.
+        inputs_from: "strategies" draws hostile values: zeros, subnormals, magnitudes, ties, ...
+        examples: how many are drawn, of successive seeds; None: one for each class of values.
+        not_finite: whether infinities and NaN are drawn, too.
         expected: outputs by name that another engine computed from the same inputs; the report
             says whether rounding explains how this device differs from them (see `Stored`).
+        against: an engine that is not ours, such as "onnxruntime": the report says at which tensors
+            it and this device part by more than rounding explains, and which of them is right.
+        known: a file of failures of drivers that are known, or its entries for this model; see
+            `conformance/known.py`.
         runtime: to share contexts and programs with other sessions.
         progress: called with a stage, done, total.
         on_failure: called at each precision with the run and the first check that failed, while
@@ -104,31 +113,109 @@ def verify(
     arguments.optional("runtime", runtime, Runtime, "a Runtime")
     interpreter = load(model)
     name = interpreter.graph.name if not isinstance(model, (str, Path)) else str(model)
-    if expected is not None and inputs is None:
-        raise InputError("expected outputs: give the inputs that they were computed from, too")
-    given = given_arrays(interpreter, inputs, seed)
-    concrete, chosen = concrete_shapes(interpreter, shapes, given)
-    draw = drawer(interpreter, concrete, inputs, given, seed)
+    opponent = opponent_of(against, model) if isinstance(against, str) else against
+    entries = _known(known, model)
+    several = _several(interpreter, inputs, inputs_from, examples, not_finite, shapes, seed)
     owned = Runtime() if runtime is None else None
     try:
         shared = runtime or owned
         assert shared is not None
-        target = target_of(device, shared)
-        stored = {} if expected is None else arguments.feeds("expected", expected)
-        job = _Job(interpreter, target, shared, concrete, draw, stored, seed, progress)
-        job.on_failure = on_failure
-        wanted = precisions_on(target) if precisions is None else _precisions(precisions)
-        info = shared.backend(target[0], config_of(target)).info
-        report = VerifyReport(name, info, seed, concrete, chosen, (), given=bool(given))
-        try:
-            for done in job.run(wanted):
-                report = replace(report, precisions=(*report.precisions, done))
-        except KeyboardInterrupt:
-            raise Interrupted(replace(report, interrupted=True)) from None
-        return report
+
+        def judge(inputs: Mapping[str, AnyArrayLike] | Draw | None, seed: int) -> VerifyReport:
+            return _verify(
+                interpreter,
+                _Asked(name, device, precisions, shapes, inputs, expected, opponent, entries, seed),
+                shared,
+                progress,
+                on_failure,
+            )
+
+        if several is None:
+            assert not isinstance(inputs, Sequence)
+            report = judge(inputs, seed)
+            return replace(report, stale=entries.stale(report)) if entries else report
+        if expected is not None:
+            raise InputError("expected outputs: of one set of inputs, but there are several")
+        report = worst_of(several, judge)
+        if report.interrupted:
+            raise Interrupted(report)
+        return replace(report, stale=entries.stale(report)) if entries else report
     finally:
         if owned is not None:
             owned.close()
+
+
+def _known(given: str | Path | Known | None, model: object) -> Known | None:
+    """The entries for a model, which they name by its file."""
+    if not isinstance(given, (str, Path)):
+        return given
+    if not isinstance(model, (str, Path)):
+        raise InputError(f"known failures {given}: they name models by file: give a path")
+    return Known.read(given).of(Path(model).name)
+
+
+def _several(
+    interpreter: Interpreter,
+    inputs: Mapping[str, AnyArrayLike] | Draw | Batches | None,
+    inputs_from: str | None,
+    examples: int | None,
+    not_finite: bool,
+    shapes: Mapping[str, arguments.AnyShape] | None,
+    seed: int,
+) -> list[Example] | None:
+    """The examples, where more than one set of inputs is asked for."""
+    if inputs_from is None:
+        if examples is not None or not_finite:
+            raise ConfigError("examples, not_finite: of inputs that are drawn, with inputs_from")
+        return given_examples(inputs, seed) if isinstance(inputs, Sequence) else None
+    if inputs is not None:
+        raise ConfigError("inputs and inputs_from exclude each other")
+    known = arguments.shapes("shapes", shapes)
+    return drawn_examples(interpreter, inputs_from, known, seed, examples, not_finite=not_finite)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked for of one set of inputs."""
+
+    name: str
+    device: str | None
+    precisions: Iterable[str | Precision] | None
+    shapes: Mapping[str, arguments.AnyShape] | None
+    inputs: Mapping[str, AnyArrayLike] | Draw | None
+    expected: Mapping[str, AnyArrayLike] | None
+    opponent: Opponent | None
+    known: Known | None
+    seed: int
+
+
+def _verify(
+    interpreter: Interpreter,
+    asked: _Asked,
+    runtime: Runtime,
+    progress: Progress | None,
+    on_failure: OnFailure | None,
+) -> VerifyReport:
+    """Verify one set of inputs."""
+    inputs, seed = asked.inputs, asked.seed
+    if asked.expected is not None and inputs is None:
+        raise InputError("expected outputs: give the inputs that they were computed from, too")
+    given = given_arrays(interpreter, inputs, seed)
+    concrete, chosen = concrete_shapes(interpreter, asked.shapes, given)
+    draw = drawer(interpreter, concrete, inputs, given, seed)
+    target = target_of(asked.device, runtime)
+    stored = {} if asked.expected is None else arguments.feeds("expected", asked.expected)
+    job = _Job(interpreter, target, runtime, concrete, draw, stored, seed, progress)
+    job.on_failure, job.opponent, job.known = on_failure, asked.opponent, asked.known
+    wanted = precisions_on(target) if asked.precisions is None else _precisions(asked.precisions)
+    info = runtime.backend(target[0], config_of(target)).info
+    report = VerifyReport(asked.name, info, seed, concrete, chosen, (), given=bool(given))
+    try:
+        for done in job.run(wanted):
+            report = replace(report, precisions=(*report.precisions, done))
+    except KeyboardInterrupt:
+        raise Interrupted(replace(report, interrupted=True)) from None
+    return report
 
 
 def _precisions(given: Iterable[str | Precision]) -> list[Precision]:
@@ -137,51 +224,6 @@ def _precisions(given: Iterable[str | Precision]) -> list[Precision]:
     if not found:
         raise ConfigError(f"precisions: the list is empty, expected {expected}")
     return found
-
-
-def load(model: str | Path | bytes | Interpreter) -> Interpreter:
-    """An Interpreter of whatever names a model."""
-    return model if isinstance(model, Interpreter) else read_model("verify", model)
-
-
-def given_arrays(
-    interpreter: Interpreter, inputs: Mapping[str, AnyArrayLike] | Draw | None, seed: int
-) -> AnyFeeds:
-    """The arrays that the caller gave, which fit the model; raises InputError."""
-    if inputs is None:
-        return {}
-    arrays = arguments.feeds("inputs", inputs(seed) if callable(inputs) else inputs)
-    types = interpreter.inputs
-    feeds = {n: value_of(f"inputs: {n!r}", array, types.get(n)) for n, array in arrays.items()}
-    flat = flattened(feeds)
-    check_arrays("inputs", flat, tensor_types(types, {n: type_of(x) for n, x in flat.items()}))
-    return feeds
-
-
-def concrete_shapes(
-    interpreter: Interpreter, shapes: Mapping[str, arguments.AnyShape] | None, given: AnyFeeds
-) -> tuple[Shapes, tuple[str, ...]]:
-    """Concrete shapes of all inputs, and the names of those that this harness chose."""
-    known = arguments.shapes("shapes", shapes)
-    known |= {k: shape_of(a) for k, a in given.items()}
-    free = [n for n, t in interpreter.inputs.items() if not t.is_static and n not in known]
-    return default_shapes(interpreter.graph, known), tuple(free)
-
-
-def drawer(
-    interpreter: Interpreter,
-    shapes: Shapes,
-    inputs: Mapping[str, AnyArrayLike] | Draw | None,
-    given: AnyFeeds,
-    first: int,
-) -> Draw:
-    """Inputs for a seed; arrays that were given are shuffled for other seeds than the first."""
-    if inputs is None:
-        return lambda seed: random_inputs(interpreter, shapes, seed)
-    if callable(inputs):
-        return lambda seed: given if seed == first else inputs(seed)
-    fixed = {n: given[n] for n in deciding_inputs(interpreter.graph)}
-    return lambda seed: given if seed == first else {**shuffled(given, seed), **fixed}
 
 
 class _Job:
@@ -209,6 +251,9 @@ class _Job:
         self.truth: Feeds = {}
         self.stored: Stored | None = None
         self.on_failure: OnFailure | None = None
+        self.opponent: Opponent | None = None
+        self.meeting: Meeting | None = None
+        self.known: Known | None = None
 
     def session(self, target: Target, precision: Precision, keep: tuple[str, ...] = ()) -> Session:
         """A session in the shapes under test."""
@@ -222,6 +267,8 @@ class _Job:
             self._check_lengths(found)
             self.truth = flattened(found)
         self.stored = self.stored_outputs() if self.expected else None
+        if self.opponent is not None:
+            self.meeting = self.opponent.meet(self.feeds, self.seed, self.runtime, self.tell)
         reports: list[PrecisionReport] = []
         for precision in dict.fromkeys(wanted):
             backend = self.runtime.backend(self.target[0], config_of(self.target, precision))
@@ -252,10 +299,15 @@ class _Job:
             outputs = flattened(session(self.feeds))
             checks: list[NodeCheck] = []
             failure, saturated = None, []
+            tensors: dict[str, np.ndarray] = {}
             for part in session.execution.parts:
+                tensors |= {} if self.meeting is None else self.meeting.read(part)
                 found = check_nodes(part, primary, progress=self.telling(precision))
                 found = settle(found, part, self.seed)
-                first = next((c for c in found if c.verdict is Verdict.FAIL), None)
+                if self.known is not None:
+                    found = self.known.mark(found, primary.info, primary.precision.value)
+                wrong = (c for c in found if c.verdict is Verdict.FAIL and not c.known)
+                first = next(wrong, None)
                 if first is not None and failure is None:
                     failure = surroundings(part, first)
                     if self.on_failure is not None:
@@ -282,6 +334,9 @@ class _Job:
             nans=sum(j.nans for j in on_device),
             undecided=sum(j.undecided for j in on_device),
             seconds=time.perf_counter() - start,
+            against=None
+            if self.meeting is None
+            else self.meeting.compare(tensors, primary, checks),
         )
 
     def stored_outputs(self) -> Stored:
@@ -294,14 +349,18 @@ class _Job:
         )
         if is_known(self.interpreter.graph, self.feeds):
             evaluate = evaluation(self.interpreter.imported, self.feeds, infer_unfolded)
-        tell = self.progress or (lambda stage, done, total: None)
         return Stored(
             expected,
             evaluate,
             self.runtime.backend(ForwardType.CPU, config_of((ForwardType.CPU, None))),
             self.seed,
-            lambda done, total: tell("what rounding does to the outputs", done, total),
+            lambda done, total: self.tell("what rounding does to the outputs", done, total),
         )
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        """The caller's progress, where there is a caller who wants it."""
+        if self.progress is not None:
+            self.progress(stage, done, total)
 
     def telling(self, precision: Precision) -> Progress | None:
         """The caller's progress, with the precision in front."""

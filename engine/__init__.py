@@ -51,6 +51,7 @@ from engine.info import (
 from engine.interpreter import Interpreter
 from engine.model_file import survey
 from engine.module import Module
+from engine.profile import RunProfile
 from engine.runtime import Runtime, create_runtime
 from engine.session import Session
 from engine.tensor import Tensor
@@ -95,6 +96,7 @@ __all__ = [
     "Precision",
     "ResizeReport",
     "ResizeStatus",
+    "RunProfile",
     "RunStopped",
     "Runtime",
     "ScheduleConfig",

@@ -189,6 +189,11 @@ def shown_shape(given: AnyShape) -> str:
     return f"[{', '.join(shown_shape(d) if isinstance(d, tuple) else str(d) for d in given)}]"
 
 
+def shown_shapes(given: Mapping[str, AnyShape]) -> str:
+    """`x [1, 3], y [4]`."""
+    return ", ".join(f"{name} {shown_shape(shape_)}" for name, shape_ in given.items())
+
+
 def dtype(where: str, value: Any) -> np.dtype:
     """What names a dtype."""
     try:

@@ -149,6 +149,15 @@ def _has_no_dtype(value: Any) -> bool:
     return type(value) in (bool, int, float, list, tuple)
 
 
+def _is_text(text: str) -> bool:
+    """Whether UTF-8 has it: it has no half of a surrogate pair, as strings of Python may."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _as_strings(where: str, array: np.ndarray, value: Any, wanted: TensorType | None) -> np.ndarray:
     """An array of `str`; one without elements is of whatever is wanted."""
     if array.dtype.kind not in TEXT_KINDS and (array.size or not _has_no_dtype(value)):
@@ -156,9 +165,14 @@ def _as_strings(where: str, array: np.ndarray, value: Any, wanted: TensorType | 
             f"{where}: got {array.dtype}{list(array.shape)}, expected {wanted}: strings (str)"
         )
     strings: np.ndarray = array.astype(STRING, copy=False)
-    if any(type(element) is not str for element in strings.flat):
+    texts = strings.ravel().tolist()
+    if not {*map(type, texts)} <= {str}:
         expected = "an array of numbers or strings" if wanted is None else str(wanted)
         raise InputError(f"{where}: got {shown(value)}, expected {expected}")
+    if not all(map(str.isascii, texts)) and not all(map(_is_text, texts)):
+        place = [*map(_is_text, texts)].index(False)
+        index = [int(i) for i in np.unravel_index(place, strings.shape)]
+        raise InputError(f"{where}: the string at {index} has a lone surrogate, no text")
     return strings
 
 

@@ -26,6 +26,8 @@ from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import ListType, TensorType, type_of
 from engine.passes import free_dimensions
+from engine.profile import RunProfile
+from engine.recording import record
 from engine.runtime import Runtime
 from engine.tensor import Tensor
 
@@ -486,6 +488,21 @@ class Session(ProcessBound):
         execution.limit_runs()
         if stopped is not None:
             raise RunStopped(stopped.title)
+
+    def profile(self, feeds: Mapping[str, AnyArrayLike] | None = None) -> RunProfile:
+        """One inference with every command timed; returns when it is done.
+
+        On OpenCL the times are those of the device's events, on a queue that records them; commands
+        go there one by one, so that it takes longer than `run`. A run that is not kept goes before
+        it: some drivers compile at the first launch. Outputs are there as after `run`.
+
+        Args, Raises: as `run`.
+        """
+        with self._lock:
+            self._prepare_run(feeds)
+            found = record(self.execution, self._wait)
+            self._note_run()
+        return found
 
     def warm_up(self) -> None:
         """Run once on zeros: some drivers compile at the first launch. Inputs are lost."""

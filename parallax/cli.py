@@ -27,8 +27,10 @@ from parallax import (
     fuzz_command,
     info,
     packages,
+    profile_command,
     reduce_command,
     replay_command,
+    report_command,
     run,
     selftest_command,
     streams,
@@ -39,7 +41,8 @@ from parallax.output import forget_impossible_width
 
 COMMANDS = (
     *(devices, info, run, verify_command, reduce_command, replay_command),
-    *(fuzz_command, selftest_command, bench, as_onnxruntime),
+    *(fuzz_command, selftest_command, bench, profile_command),
+    *(report_command, as_onnxruntime),
 )
 """In the order of the help."""
 INTERNAL_ERROR = 70
@@ -59,6 +62,7 @@ examples:
   parallax verify model.onnx --precision high,low --shape image=1,3,224,224 --output report.json
   parallax selftest --device pocl --quick
   parallax bench model.onnx --device cpu
+  parallax profile model.onnx --device pocl --trace trace.json
   parallax as-onnxruntime --device auto -- python app.py
 
 exit codes: 0 success or verified, 1 out of bounds, 2 bad input or usage, 3 nothing verified,

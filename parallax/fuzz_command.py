@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from conformance.bundles.failing import Place
+from conformance.bundles.worker import Worker
 from conformance.devices import precisions_named, target_of
 from conformance.document import deliver
 from conformance.files import add_file
@@ -25,7 +26,7 @@ from conformance.report import (
 from engine.config import Precision
 from engine.errors import ConfigError
 from engine.runtime import Runtime
-from parallax.options import DEVICE_HELP, add_command, check_seed
+from parallax.options import DEVICE_HELP, add_command, add_timeout, check_seed
 from parallax.output import console
 from parallax.progress import progress
 from properties.fuzz import Finding, Fuzz, State, plain
@@ -37,8 +38,9 @@ EPILOG = """\
 Each seed is one graph of up to 16 nodes of any operators, dtypes and shapes, with its inputs. It is
 judged as verify judges. The first failure of a kind (operator, kind and precision) is made smaller,
 tried again in a fresh process, and written as a bundle (docs/bundles.md); others of that kind are
-counted. With --resume the run can be ended at any time, and the same command goes on from there; a
-graph during which the process ended is a finding, and is left out.
+counted. Graphs run in a process of their own: a driver that crashes, or hangs for --timeout, is a
+finding like any other. With --resume the run can be ended at any time, and the same command goes on
+from there.
 
 Exit codes: 0 nothing failed, 1 something did, 2 bad input or usage, 3 nothing verified,
 130 interrupted (what was found is kept).
@@ -67,6 +69,7 @@ def add_parser(subparsers: Any) -> None:
     limit.add_argument("--budget", type=seconds_of, metavar="TIME", help="90s, 10m, 1.5h (10m)")
     limit.add_argument("--count", type=int, metavar="N", help="so many graphs instead")
     parser.add_argument("--seed", type=int, help="of the first graph (0)")
+    add_timeout(parser)
     add_file(parser, "--resume", "FILE", "where to note how far it came, and to go on from")
     parser.add_argument(
         "--bundles",
@@ -86,10 +89,10 @@ def run(args: argparse.Namespace) -> int:
         logging.getLogger("parallax").setLevel(logging.ERROR)
     out = console(silent=args.json)
     stopped: BaseException | None = None
-    with Runtime() as runtime:
+    with Runtime() as runtime, Worker(args.timeout) as worker:
         target = target_of(args.device, runtime)
         device = target[1] or "cpu"
-        places = _places(runtime, device, args)
+        places = _places(runtime, worker, device, args)
         info = places[0].backend.info
         state = _state(device, [p.precision.value for p in places], args)
         if not args.quiet:
@@ -113,12 +116,12 @@ def _check_folder(folder: Path) -> None:
         raise ConfigError(f"--bundles {folder}: it is no folder")
 
 
-def _places(runtime: Runtime, device: str, args: argparse.Namespace) -> list[Place]:
+def _places(runtime: Runtime, worker: Worker, device: str, args: argparse.Namespace) -> list[Place]:
     """One for each precision that the device computes differently at."""
     wanted = precisions_named(args.precision, target_of(device, runtime))
     places: dict[Precision, Place] = {}
     for precision in wanted:
-        place = Place(runtime, device, precision)
+        place = Place(runtime, device, precision, worker)
         places.setdefault(place.backend.precision, place)
     return list(places.values())
 

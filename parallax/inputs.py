@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from conformance.files import add_file
 from conformance.inputs import AnyFeeds, check_types, members, tensor_types
 from engine.arrays import AnyArray
-from engine.errors import ConfigError
+from engine.errors import ConfigError, InputError
 from engine.interpreter import Interpreter
 from engine.ir.types import ListType, TensorType
 from parallax.arrays_file import ArraysFile
 
 
-def add_inputs(parser: argparse.ArgumentParser) -> None:
-    """`--inputs X.npz`; without it a command draws random inputs."""
-    add_file(parser, "--inputs", "X.npz", "arrays by input name (default: seeded random ones)")
+def add_inputs(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """`--inputs X.npz`; without it a command draws random inputs.
+
+    Args:
+        several: whether it can be repeated, or name a folder of such files.
+    """
+    help_ = "arrays by input name (default: seeded random ones)"
+    if several:
+        help_ = (
+            "arrays by input name (default: seeded random ones); repeatable, or a folder of such "
+            "files: each is verified, and the worst of every node kept"
+        )
+    add_file(parser, "--inputs", "X.npz", help_, several=several)
+
+
+def inputs_files(given: Sequence[str]) -> list[str]:
+    """The files, and the .npz files of the folders, sorted; raises InputError for an empty one."""
+    found: list[str] = []
+    for name in given:
+        if os.path.isdir(name):
+            inside = sorted(str(path) for path in Path(name).glob("*.npz"))
+            if not inside:
+                raise InputError(f"--inputs {name}: the folder holds no .npz file")
+            found += inside
+        else:
+            found.append(name)
+    return list(dict.fromkeys(found))
 
 
 def check_exclusive(args: argparse.Namespace) -> None:

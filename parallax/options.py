@@ -13,6 +13,7 @@ from typing import Any
 import shtab
 from rich_argparse import RawDescriptionRichHelpFormatter
 
+from conformance.bundles.worker import SECONDS
 from conformance.document import add_document
 from conformance.inputs import kept_as
 from conformance.shapes import Shapes
@@ -20,6 +21,7 @@ from engine.arguments import unknown
 from engine.errors import ConfigError, InputError, ModelError
 from engine.interpreter import Interpreter
 from engine.ir.types import ListType
+from properties.hostile.schedule import seconds_of
 
 DEVICE_HELP = (
     "cpu (NumPy); pocl, intel, nvidia, amd, rusticl, gpu, or any other part of an OpenCL "
@@ -106,6 +108,17 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
         help="shape of an input, as in image=1,3,224,224 (repeatable; free dimensions left out "
         "become 1 on the first axis, 64 for the sides of an image, else 16, or the nearest that "
         "the model accepts)",
+    )
+
+
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """`--timeout TIME`, after which a try of a case hangs."""
+    parser.add_argument(
+        "--timeout",
+        type=seconds_of,
+        metavar="TIME",
+        default=SECONDS,
+        help="a try that takes longer hangs, which is a failure (2m)",
     )
 
 

@@ -14,6 +14,7 @@ import onnx
 from conformance.bundles.bundle import check_place
 from conformance.bundles.failing import Case, Failing, NothingVerified, Place, examine
 from conformance.bundles.replay import NotReproduced, keep
+from conformance.bundles.worker import Worker
 from conformance.devices import precisions_named, target_of
 from conformance.document import deliver
 from conformance.inputs import random_inputs
@@ -30,6 +31,7 @@ from parallax.options import (
     add_command,
     add_models,
     add_shape,
+    add_timeout,
     check_names,
     check_seed,
     model_file,
@@ -43,8 +45,9 @@ EPILOG = """\
 Tried are, in rounds until nothing more can go: the failing node alone; fewer nodes (what one
 computed becomes an input, or one of its inputs stands for it); smaller dimensions; fewer
 attributes; simpler values. A smaller model is taken when it fails in the same way: the same
-operator, kind of failure and precision. The result is a bundle (docs/bundles.md), with the nearest
-neighbour that passes.
+operator, kind of failure and precision. Tries run in a process of their own: a driver that
+crashes, or hangs for --timeout, fails in a way of its own, which is made smaller like any other.
+The result is a bundle (docs/bundles.md), with the nearest neighbour that passes.
 
 Exit codes: 0 nothing fails, 1 something does (and was made smaller), 2 bad input or usage,
 3 nothing verified.
@@ -86,6 +89,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--budget", type=seconds_of, metavar="TIME", default=BUDGET_S, help="90s, 10m, 1.5h (5m)"
     )
+    add_timeout(parser)
     add_bundle(parser, "a new folder or .zip for the result (default: MODEL.bundle)")
 
 
@@ -99,10 +103,10 @@ def run(args: argparse.Namespace) -> int:
     if not args.verbose:  # notes on sessions, one for every try
         logging.getLogger("parallax").setLevel(logging.ERROR)
     case = _case(path, args)
-    with Runtime() as runtime:
+    with Runtime() as runtime, Worker(args.timeout) as worker:
         device = target_of(args.device, runtime)
         places = [
-            Place(runtime, device[1] or "cpu", precision)
+            Place(runtime, device[1] or "cpu", precision, worker)
             for precision in precisions_named(args.precision, device)
         ]
         info = places[0].backend.info

@@ -9,11 +9,12 @@ from typing import Any
 from conformance.bundles.bundle import read
 from conformance.bundles.failing import NothingVerified, Place
 from conformance.bundles.replay import Outcome, replay
+from conformance.bundles.worker import Worker, is_death
 from conformance.devices import precision_of
 from conformance.document import deliver
 from conformance.report import NOTHING_VERIFIED
 from engine.runtime import Runtime
-from parallax.options import DEVICE_HELP, add_command
+from parallax.options import DEVICE_HELP, add_command, add_timeout
 from parallax.output import console
 
 EPILOG = """\
@@ -42,6 +43,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("source", metavar="BUNDLE", help="a folder or a .zip")
     parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the one where it failed)")
+    add_timeout(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,8 +52,9 @@ def run(args: argparse.Namespace) -> int:
     bundle = read(path)
     signature = bundle.signature
     device = args.device or bundle.facts["device"]["selector"]
-    with Runtime() as runtime:
-        place = Place(runtime, device, precision_of(signature.precision))
+    with Runtime() as runtime, Worker(args.timeout) as worker:
+        elsewhere = worker if is_death(signature) else None
+        place = Place(runtime, device, precision_of(signature.precision), elsewhere)
         info = place.backend.info
         try:
             found = replay(bundle, place)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from conformance.bundles.bundle import check_place
-from conformance.bundles.failing import FailingNode, failing_node
-from conformance.devices import config_of, precision_of, precisions_named, target_of
+from conformance.bundles.failing import OURS
 from conformance.document import deliver
-from conformance.engines import ENGINES, engine_of
-from conformance.engines.judged import verify_engine
+from conformance.engines import ENGINES
 from conformance.files import add_file
-from conformance.inputs import AnyFeeds, Shapes, random_inputs
 from conformance.report import (
     BAD_INPUT,
     INTERRUPTED,
@@ -29,36 +25,28 @@ from conformance.report import (
     VerifyReport,
 )
 from conformance.table import print_report
-from conformance.verify import Interrupted, verify
-from engine.config import ForwardType, Precision
+from conformance.votes import Ballot, Vote, votes_of
+from engine.config import Precision
 from engine.errors import ConfigError, ParallaxError
-from engine.interpreter import Interpreter
-from engine.runtime import Runtime
-from parallax.inputs import add_inputs, check_exclusive, inputs_of, outputs_of
-from parallax.latency_table import latency_json, print_latencies
+from parallax.drawn_inputs import add_drawn, check_drawn
+from parallax.inputs import add_inputs, check_exclusive, inputs_files
+from parallax.latency_table import print_latencies
 from parallax.options import (
     DEVICE_HELP,
     add_bundle,
     add_command,
     add_models,
     add_shape,
-    check_names,
     check_seed,
     model_files,
     parse_shapes,
 )
 from parallax.output import console
-from parallax.progress import progress
-from parallax.session_options import use_cache
 from parallax.verify_bundle import bundle_of
-from perf.latency import Latency, measure
-from perf.quantiles import RUNS_NEEDED
+from parallax.verify_judges import Judge, Verified, judges_of
 
-LATENCY_BUDGET_NS = 1_000_000_000
-"""Timed runs of one precision stop at about this much, and lie between 3 and 64."""
-
-HEAVY_NBYTES = 100_000_000
-"""After a model file of this size the runtime is renewed, which frees the packed weights."""
+VOTES_MAX = 10
+"""So many of a model are printed; --json has all."""
 
 EPILOG = """\
 Each node runs on the device and is judged on the device's own inputs: err/sigma compares its worst
@@ -66,6 +54,13 @@ element with the expected rounding error (6 is the limit), err/bound with the wo
 honest kernel (1 is the limit). The production plan must give the same outputs bit for bit.
 With --expect, outputs that another engine computed from the same inputs must lie as near to a
 float64 run of the model as rounding explains (docs/numerics.md), and so must those of the device.
+With --inputs-from strategies, inputs are drawn in which kernels and precisions differ: zeros, whole
+numbers, ties, one value, tiny, subnormal, large and mixed magnitudes; several --inputs, or a folder
+of them, are verified one after the other. Of every node the worst is kept, and which set it was.
+With several devices each is judged, and they vote: one driver alone beyond its bounds is suspect;
+where all are, it is a bug of the engine (docs/drivers.md).
+With --against, another engine runs beside the device, and where their tensors part is told, and
+which of the two is right by the float64 reference.
 With --engine, another engine is judged in the same way, on what it reports of every node
 (docs/engines.md).
 Exit codes: 0 verified, 1 out of bounds, 2 bad input or usage, 3 nothing verified.
@@ -75,34 +70,14 @@ examples:
   parallax verify model.onnx --device cpu
   parallax verify model.onnx --precision high,low --shape image=1,3,224,224 --output report.json
   parallax verify model.onnx --inputs x.npz --expect y.npz
+  parallax verify model.onnx --inputs-from strategies --examples 24
+  parallax verify model.onnx --inputs calibration/ --device pocl
   parallax verify model.onnx --device intel --cache kernels.cache --no-latency
   parallax verify model.onnx --bundle wrong-node
+  parallax verify model.onnx --device all --known drivers.json
+  parallax verify model.onnx --device pocl --against onnxruntime
   parallax verify model.onnx --engine onnxruntime --engine-option optimization=off
 """
-
-
-@dataclass(frozen=True)
-class Verified:
-    """One model's report, a latency per precision that was run, and what the cache held.
-
-    Attributes:
-        device: as a user types it.
-        failed: the first node that failed, at the first precision at which one did.
-    """
-
-    report: VerifyReport
-    latency: dict[str, Latency]
-    cache: str = ""
-    device: str = ""
-    failed: FailingNode | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The report's data, with the latencies in nanoseconds."""
-        latency = {name: latency_json(entry) for name, entry in self.latency.items()}
-        return {**self.report.to_json(), "latency": latency, "cache": self.cache or None}
-
-
-Judge = Callable[[Path], Verified]
 
 
 def add_parser(subparsers: Any) -> None:
@@ -116,19 +91,30 @@ def add_parser(subparsers: Any) -> None:
         epilog=EPILOG,
     )
     add_models(parser, several=True)
-    parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the first OpenCL device)")
+    parser.add_argument(
+        "--device",
+        help=f"{DEVICE_HELP} (default: the first OpenCL device); several, comma-separated, or all "
+        "OpenCL devices with all: then drivers vote",
+    )
     names = ",".join(p.value for p in Precision)
     parser.add_argument("--precision", help=f"comma-separated ({names}; high on cpu)")
-    add_inputs(parser)
+    add_inputs(parser, several=True)
+    add_drawn(parser)
     add_file(parser, "--expect", "Y.npz", "outputs of another engine for --inputs, to compare with")
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs (0)")
     add_shape(parser)
     parser.add_argument("--all", action="store_true", help="a line for every node, not for 10")
     add_file(parser, "--cache", "FILE", "keep compiled OpenCL kernels in this file")
     add_bundle(parser, "write the first node that fails as a bundle into this new folder or .zip")
+    add_file(parser, "--known", "FILE.json", "failures of drivers that are known (docs/drivers.md)")
     parser.add_argument("--no-latency", action="store_true", help="leave out the latency lines")
-    other = parser.add_argument_group("an engine that is not ours, in place of a device")
-    other.add_argument("--engine", metavar="NAME", help=f"judge it: {', '.join(ENGINES)}")
+    other = parser.add_argument_group("an engine that is not ours")
+    other.add_argument(
+        "--engine", metavar="NAME", help=f"judge it in place of a device: {', '.join(ENGINES)}"
+    )
+    other.add_argument(
+        "--against", metavar="NAME", help="compare every tensor of the device with its tensors, too"
+    )
     other.add_argument(
         "--engine-option",
         action="append",
@@ -142,63 +128,123 @@ def run(args: argparse.Namespace) -> int:
     """Verify all models and print; the exit code of the worst."""
     check_seed(args.seed)
     check_exclusive(args)
+    check_drawn(args)
     shapes = parse_shapes(args.shape)
     files = model_files(args.models)
-    _check_arrays(args, len(files))
+    arrays = inputs_files(args.inputs or ())
+    _check_arrays(args, arrays, len(files))
     if args.bundle is not None:
         check_place(Path(args.bundle), "--bundle")
     out = console(silent=args.json)
-    done: list[Verified] = []
-    errors: dict[str, str] = {}
-    stopped: BaseException | None = None
-    bundle = None
     with ExitStack() as stack:
-        judge = _judge_of(args, shapes, stack)
-        try:
-            for path in files:
-                try:
-                    verified = judge(path)
-                except ParallaxError as error:
-                    if len(files) == 1:
-                        raise
-                    errors[str(path)] = str(error)
-                    print(f"parallax: {path}: {error}", file=sys.stderr)
-                    continue
-                done.append(verified)
-                _print(verified, out, args)
-                if bundle is None and args.bundle is not None and not verified.report.ok:
-                    bundle = bundle_of(verified.report, verified.failed, verified.device, args)
-                if verified.report.interrupted:
-                    raise KeyboardInterrupt
-        except (KeyboardInterrupt, BrokenPipeError) as error:
-            stopped = error
-    code = exit_code([v.report for v in done], errors) if stopped is None else INTERRUPTED
-    data = {
-        "exit_code": code,
-        "interrupted": stopped is not None,
-        "models": [v.to_json() for v in done],
-        "errors": errors,
-        "bundle": bundle,
-    }
-    used = [v.report.device for v in done]
-    arrays = [name for name in (args.inputs, args.expect) if name is not None]
-    deliver(args, data, models=[*(v.report.model for v in done), *arrays], devices=used)
-    if stopped is not None:
-        raise stopped
+        session = _Session(judges_of(args, shapes, stack), len(files) > 1, args, out)
+        session.run(files)
+    code = session.exit_code
+    arrays += [name for name in (args.expect, args.known) if name is not None]
+    used = [v.report.device for v in session.done]
+    models = dict.fromkeys(v.report.model for v in session.done)
+    deliver(args, session.to_json(code), models=[*models, *arrays], devices=used)
+    if session.stopped is not None:
+        raise session.stopped
     if len(files) > 1:
-        _conclude(done, errors, out)
+        _conclude(session.done, session.errors, out)
     return code
 
 
-def _check_arrays(args: argparse.Namespace, models: int) -> None:
+class _Session:
+    """Goes through models and devices, and keeps what they gave.
+
+    Attributes:
+        done: in that order. errors: by path, and by device where there are several. votes: of
+            several devices, where one is wrong. stopped: what ended it early.
+    """
+
+    def __init__(
+        self, judges: Sequence[Judge], are_several: bool, args: argparse.Namespace, out: Console
+    ) -> None:
+        self._judges, self._args, self._out = judges, args, out
+        self._are_several = are_several
+        self.done: list[Verified] = []
+        self.errors: dict[str, str] = {}
+        self.votes: list[Vote] = []
+        self.stopped: BaseException | None = None
+        self._bundle: str | None = None
+
+    def run(self, files: Sequence[Path]) -> None:
+        """Verify all; an error of one of several is kept, and the others run."""
+        try:
+            for path in files:
+                self._model(path)
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            self.stopped = error
+
+    def _model(self, path: Path) -> None:
+        """On all devices, until one says that it is no matter of devices."""
+        ballots: list[Ballot] = []
+        for judge in self._judges:
+            ballot = self._judge(judge, path)
+            if ballot is None:
+                return
+            ballots.append(ballot)
+        if len(ballots) > 1:
+            found = votes_of(str(path), ballots)
+            self.votes += found
+            _print_votes(path, ballots, found, self._out)
+
+    def _judge(self, judge: Judge, path: Path) -> Ballot | None:
+        """What a device says; None where the model cannot be verified on any."""
+        try:
+            verified = judge(path)
+        except ParallaxError as error:
+            is_of_device = isinstance(error, OURS) and len(self._judges) > 1
+            if not (is_of_device or self._are_several):
+                raise
+            where = f"{path} on {judge.device}" if is_of_device else str(path)
+            self.errors[where] = str(error)
+            print(f"parallax: {where}: {error}", file=sys.stderr)
+            kind = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+            return Ballot(judge.device, None, kind) if is_of_device else None
+        self.done.append(verified)
+        _print(verified, self._out, self._args)
+        args, report = self._args, verified.report
+        if self._bundle is None and args.bundle is not None and not report.ok:
+            self._bundle = bundle_of(report, verified.failed, verified.device, args)
+        if report.interrupted:
+            raise KeyboardInterrupt
+        return Ballot(judge.device, report)
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command."""
+        if self.stopped is not None:
+            return INTERRUPTED
+        return exit_code([v.report for v in self.done], self.errors)
+
+    def to_json(self, code: int) -> dict[str, Any]:
+        """The document."""
+        return {
+            "exit_code": code,
+            "interrupted": self.stopped is not None,
+            "models": [v.to_json() for v in self.done],
+            "votes": self.votes,
+            "errors": self.errors,
+            "bundle": self._bundle,
+        }
+
+
+def _check_arrays(args: argparse.Namespace, arrays: Sequence[str], models: int) -> None:
     """Raise ConfigError for arrays that cannot be those of every model."""
+    if args.expect is not None and len(arrays) > 1:
+        raise ConfigError(
+            f"--expect {args.expect}: of one set of inputs, but {len(arrays)} are given"
+        )
     if args.expect is not None and args.inputs is None:
         raise ConfigError(
             f"--expect {args.expect}: give the inputs that they were computed from, too (--inputs)"
         )
     if args.inputs is not None and models > 1:
         raise ConfigError(
-            f"--inputs {args.inputs}: the arrays of one model, but {models} are given"
+            f"--inputs {args.inputs[0]}: the arrays of one model, but {models} are given"
         )
 
 
@@ -207,134 +253,6 @@ def exit_code(reports: Sequence[VerifyReport], errors: dict[str, str]) -> int:
     codes = {r.exit_code for r in reports} | ({BAD_INPUT} if errors else set())
     order = (OUT_OF_BOUNDS, BAD_INPUT, NOTHING_VERIFIED, VERIFIED)
     return next(c for c in order if c in codes)
-
-
-def _judge_of(args: argparse.Namespace, shapes: Shapes, stack: ExitStack) -> Judge:
-    """What verifies a model as it was asked for; raises ConfigError for what does not go together.
-
-    Args:
-        stack: closes at the end what the models share.
-    """
-    if args.engine is None:
-        if args.engine_option:
-            raise ConfigError(f"--engine-option {args.engine_option[0]}: give --engine, too")
-        return _Device(args, shapes, stack)
-    for name in ("device", "precision", "cache", "expect", "bundle"):
-        if getattr(args, name) is not None:
-            raise ConfigError(f"--{name} {getattr(args, name)}: --engine {args.engine} has none")
-    return _Engine(args, shapes)
-
-
-class _Engine:
-    """Judges an engine that is not ours."""
-
-    def __init__(self, args: argparse.Namespace, shapes: Shapes) -> None:
-        self._args, self._shapes = args, shapes
-        pairs = [text.partition("=") for text in args.engine_option]
-        for text, (_, equals, _) in zip(args.engine_option, pairs, strict=True):
-            if not equals:
-                raise ConfigError(f"--engine-option {text}: expected NAME=VALUE")
-        self._engine = engine_of(args.engine, {name: value for name, _, value in pairs})
-
-    def __call__(self, path: Path) -> Verified:
-        interpreter = Interpreter.from_file(path)
-        with progress(path.name, silent=self._args.quiet) as tell:
-            report = verify_engine(
-                path,
-                self._engine,
-                seed=self._args.seed,
-                shapes=_shapes_of(interpreter, self._shapes, several=_are_several(self._args)),
-                inputs=_inputs_of(interpreter, self._args),
-                progress=tell,
-            )
-        return Verified(report, {})
-
-
-class _Device:
-    """Judges our own engine on a device."""
-
-    def __init__(self, args: argparse.Namespace, shapes: Shapes, stack: ExitStack) -> None:
-        self._args, self._shapes, self._stack = args, shapes, stack
-        self._runtime = stack.enter_context(Runtime())
-        target = target_of(args.device, self._runtime)
-        self._name = target[1] or "cpu"
-        self._precisions = precisions_named(args.precision, target)
-        if args.cache is not None and target[0] is ForwardType.CPU:
-            raise ConfigError(f"--cache {args.cache}: only OpenCL kernels are compiled and kept")
-
-    def __call__(self, path: Path) -> Verified:
-        args, runtime = self._args, self._runtime
-        interpreter = Interpreter.from_file(path)
-        given = _inputs_of(interpreter, args)
-        expected = None if args.expect is None else outputs_of(interpreter, args.expect)
-        use_cache(interpreter, args.cache)
-        latency: dict[str, Latency] = {}
-        failed: list[FailingNode] = []
-        with progress(path.name, silent=args.quiet) as tell:
-            try:
-                report = verify(
-                    interpreter,
-                    device=self._name,
-                    precisions=self._precisions,
-                    seed=args.seed,
-                    shapes=_shapes_of(interpreter, self._shapes, several=_are_several(args)),
-                    inputs=given,
-                    expected=expected,
-                    runtime=runtime,
-                    progress=tell,
-                    on_failure=lambda run, check: failed.append(failing_node(run, check)),
-                )
-                for entry in report.precisions if not args.no_latency else ():
-                    if entry.same_as is None:
-                        tell(f"{entry.requested}: latency", 0, 1)
-                        precision = precision_of(entry.requested)
-                        taken = _latency(interpreter, self._name, precision, report, given, runtime)
-                        latency[entry.requested] = taken
-            except Interrupted as stop:
-                report = stop.report
-            except KeyboardInterrupt:
-                report = replace(report, interrupted=True)
-        cache = str(interpreter.explain_cache()) if args.cache is not None else ""
-        self._renew_after(path)
-        first = failed[0] if failed else None
-        return Verified(replace(report, model=str(path)), latency, cache, self._name, first)
-
-    def _renew_after(self, path: Path) -> None:
-        if path.stat().st_size > HEAVY_NBYTES:
-            self._stack.close()
-            self._runtime = self._stack.enter_context(Runtime())
-
-
-def _are_several(args: argparse.Namespace) -> bool:
-    return len(args.models) > 1 or Path(args.models[0]).is_dir()
-
-
-def _inputs_of(interpreter: Interpreter, args: argparse.Namespace) -> AnyFeeds | None:
-    return None if args.inputs is None else inputs_of(interpreter, args.inputs)
-
-
-def _shapes_of(interpreter: Interpreter, shapes: Shapes, *, several: bool) -> Shapes:
-    """The shapes that name inputs of this model; with one model, all must."""
-    if not several:
-        check_names(interpreter, shapes)
-    return {k: v for k, v in shapes.items() if k in interpreter.inputs}
-
-
-def _latency(
-    interpreter: Interpreter,
-    device: str,
-    precision: Precision,
-    report: VerifyReport,
-    given: AnyFeeds | None,
-    runtime: Runtime,
-) -> Latency:
-    """Of a session as an application would make it; few runs where one takes long."""
-    config = config_of(target_of(device, runtime), precision)
-    feeds = given or random_inputs(interpreter, report.shapes, report.seed)
-    with interpreter.create_session(config, runtime, report.shapes) as session:
-        once = measure(session, runs=1, feeds=feeds, warmup=1, profiled_runs=0).synced.p50_ns
-        runs = max(3, min(RUNS_NEEDED[90], LATENCY_BUDGET_NS // max(once, 1)))
-        return measure(session, runs=runs, warmup=1, profiled_runs=3)
 
 
 def _print(verified: Verified, out: Console, args: argparse.Namespace) -> None:
@@ -352,6 +270,19 @@ def _print(verified: Verified, out: Console, args: argparse.Namespace) -> None:
         )
     if verified.cache:
         out.print(verified.cache, style="dim", markup=False)
+    out.print()
+
+
+def _print_votes(
+    path: Path, ballots: Sequence[Ballot], votes: Sequence[Vote], out: Console
+) -> None:
+    names = ", ".join(ballot.device for ballot in ballots)
+    if not votes:
+        out.print(f"{path}: no difference between {names}", markup=False, soft_wrap=True)
+    for vote in votes[:VOTES_MAX]:
+        out.print(f"{path}: {vote}", markup=False, soft_wrap=True)
+    if len(votes) > VOTES_MAX:
+        out.print(f"{path}: and {len(votes) - VOTES_MAX} more", markup=False)
     out.print()
 
 

@@ -16,11 +16,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from conformance.figures import milliseconds
+from engine.execution.recorder import has_queue
 from engine.runtime import Runtime
-from perf.profiled import Profile, has_queue, profile
+from engine.timeline import DEVICE, Timeline
+from perf.profiled import Profile, profile
 from perf.quantiles import Summary, quantile_ns
 from perf.subject import Subject, drain
-from perf.timeline import DEVICE, Timeline
 
 PROFILED_RATIO_MAX = 1.10
 """Above it profiling disturbs what it observes (I15): the attribution is called approximate."""
@@ -160,7 +161,7 @@ def measure(
     enqueue_ns, synced_ns = (tuple(pair[i] for pair in pairs) for i in (0, 1))
     execution = subject.execution
     primary = next(iter(execution.backends.values()))
-    asynchronous = any(has_queue(execution, step) for step in execution.steps)
+    asynchronous = any(has_queue(execution.backends, step) for step in execution.steps)
     return Latency(
         device=f"{primary.info.platform} / {primary.info.name}",
         asynchronous=asynchronous,

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 import perf.latency
+from engine.timeline import DEVICE, HOST, Span, Timeline, union_ns
 from perf.latency import Latency, epsilon_ns, measure, violations
 from perf.machine import Neighbours
 from perf.profiled import Profile
 from perf.quantiles import RUNS_NEEDED, Summary, quantile_ns
 from perf.stopwatch import Stopwatch
-from perf.timeline import DEVICE, HOST, Span, Timeline, union_ns
 
 
 def span(start: int, end: int, *, clock: str = DEVICE, queued: int = 0) -> Span:
@@ -168,7 +168,7 @@ class FakeSession:
         self.backends = {"opencl": self}
         self.steps: list[SimpleNamespace] = []
         self.info = self
-        self.platform = self.name = "fake"
+        self.platform = self.name = self.memory = "fake"
 
     def give(self, *commands: object) -> None:
         node = SimpleNamespace(op_type="Relu", title="Relu 'r'")

@@ -19,6 +19,12 @@ T = TypeVar("T")
 Array = np.ndarray
 Distribution = Callable[[np.random.Generator, Sequence[int], float, float], Array]
 LARGEST_SEED = 2**32 - 1
+LONG = (261, 4099, 20011)
+"""Extents past where kernels and host code cut: past 256 columns, 4096 elements, 2 x 8192."""
+LONG_EVERY = 4
+"""One shape out of so many has a long axis; it has fewer elements than others."""
+LEAST_LONG = 17
+"""Where shapes must be smaller than that there are reasons."""
 EVERY = 16
 """`mixed` puts one hard element into so many: the width of the kernels' vectors."""
 
@@ -112,11 +118,11 @@ class TapedChoose:
     Attributes:
         tape: every structural decision (not the seeds of tensors), so that the same structure can
             be drawn again with other values.
-        exact: draw only small whole numbers.
+        exact: draw only small whole numbers. long: shapes may have a long axis.
     """
 
-    def __init__(self, *, exact: bool = False) -> None:
-        self.exact = exact
+    def __init__(self, *, exact: bool = False, long: bool = True) -> None:
+        self.exact, self.long = exact, long
         self.tape: list[int] = []
 
     def _pick(self, low: int, high: int) -> int:
@@ -136,9 +142,15 @@ class TapedChoose:
         return options[self.integer(0, len(options) - 1)]
 
     def shape(self, rank: tuple[int, int], largest: int = 33) -> tuple[int, ...]:
-        """Extents out of SIDES."""
+        """Extents out of SIDES; now and then one out of LONG, and the others small."""
         sides = [s for s in SIDES if s <= largest]
-        return tuple(self.one_of(sides) for _ in range(self.integer(*rank)))
+        drawn = tuple(self.one_of(sides) for _ in range(self.integer(*rank)))
+        may_be_long = self.long and drawn and largest >= LEAST_LONG
+        if not may_be_long or self.integer(0, LONG_EVERY - 1) < LONG_EVERY - 1:
+            return drawn
+        axis, extent = self.integer(0, len(drawn) - 1), self.one_of(LONG)
+        few = 2 if extent > LONG[-2] or len(drawn) > 3 else 3
+        return tuple(extent if a == axis else 1 + (n - 1) % few for a, n in enumerate(drawn))
 
     def tensor(
         self,
@@ -189,8 +201,8 @@ class HypothesisChoose(TapedChoose):
 class SeededChoose(TapedChoose):
     """Draws from one seed; needs no hypothesis."""
 
-    def __init__(self, seed: int, *, exact: bool = False) -> None:
-        super().__init__(exact=exact)
+    def __init__(self, seed: int, *, exact: bool = False, long: bool = True) -> None:
+        super().__init__(exact=exact, long=long)
         self._random = np.random.default_rng(seed)
 
     def _pick(self, low: int, high: int) -> int:

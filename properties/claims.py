@@ -11,6 +11,7 @@ from engine.errors import ShapeError, UnsupportedError
 from engine.ir.types import FLOAT16, FLOATS, NARROW_FLOATS
 from engine.ops import OPERATORS
 from engine.ops.spec import Call, Law, Reject
+from properties.choose import TapedChoose
 from properties.memory import Violation
 from properties.single import Case, check_case, expectation, run_case
 
@@ -147,3 +148,20 @@ def check_every_half(backend: Backend, op_type: str, dtype: np.dtype) -> bool:
     """A function of one tensor is right for every half; False where the backend refuses it."""
     with np.errstate(invalid="ignore"):  # widening a signalling NaN
         return check_case(backend, Case(op_type, Call((every_half(dtype),), note="every half")))
+
+
+ANY_BITS = (np.dtype(np.float32), FLOAT16, np.dtype(np.int64), np.dtype(np.uint8))
+
+
+def check_any_bits(backend: Backend, choose: TapedChoose) -> bool:
+    """Elements of any bits, beyond the range of storage and NaN as well, are held and turned over.
+
+    False where the backend refuses them.
+    """
+    dtype, shape = choose.one_of(ANY_BITS), choose.shape((0, 4))
+    rng = np.random.default_rng(choose.integer(0, 2**32 - 1))
+    nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    x = np.frombuffer(rng.bytes(nbytes), dtype).reshape(shape)
+    order = [int(a) for a in rng.permutation(len(shape))]
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        return check_case(backend, Case("Transpose", Call((x,), {"perm": order})))

@@ -136,7 +136,7 @@ class Writer:
         body = self._graph(inner, formals, results)
         outs = [self.name("loop") for _ in range(count + stacked)]
         start = [self.choose.one_of(values) for _ in states]
-        begins = self.choose.one_of(("", self.constant(nodes, True)))
+        begins = self._beginning(nodes, values[0], may_be_false=not stacked)
         node = helper.make_node(
             "Loop", [trips, begins, *start], outs, name=f"n_{outs[0]}", body=body
         )
@@ -144,6 +144,16 @@ class Writer:
         axis = self.constant(nodes, np.array([0]))
         sums = [self.op(nodes, "ReduceSum", y, axis, keepdims=0) for y in outs[count:]]
         return self.expression(nodes, [*outs[:count], *sums])
+
+    def _beginning(self, nodes: list[NodeProto], value: str, *, may_be_false: bool) -> str:
+        """Whether a loop begins at all."""
+        kind = self.choose.one_of(("always", "constant", "number"))
+        if kind == "always":
+            return ""
+        if kind == "constant" or not may_be_false:
+            return self.constant(nodes, not may_be_false or self.choose.one_of((True, False)))
+        limit = self.constant(nodes, np.int64(self.choose.integer(0, 2)))
+        return self.op(nodes, "Greater", self._number(nodes, value, 0, 3), limit)
 
     def _condition(self, nodes: list[NodeProto], number: str, goes_on: str, value: str) -> str:
         """Whether a loop goes on."""

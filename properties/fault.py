@@ -1,10 +1,16 @@
 """What a seeded fault is, how it is planted, and the property subsets that hunt it."""
 
 from __future__ import annotations
+import __future__
 
-from collections.abc import Callable, Iterator
+import importlib
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from types import CodeType
 from typing import Any
 from unittest import mock
 
@@ -28,12 +34,18 @@ from properties.graph_runs import (
 from properties.graphs import decode, seeded_program
 from properties.memory import Violation
 from properties.old_forms import check_old_form
+from properties.packing import check_packing
 from properties.pass_claims import check_template
 from properties.pass_templates import template
+from properties.reach import Token, kernels_with, touched_by
 from properties.single import check_case, draw_case, edge_cases
 
 CAUGHT = (Violation, PlanError, GraphError)
 """What counts as noticing a fault; any other exception is a defect of the fault itself."""
+
+
+TOUCHED: list[frozenset[Token] | None] = []
+"""What the faults planted so far change (`reach.touched_by`); None: what, is not known."""
 
 
 class FaultError(Exception):
@@ -143,10 +155,55 @@ def kernel(family: str, *changes: tuple[str, str]) -> Callable[[], AbstractConte
         def changed(name: str) -> str:
             return text if name == family else real(name)
 
+        TOUCHED.append(kernels_with(family))
         with mock.patch.object(context, "source", changed):
             yield
 
     return plant
+
+
+def code(place: str, *changes: tuple[str, str]) -> Callable[[], AbstractContextManager[Any]]:
+    """Change the text of a Python function; every old text must occur.
+
+    Args:
+        place: "module:function" or "module:Class.method". Whoever holds the function has the
+            change, under whatever name.
+    """
+
+    @contextmanager
+    def plant() -> Iterator[None]:
+        function = _function(place)
+        text = textwrap.dedent(inspect.getsource(function))
+        for old, new in changes:
+            if old not in text:
+                raise FaultError(f"{place} does not contain {old!r}")
+            text = text.replace(old, new)
+        TOUCHED.append(touched_by(sys.modules[function.__module__], function))
+        real = function.__code__
+        function.__code__ = _compiled(text, real)
+        try:
+            yield
+        finally:
+            function.__code__ = real
+
+    return plant
+
+
+def _function(place: str) -> Any:
+    module, _, path = place.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in path.split("."):
+        found = vars(found)[name]
+    found = getattr(found, "fget", None) or getattr(found, "func", found)
+    return inspect.unwrap(getattr(found, "__func__", found))
+
+
+def _compiled(text: str, real: CodeType) -> CodeType:
+    """The code of the one function that a text defines, as if it stood where `real` does."""
+    flags = __future__.annotations.compiler_flag
+    whole = compile(text, real.co_filename, "exec", flags=flags, dont_inherit=True)
+    (found,) = (c for c in whole.co_consts if isinstance(c, CodeType))
+    return found.replace(co_firstlineno=real.co_firstlineno)
 
 
 def attribute(owner: Any, name: str, change: Callable[[Any], Any]) -> Callable[[], Any]:
@@ -155,15 +212,32 @@ def attribute(owner: Any, name: str, change: Callable[[Any], Any]) -> Callable[[
     @contextmanager
     def plant() -> Iterator[None]:
         if isinstance(owner, dict):
+            TOUCHED.append(touched_by(owner, owner[name]))
             with mock.patch.dict(owner, {name: change(owner[name])}):
                 yield
             return
         if not hasattr(owner, name):
             raise FaultError(f"{owner!r} has no {name!r}")
+        TOUCHED.append(touched_by(owner, getattr(owner, name)))
         with mock.patch.object(owner, name, change(getattr(owner, name))):
             yield
 
     return plant
+
+
+def only_where(
+    plant: Callable[[], AbstractContextManager[Any]], *tokens: Token
+) -> Callable[[], AbstractContextManager[Any]]:
+    """A fault that changes nothing but where one of these tokens of `reach` is reached."""
+
+    @contextmanager
+    def narrow() -> Iterator[None]:
+        before = len(TOUCHED)
+        with plant():
+            TOUCHED[before:] = [frozenset(tokens)]
+            yield
+
+    return narrow
 
 
 def several(*plants: Callable[[], AbstractContextManager[Any]]) -> Callable[[], Any]:
@@ -187,11 +261,27 @@ def spec(
     def changed(old: OpSpec) -> OpSpec:
         return replace(old, **{k: f(getattr(old, k)) for k, f in changes.items()})
 
-    return attribute(OPERATORS, op_type, changed)
+    @contextmanager
+    def plant() -> Iterator[None]:
+        fields = [touched_by(OPERATORS, getattr(OPERATORS[op_type], name)) for name in changes]
+        known = frozenset[Token]().union(*filter(None, fields))
+        with attribute(OPERATORS, op_type, changed)():
+            TOUCHED[-1] = None if None in fields else known
+            yield
+
+    return plant
 
 
 # ------------------------------------------------------------------------- hunting
 Hunt = Callable[[Bench], None]
+Slip = tuple[str, str, str, str, Hunt]
+"""A slip of the pen: name, place (`code`), old text, new text, and who hunts it."""
+
+
+def slips(level: str, table: Iterable[Slip]) -> Iterator[Fault]:
+    """Each slip as a fault."""
+    for name, place, old, new, hunt in table:
+        yield Fault(name, level, code(place, (old, new)), hunt)
 
 
 def operators(*op_types: str, examples: int = 40, on: str = "opencl") -> Hunt:
@@ -291,6 +381,17 @@ def old_forms(count: int = 400) -> Hunt:
         for seed in range(count):
             where.step()
             check_old_form(seed)
+
+    return hunt
+
+
+def packings(count: int = 120) -> Hunt:
+    """Arenas packed with random blocks."""
+
+    def hunt(where: Bench) -> None:
+        for seed in range(count):
+            where.step()
+            check_packing(seed)
 
     return hunt
 

@@ -600,6 +600,12 @@ CPU_FAULTS: tuple[Fault, ...] = (
         operators("Gemm", on="cpu"),
     ),
     Fault(
+        "cpu-matmul-of-integers-in-float",
+        "cpu",
+        attribute(cpu_matmul, "EXACT_MAX", lambda old: ((2**63, old[0][1]),)),
+        operators("MatMul", on="cpu"),
+    ),
+    Fault(
         "cpu-clip-takes-nan-for-a-limit",
         "cpu",
         attribute(cpu_unary, "_is_none", lambda old: lambda limit: limit is None),

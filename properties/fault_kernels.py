@@ -596,6 +596,20 @@ KERNEL_FAULTS: tuple[Fault, ...] = (
         operators("Cast"),
     ),
     _fault(
+        "cast-to-8-bit-floats-rounds-ties-up",
+        "cast",
+        "- 1 + (size >> (23 - OUT_MANTISSA) & 1)",
+        "",
+        operators("Cast"),
+    ),
+    _fault(
+        "cast-of-8-bit-floats-takes-another-bias",
+        "cast",
+        "((127 - IN_BIAS) << 23)",
+        "((126 - IN_BIAS) << 23)",
+        operators("Cast"),
+    ),
+    _fault(
         "cast-to-bfloat16-truncates",
         "cast",
         "(bits + 0x7fff + (bits >> 16 & 1)) >> 16",

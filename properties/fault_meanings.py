@@ -14,7 +14,7 @@ import numpy as np
 from engine.onnx_import import build
 from engine.onnx_import.form import Emitter, Form
 from engine.ops.spec import Arrays, Attributes, Reference
-from properties.fault import Bench, Fault, attribute, spec
+from properties.fault import Bench, Fault, attribute, only_where, spec
 from properties.memory import Violation
 from properties.witnessed.features import features, versions
 from properties.witnessed.main import is_wrong, reason
@@ -34,7 +34,7 @@ def _read_as(op_type: str, change: Change) -> Callable[[], Any]:
 
         return to_newest
 
-    return attribute(build, "to_newest", changed)
+    return only_where(attribute(build, "to_newest", changed), f"import {op_type}")
 
 
 def _unread(name: str) -> Change:
@@ -73,16 +73,17 @@ def _without_last_input(form: Form) -> None:
         form.inputs.pop()
 
 
-def witnessed(op_type: str) -> Callable[[Bench], None]:
-    """Every feature of an operator, beside engines that are not ours."""
+def witnessed(op_type: str, *, every: bool = False) -> Callable[[Bench], None]:
+    """Every feature of an operator as it is now (`every`: ever was), beside other engines."""
 
     def hunt(where: Bench) -> None:
         walk = Walk(where.cpu.backend)
-        for feature in features(op_type, versions(op_type)[-1]):
-            where.step()
-            heard = walk.hear(feature)
-            if is_wrong(feature, heard):
-                raise Violation(f"{feature} is {heard.verdict}: {reason(feature, heard)}")
+        for version in versions(op_type) if every else versions(op_type)[-1:]:
+            for feature in features(op_type, version):
+                where.step()
+                heard = walk.hear(feature)
+                if is_wrong(feature, heard):
+                    raise Violation(f"{feature} is {heard.verdict}: {reason(feature, heard)}")
 
     return hunt
 

@@ -9,20 +9,13 @@ from typing import Any
 import numpy as np
 from onnx import FunctionProto, NodeProto
 
-from conformance.expectation import bound, expect
-from engine.errors import ParallaxError
-from engine.interpreter import Interpreter
 from engine.onnx_import import definitions
 from engine.onnx_import.microsoft import attention, grouped_attention, quantization
 from engine.onnx_import.microsoft.body import Body
 from engine.onnx_import.microsoft.schemas import DOMAIN
-from properties.fault import Bench, Fault, FaultError, attribute
-from properties.hostile.asked import Call
-from properties.hostile.calls import Drawn
-from properties.hostile.cases import FINDINGS
-from properties.hostile.hearing import can_be_expected, heard
+from properties.fault import Bench, Fault, FaultError, attribute, only_where
 from properties.hostile.witnesses import Court
-from properties.memory import Violation
+from properties.witnessed.microsoft import check_beside_onnxruntime
 
 Change = Callable[[NodeProto], None]
 TRIED = 60
@@ -36,17 +29,7 @@ def beside_onnxruntime(op_type: str) -> Callable[[Bench], None]:
         court = Court(lambda who: None)
         for seed in range(TRIED):
             where.step()
-            data, feeds = Drawn(np.random.default_rng(seed), f"{DOMAIN}::{op_type}").model()
-            try:
-                graph = bound(Interpreter.from_buffer(data), feeds)
-            except ParallaxError:
-                continue
-            if not can_be_expected(graph):
-                continue
-            expected = expect(graph, feeds, where.cpu.backend)
-            found = heard(court, Call(data, feeds), expected)
-            if found.name in FINDINGS:
-                raise Violation(f"{found.name}: {found.place}: {found.detail}")
+            check_beside_onnxruntime(op_type, seed, court, where.cpu.backend)
 
     return hunt
 
@@ -63,7 +46,7 @@ def _in_body(op_type: str, change: Callable[[FunctionProto], None]) -> Callable[
 
         return body_of
 
-    return attribute(definitions, "body_of", changed)
+    return only_where(attribute(definitions, "body_of", changed), f"body {op_type}")
 
 
 def _each(part: str, change: Change) -> Callable[[FunctionProto], None]:

@@ -1,4 +1,4 @@
-"""Faults in what the host computes with strings, tables and n-grams."""
+"""Faults in what the host computes with strings, tables, n-grams, trees and images."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends.cpu import label_encoder, strings, tf_idf
+from engine.backends.cpu import image_decoder, label_encoder, strings, tf_idf, tree_ensemble
 from engine.ir.types import zero_of
+from engine.ops.tree_ensemble import MIN
 from properties.fault import Fault, attribute, operators
 
 
@@ -33,6 +34,23 @@ def _without_default(old: Any) -> Any:
         return keys, values, zero_of(values.dtype)
 
     return table
+
+
+def _with_zeros(old: Any) -> Any:
+    def gather(leaves: Any, targets: Any, weights: Any, aggregate: int, out: np.ndarray) -> None:
+        old(leaves, targets, weights, aggregate, out)
+        if aggregate == MIN:
+            np.minimum(out, 0, out=out)
+
+    return gather
+
+
+def _made_gray(old: Any) -> Any:
+    def opened(stream: np.ndarray, mode: str) -> Any:
+        image = old(stream, mode)
+        return image if image is None else image.convert("L").convert(mode)
+
+    return opened
 
 
 STRING_FAULTS: tuple[Fault, ...] = tuple(
@@ -103,6 +121,30 @@ STRING_FAULTS: tuple[Fault, ...] = tuple(
             attribute(
                 tf_idf, "lengths_of", lambda old: lambda attributes: range(1, old(attributes).stop)
             ),
+        ),
+        (
+            "image-decoder-forgets-bgr",
+            "ImageDecoder",
+            attribute(
+                image_decoder,
+                "bands_of",
+                lambda old: lambda attributes: old(attributes).replace("BGR", "RGB"),
+            ),
+        ),
+        (
+            "image-decoder-makes-all-gray",
+            "ImageDecoder",
+            attribute(image_decoder, "opened", _made_gray),
+        ),
+        (
+            "tree-ensemble-compares-nan",
+            "TreeEnsemble",
+            attribute(tree_ensemble._Walk, "_ways", lambda old: lambda walk, *at: walk._holds(*at)),
+        ),
+        (
+            "tree-ensemble-takes-the-least-of-no-votes-too",
+            "TreeEnsemble",
+            attribute(tree_ensemble, "_gather", _with_zeros),
         ),
     )
 )

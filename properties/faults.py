@@ -3,20 +3,29 @@
 `python -m properties.faults [--device SELECTOR] [--only PATTERN]` prints a table and `killed K/N`;
 it exits with 1 when a fault survives. A survivor is a defect of the harness. Nothing but the
 installed packages is needed: no checkout, no hypothesis, no pytest.
+
+With `--general` no fault is hunted by what was written for it: the same campaign at the depth of
+CI (`properties.general`; `--budget` examples of everything) runs under each, and the table is by
+level.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TextIO
 
 from conformance.document import add_document, deliver
 from conformance.files import check_files
+from engine.backends.protocol import DeviceInfo
 from engine.errors import ParallaxError
+from properties import fault_slips_host, fault_slips_meanings, fault_slips_passes
 from properties.fault import Fault, FaultError, bench, caught
 from properties.fault_control import CONTROL_FAULTS
 from properties.fault_host import HOST_AND_OTHER_FAULTS
@@ -26,6 +35,8 @@ from properties.fault_microsoft import MICROSOFT_FAULTS
 from properties.fault_sequences import SEQUENCE_FAULTS
 from properties.fault_sessions import SESSION_FAULTS
 from properties.fault_strings import STRING_FAULTS
+from properties.general import ROUNDS
+from properties.score import Results, Scored, preload, record_of, scored, shown, table
 
 FAULTS: tuple[Fault, ...] = (
     *KERNEL_FAULTS,
@@ -36,6 +47,9 @@ FAULTS: tuple[Fault, ...] = (
     *CONTROL_FAULTS,
     *SEQUENCE_FAULTS,
     *STRING_FAULTS,
+    *fault_slips_passes.FAULTS,
+    *fault_slips_host.FAULTS,
+    *fault_slips_meanings.FAULTS,
 )
 NEEDS_OPENCL = ("kernel", "host")
 
@@ -85,11 +99,56 @@ def select(only: Iterable[str] = (), selector: str = "portable") -> list[Fault]:
     ]
 
 
+def _general(options: argparse.Namespace, used: set[DeviceInfo], lines: TextIO) -> int:
+    """The general score: 0 all killed, 1 one survived."""
+    preload()
+    file, record = record_of(options.device, options.budget, options.state)
+    for i in record.wrong:
+        print(f"left out, as it fails without a fault: {record.names[i]}", file=lines)
+    known = Results(file.with_suffix(".json"))
+    chosen = select(options.only, options.device)
+    for fault in shown(chosen, "faults"):
+        if fault.name not in known.known:
+            result = scored(fault, options.device, options.budget, record, file)
+            known.add(result)
+            print(_line(result), file=lines, flush=True)
+    results = [known.known[fault.name] for fault in chosen]
+    print("\n".join(table(results)), file=lines)
+    killed = sum(r.verdict == "killed" for r in results)
+    seconds = record.seconds.sum()
+    print(
+        f"killed {killed}/{len(results)} on {options.device} by a campaign of "
+        f"{len(record.names)} steps, {seconds:.0f} s",
+        file=lines,
+    )
+    report = {"device": options.device, "killed": killed, "planted": len(results)}
+    rows = [asdict(r) for r in results]
+    deliver(options, {**report, "budget": options.budget, "general": rows}, devices=used)
+    return 0 if killed == len(results) > 0 else 1
+
+
+def _line(result: Scored) -> str:
+    blamed = f" (graphs blame {result.blamed})" if result.blamed else ""
+    return (
+        f"{result.verdict:9}{result.level:11}{result.name:42}{result.seconds:6.1f} s  "
+        f"{result.by}: {result.said[:120]}{blamed}"
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line: 0 all killed, 1 one survived, 2 there is no such device."""
     parser = argparse.ArgumentParser(prog="python -m properties.faults", description=__doc__)
     parser.add_argument("--device", default="portable", help="OpenCL selector, or cpu")
     parser.add_argument("--only", action="append", default=[], metavar="PATTERN")
+    parser.add_argument("--general", action="store_true", help="a campaign that knows no fault")
+    parser.add_argument("--budget", type=int, default=ROUNDS, help="its examples of everything")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "parallax-faults",
+        metavar="FOLDER",
+        help="of what was recorded and scored, which a later run goes on from",
+    )
     add_document(parser, "faults")
     options = parser.parse_args(arguments)
     try:
@@ -99,7 +158,10 @@ def main(arguments: list[str] | None = None) -> int:
     except ParallaxError as error:
         print(f"properties.faults: {error}", file=sys.stderr)
         return 2
-    results, lines = [], sys.stderr if options.json else sys.stdout
+    lines = sys.stderr if options.json else sys.stdout
+    if options.general:
+        return _general(options, used, lines)
+    results = []
     for fault in select(options.only, options.device):
         result = measure(fault, options.device)
         results.append(result)

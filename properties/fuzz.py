@@ -15,6 +15,7 @@ from typing import Any
 
 from conformance.bundles.failing import Case, Failing, NothingVerified, Place, examine
 from conformance.bundles.replay import NotReproduced, keep
+from conformance.bundles.worker import CRASH, HANG
 from conformance.export import exported
 from conformance.reduction.bundling import bundle_of, free_path
 from conformance.reduction.reducer import Reducer, nodes_of
@@ -26,8 +27,8 @@ FORM = "parallax fuzz state 1"
 """Of the file that a run is resumed from."""
 REDUCTION_S = 60.0
 """The longest that one finding is made smaller."""
-CRASH = "crash"
-"""The kind of a graph during which the process ended."""
+HANGS = 6
+"""So many tries of a finding that hangs fit into the time that it is made smaller."""
 
 
 @dataclass
@@ -182,7 +183,10 @@ class Fuzz:
         def tell(stage: str, _: float) -> None:
             self.tell(f"seed {seed}: reducing {stage}")
 
-        reduced = Reducer(case, failing, place, seed, REDUCTION_S, tell).run()
+        budget = REDUCTION_S
+        if place.worker is not None and failing.signature.kind == HANG:
+            budget = max(budget, HANGS * place.worker.seconds)
+        reduced = Reducer(case, failing, place, seed, budget, tell).run()
         finding.said, finding.nodes = reduced.failing.said, reduced.nodes
         origin = f"parallax fuzz --device {place.device} --seed {seed} --count 1"
         path = free_path(self.bundles, failing.signature)

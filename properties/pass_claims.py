@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from conformance.judge import equal
 from engine.backends.protocol import Backend
 from engine.ir import Graph, Node
 from engine.ir.types import FLOATS
@@ -42,8 +43,14 @@ def evaluate(graph: Graph, feeds: Feeds) -> tuple[dict[str, np.ndarray], float]:
             results = reference_of(node, inputs)
             known |= {v.name: array for v, array in zip(node.outputs, results, strict=False)}
             sizes = [*results, *_terms(node, inputs)]
-        largest = max(largest, *(float(np.max(np.abs(s.astype(float)), initial=0)) for s in sizes))
+        largest = max(largest, *map(_largest, sizes))
     return known, largest
+
+
+def _largest(x: np.ndarray) -> float:
+    """The largest magnitude that is finite."""
+    wide = np.abs(x.astype(np.float64))
+    return float(np.max(wide[np.isfinite(wide)], initial=0.0))
 
 
 def _terms(node: Node, inputs: Sequence[np.ndarray | None]) -> Sequence[np.ndarray]:
@@ -64,26 +71,46 @@ def _wide(array: np.ndarray) -> np.ndarray:
 
 def check_template(model: Model, cpu: Backend, targets: Sequence[Target] = ()) -> None:
     """The passes keep what one template computes, and its optimised nodes run right."""
-    after = optimised(model.graph)
     feeds = model.feeds()
     expected, before = evaluate(model.graph, feeds)
-    got, largest = evaluate(after, feeds)
-    slope = max(SLOPE.get(node.op_type, 1.5) for node in model.graph.nodes)
+    try:
+        after = optimised(model.graph)
+        got, largest = evaluate(after, feeds)
+    except Exception as error:
+        said = f"passes leave nothing that runs: {type(error).__name__}: {error}"
+        raise Violation(f"{said}\n{graph_text(model.graph)}") from error
+    slope = max((SLOPE.get(node.op_type, 1.5) for node in model.graph.nodes), default=1.5)
     for old, new in zip(model.graph.outputs, after.outputs, strict=True):
         limit = _limit(old.known_type.dtype, slope * max(before, largest))
         a, b = expected[old.name], got[new.name]
-        worst = float(np.max(np.where(a == b, 0.0, np.abs(a.astype(np.float64) - b)), initial=0.0))
+        with np.errstate(invalid="ignore"):
+            distance = np.where(equal(a, b), 0.0, np.abs(a.astype(np.float64) - b))
+        worst = float(np.max(distance, initial=0.0))
         if not worst <= limit or (limit == 0 and not np.array_equal(a, b)):
             raise Violation(
                 f"passes change {old.name!r} by {worst:.3g}, expected at most {limit:.3g}\n"
                 f"{graph_text(model.graph)}\nbecame\n{graph_text(after)}"
             )
     for target in targets:
+        _run(model, after, target, cpu)
+
+
+def _run(model: Model, after: Graph, target: Target, cpu: Backend) -> None:
+    """Every node is right, and integers are what they were."""
+    try:
         check_nodes(model, after, target, cpu)
-        if model.graph.outputs[0].known_type.dtype not in FLOATS:
-            with Run(model.graph, target, cpu) as plain, Run(after, target, cpu) as folded:
-                outputs, wanted = folded(feeds), plain(feeds)
-            require_equal(f"{target.id}: after the passes", model, after, outputs, wanted)
+    except Violation:
+        raise
+    except Exception as error:
+        said = f"{target.id} cannot run what passes leave: {type(error).__name__}: {error}"
+        raise Violation(
+            f"{said}\n{graph_text(model.graph)}\nbecame\n{graph_text(after)}"
+        ) from error
+    if model.graph.outputs[0].known_type.dtype not in FLOATS:
+        feeds = model.feeds()
+        with Run(model.graph, target, cpu) as plain, Run(after, target, cpu) as folded:
+            outputs, wanted = folded(feeds), plain(feeds)
+        require_equal(f"{target.id}: after the passes", model, after, outputs, wanted)
 
 
 def _limit(dtype: np.dtype, largest: float) -> float:

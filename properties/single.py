@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,13 @@ REDRAWS = 4
 """Fresh draws that decide about a SUSPECT."""
 SUSPECT_SHARE = 1e-4
 """More suspicious elements than this share of all is a failure."""
+
+HARD = (np.nan, np.inf, -np.inf, -0.0)
+UNSETTLED = frozenset(("RoiAlign",))
+"""Operators of which ONNX does not say what a number that is none does to others.
+
+RoiAlign weighs four neighbours; whether one of weight 0 is read, no text settles.
+"""
 
 REFUSALS: Counter[tuple[str, str, str]] = Counter()
 """(operator, backend, sentence) of every call that a backend's `why_not` refused."""
@@ -54,12 +61,14 @@ class Case:
 
     Attributes:
         tape: the decisions that drew it, to draw the same structure with other values.
+        hard: as `draw_case` was asked.
     """
 
     op_type: str
     call: Call
     constants: frozenset[int] = frozenset()
     tape: tuple[int, ...] = field(default=(), compare=False)
+    hard: bool = field(default=False, compare=False)
 
     def __repr__(self) -> str:
         shown = [
@@ -75,13 +84,28 @@ def _small(x: np.ndarray) -> str:
     return f"={x.tolist()}" if x.size <= 4 else ""
 
 
-def draw_case(op_type: str, choose: TapedChoose) -> Case:
-    """Any valid call of an operator; every input but the first may be a constant."""
+def draw_case(op_type: str, choose: TapedChoose, *, hard: bool = False) -> Case:
+    """Any valid call of an operator; every input but the first may be a constant.
+
+    Args:
+        hard: put NaN, infinities and -0 among the floats of every third call.
+    """
     spec = OPERATORS[op_type]
     call = spec.example(choose)
     some = frozenset(i for i in range(1, len(call.inputs)) if choose.integer(0, 1))
     present = {i for i, x in enumerate(call.inputs) if x is not None}
-    return Case(op_type, call, (some | spec.constant_inputs) & present, tuple(choose.tape))
+    if hard and op_type not in UNSETTLED and choose.integer(0, 2) == 2:
+        call = _hardened(call, spec.constant_inputs, choose)
+    constants = (some | spec.constant_inputs) & present
+    return Case(op_type, call, constants, tuple(choose.tape), hard)
+
+
+def _hardened(call: Call, known: frozenset[int], choose: TapedChoose) -> Call:
+    """What must be known before a run stays as it is."""
+    inputs = tuple(
+        x if x is None or i in known else choose.mixed(x, HARD) for i, x in enumerate(call.inputs)
+    )
+    return replace(call, inputs=inputs)
 
 
 def edge_cases(op_type: str, call: Call) -> list[Case]:
@@ -97,7 +121,7 @@ def edge_cases(op_type: str, call: Call) -> list[Case]:
 def redraw(case: Case, seed: int, *, exact: bool = False) -> Case:
     """The same structure with other values."""
     choose = ReplayedChoose(case.tape, seed, exact=exact, decorrelated=True)
-    return draw_case(case.op_type, choose)
+    return draw_case(case.op_type, choose, hard=case.hard)
 
 
 def graph_of(case: Case, *, alone: bool = False) -> tuple[Graph, Node]:

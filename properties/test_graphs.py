@@ -81,6 +81,13 @@ def test_passes_keep_what_the_shapes_they_look_for_compute(target):
     property_holds()
 
 
+@pytest.mark.device_free
+@pytest.mark.parametrize("first", range(20, 320, 60))
+def test_passes_keep_what_near_misses_of_their_shapes_compute(first):
+    for seed in range(first, first + 60):
+        check_template(template(seed), CPU.backend)
+
+
 @on_every_backend
 def test_reusing_memory_changes_no_bit(target):
     @given(programs(), st.booleans())

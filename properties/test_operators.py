@@ -11,8 +11,15 @@ from engine.errors import ShapeError, UnsupportedError
 from engine.ir.types import FLOAT, FLOAT16
 from engine.ops import OPERATORS, unary
 from engine.ops.spec import Call, Law, OpSpec
-from properties.choose import HypothesisChoose
-from properties.claims import check_every_half, check_exact, check_law, check_reject, every_half
+from properties.choose import HypothesisChoose, SeededChoose
+from properties.claims import (
+    check_any_bits,
+    check_every_half,
+    check_exact,
+    check_law,
+    check_reject,
+    every_half,
+)
 from properties.devices import Target, backends, runtime, selectors
 from properties.memory import Violation
 from properties.refusals import check_refused
@@ -50,15 +57,15 @@ OF_ONE_TENSOR = [s.op_type for s in unary.SPECS if accepts(s, every_half(FLOAT))
 
 
 @st.composite
-def cases(draw: st.DrawFn, op_type: str, exact: bool = False) -> Case:
-    return draw_case(op_type, HypothesisChoose(draw, exact=exact))
+def cases(draw: st.DrawFn, op_type: str, exact: bool = False, hard: bool = False) -> Case:
+    return draw_case(op_type, HypothesisChoose(draw, exact=exact), hard=hard)
 
 
-def run_on_examples(check, target, op_type: str, exact: bool = False) -> None:
+def run_on_examples(check, target, op_type: str, **kind: bool) -> None:
     """`check(backend, case)` on drawn cases; skipped with the reason where no case ran."""
     ran = []
 
-    @given(cases(op_type, exact))
+    @given(cases(op_type, **kind))
     def property_holds(case: Case) -> None:
         ran.append(check(target.backend, case))
 
@@ -70,7 +77,7 @@ def run_on_examples(check, target, op_type: str, exact: bool = False) -> None:
 @on_every_backend
 @pytest.mark.parametrize("op_type", OPERATORS)
 def test_results_lie_within_the_derived_error(op_type, target):
-    run_on_examples(check_case, target, op_type)
+    run_on_examples(check_case, target, op_type, hard=True)
 
 
 @on_every_backend
@@ -136,6 +143,12 @@ def test_the_check_of_refusals_notices_what_is_accepted():
 def test_every_half_is_right(op_type, dtype, target):
     if not check_every_half(target.backend, op_type, dtype):
         pytest.skip(f"{target.id} refuses this call")
+
+
+@on_every_backend
+def test_elements_of_any_bits_are_held_and_moved(target):
+    for seed in range(40):
+        assert check_any_bits(target.backend, SeededChoose(seed))
 
 
 ONCE_WRONG = {

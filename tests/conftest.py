@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conformance.bundles import replay
+from conformance.bundles import replay, worker
 from engine.backends.opencl import program_cache
 from fixtures.bundles import planted
 from tests.distributions import Distributions, build, install
@@ -48,6 +49,7 @@ def planting(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], AbstractContext
 
     def plant(name: str) -> AbstractContextManager[Any]:
         monkeypatch.setattr(replay, "FRESH", (planted.__file__, name))
+        monkeypatch.setattr(worker, "PREPARE", partial(planted.Planted, name))
         return planted.fault_named(name).plant()
 
     return plant

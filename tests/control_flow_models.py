@@ -169,6 +169,32 @@ def a_scan() -> bytes:
     return serialised(graph(nodes, [("x", FLOAT, [3, "t"])], "t p d e", zero=zero, low=low))
 
 
+def a_batched_scan(has_lengths: bool = False, directions: Sequence[int] = (0, 1)) -> bytes:
+    """Of opset 8: a state and two inputs, the second scanned backward, in a batch of any size."""
+    body = graph(
+        [
+            node("Add", "total u", "total_next"),
+            node("Sub", "total v", "d"),
+            node("Mul", "total_next w", "e"),
+        ],
+        [(n, FLOAT, [2]) for n in ("total", "u", "v")],
+        "total_next d e",
+        w=floats(1, 10),
+    )
+    lengths = "lengths" if has_lengths else "-"
+    given = {"num_scan_inputs": 2, "directions": directions}
+    scan = node("Scan", f"{lengths} first x n", "t d e", body=body, **given)
+    inputs: list[tuple[str, int, Sequence[int | str]]] = [
+        ("first", FLOAT, ["b", 2]),
+        ("x", FLOAT, ["b", "t", 2]),
+    ]
+    if has_lengths:
+        inputs.append(("lengths", TensorProto.INT64, ["b"]))
+    made = onnx.load_from_string(serialised(graph([node("Sin", "x", "n"), scan], inputs, "t d e")))
+    made.opset_import[0].version = 8
+    return made.SerializeToString()
+
+
 def subgraphs_in_a_function() -> bytes:
     """Called twice; a loop in it holds an If, reads inputs and an attribute of the function."""
     leaky = node("LeakyRelu", "s", "s")

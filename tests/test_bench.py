@@ -16,6 +16,7 @@ from rich.console import Console
 
 from engine.backends import registry
 from engine.errors import ConfigError, DeviceError
+from engine.timeline import DEVICE, Span, Timeline
 from parallax.bench_advice import Advice, advise
 from parallax.bench_candidates import candidates
 from parallax.bench_table import HEADS, print_comparison
@@ -26,7 +27,6 @@ from perf.latency import Latency, quiet_gc
 from perf.profiled import Profile
 from perf.rounds import Rounds
 from perf.stages import Launch, Stages, Start
-from perf.timeline import DEVICE, Span, Timeline
 from tests.command_line import MLP, MODELS, OPENCL, Captured, refused, save_relu
 
 pytestmark = pytest.mark.one_driver

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.one_driver
 
 ROOT = Path(__file__).parents[1]
 ON_CPU = ("--device", "cpu")
-OF_A_MODEL = ("info", "run", "verify", "bench")
+OF_A_MODEL = ("info", "run", "verify", "bench", "profile")
 ALONE: dict[str, list[object]] = {
     "devices": [],
     "fuzz": [*ON_CPU, "--count", "1"],
@@ -201,7 +201,8 @@ def test_what_is_no_regular_file_is_left_alone(
     link.symlink_to(target)
     before = target.lstat()
     subject = [] if command in ALONE else [model, "--device", OPENCL]
-    subject = subject[:1] if command == "info" and option == "--output" else subject
+    takes_no_device = command == "report" or (command == "info" and option == "--output")
+    subject = subject[:1] if takes_no_device else subject
     message = refused(capsys, command, *subject, option, link if linked else target)
     assert "it is not a regular file" in message
     assert target.lstat() == before

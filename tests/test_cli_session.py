@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,34 @@ def test_a_trace_shows_every_operator_with_what_it_computed(
 
 
 # ---------------------------------------------------------------------- fallback
+@pytest.mark.parametrize(
+    ("options", "stages"),
+    [
+        ((), [(False, "session: kernels are compiled"), (False, "first run")]),
+        (("--trace",), [(False, "session: kernels are compiled"), (True, "first run")]),
+        (("-q",), [(True, "session: kernels are compiled"), (True, "first run")]),
+    ],
+)
+def test_a_first_run_says_what_it_waits_for(
+    options: tuple[str, ...],
+    stages: list[tuple[bool, str]],
+    capsys: Captured,
+    chain: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a terminal, where that shows nothing else meanwhile."""
+    told: list[tuple[bool, str]] = []
+
+    @contextmanager
+    def progress(name: str, *, silent: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+        assert name == chain.name
+        yield lambda stage, done, total: told.append((silent, stage))
+
+    monkeypatch.setattr("parallax.run.progress", progress)
+    assert main(["run", str(chain), "--device", "cpu", *options]) == 0
+    assert told == stages
+
+
 def test_strict_refuses_what_the_backup_would_run(
     capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

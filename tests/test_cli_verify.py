@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from engine.session import Session
-from parallax import verify_command
+from parallax import verify_judges
 from parallax.cli import main
 from parallax.latency_table import latency_json, print_latencies
 from perf.latency import Latency, measure
@@ -70,7 +71,7 @@ def test_the_latency_is_that_of_the_given_inputs(
         timed.append(session.read("y"))
         return latency
 
-    monkeypatch.setattr(verify_command, "measure", spy)
+    monkeypatch.setattr(verify_judges, "measure", spy)
     assert main(["verify", str(files[0]), "--device", "cpu", "--inputs", str(files[1])]) == 0
     assert len(timed) == 2
     for y in timed:
@@ -151,3 +152,19 @@ def test_a_contradiction_is_in_the_document() -> None:
     assert "device busy 41.8 ms" in sentence
     assert latency_json(CONTRADICTING)["synced"]["min_ns"] == 25_100_000
     assert latency_json(CONTRADICTING)["notes"] == ["a note"]
+
+
+# ---------------------------------------------------------------------- several devices
+def test_devices_are_verified_one_after_the_other_and_vote(
+    files: Files, capsys: Captured, planting: Callable
+) -> None:
+    assert "'nothere' matches no" in refused(capsys, "verify", files[0], "--device", "cpu,nothere")
+    argv = ["verify", str(files[0]), "--device", f"cpu,{OPENCL}", "--precision", "high"]
+    assert main([*argv, "--no-latency"]) == 0
+    assert f"no difference between cpu, {OPENCL}" in " ".join(capsys.readouterr().out.split())
+    with planting("cpu-relu-is-abs"):
+        assert main([*argv, "--no-latency", "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    (vote,) = document["votes"]
+    assert (vote["wrong"], vote["right"], vote["finding"]) == (["cpu"], [OPENCL], "engine")
+    assert [m["device"]["platform"] == "NumPy" for m in document["models"]] == [True, False]

@@ -1,6 +1,8 @@
 """Every operator has a spec, kernels or a reason, and every kernel file a user."""
 
+import contextlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,13 @@ import pytest
 import engine.backends.cpu as cpu
 import engine.backends.opencl as opencl
 from conformance.judge import float64_inputs
+from engine.errors import ParallaxError
 from engine.ir.types import FLOAT, FLOATS, NARROW_FLOATS, TensorType
 from engine.ops import OPERATORS, binary, cast, unary
 from engine.ops.neighbours import NEIGHBOURS
 from engine.ops.numerics import Units
 from engine.ops.spec import HERE, PEER, Operand, no_growth
+from engine.ops.strings import strings
 from properties.choose import SeededChoose
 from properties.single import draw_case
 
@@ -102,6 +106,21 @@ def test_types_follow_from_the_reference(op_type):
                     np.dtype(np.float64) if type_.dtype in FLOATS | NARROW_FLOATS else type_.dtype
                 )
                 assert out.dtype == wide, case
+
+
+@every_operator
+@pytest.mark.parametrize("strange", [strings("1"), np.array(["nan"], np.float32)], ids=str)
+def test_inputs_of_another_dtype_are_refused_or_typed(op_type, strange):
+    """Their values are looked at before anybody has seen that they are no numbers."""
+    spec = OPERATORS[op_type]
+    for call in (draw_case(op_type, SeededChoose(0)).call, *(edge() for edge in spec.edges[:1])):
+        for i, x in enumerate(call.inputs):
+            if x is not None:
+                other = np.resize(strange, x.shape)
+                inputs = (*call.inputs[:i], other, *call.inputs[i + 1 :])
+                with contextlib.suppress(ParallaxError):
+                    operands = replace(call, inputs=inputs).operands(spec.constant_inputs)
+                    spec.infer_types(operands, call.attributes)
 
 
 @every_operator

@@ -19,6 +19,7 @@ from tests.control_flow_models import (
     FLOAT,
     MODELS,
     X,
+    a_batched_scan,
     a_counted_loop,
     a_scan,
     graph,
@@ -216,16 +217,30 @@ def test_a_scan_that_is_none_is_refused(attribute: str, value: object, words: st
         Interpreter.from_buffer(made.SerializeToString()).create_session(shapes={"x": (3, 4)})
 
 
-def test_the_form_of_opset_8_is_refused() -> None:
-    made = onnx.load_from_string(a_scan())
-    made.opset_import[0].version = 8
-    scan = made.graph.node[1]
-    del scan.attribute[:]
-    scan.attribute.extend(
-        [
-            onnx.helper.make_attribute("body", graph(PLAIN[1:], [("s", FLOAT, [2])], "r")),
-            onnx.helper.make_attribute("num_scan_inputs", 1),
-        ]
-    )
-    with pytest.raises(UnsupportedError, match="batch axis"):
-        Interpreter.from_buffer(made.SerializeToString())
+@pytest.mark.parametrize(
+    ("device", "lengths"),
+    [("cpu", None), ("cpu", [2, 3]), *((device, [3, 1]) for device in DEVICES)],
+)
+def test_a_scan_of_opset_8_goes_through_each_entry_of_a_batch(
+    device: str, lengths: list[int] | None
+) -> None:
+    data = a_batched_scan(lengths is not None)
+    feeds = {"first": X[:2, :2], "x": np.stack([X[:, :2], X[::-1, 1:3]])}
+    if lengths is not None:
+        feeds["lengths"] = np.array(lengths)
+    theirs = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    interpreter = Interpreter.from_buffer(data)
+    with interpreter.create_session(config(device)) as session:
+        for ours, expected in zip(session(feeds).values(), theirs.run(None, feeds), strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=1e-6)
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize(
+    ("directions", "words"), [((0,), "each of 2 inputs"), ((0, 2), "expected 0 or 1")]
+)
+def test_a_scan_of_opset_8_has_a_direction_for_each_input(
+    directions: tuple[int, ...], words: str
+) -> None:
+    with pytest.raises(ModelError, match=words):
+        Interpreter.from_buffer(a_batched_scan(directions=directions))

@@ -17,6 +17,7 @@ from tests.distributions import ROOT, Distributions, run
 pytestmark = pytest.mark.one_driver
 
 PACKAGES = ("conformance", "engine", "parallax", "perf", "properties")
+PLUGIN = "pytest_parallax.py"
 
 PROGRAM = """\
 import numpy as np
@@ -60,8 +61,15 @@ def test_the_wheel_is_the_packages_without_tests(distributions: Distributions):
     own = {f for f in files_in(distributions.tree) if f.partition("/")[0] in PACKAGES}
     tests = {f for f in own if re.search(r"/(test_\w+|conftest)\.py$", f)}
     assert len(tests) > 5
-    assert installed == own - tests
+    assert installed == own - tests | {PLUGIN}
     assert {f"{package}/py.typed" for package in PACKAGES} <= installed
+
+
+def test_the_wheel_brings_the_plug_in_of_pytest(distributions: Distributions):
+    with zipfile.ZipFile(distributions.wheel) as wheel:
+        (name,) = (n for n in wheel.namelist() if n.endswith("/entry_points.txt"))
+        entries = wheel.read(name).decode()
+    assert "[pytest11]\nparallax = pytest_parallax\n" in entries
 
 
 def test_the_page_of_the_package_has_no_link_into_a_source_tree(distributions: Distributions):

@@ -31,7 +31,7 @@ def test_a_planted_fault_becomes_one_bundle_of_a_node(
 ) -> None:
     folder = tmp_path / "found"
     with planting("cpu-relu-is-abs"):
-        found = fuzzed(capsys, 1, "--seed", 3, "--count", 8, "--bundles", folder)
+        found = fuzzed(capsys, 1, "--seed", 3, "--count", 9, "--bundles", folder)
         (finding,) = found["findings"]
         assert (finding["seed"], finding["nodes"]) == (3, 1)
         assert finding["count"] > 1

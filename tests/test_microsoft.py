@@ -171,6 +171,8 @@ def integer_products() -> Iterator[Case]:
         yield "MatMulIntegerToFloat", "x w s ws z wz b -> y", inputs, {}
         one = {**inputs, "ws": scales(1)}
         yield "MatMulIntegerToFloat", "x w s ws -> y", one, {}
+        column = {**one, "w": weights(b, 33), "s": scales(1), "b": floats(1)}
+        yield "MatMulIntegerToFloat", "x w s ws - - b -> y", column, {}
         more = {"x": whole(a, 5, 33), "c": whole(np.int16, 9).astype(np.int32)}
         more |= {"ys": np.array(7, F), "yz": whole(a)}
         call = "x s z w ws wz c ys yz -> y"
@@ -639,6 +641,16 @@ REFUSED: list[tuple[Case, str]] = [
         ("MatMulIntegerToFloat", "x w s t -> y",
          {"x": A, "w": whole(np.uint8, 4, 5), "s": ONE, "t": floats(3, 1)}, {}),
         "input 'b_scale' has shape .3, 1., expected",
+    ),
+    (  # where onnxruntime adds a part of the bias
+        ("MatMulIntegerToFloat", "x w s t -> y",
+         {"x": A, "w": whole(np.uint8, 4, 5), "s": ONE.reshape(1, 1), "t": ONE}, {}),
+        "input 'a_scale' has shape .1, 1., expected",
+    ),
+    (
+        ("MatMulIntegerToFloat", "x w s t -> y",
+         {"x": A, "w": whole(np.uint8, 4), "s": ONE, "t": floats(3)}, {}),
+        "input 'b_scale' has shape .3., expected",
     ),
     (
         ("MatMulIntegerToFloat", "x w s t -> y",

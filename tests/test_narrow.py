@@ -19,7 +19,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImp
 
 from conformance import verify
 from conformance.inputs import random_inputs
-from engine.config import ForwardType, ScheduleConfig
+from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
 from engine.errors import InputError, ModelError, UnsupportedError
 from engine.interpreter import Interpreter
 from engine.ir.types import (
@@ -75,10 +75,12 @@ def one_node(op_type: str, inputs: dict[str, Array], opset: int = OPSET_MAX, **m
     return helper.make_model(graph, opset_imports=imports, ir_version=11).SerializeToString()
 
 
-def computed(model: bytes, feeds: dict[str, Array]) -> Array:
+def computed(model: bytes, feeds: dict[str, Array], device: str = "cpu") -> Array:
+    high = BackendConfig(precision=Precision.HIGH)
+    there = ScheduleConfig("opencl", device=device, strict=True, backend_config=high)
     with (
         Interpreter.from_buffer(model) as interpreter,
-        interpreter.create_session(runtime=RUNTIME) as session,
+        interpreter.create_session(None if device == "cpu" else there, RUNTIME) as session,
     ):
         session.run(feeds)
         return session.read("y")
@@ -471,6 +473,21 @@ def chain() -> bytes:
     )
     imports = [helper.make_opsetid("", OPSET_MAX)]
     return helper.make_model(graph, opset_imports=imports, ir_version=11).SerializeToString()
+
+
+@pytest.mark.parametrize("device", [d for d in DEVICES if d != "cpu"])
+@pytest.mark.parametrize("dtype", sorted(FLOATS8, key=str), ids=str)
+@pytest.mark.filterwarnings("ignore:invalid value|overflow")
+def test_devices_cast_8_bit_floats_as_ml_dtypes_does(dtype: np.dtype, device: str) -> None:
+    """All halves become them, by both rules, and all of their codes become floats."""
+    halves, codes = every(FLOAT16), every(dtype)
+    most = np.array(ml_dtypes.finfo(dtype).max, FLOAT16)
+    for saturate, x in ((0, halves), (1, np.clip(halves, -most, most))):
+        model = one_node("Cast", {"x": halves}, to=NUMBERS[dtype], saturate=saturate)
+        y = computed(model, {"x": halves}, device)
+        np.testing.assert_array_equal(y.view(np.uint8), x.astype(dtype).view(np.uint8))
+    model = one_node("Cast", {"x": codes}, to=NUMBERS[FLOAT])
+    np.testing.assert_array_equal(computed(model, {"x": codes}, device), codes.astype(FLOAT))
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -173,6 +173,9 @@ ELSEWHERE = {
     "BatchNormalization": "two axes at least, and none of them changes",
     "Compress": "taken apart: test_stages.py",
     "GroupNormalization": "its older form is refused",
+    "ImageDecoder": "nothing but a check: test_images.py",
+    "RMSNormalization": "two dtypes: test_rms_normalization.py",
+    "RotaryEmbedding": "positions that Gather looks up: the suite of ONNX",
     **dict.fromkeys(
         ("Einsum", "EyeLike", "GlobalLpPool", "Hardmax", "LpNormalization", "LpPool", "Mod"),
         "taken apart: test_composed.py",

@@ -189,8 +189,7 @@ def test_a_failure_of_the_planner_keeps_three_nodes(place: Place) -> None:
         assert failing.signature.kind == "PlanError"
         found = Reducer(case, failing, place).run()
         assert examine(found.case, place) is not None
-    assert nodes_of(case) > 8
-    assert found.nodes <= 3
+    assert found.nodes <= 3 < nodes_of(case) / 2
     assert examine(found.case, place) is None
 
 

@@ -96,3 +96,21 @@ def test_bfloat16_is_computed_in_float_by_the_kernel() -> None:
     x = X.astype(BFLOAT16).astype(np.float64)
     expected = 0.75 * x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5)
     np.testing.assert_allclose(computed(data), expected, rtol=1.01 * 2**-8)
+
+
+@pytest.mark.parametrize(("dtype", "other"), [(np.float32, np.float16), (np.float16, np.float32)])
+def test_the_result_has_the_dtype_of_the_scale(dtype: type, other: type) -> None:
+    """What is normalized has it before it is scaled."""
+    scale = np.random.default_rng(5).uniform(0.5, 1.5, 17).astype(other)
+    x = X.astype(dtype)
+    named = {"x": x, "scale": scale, "ones": np.ones(17, dtype)}
+    mixed, alike = (
+        model_bytes([node("RMSNormalization", f"x {s}", "y")], {}, ["y"], named, opset=23)
+        for s in ("scale", "ones")
+    )
+    (normalized,) = onnxruntime.InferenceSession(alike).run(None, {})
+    with Interpreter.from_buffer(mixed).create_session() as session:
+        y = session({})["y"]
+    assert y.dtype == other
+    expected = normalized.astype(other) * scale
+    np.testing.assert_allclose(y, expected, rtol=2 * ROUNDINGS[np.float16])

@@ -32,11 +32,13 @@ FORBIDDEN = {
     "BitCast": "expected a type of",
     "LabelEncoder": "the keys are",
     "TfIdfVectorizer": "the pool is of",
+    "TreeEnsemble": "expected one dtype",
 }
 """What a schema allows and its text forbids: "If the input type is floating point, then `fmod`
 attribute must be set to 1"; "The target type must have the same bit-width as the input type";
 "input's element type and the element type of the specified 'keys_*' should be identical"; "If
-pool_strings is set, the input must be a string tensor"."""
+pool_strings is set, the input must be a string tensor"; "Attribute 'nodes_splits' must have same
+type as input"."""
 
 
 def walk() -> Iterator[tuple[str, str, np.dtype]]:

@@ -77,6 +77,7 @@ def test_strings_come_in_any_dtype_and_go_out_as_str(given: Any) -> None:
         (np.array([["a", None], ["b", "c"]], object), r"expected string\[2,2\]"),
         (np.array([["a", 1.0], ["b", "c"]], object), r"expected string\[2,2\]"),
         (np.array([[b"a", b"b"]] * 2), r"got \|S1\[2, 2\], expected string"),
+        ([["a", "b"], ["\ud83d\ude00", "b"]], r"the string at \[1, 0\] has a lone surrogate"),
         (np.array(["a", "b"]), r"expected string\[2,2\]|rank|axes"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -70,13 +71,38 @@ class Case:
     feeds: Feeds
 
 
+class TriesCases(Protocol):
+    """What `conformance/bundles/worker.py` does.
+
+    Attributes:
+        seconds: a try that takes longer hangs.
+    """
+
+    seconds: float
+
+    def examine(
+        self, case: Case, place: Place, seed: int = 0, *, launches: bool = False
+    ) -> Failing | None:
+        """`examine`, where a process that dies is a failure."""
+        ...
+
+    def tensors(self, case: Case, place: Place) -> Feeds:
+        """Every tensor of the model by name."""
+        ...
+
+
 @dataclass(frozen=True)
 class Place:
-    """Where cases run; programs that were built stay for the next."""
+    """Where cases run; programs that were built stay for the next.
+
+    Attributes:
+        worker: another process that tries them, so that this one outlives what they do.
+    """
 
     runtime: Runtime
     device: str
     precision: Precision
+    worker: TriesCases | None = None
 
     @property
     def target(self) -> Target:
@@ -135,6 +161,8 @@ def examine(case: Case, place: Place, seed: int = 0, *, launches: bool = False) 
     Raises:
         ParallaxError: the model or its inputs are refused. NothingVerified: nothing ran there.
     """
+    if place.worker is not None:
+        return place.worker.examine(case, place, seed, launches=launches)
     nodes: list[FailingNode] = []
     problems: list[Exception] = []
 

@@ -12,20 +12,23 @@ ENGINES = {"onnxruntime": "onnxruntime_engine", "openvino": "openvino_engine"}
 """Name -> module of this folder, whose `make` takes options by name."""
 
 
-def engine_of(name: str, options: Mapping[str, str]) -> Engine:
+def engine_of(name: str, options: Mapping[str, str], *, option: str = "--engine") -> Engine:
     """The engine of a name.
+
+    Args:
+        option: begins messages.
 
     Raises:
         ConfigError: there is none, it is not installed, or it has no such option.
     """
     if name not in ENGINES:
-        raise ConfigError(f"--engine {name}: expected one of {', '.join(ENGINES)}")
+        raise ConfigError(f"{option} {name}: expected one of {', '.join(ENGINES)}")
     module = import_module(f"conformance.engines.{ENGINES[name]}")
     try:
         make: Callable[[Mapping[str, str]], Engine] = module.make
         return make(options)
     except ImportError as error:
         raise ConfigError(
-            f"--engine {name}: it is not installed: {error}; "
+            f"{option} {name}: it is not installed: {error}; "
             'pip install "parallax-engine[engines]" has all engines'
         ) from error

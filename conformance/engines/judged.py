@@ -20,6 +20,7 @@ from conformance.devices import config_of
 from conformance.engines import exposed, reading
 from conformance.engines.engine import Arrays, Engine
 from conformance.expectation import Expected, Walk, bound, is_elementwise
+from conformance.feeding import Draw, concrete_shapes, drawer, given_arrays
 from conformance.inputs import Feeds
 from conformance.judge import Verdict
 from conformance.nodes import Progress, excerpt, judge_value, mapped
@@ -34,7 +35,6 @@ from conformance.report import (
 from conformance.stored import LIMIT, Stored
 from conformance.suspects import is_rare
 from conformance.truth import evaluation
-from conformance.verify import Draw, concrete_shapes, drawer, given_arrays
 from engine import arguments
 from engine.arrays import AnyArrayLike, flattened
 from engine.config import ForwardType
@@ -76,7 +76,7 @@ def verify_engine(
     name = str(model) if not isinstance(model, bytes) else interpreter.graph.name
     with Runtime() as runtime:
         tell = progress or (lambda stage, done, total: None)
-        trial = _Trial(engine, proto, interpreter, feeds, seed, runtime, tell)
+        trial = Trial(engine, proto, interpreter, feeds, seed, runtime, tell)
         device = replace(
             trial.cpu.info,
             platform=f"{engine.name} {engine.version}",
@@ -90,8 +90,12 @@ def verify_engine(
 
 
 @dataclass
-class _Trial:
-    """One engine on one model and one set of inputs."""
+class Trial:
+    """One engine on one model and one set of inputs.
+
+    Attributes:
+        deployed: the model's outputs, with nothing exposed. reported: what it exposes, and those.
+    """
 
     engine: Engine
     proto: onnx.ModelProto
@@ -108,14 +112,17 @@ class _Trial:
             config_of(target), self.runtime, {n: x.shape for n, x in self.feeds.items()}
         ) as session:
             self.truth = flattened(session(self.feeds))
+        self.deployed: Arrays = {}
+        self.reported: Arrays = {}
 
     def report(self) -> PrecisionReport:
         """The verdict."""
         start = time.perf_counter()
         self.tell(f"{self.engine.name} runs", 0, 1)
-        deployed = self.run(())
+        self.deployed = deployed = self.run(())
         names = exposed.shown_values(self.proto)
-        judged = _Nodes(self, bound(self.interpreter, self.feeds), self.run(names))
+        self.reported = self.run(names)
+        judged = _Nodes(self, bound(self.interpreter, self.feeds), self.reported)
         checks = tuple(judged.checks())
         found = [check.judgement for check in checks]
         is_explained = any(check.reading or check.verdict is Verdict.FAIL for check in checks)
@@ -208,7 +215,7 @@ class _Nodes:
         skipped: nodes of which nothing can be told, with the reason.
     """
 
-    def __init__(self, trial: _Trial, graph: Graph, reported: Arrays) -> None:
+    def __init__(self, trial: Trial, graph: Graph, reported: Arrays) -> None:
         self._trial, self._graph, self._reported = trial, graph, reported
         self._walk = Walk(graph, trial.feeds, trial.cpu, reported)
         self.failure: Failure | None = None

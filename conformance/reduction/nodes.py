@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import onnx
 
 from conformance.bundles.failing import Case, Place
-from conformance.devices import config_of
 from conformance.inputs import Feeds
 from conformance.reduction.draft import Draft, names_made, names_read
-from engine.errors import ParallaxError
-from engine.interpreter import Interpreter
+from conformance.reduction.tensors import tensors_of
 
 
 def without_nodes(case: Case, place: Place) -> Iterator[tuple[str, Case]]:
@@ -22,7 +19,7 @@ def without_nodes(case: Case, place: Place) -> Iterator[tuple[str, Case]]:
     count = len(draft.nodes)
     if count < 2:
         return
-    values = tensors_of(case, place)
+    values = tensors_of(case, place) if place.worker is None else place.worker.tensors(case, place)
     size = math.ceil(count / 2)
     while True:
         for start in range(0, count, size):
@@ -35,21 +32,6 @@ def without_nodes(case: Case, place: Place) -> Iterator[tuple[str, Case]]:
         if size == 1:
             return
         size = math.ceil(size / 2)
-
-
-def tensors_of(case: Case, place: Place) -> Feeds:
-    """What the device computes for every tensor of a model; fewer where it cannot be asked."""
-    interpreter = Interpreter.from_buffer(case.model)
-    constants = {c.name for c in onnx.load_from_string(case.model).graph.initializer}
-    names = tuple(n for n in interpreter.tensors if n not in constants)
-    shapes = {name: array.shape for name, array in case.feeds.items()}
-    try:
-        config = config_of(place.target, place.precision, keep=names)
-        with interpreter.create_session(config, place.runtime, shapes) as session:
-            session.run(case.feeds)
-            return {name: np.asarray(session.read(name)) for name in session.saved}
-    except ParallaxError:
-        return {}
 
 
 def _without(draft: Draft, gone: set[int], values: Feeds, *, bypass: bool) -> Draft | None:

@@ -364,6 +364,19 @@ class Execution(ProcessBound):
         self.complete = self.launched = True
         self._watch_results()
 
+    def enqueue_by(self, submit: Callable[[Step], Any]) -> None:
+        """The same through `submit(step)`, which enqueues a command and returns its event."""
+        self.check_open()
+        self.complete = False
+        with self._lock, self._run():
+            for step in self._steps:
+                try:
+                    self._ends[step.backend] = submit(step)
+                except (*_OF_A_STEP, MemoryError) as error:
+                    raise _at(step, error) from error
+        self.complete = self.launched = True
+        self._watch_results()
+
     def _watch_constants(self) -> None:
         if self._watch is None:
             return

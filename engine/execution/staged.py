@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.backends.protocol import Backend, Slot
-from engine.execution.execution import Execution, Listener, Observer
+from engine.execution.execution import Execution, Listener, Observer, Step
 from engine.execution.stages import Enqueue, Held, Stages, Stopped, inputs_of, outputs_of
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import element_name
@@ -93,6 +93,10 @@ class StagedExecution(Execution):
             Execution.enqueue(part, listener)
 
         self._run_all(enqueue)
+
+    def enqueue_by(self, submit: Callable[[Step], Any]) -> None:
+        """The same through `submit(step)`; see `Execution`."""
+        self._run_all(lambda part: Execution.enqueue_by(part, submit))
 
     def enqueue_observed(self, before: Observer, after: Observer, *, sync: bool) -> Node | None:
         """The same node by node; see `Execution`."""

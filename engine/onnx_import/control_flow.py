@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from onnx import GraphProto
 
-from engine.errors import ModelError, UnsupportedError
+from engine.errors import ModelError
 from engine.onnx_import.attributes import check_against_schema
 from engine.onnx_import.raw_node import RawNode
 
 OPSET_OF_SCAN = 9
-"""Scan of opset 8 has a batch axis, and another order of inputs."""
+"""Before, it has a batch axis, and lengths of sequences for its first input."""
+
+
+def is_batched(node: RawNode) -> bool:
+    """Whether it is a Scan of opset 8."""
+    return node.op_type == "Scan" and node.opset < OPSET_OF_SCAN
 
 
 def settle(node: RawNode) -> dict[str, GraphProto]:
@@ -20,18 +25,12 @@ def settle(node: RawNode) -> dict[str, GraphProto]:
 
     Raises:
         ModelError: it is not as ONNX has it.
-        UnsupportedError: a Scan of opset 8.
     """
     least = {"If": 1, "Loop": 2, "Scan": 1}[node.op_type]
     node.inputs += [""] * (least - len(node.inputs))
     omitted = [i for i, name in enumerate(node.inputs) if not name]
     counts = len(node.inputs), len(node.outputs)
     check_against_schema(node.title, node.op_type, node.opset, counts, node.attributes, omitted)
-    if node.op_type == "Scan" and node.opset < OPSET_OF_SCAN:
-        raise UnsupportedError(
-            f"{node.title}: the form of opset {node.opset}, with a batch axis, is not supported; "
-            f"export the model with opset {OPSET_OF_SCAN} or newer"
-        )
     names = ("then_branch", "else_branch") if node.op_type == "If" else ("body",)
     graphs = {name: node.attributes[name].g for name in names}
     for name, graph in graphs.items():
@@ -47,7 +46,8 @@ def _check_counts(node: RawNode, name: str, graph: GraphProto) -> None:
         inputs, states, extra = len(node.inputs), len(node.inputs) - 2, 1
     else:
         scanned = node.attributes["num_scan_inputs"].i
-        inputs, states, extra = len(node.inputs), len(node.inputs) - scanned, 0
+        inputs = len(node.inputs) - is_batched(node)
+        states, extra = inputs - scanned, 0
         if not 1 <= scanned <= inputs:
             raise ModelError(f"{node.title}: num_scan_inputs={scanned}, it has {inputs} inputs")
     if len(graph.input) != inputs:

@@ -50,12 +50,14 @@ LIKE_FIRST = (
         *("RoiAlign", "ScatterElements", "ScatterND", "Slice", "Softmax", "SpaceToDepth", "Split"),
         *("Tile", "TopK", "Transpose", "Trilu"),
         *("LabelEncoder", "RegexFullMatch", "StringNormalizer", "TfIdfVectorizer"),
+        "TreeEnsemble",
     }
 )
 """Operators whose outputs have the rank of their first input."""
 LIKE_SECOND = frozenset(("Conv", "ConvTranspose", "GatherElements"))
 ALWAYS = {
     **dict.fromkeys(("Flatten", "Gemm", "MelWeightMatrix", "NonMaxSuppression", "NonZero"), 2),
+    "ImageDecoder": 3,
     "Range": 1,
     "Shape": 1,
     "Size": 0,
@@ -132,7 +134,8 @@ def output_dtypes(node: Node, dtype: Callable[[Value | None], np.dtype | None]) 
 @lru_cache(maxsize=1024)
 def _typed_by(op_type: str, outputs: int) -> list[np.dtype | tuple[int, ...]]:
     """For each output its only dtype, or the inputs that have the same."""
-    schema = schema_of(op_type, onnx_opset_version())
+    domain = OPERATORS[op_type].domain if op_type in OPERATORS else ""
+    schema = schema_of(op_type, onnx_opset_version(), domain)
     if schema is None:
         return [()] * outputs
     only = {

@@ -21,6 +21,7 @@ from engine.ir.graph import Graph
 from engine.ir.names import Names
 from engine.ir.verify import verify
 from engine.onnx_import import control_flow
+from engine.onnx_import.batched_scan import in_turn
 from engine.onnx_import.build import Builder
 from engine.onnx_import.facts import check_dtypes
 from engine.onnx_import.functions import Inliner, refuse_references
@@ -28,7 +29,13 @@ from engine.onnx_import.gradients import gradient, is_gradient
 from engine.onnx_import.raw_node import RawNode, opset_versions, raw_node, require_text
 from engine.onnx_import.read_file import Origin, read_model
 from engine.onnx_import.subgraphs import CONTROL_FLOW, names_outside
-from engine.onnx_import.support import check_function_opset, check_known, check_opset, has_kernel
+from engine.onnx_import.support import (
+    OPSET_MAX,
+    check_function_opset,
+    check_known,
+    check_opset,
+    has_kernel,
+)
 from engine.onnx_import.topology import graph_names, sorted_nodes
 from engine.onnx_import.widening import Widener
 from engine.onnx_import.wire import Extent
@@ -102,6 +109,7 @@ class Import:
         self.refusals: list[Refusal] = []
         self._wideners: dict[Builder, Widener] = {}
         self.occurrences: list[Occurrence] = []
+        self._newest: set[str] = set()
         self._origin = origin
         proto = model.graph
         self._opsets = opset_versions(model.opset_import, "the model")
@@ -177,6 +185,9 @@ class Import:
         self, builder: Builder, proto: GraphProto, opsets: dict[str, int], place: Place
     ) -> None:
         raw = _raw_nodes(proto, opsets)
+        for node in raw:
+            if self._newest.intersection(node.outputs[:1]):
+                node.version = OPSET_MAX
         occurrences = [o for node in raw for o in self._expand(node, place, raw)]
         self.occurrences += occurrences
         nodes = [o.node for o in occurrences]
@@ -236,6 +247,11 @@ class Import:
             owner: the node, or the operator that ONNX defines by it and others; then what is inside
                 is not of the model, and the first refusal is raised.
         """
+        is_own = owner.node is node
+        if control_flow.is_batched(node):
+            control_flow.settle(node)
+            node, newest = in_turn(node, builder.fresh)
+            self._newest |= newest
         graphs = control_flow.settle(node)
         outside = dict.fromkeys(name for graph in graphs.values() for name in names_outside(graph))
         _assume(builder, outside)
@@ -255,7 +271,8 @@ class Import:
             self._add_nodes(body, proto, node.opsets, place)
             body.set_results(proto)
         refused = self.refusals[noted:]
-        if owner.node is not node:
+        self.occurrences[found:] = [o for o in self.occurrences[found:] if not o.node.version]
+        if not is_own:
             del self.refusals[noted:], self.occurrences[found:]
             if refused:
                 raise refused[0].error

@@ -20,6 +20,7 @@ from engine.onnx_import.rewrites import (
     broadcasting,
     composed,
     einsum,
+    images,
     indices,
     inference,
     meaning,
@@ -31,6 +32,7 @@ from engine.onnx_import.rewrites import (
     signal,
     tables,
     training,
+    trees,
 )
 from engine.onnx_import.rewrites.attributes import ints_to_input
 
@@ -63,6 +65,7 @@ RULES: dict[str, Rules] = {
     "GridSample": ((20, meaning.grid_sample),),
     "GroupNormalization": ((21, meaning.group_normalization),),
     "Hardmax": ((ANY, composed.hardmax),),
+    "ImageDecoder": ((ANY, images.image_decoder),),
     "IsInf": ((ANY, meaning.is_inf),),
     "LogSoftmax": ((13, meaning.softmax),),
     "LpNormalization": ((ANY, composed.lp_normalization),),
@@ -76,6 +79,7 @@ RULES: dict[str, Rules] = {
     "QLinearConv": ((ANY, quantization.q_linear_conv),),
     "QLinearMatMul": ((ANY, quantization.q_linear_mat_mul),),
     "QuantizeLinear": ((ANY, quantization.quantize_linear),),
+    "RMSNormalization": ((ANY, meaning.rms_normalization),),
     "RandomNormal": ((ANY, noise.of_shape),),
     "RandomNormalLike": ((ANY, noise.like),),
     "RandomUniform": ((ANY, noise.of_shape),),
@@ -117,6 +121,9 @@ FOREIGN: dict[tuple[str, str], Rewrite] = {
     ("ai.onnx.ml", "ArrayFeatureExtractor"): composed.array_feature_extractor,
     ("ai.onnx.ml", "Binarizer"): composed.binarizer,
     ("ai.onnx.ml", "LabelEncoder"): tables.label_encoder,
+    ("ai.onnx.ml", "TreeEnsemble"): trees.tree_ensemble,
+    ("ai.onnx.ml", "TreeEnsembleClassifier"): trees.classifier,
+    ("ai.onnx.ml", "TreeEnsembleRegressor"): trees.regressor,
     ("ai.onnx.preview.training", "Adagrad"): training.adagrad,
     ("ai.onnx.preview.training", "Adam"): training.adam,
     ("ai.onnx.preview.training", "Momentum"): training.momentum,

@@ -21,6 +21,8 @@ class RawNode:
     Attributes:
         opsets: domain -> version in force where the node is written (a function has its own).
         origin: title of the operator that it is a part of, which others define; "" of none.
+        version: of the opset whose form it has, where the importer wrote it in another one than the
+            file's; 0 where it did not.
     """
 
     name: str
@@ -32,6 +34,7 @@ class RawNode:
     attributes: dict[str, AttributeProto]
     opsets: dict[str, int]
     origin: str = ""
+    version: int = 0
 
     @property
     def title(self) -> str:
@@ -48,7 +51,7 @@ class RawNode:
     @property
     def opset(self) -> int:
         """Version of the node's domain; 0 when the file imports none."""
-        return self.opsets.get(self.domain, 0)
+        return self.version or self.opsets.get(self.domain, 0)
 
 
 def raw_node(proto: NodeProto, opsets: dict[str, int]) -> RawNode:

@@ -14,6 +14,7 @@ from engine.ops import (
     dft,
     gather,
     grid_sample,
+    image_decoder,
     label_encoder,
     layout,
     lrn,
@@ -36,6 +37,7 @@ from engine.ops import (
     strings,
     tf_idf,
     top_k,
+    tree_ensemble,
     unary,
     view,
 )
@@ -55,6 +57,7 @@ OPERATORS: dict[str, OpSpec] = {
         dft,
         gather,
         grid_sample,
+        image_decoder,
         label_encoder,
         layout,
         lrn,
@@ -77,6 +80,7 @@ OPERATORS: dict[str, OpSpec] = {
         strings,
         tf_idf,
         top_k,
+        tree_ensemble,
         unary,
         view,
     )

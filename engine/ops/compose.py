@@ -87,7 +87,8 @@ def error_of(node: Node, inputs: Arrays, units: Units) -> tuple[Error, ...]:
     """The error model of a node; in a fused one storage is charged once, at the end.
 
     Each epilogue operator adds its own error to the propagated one: |dy/dx| times the error of
-    what it reads from inside the node (slopes are global bounds, so the composition is safe).
+    what it reads from inside the node (slopes are global bounds, so the composition is safe). There
+    is no bound where an inner result may overflow and the activation makes a number of it.
     """
     if not node.body:
         return spec_of(node.op_type).error_model(inputs, node.attributes, units)
@@ -103,7 +104,27 @@ def error_of(node: Node, inputs: Arrays, units: Units) -> tuple[Error, ...]:
     last = errors[-1]
     assert last is not None
     stored = rounded(_array(values[-1]), units, roundings=0)
-    return (propagate(stored, (1 + units.u_storage, last)),)
+    error = propagate(stored, (1 + units.u_storage, last))
+    lost = _is_lost(node, values, errors, inside.largest)
+    return (Error(error.sigma, np.where(lost, np.inf, error.bound)),)
+
+
+def _is_lost(
+    node: Node, values: Arrays, errors: Sequence[Error | None], largest: float
+) -> np.ndarray:
+    """Where the result would be another one if what may overflow on the way had."""
+    first = len(node.inputs)
+    overflown = list(values[: first + 1])
+    for k, following in enumerate(node.body[1:]):
+        y, error = _array(values[first + k]), errors[first + k]
+        assert error is not None
+        may = np.isfinite(y) & (np.abs(y) + error.bound > largest)
+        overflown[first + k] = np.where(may, np.copysign(np.inf, y), overflown[first + k])
+        args = [None if i is None else overflown[i] for i in following.inputs]
+        overflown.append(spec_of(following.op_type).reference(args, following.attributes)[0])
+    y, other = _array(values[-1]), _array(overflown[-1])
+    stored = np.where(np.abs(y) > largest, np.copysign(np.inf, y), y)
+    return np.asarray((other != y) & (other != stored) & np.isfinite(y))
 
 
 def _with_inherited(

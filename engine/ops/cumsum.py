@@ -94,7 +94,8 @@ def _error_of_products(inputs: Arrays, attributes: Attributes, units: Units) -> 
     """e_k = |x_k| e_(k-1) + u |p_k| + floor for the k-th partial product p_k, e_1 = 0.
 
     In the compute format, float at least; the squares of the same terms add up for sigma. Storing
-    rounds once more. There is no bound behind a partial product that may overflow.
+    rounds once more. There is no bound behind a partial product that may overflow, or that meets an
+    infinity and may have vanished.
     """
     x, axis = inputs
     assert x is not None
@@ -116,7 +117,9 @@ def _error_of_products(inputs: Arrays, attributes: Attributes, units: Units) -> 
             bound[k] = np.where(
                 np.isnan(bound[k]) | (p + bound[k] > inside.largest), np.inf, bound[k]
             )
-            bound[k] = np.where(np.isinf(bound[k - 1]), np.inf, bound[k])
+            may_vanish = (products[k - 1] > 0) & (products[k - 1] <= bound[k - 1])
+            lost = np.isinf(bound[k - 1]) | (may_vanish & np.isinf(turned[k]))
+            bound[k] = np.where(lost, np.inf, bound[k])
             own = inside.u_compute * p / np.sqrt(3)
             sigma[k] = quadrature(size * sigma[k - 1], own, inside.floor)
 
@@ -182,6 +185,7 @@ def _spec(op: str, error: ErrorModel, **more: Any) -> OpSpec:
 def _far(exclusive: int, reverse: int) -> Call:
     """Partial products overflow and come back, underflow and come back, and meet zero."""
     lines = [[1e30, 1e30, 1e-30, 0, 2], [1e-30, 1e-20, 1e30, 1e20, 3], [-1.5, 3, 0, -7, np.inf]]
+    lines.append([1e-30, 1e-30, np.inf, 2, 3])
     flags = {"exclusive": exclusive, "reverse": reverse}
     return Call((np.array(lines, np.float32), np.array(-1)), flags)
 

@@ -29,6 +29,7 @@ from engine.ops.numerics import (
     sum_of_products,
 )
 from engine.ops.operands import (
+    INDEX_DTYPES,
     Ints,
     Operands,
     check_dtype,
@@ -223,6 +224,9 @@ def corners_of(bins: int, length: int, rate: int, low: float, high: float) -> Ar
 def _infer_mel(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     op = "MelWeightMatrix"
     given = [known(op, inputs, i, name) for i, name in enumerate(NUMBERS)]
+    for i, (v, name) in enumerate(zip(given, NUMBERS, strict=True)):
+        if v is not None:
+            check_dtype(op, v.dtype, INDEX_DTYPES if i < 3 else FLOATS, name)
     if any(v is None or v.size != 1 for v in given):
         raise ShapeError(f"{op}: {', '.join(NUMBERS)} must be one number each")
     bins, length, rate, low, high = (np.asarray(v).reshape(()).item() for v in given)

@@ -187,6 +187,10 @@ def sum_of_products(
     expected sum of squared partial sums under random order. bound = gamma_{n+1} S + u_s|y| + floor
     with S = sum |a_i b_i| and gamma_n = n u/(1 - n u), or n u e^{n u} where n u >= 1/2.
 
+    There is none where a partial sum may overflow and the result does not: in some order all terms
+    of one sign come first, which add up to (S + |y|)/2 at most. Nor in half where a term is
+    infinite: finite ones may overflow to the other infinity, and the sum is NaN.
+
     Args:
         y: float64 result. squares: Q. magnitudes: S. terms: n, products summed (bias included).
     """
@@ -203,7 +207,10 @@ def sum_of_products(
         np.sqrt(n) * units.floor,
     )
     bound = gamma * s * (1 + us) + us * a + (n + 1) * units.floor
-    return Error(sigma, bound)
+    largest = units.without_storage().largest
+    overflows = ((s + a) / 2 * (1 + gamma) > largest) & (a <= largest)
+    overflows |= np.isinf(y) & (units.compute == np.float16)
+    return Error(sigma, np.where(overflows, np.inf, bound))
 
 
 def saturated(x: np.ndarray, to: np.dtype) -> np.ndarray:

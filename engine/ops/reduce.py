@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import ShapeError, UnsupportedError
+from engine.errors import ShapeError
 from engine.ir.types import (
     BOOL,
     DOUBLE,
@@ -38,7 +38,7 @@ from engine.ops.numerics import (
     sum_of_products,
     where_sums_fit,
 )
-from engine.ops.operands import check_dtype
+from engine.ops.operands import check_dtype, known_integers
 from engine.ops.spec import (
     HERE,
     Arrays,
@@ -296,8 +296,7 @@ class Reduction:
         if x is None:
             raise ShapeError(f"{op_type}: the input is missing")
         check_dtype(op_type, x.type.dtype, self.dtypes)
-        if axes is not None and axes.value is None:
-            raise UnsupportedError(f"{op_type}: axes is computed at run time, expected a constant")
+        known_integers(op_type, inputs, 1, "axes")
         shape = x.type.dims
         over = reduced_axes(op_type, len(shape), axes.value if axes else None, attributes)
         keep = bool(attributes.get("keepdims", 1))

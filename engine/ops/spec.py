@@ -76,7 +76,11 @@ class Choose(Protocol):
         ...
 
     def shape(self, rank: tuple[int, int], largest: int = 33) -> tuple[int, ...]:
-        """Extents out of SIDES up to `largest`, rank within the given bounds."""
+        """Extents out of SIDES up to `largest`, rank within the given bounds.
+
+        Where `largest` is 17 or more an axis may be of thousands of elements, the others being
+        small then.
+        """
         ...
 
     def tensor(

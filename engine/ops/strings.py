@@ -109,11 +109,32 @@ def limits_of(attributes: Attributes) -> tuple[str, int]:
     return str(attributes.get("delimiter", "")), max(int(attributes.get("maxsplit", -1)), -1)
 
 
+def _between(delimiter: str, most: int, text: str) -> list[str]:
+    """Found one by one."""
+    pieces: list[str] = []
+    start = 0
+    while most < 0 or len(pieces) < most:
+        end = text.find(delimiter, start)
+        if end < 0:
+            break
+        pieces.append(text[start:end])
+        start = end + len(delimiter)
+    return [*pieces, text[start:]]
+
+
+def _words(most: int, text: str) -> list[str]:
+    """What lies between spaces; after `most` of them all up to the last word."""
+    places = [word.span() for word in re.finditer(r"\S+", text)]
+    if 0 <= most < len(places) - 1:
+        places[most:] = [(places[most][0], places[-1][1])]
+    return [text[start:end] for start, end in places]
+
+
 def _pieces(x: Array, attributes: Attributes) -> list[list[str]]:
     delimiter, most = limits_of(attributes)
     if delimiter:
-        return [text.split(delimiter, most) for text in x.flat]
-    return [text.strip().split(None, most) for text in x.flat]
+        return [_between(delimiter, most, text) for text in x.flat]
+    return [_words(most, text) for text in x.flat]
 
 
 def _infer_split(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:

@@ -218,6 +218,15 @@ def has_factors_out_of_range(call: Call) -> bool:
     return kind in "iu" and (max(map(abs, factors)) > 2**12 or (kind == "u" and min(factors) < 0))
 
 
+def squares_leave_the_range(x: Array, dtype: np.dtype, axis: int = -1) -> bool:
+    """Whether the mean of the squares from an axis on is another number in a dtype."""
+    axes = tuple(range(axis % x.ndim, x.ndim))
+    with np.errstate(all="ignore"):
+        mean = np.square(x.astype(dtype)).mean(axes)
+        expected = np.square(x.astype(np.longdouble)).mean(axes)
+        return not np.allclose(mean, expected, rtol=0.1, atol=0, equal_nan=True)
+
+
 def ones(*shape: int) -> Array:
     """Of float32."""
     return np.ones(shape, np.float32)

@@ -100,7 +100,7 @@ class Drawn:
         source = _source(op_type)
         assert source is not None
         with np.errstate(all="ignore"):
-            call = source.example(SeededChoose(int(rng.integers(2**32))))
+            call = source.example(SeededChoose(int(rng.integers(2**32)), long=False))
         self.constant_inputs = source.constant_inputs
         self.inputs: list[np.ndarray | None] = []
         self.attributes: dict[str, Any] = {}

@@ -15,6 +15,7 @@ from properties.hostile.known_of_both import BY_BOTH, CASTS
 from properties.hostile.known_of_onnxruntime import OF_ONNXRUNTIME
 from properties.hostile.known_of_own import OF_OWN
 from properties.hostile.known_of_the_evaluator import OF_THE_EVALUATOR
+from properties.hostile.known_of_trees import OF_TREES
 
 KNOWN: tuple[Disagreement, ...] = (
     *OF_THE_EVALUATOR,
@@ -22,6 +23,7 @@ KNOWN: tuple[Disagreement, ...] = (
     *OF_OWN,
     *BY_BOTH,
     *CASTS,
+    *OF_TREES,
 )
 
 

@@ -7,8 +7,6 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-import numpy as np
-
 from conformance.expectation import Arrays, Expected, expect
 from engine.backends.protocol import Backend
 from engine.errors import ParallaxError
@@ -19,7 +17,7 @@ from engine.passes.infer_shapes import are_typed
 from properties.hostile.asked import Call, is_finite
 from properties.hostile.cases import Outcome
 from properties.hostile.disagreements import explained
-from properties.hostile.verdict import differences, misses
+from properties.hostile.verdict import are_numbers, differences, misses
 from properties.hostile.witnesses import WITNESSES, WITNESSES_OF_OWN, Court, Declined
 
 WORK_MAX = 1 << 24
@@ -105,13 +103,9 @@ def _is_of_infinities(
     return not is_finite(call) or all(
         name in said
         and said[name].shape == expected[name].reference.shape
-        and bool((~_finite(said[name]) & _finite(expected[name].reference)).any())
+        and bool((~are_numbers(said[name]) & are_numbers(expected[name].reference)).any())
         for name in outputs
     )
-
-
-def _finite(array: np.ndarray) -> np.ndarray:
-    return np.isfinite(array.astype(np.float64))
 
 
 def refused_alone(court: Court, data: bytes, feeds: Arrays, error: ParallaxError) -> Outcome | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.onnx_import.microsoft.schemas import DOMAIN
 from engine.ops.grid_sample import FURTHEST
 from engine.ops.label_encoder import column
 from engine.ops.recurrent import evaluate
@@ -37,18 +38,18 @@ def _has_fractional_lengths(call: Call) -> bool:
 
 
 class _Watched(Doubles):
-    """Keeps the largest argument of all activations."""
+    """Keeps the largest argument of each activation."""
 
     def __init__(self) -> None:
-        self.largest = 0.0
+        self.largest = [0.0]
 
     def apply(self, function: Function, x: np.ndarray) -> np.ndarray:
-        self.largest = max(self.largest, float(np.nanmax(np.abs(x), initial=0.0)))
+        self.largest.append(float(np.nanmax(np.abs(x), initial=0.0)))
         return super().apply(function, x)
 
 
-def _largest_argument(call: Call) -> float:
-    """Of the activations of a recurrent operator."""
+def _largest_arguments(call: Call) -> list[float]:
+    """Of each activation of a recurrent operator."""
     watched = _Watched()
     inputs = [x if x is None else x.astype(np.float64) for x in call.inputs]
     evaluate(call.op_type, inputs, call.attributes, watched)
@@ -78,8 +79,8 @@ def _largest_byte_products(call: Call) -> float:
 
 SURE_ARGUMENT = 10.0
 """Of a Sigmoid: up to here it is off by less than a thousandth of itself, and of 1 minus itself."""
-SMALL_CLIP = 1e-3
-"""Of an RNN; arguments of Tanh below it are as small as its error."""
+NEARLY_NOTHING = 1e-3
+"""Of a recurrent operator: where all arguments of a Tanh are below it, its error shows."""
 
 
 def _has_other_spaces(call: Call) -> bool:
@@ -159,9 +160,9 @@ OF_ONNXRUNTIME = (
     ),
     Disagreement(
         "onnxruntime",
-        frozenset({"RNN"}),
-        "computes Tanh with an absolute error, so what is clipped to nearly 0 is another number",
-        lambda c: 0 < c.attribute("clip", 0) < SMALL_CLIP,
+        frozenset({"LSTM", "GRU", "RNN"}),
+        "computes Tanh with an absolute error, so that of nearly 0 is another number",
+        lambda c: any(0 < x < NEARLY_NOTHING for x in _largest_arguments(c)),
         lambda: call(
             "RNN", 14, ones(1, 1, 1), ones(1, 1, 1), ones(1, 1, 1), clip=1e-5, hidden_size=1
         ),
@@ -171,7 +172,7 @@ OF_ONNXRUNTIME = (
         frozenset({"LSTM", "GRU"}),
         "computes Sigmoid with an absolute error, of arguments cut at 18 or so: what is nearly 0 "
         "or 1 is another number",
-        lambda c: _largest_argument(c) > SURE_ARGUMENT,
+        lambda c: max(_largest_arguments(c)) > SURE_ARGUMENT,
         lambda: call(
             "LSTM",
             14,
@@ -221,7 +222,7 @@ OF_ONNXRUNTIME = (
     ),
     Disagreement(
         "onnxruntime",
-        frozenset({"DequantizeLinear"}),
+        frozenset({"DequantizeLinear", f"{DOMAIN}::DequantizeLinear"}),
         "takes the zero point off in int32, which may leave its range; (x - zero_point) * scale is "
         "a number",
         lambda c: any(
@@ -403,6 +404,15 @@ OF_ONNXRUNTIME = (
     ),
     Disagreement(
         "onnxruntime",
+        frozenset({"Swish"}),
+        "multiplies by such a Sigmoid",
+        lambda c: bool(
+            (c.attribute("alpha", 1.0) * c.first.astype(np.float64) < -SURE_ARGUMENT).any()
+        ),
+        lambda: call("Swish", 24, np.array([-30], np.float32)),
+    ),
+    Disagreement(
+        "onnxruntime",
         frozenset({"Elu", "Selu", "Celu"}),
         "subtracts 1 of the exponential: of arguments near 0 little is left",
         lambda c: any(x.dtype.kind == "f" for x in c.arrays),
@@ -419,7 +429,7 @@ OF_ONNXRUNTIME = (
         "onnxruntime",
         frozenset({"LSTM", "GRU", "RNN"}),
         "takes the exponential of the large arguments of a Softplus, which overflows",
-        lambda c: b"Softplus" in c.attribute("activations", ()) and _largest_argument(c) > 80,
+        lambda c: b"Softplus" in c.attribute("activations", ()) and max(_largest_arguments(c)) > 80,
         lambda: call(
             "RNN",
             14,

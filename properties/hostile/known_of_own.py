@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.onnx_import.microsoft.schemas import DOMAIN
-from properties.hostile.asked import Array, Call, Disagreement, call, ones
+from properties.hostile.asked import Array, Call, Disagreement, call, ones, squares_leave_the_range
 
 MULTI_HEAD, GROUPED = f"{DOMAIN}::MultiHeadAttention", f"{DOMAIN}::GroupQueryAttention"
 DYNAMIC, LSTM = f"{DOMAIN}::DynamicQuantizeMatMul", f"{DOMAIN}::DynamicQuantizeLSTM"
@@ -19,6 +19,9 @@ WEIGHTS = {DYNAMIC: 1, LSTM: 1, TO_FLOAT: 1, GEMM: 3}
 MASKS = {f"{DOMAIN}::Attention": 3, MULTI_HEAD: 4}
 """Which input holds the mask."""
 SKIP, EMBED = f"{DOMAIN}::SkipLayerNormalization", f"{DOMAIN}::EmbedLayerNormalization"
+SKIP_SIMPLIFIED = f"{DOMAIN}::SkipSimplifiedLayerNormalization"
+BIAS = {SKIP: 4, SKIP_SIMPLIFIED: 3}
+"""Which input is added to the sum that is normalised."""
 QUANTISED = frozenset(
     f"{DOMAIN}::QLinear{op}"
     for op in ("Add", "Mul", "LeakyRelu", "Sigmoid", "AveragePool", "GlobalAveragePool", "Concat")
@@ -92,8 +95,8 @@ def _has_none(allowed: Array) -> bool:
 def _summed(call: Call) -> Array:
     """What is normalised."""
     given: list[Array | None] = [*call.inputs, *(None,) * 9]
-    if call.op_type == SKIP:
-        return sum((x for x in (given[1], given[4]) if x is not None), call.first)
+    if call.op_type != EMBED:
+        return sum((x for x in (given[1], given[BIAS[call.op_type]]) if x is not None), call.first)
     words, places, kinds = (np.asarray(table) for table in given[2:5])
     at = np.arange(call.first.shape[1]) if given[8] is None else given[8]
     x: Array = words[call.first] + places[at]
@@ -106,7 +109,26 @@ def _is_level(call: Call) -> bool:
     return bool((x.var(-1) < LEVEL * (x**2).mean(-1)).any())
 
 
+def _leaves_32_bits(call: Call) -> bool:
+    """Whether scales are so far from 1 that bytes become what no int32 is."""
+    scales = [float(x) for x in call.arrays if x.dtype.kind == "f" and x.ndim == 0]
+    if not all(np.isfinite(x) and x for x in scales):
+        return True
+    return bool(np.abs(np.log2(np.abs(scales))).sum() > 31 - 2 * 8)
+
+
+def _squares_leave_the_range(call: Call) -> bool:
+    return squares_leave_the_range(_summed(call), np.dtype(np.float32))
+
+
 OF_OWN = (
+    Disagreement(
+        "onnxruntime",
+        frozenset({SKIP_SIMPLIFIED}),
+        "takes squares in float, which leave its range; docs/numerics.md has our rule",
+        _squares_leave_the_range,
+        lambda: call(SKIP_SIMPLIFIED, 17, 1e30 * ones(1, 1, 8), 0 * ones(1, 1, 8), ones(8)),
+    ),
     Disagreement(
         "onnxruntime",
         frozenset({MULTI_HEAD}),
@@ -234,20 +256,17 @@ OF_OWN = (
     Disagreement(
         "onnxruntime",
         QUANTISED,
-        "makes of NaN and infinities what the processor does; docs/numerics.md has our rule",
-        lambda c: any(
-            x.dtype.kind == "f" and x.ndim == 0 and not (np.isfinite(x) and x) for x in c.arrays
-        ),
+        "makes of NaN, infinities and what leaves 32 bits what the processor does; "
+        "docs/numerics.md has our rule",
+        _leaves_32_bits,
         lambda: call(
-            f"{DOMAIN}::QLinearLeakyRelu",
+            f"{DOMAIN}::QLinearMul",
             17,
-            np.full(1, -128, np.int8),
-            np.array(1, np.float32),
-            np.array(1, np.int8),
-            np.array(0, np.float32),
-            np.array(1, np.int8),
-            alpha=0.0,
+            *(np.full(1, 100, np.int8), np.array(1e30, np.float32), np.array(0, np.int8)),
+            *(np.full(1, 100, np.int8), np.array(1, np.float32), np.array(0, np.int8)),
+            *(np.array(1, np.float32), np.array(0, np.int8)),
         ),
+        everywhere=False,
     ),
     Disagreement(
         "onnxruntime",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import ml_dtypes
 import numpy as np
 from onnx import numpy_helper
 
 from engine.ir.types import FLOAT8E8M0, FLOATS8, NARROW_FLOATS, STRING
+from engine.ops.image_decoder import opened, portable
 from engine.ops.strings import strings
 from properties.hostile.asked import (
     EXPANDED,
@@ -21,6 +24,7 @@ from properties.hostile.asked import (
     is_finite,
     ones,
     pads,
+    squares_leave_the_range,
 )
 
 SUMMING = frozenset(
@@ -97,6 +101,15 @@ def _repeats_a_causal_row(call: Call) -> bool:
     return is_causal and mask is not None and mask.shape[-2:-1] in ((), (1,))
 
 
+def _has_three_bands(stream: np.ndarray) -> bool:
+    """Whether an image is one of red, green and blue."""
+    from PIL import Image
+
+    if opened(stream, "RGB") is None:
+        return False
+    return bool(Image.open(BytesIO(stream.tobytes())).mode == "RGB")
+
+
 OF_THE_EVALUATOR = (
     Disagreement(
         "evaluator",
@@ -134,6 +147,13 @@ OF_THE_EVALUATOR = (
         "subnormal numbers for normal ones; ONNX has a table",
         lambda c: cast_to(c) == FLOAT8E8M0,
         lambda: call("Cast", 24, np.array([0, np.inf], np.float32), to=24, saturate=0),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"RMSNormalization"}),
+        "takes squares in half, which leave its range, whatever stash_type says",
+        lambda c: squares_leave_the_range(c.first, c.first.dtype, c.attribute("axis", -1)),
+        lambda: call("RMSNormalization", 23, np.array([400, 1], "f2"), np.ones(2, "f2")),
     ),
     Disagreement(
         "evaluator",
@@ -610,6 +630,23 @@ OF_THE_EVALUATOR = (
     ),
     Disagreement(
         "evaluator",
+        frozenset({"RoiAlign"}),
+        "takes the largest by Python's max, which drops NaN unless it comes first",
+        lambda c: c.attribute("mode") == b"max" and not is_finite(c),
+        lambda: call(
+            "RoiAlign",
+            22,
+            np.array([0] * 11 + [np.inf] + [0] * 16, np.float32).reshape(1, 1, 7, 4),
+            np.array([[11, 11, 12, 12]], np.float32),
+            np.array([0]),
+            mode="max",
+            output_height=2,
+            output_width=4,
+            spatial_scale=0.3,
+        ),
+    ),
+    Disagreement(
+        "evaluator",
         frozenset({"DeformConv"}),
         "interpolates half in half, and adds up in half",
         lambda c: c.first.dtype == np.float16,
@@ -917,5 +954,20 @@ OF_THE_EVALUATOR = (
             *(np.array(n, np.float16) for n in (0, 3500)),
             constants=(0, 1, 2, 3, 4),
         ),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"ImageDecoder"}),
+        "leaves pixels as the file has them: gray ones of rank 2, places in a palette; 'decoded "
+        "images follow a channel-last layout: (Height, Width, Channels)'",
+        lambda c: not _has_three_bands(c.first),
+        lambda: call("ImageDecoder", 20, portable(np.zeros((2, 3), np.uint8)), constants=(0,)),
+    ),
+    Disagreement(
+        "evaluator",
+        frozenset({"RMSNormalization"}),
+        "gives the dtype of X, where 'Y' is of 'V', which is that of scale",
+        lambda c: c.first.dtype != c.input(1).dtype,
+        lambda: call("RMSNormalization", 23, ones(2), ones(2).astype(np.float16)),
     ),
 )

@@ -12,6 +12,7 @@ from engine.backends.cpu import (
     dft,
     gather,
     grid_sample,
+    image_decoder,
     label_encoder,
     layout,
     lrn,
@@ -34,6 +35,7 @@ from engine.backends.cpu import (
     strings,
     tf_idf,
     top_k,
+    tree_ensemble,
     unary,
     view,
 )
@@ -50,6 +52,7 @@ FAMILIES = (
     dft,
     gather,
     grid_sample,
+    image_decoder,
     label_encoder,
     layout,
     lrn,
@@ -72,9 +75,15 @@ FAMILIES = (
     strings,
     tf_idf,
     top_k,
+    tree_ensemble,
     unary,
     view,
 )
 
-COMPUTED = {**non_max_suppression.COMPUTED, **nonzero.COMPUTED, **strings.COMPUTED}
+COMPUTED = {
+    **image_decoder.COMPUTED,
+    **non_max_suppression.COMPUTED,
+    **nonzero.COMPUTED,
+    **strings.COMPUTED,
+}
 """Operators of which the host knows what comes out only when it is there."""

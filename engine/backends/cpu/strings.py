@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,26 +48,11 @@ def _make_concat(backend: CpuBackend, node: Node) -> Function:
 
 # --------------------------------------------------------------------------- StringSplit
 def _between(delimiter: str, most: int, text: str) -> list[str]:
-    """Found one by one."""
-    pieces: list[str] = []
-    start = 0
-    while most < 0 or len(pieces) < most:
-        end = text.find(delimiter, start)
-        if end < 0:
-            break
-        pieces.append(text[start:end])
-        start = end + len(delimiter)
-    return [*pieces, text[start:]]
+    return text.split(delimiter, most)
 
 
 def _words(most: int, text: str) -> list[str]:
-    """What lies between spaces; after `most` of them all up to the last word."""
-    if most < 0:
-        return re.findall(r"\S+", text)
-    places = [word.span() for word in re.finditer(r"\S+", text)]
-    if most < len(places) - 1:
-        places[most:] = [(places[most][0], places[-1][1])]
-    return [text[start:end] for start, end in places]
+    return text.strip().split(None, most)
 
 
 def _split(arrays: Arrays, attributes: Attributes) -> list[np.ndarray]:
@@ -78,9 +63,8 @@ def _split(arrays: Arrays, attributes: Attributes) -> list[np.ndarray]:
     counts = np.array([len(row) for row in rows], np.int64)
     longest = int(counts.max(initial=0))
     claim(len(rows) * longest * STRING.itemsize)
-    padded = np.full((len(rows), longest), "", STRING)
-    for row, pieces in zip(padded, rows, strict=True):
-        row[: len(pieces)] = pieces
+    padded = np.empty(len(rows) * longest, STRING)
+    padded[:] = [*chain.from_iterable(row + [""] * (longest - len(row)) for row in rows)]
     return [padded.reshape(*x.shape, longest), counts.reshape(x.shape)]
 
 

@@ -67,6 +67,7 @@ NOT_YET: dict[str, str] = {
     "ConstantOfShape": "constants are made on the host, before a run",
     "MelWeightMatrix": "constants are made on the host, before a run",
     "Range": "constants are made on the host, before a run",
+    "ImageDecoder": "images are decoded on the host; the CPU answers",
     "Det": "an elimination goes pivot by pivot, and in double; the CPU answers",
     "NonMaxSuppression": "how many boxes there are is known on the host; the CPU answers",
     "NonZero": "how many elements there are is known on the host; the CPU answers",
@@ -75,6 +76,7 @@ NOT_YET: dict[str, str] = {
     "RandomUniformLike": "random numbers are drawn on the host; the CPU answers",
     "Copy": "the engine itself carries values across backends",
     "TfIdfVectorizer": "n-grams are counted in tables; the CPU answers",
+    "TreeEnsemble": "each element goes its own way down a tree; the CPU answers",
     "LabelEncoder": "elements are looked up in a table; the CPU answers",
     **dict.fromkeys(
         ("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit"), STRINGS_STAY

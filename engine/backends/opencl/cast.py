@@ -1,7 +1,8 @@
 """Cast and BitCast: one program for each pair of stored types.
 
-Of the narrow formats only bfloat16 has kernels: it is what networks compute with. Numbers of 8 bits
-and fewer are how weights are kept, which are converted once, as a rule before any run.
+Of the narrow formats bfloat16, which networks compute with, and the 8-bit floats, to which they
+quantise what they compute, have kernels. Fewer bits, and powers of two, are how weights and scales
+are kept, which are converted once, as a rule before any run.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import ml_dtypes
 import numpy as np
 
 from engine.backends.opencl.layout import raw
@@ -20,16 +22,49 @@ from engine.ir.types import BFLOAT16, BOOL, DOUBLE, FLOAT16, FLOATS, INTEGERS, N
 if TYPE_CHECKING:
     from engine.backends.opencl.backend import OpenCLBackend
 
+FLOATS8 = {
+    np.dtype(ml_dtypes.float8_e4m3fn): (
+        "MANTISSA=3",
+        "BIAS=7",
+        "MOST=0x7e",
+        "BEYOND=0x7f",
+        "NAN=0x7f",
+    ),
+    np.dtype(ml_dtypes.float8_e4m3fnuz): (
+        "MANTISSA=3",
+        "BIAS=8",
+        "MOST=0x7f",
+        "BEYOND=0x80",
+        "NAN=0x80",
+    ),
+    np.dtype(ml_dtypes.float8_e5m2): (
+        "MANTISSA=2",
+        "BIAS=15",
+        "MOST=0x7b",
+        "BEYOND=0x7c",
+        "NAN=0x7e",
+    ),
+    np.dtype(ml_dtypes.float8_e5m2fnuz): (
+        "MANTISSA=2",
+        "BIAS=16",
+        "MOST=0x7f",
+        "BEYOND=0x80",
+        "NAN=0x80",
+    ),
+}
+"""Their formats, as kernels/cast.cl has them."""
+AS_THEMSELVES = {BFLOAT16, *FLOATS8}
+"""Narrow formats that have kernels."""
 INTEGER_OF = {n: np.dtype(f"u{n}") for n in (1, 2, 4, 8)}
 """By size."""
 
 
-def _options(source: np.dtype, target: np.dtype) -> tuple[str, ...]:
-    """Build options from the *stored* dtypes, bfloat16 as such."""
+def _options(source: np.dtype, target: np.dtype, saturates: bool) -> tuple[str, ...]:
+    """Build options from the *stored* dtypes, narrow formats as such."""
     from engine.backends.opencl.backend import C_TYPES
 
-    names = {**C_TYPES, BFLOAT16: "ushort"}
-    floats = FLOATS | {BFLOAT16}
+    names = {**C_TYPES, BFLOAT16: "ushort", **dict.fromkeys(FLOATS8, "uchar")}
+    floats = FLOATS | AS_THEMSELVES
     flags = {
         "USE_FP64": DOUBLE in (source, target),
         "IN_HALF": source == FLOAT16,
@@ -40,21 +75,27 @@ def _options(source: np.dtype, target: np.dtype) -> tuple[str, ...]:
         "IN_BFLOAT16": source == BFLOAT16,
         "OUT_BFLOAT16": target == BFLOAT16,
         "MAY_LOSE": source in INTEGERS | {DOUBLE},
+        "SATURATES": target in FLOATS8 and saturates,
     }
     types = (f"-DIN={names[source]}", f"-DOUT={names[target]}")
-    return types + tuple(f"-D{name}" for name, on in flags.items() if on)
+    formats = (
+        f"-D{end}_{part}"
+        for end, dtype in (("IN", source), ("OUT", target))
+        if dtype in FLOATS8
+        for part in ("FLOAT8", *FLOATS8[dtype])
+    )
+    return (*types, *(f"-D{name}" for name, on in flags.items() if on), *formats)
 
 
 def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     x = node.inputs[0]
     assert x is not None
     source, target = (
-        BFLOAT16 if v.known_type.dtype == BFLOAT16 else backend.storage(v.known_type.dtype)
-        for v in (x, node.outputs[0])
+        dtype if dtype in AS_THEMSELVES else backend.storage(dtype)
+        for dtype in (x.known_type.dtype, node.outputs[0].known_type.dtype)
     )
-    program = backend.program(
-        "cast", ("-DSTORAGE=uchar", "-DCOMPUTE=uchar", *_options(source, target))
-    )
+    options = _options(source, target, bool(node.attributes.get("saturate", 1)))
+    program = backend.program("cast", ("-DSTORAGE=uchar", "-DCOMPUTE=uchar", *options))
 
     def bind(inputs: Sequence[Slot | None], outputs: Sequence[Slot]) -> Command:
         count = outputs[0].type.size
@@ -91,7 +132,7 @@ def _refuse(backend: OpenCLBackend, node: Node) -> str | None:
     assert node.inputs[0] is not None
     for value, which in ((node.inputs[0], "from"), (node.outputs[0], "to")):
         dtype = value.known_type.dtype
-        if dtype in NARROW - {BFLOAT16}:
+        if dtype in NARROW - AS_THEMSELVES:
             return f"Cast {which} {dtype.name} has no OpenCL kernel"
     return None
 

@@ -47,7 +47,7 @@ def dequantize_linear(body: Body) -> None:
 # --------------------------------------------------------------------- products
 def mat_mul_integer_to_float(body: Body) -> None:
     """The product of integers, scaled; b_scale and b_zero_point are for all, or by columns."""
-    body.check_single("a_scale", "a_zero_point")
+    body.check_shapes(a_scale=" | 1", a_zero_point=" | 1")
     _check_columns(body)
     product = body.of("MatMulInteger", "A", "B", "a_zero_point", "b_zero_point")
     body.of("Cast", _scaled(body, product, "a_scale"), into="Y", to=NUMBERS[body.dtype("a_scale")])
@@ -63,18 +63,29 @@ def dynamic_quantize_mat_mul(body: Body) -> None:
 
 
 def _check_columns(body: Body) -> None:
-    """What is for all of B, or by columns; the bias is by columns."""
-    columns = " | 1 | n"
-    if (rank := body.known_rank("B")) is not None and rank > 1:
+    """What is for all of B, or by columns; the bias is by columns. A vector is one column."""
+    rank = body.known_rank("B")
+    columns, bias = (" | 1", "1 | 1 1") if rank == 1 else (" | 1 | n", "n | 1 n")
+    if rank is not None and rank > 1:
         columns += f" | {'* ' * (rank - 2)}1 n?"
-    body.check_shapes(B="k | ... k n", b_scale=columns, b_zero_point=columns, bias="n | 1 n")
+    body.check_shapes(B="k | ... k n", b_scale=columns, b_zero_point=columns, bias=bias)
 
 
 def _scaled(body: Body, product: str, a_scale: str) -> str:
     """product * a_scale * b_scale + bias, in double."""
-    scales = body.of("Mul", _double(body, a_scale), _double(body, "b_scale"))
+    scales = body.of("Mul", _single(body, a_scale), _by_columns(body, "b_scale"))
     y = body.of("Mul", _double(body, product), scales)
-    return body.of("Add", y, _double(body, "bias")) if body.given("bias") else y
+    return body.of("Add", y, _by_columns(body, "bias")) if body.given("bias") else y
+
+
+def _by_columns(body: Body, name: str) -> str:
+    """In double; of the one column that a vector is, without an axis."""
+    return _single(body, name) if body.known_rank("B") == 1 else _double(body, name)
+
+
+def _single(body: Body, name: str) -> str:
+    """One number, in double, that adds no axes to what it is multiplied by."""
+    return body.of("Reshape", _double(body, name), body.integers())
 
 
 def mat_mul_n_bits(body: Body) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from engine.errors import ModelError
 from engine.ir.graph import Value
 from engine.onnx_import.form import Emitter, Form
+from engine.ops.cast import NUMBERS
 
 
 def softmax(form: Form, emitter: Emitter) -> None:
@@ -92,3 +93,18 @@ def is_inf(form: Form, emitter: Emitter) -> None:
     else:
         wanted = emitter.emit("IsNaN", [x], {})
     form.op_type, form.inputs = "And", [infinite, wanted]
+
+
+def rms_normalization(form: Form, emitter: Emitter) -> None:
+    """Where the scale is of another dtype, which Y has, what is normalized becomes that first.
+
+    ONNX's own body multiplies one by the other, which its Mul cannot.
+    """
+    x, scale = form.inputs
+    from_, to = emitter.dtype(x), emitter.dtype(scale)
+    if from_ is None or to is None or from_ == to:
+        return
+    ones = emitter.constant(f"{form.outputs[0]}_ones", np.ones(1, from_))
+    normalized = emitter.emit("RMSNormalization", [x, ones], form.attributes)
+    cast = emitter.emit("Cast", [normalized], {"to": NUMBERS[to]})
+    form.op_type, form.inputs, form.attributes = "Mul", [cast, scale], {}

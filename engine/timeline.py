@@ -20,6 +20,10 @@ class Span:
     """One command of one run; stamps in ns of `clock` ("device": the driver's, "host": ours).
 
     On the host there is no queue: queued, submit and start are the same stamp.
+
+    Attributes:
+        called_ns, returned_ns: when the host called and came back from `enqueue`, in ns of its
+            clock (`time.perf_counter_ns`), whatever `clock` is.
     """
 
     title: str
@@ -29,6 +33,8 @@ class Span:
     submit_ns: int
     start_ns: int
     end_ns: int
+    called_ns: int = 0
+    returned_ns: int = 0
 
     @property
     def duration_ns(self) -> int:
@@ -57,6 +63,7 @@ class Timeline:
         launched: how many device commands were enqueued, counted apart from the events.
         unfinished: events that were not COMPLETE when the clock stopped.
         queues: in-order queues the device spans come from.
+        started_ns: of the host's clock, where the run began.
     """
 
     spans: tuple[Span, ...]
@@ -65,6 +72,7 @@ class Timeline:
     launched: int
     unfinished: int = 0
     queues: int = 1
+    started_ns: int = 0
 
     def _of(self, clock: str) -> list[Span]:
         return [span for span in self.spans if span.clock == clock]

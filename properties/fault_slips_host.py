@@ -1,0 +1,308 @@
+"""Slips of the pen in OpenCL host code and kernels: what a maintainer might get wrong."""
+
+from __future__ import annotations
+
+from properties.fault import Fault, Slip, graphs, in_order, kernel, operators, passes, slips
+
+OPENCL = "engine.backends.opencl"
+HOST_SLIPS: tuple[Slip, ...] = (
+    (
+        "reduction-loses-its-last-piece",
+        f"{OPENCL}.reduce:_pieces",
+        "-(-rows // part_rows) * -(-inner // part_inner)",
+        "max(1, rows // part_rows) * max(1, inner // part_inner)",
+        operators("ReduceSum", "ReduceMean", "ReduceMax"),
+    ),
+    (
+        "softmax-loses-its-last-block",
+        f"{OPENCL}.softmax:_prepare",
+        "(-(-outer // block),)",
+        "(max(1, outer // block),)",
+        operators("Softmax"),
+    ),
+    (
+        "softmax-loses-columns-beyond-a-piece",
+        f"{OPENCL}.softmax:_prepare",
+        "(-(-inner // COLUMNS), outer if n else 0)",
+        "(max(1, inner // COLUMNS), outer if n else 0)",
+        operators("Softmax"),
+    ),
+    (
+        "gather-loses-the-end-of-long-slices",
+        f"{OPENCL}.gather:_slices",
+        "-(-inner // piece) if piece",
+        "max(1, inner // piece) if piece",
+        operators("Gather", "GatherND"),
+    ),
+    (
+        "gather-loses-its-last-block",
+        f"{OPENCL}.gather:_slices",
+        "-(-slices // block)",
+        "max(1, slices // block)",
+        operators("Gather", "GatherND"),
+    ),
+    (
+        "batch-norm-loses-the-end-of-images",
+        f"{OPENCL}.normalization:_prepare_batch",
+        "(-(-pixels // piece), rows * channels)",
+        "(max(1, pixels // piece), rows * channels)",
+        operators("BatchNormalization"),
+    ),
+    (
+        "batch-norm-stops-at-256-channels",
+        f"{OPENCL}.normalization:_prepare_batch",
+        "(-(-channels // COLUMNS), -(-rows // piece))",
+        "(1, -(-rows // piece))",
+        operators("BatchNormalization"),
+    ),
+    (
+        "layer-norm-loses-its-last-block",
+        f"{OPENCL}.normalization:_prepare_layer",
+        "(-(-rows // block),)",
+        "(max(1, rows // block),)",
+        operators("LayerNormalization"),
+    ),
+    (
+        "pool-loses-its-last-block",
+        f"{OPENCL}.pool:_prepare",
+        "(-(-pixels // block),)",
+        "(max(1, pixels // block),)",
+        operators("MaxPool", "AveragePool"),
+    ),
+    (
+        "pad-loses-its-last-block",
+        f"{OPENCL}.pad:_prepare",
+        "(-(-rows // block),)",
+        "(max(1, rows // block),)",
+        operators("Pad"),
+    ),
+    (
+        "pad-merges-axes-that-reflect",
+        f"{OPENCL}.pad:_merged",
+        'and (mode == "constant" or outer.output == outer.extent)',
+        "",
+        operators("Pad", examples=80),
+    ),
+    (
+        "conversion-loses-the-end-of-long-rows",
+        f"{OPENCL}.copy:_convert",
+        "-(-shape[-1] // run)",
+        "max(1, shape[-1] // run)",
+        graphs("nodes", count=120),
+    ),
+    (
+        "axes-merged-where-one-operand-allows",
+        f"{OPENCL}.strides:collapse",
+        "if columns and all(",
+        "if columns and any(",
+        operators("Add", "Mul", "Transpose"),
+    ),
+    (
+        "half-overflows-to-infinity",
+        f"{OPENCL}.transfers:to_half",
+        "if infinite.any():",
+        "if False:",
+        operators("Add", "Abs", examples=120),
+    ),
+    (
+        "residual-begins-with-the-first-phase",
+        f"{OPENCL}.conv:_Convolution._launch",
+        "_moved(residual or y, start)",
+        "residual or y",
+        passes(600, on="opencl"),
+    ),
+    (
+        "gemm-takes-no-column-of-c",
+        f"{OPENCL}.matmul:_is_row",
+        "return len(shape) < 2 or shape[0] == 1",
+        "return len(shape) < 2 or 1 in shape",
+        operators("Gemm", examples=120),
+    ),
+    (
+        "packed-gemm-forgets-alpha",
+        f"{OPENCL}.matmul:_is_packable",
+        "or p.alpha != 1 or p.beta != 1",
+        "or p.beta != 1",
+        operators("Gemm", examples=120),
+    ),
+    (
+        "packed-matmul-of-a-turned-left-side",
+        f"{OPENCL}.matmul:_is_packable",
+        "or p.left[-1] != 1",
+        "",
+        operators("Gemm", examples=120),
+    ),
+    (
+        "variadic-forgets-what-is-in-the-middle",
+        f"{OPENCL}.binary:_prepare_variadic",
+        "for s in slots[2:]",
+        "for s in slots[2:] if s is slots[-1]",
+        operators("Sum", "Max", "Min", "Mean"),
+    ),
+    (
+        "any-power-of-a-constant-two-wide-is-a-square",
+        f"{OPENCL}.binary:_kernel_name",
+        "exponent.constant.size == 1",
+        "exponent.constant.size > 0",
+        operators("Pow", examples=120),
+    ),
+    (
+        "one-hot-axis-counts-from-the-indices",
+        f"{OPENCL}.gather:_prepare_one_hot",
+        "% len(shape)",
+        "% (len(shape) - 1 or 1)",
+        operators("OneHot"),
+    ),
+)
+
+KERNEL_SLIPS: tuple[Slip, ...] = (
+    (
+        "arg-max-takes-the-last-of-rows-alone",
+        "argmax",
+        "if (more || (last && tied))",
+        "if (more)",
+        operators("ArgMax", "ArgMin"),
+    ),
+    (
+        "softmax-columns-begin-again-after-128",
+        "softmax",
+        "x += x_start + get_global_id(1) * n * inner + c0;",
+        "x += x_start + get_global_id(1) * n * inner;",
+        operators("Softmax"),
+    ),
+    (
+        "softmax-columns-sum-no-tail",
+        "softmax",
+        "for (int j = wide; j < w; ++j) s[j] += exp(LOAD(x + k * inner, j) - m[j]);",
+        "for (int j = wide; j < w; ++j) s[j] += exp(LOAD(x + k * inner, j) - m[wide]);",
+        operators("Softmax"),
+    ),
+    (
+        "gather-repeats-the-begin-of-long-slices",
+        "gather",
+        "x_start + o * x_outer + begin;",
+        "x_start + o * x_outer;",
+        operators("Gather"),
+    ),
+    (
+        "gather-tuples-of-the-first-batch",
+        "gather",
+        "(o * i_outer + j) * depth",
+        "j * depth",
+        operators("GatherND", examples=80),
+    ),
+    (
+        "one-hot-knows-no-negative-index",
+        "gather",
+        "if (i < 0) i += depth;",
+        "",
+        operators("OneHot"),
+    ),
+    (
+        "lower-triangle-ignores-its-diagonal",
+        "gather",
+        "j - i >= k : j - i <= k",
+        "j - i >= k : j - i <= 0",
+        operators("Trilu"),
+    ),
+    (
+        "scatter-maximum-drops-nan",
+        "scatter",
+        "case 3: return a > b || IS_NAN(a) ? a : b;",
+        "case 3: return a > b ? a : b;",
+        operators("ScatterElements", "ScatterND", examples=120),
+    ),
+    (
+        "scatter-counts-no-index-from-the-end",
+        "scatter",
+        "if (i < 0) i += n;",
+        "",
+        operators("ScatterElements", "ScatterND"),
+    ),
+    (
+        "cum-sum-exclusive-only-forwards",
+        "cumsum",
+        "exclusive ? total : next",
+        "exclusive && !reverse ? total : next",
+        operators("CumSum", "CumProd"),
+    ),
+    (
+        "turned-tile-reads-beyond-its-rows",
+        "layout",
+        "bs == 16 && as == 16 &&",
+        "bs == 16 && as >= 15 &&",
+        operators("Transpose", examples=120),
+    ),
+    (
+        "pad-of-strided-rows-reads-neighbours",
+        "pad",
+        "out[head + i] = in[i * step];",
+        "out[head + i] = in[i];",
+        in_order(operators("Pad", examples=120), graphs("nodes", count=120)),
+    ),
+    (
+        "reduction-by-rows-skips-the-last-lanes",
+        "reduce",
+        "for (; i < n; ++i) {",
+        "for (; i < (n & ~1L); ++i) {",
+        operators("ReduceSum", "ReduceMax"),
+    ),
+    (
+        "log-sum-exp-of-infinities-is-nan",
+        "reduce",
+        "(isfinite(aux[o]) ? aux[o] : ZERO)",
+        "(aux[o])",
+        operators("ReduceLogSumExp"),
+    ),
+    (
+        "layer-norm-squares-before-it-centres",
+        "normalization",
+        "const COMPUTE16 d = LOAD16(x + i) - result.m0;\n    wide += d;",
+        "const COMPUTE16 d = LOAD16(x + i) - result.m0 * (COMPUTE)0.999f;\n    wide += d;",
+        operators("LayerNormalization"),
+    ),
+    (
+        "lrn-window-ends-a-channel-early",
+        "lrn",
+        "for (int k = -before; k <= after; ++k) {",
+        "for (int k = -before; k < max(after, 1); ++k) {",
+        operators("LRN", examples=80),
+    ),
+    (
+        "softplus-overflows",
+        "unary",
+        "#define SOFTPLUS(v) (((v) < ZERO ? ZERO : (v)) + log1p(exp(-fabs(v))))",
+        "#define SOFTPLUS(v) log1p(exp(v))",
+        operators("Softplus", "Mish"),
+    ),
+    (
+        "celu-divides-by-nothing",
+        "unary",
+        "alpha * expm1(v / alpha)",
+        "alpha * expm1(v)",
+        operators("Celu"),
+    ),
+    (
+        "elu-loses-digits-near-zero",
+        "unary",
+        "UNARY(Elu, v < ZERO ? alpha * expm1(v) : v)",
+        "UNARY(Elu, v < ZERO ? alpha * (exp(v) - ONE) : v)",
+        operators("Elu"),
+    ),
+    (
+        "clip-takes-its-upper-limit-first",
+        "unary",
+        "if (has_low) v = v < bottom ? bottom : v;\n    if (has_high) v = v > top ? top : v;",
+        "if (has_high) v = v > top ? top : v;\n    if (has_low) v = v < bottom ? bottom : v;",
+        operators("Clip", examples=120),
+    ),
+)
+"""The place is the family of kernels."""
+
+FAULTS: tuple[Fault, ...] = (
+    *slips("host", HOST_SLIPS),
+    *(
+        Fault(name, "kernel", kernel(family, (old, new)), hunt)
+        for name, family, old, new, hunt in KERNEL_SLIPS
+    ),
+)
