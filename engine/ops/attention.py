@@ -283,9 +283,9 @@ SPECS: tuple[OpSpec, ...] = (
         flops=_flops,
         reads=(
             *("is_causal", "kv_num_heads", "left_window_size", "q_num_heads"),
-            *("right_window_size", "scale", "softcap", "softmax_precision"),
+            *("qk_matmul_output_mode", "right_window_size", "scale", "softcap"),
+            "softmax_precision",
         ),
-        ignores=("qk_matmul_output_mode",),  # of an output that kernels do not write
         defined={"softmax_precision": (10, 11, 16)},  # half, double and bfloat16
         takes=_takes,
     ),

@@ -138,7 +138,7 @@ def _unseen(index: int, number: float) -> Call:
     return Call((*given.inputs, np.zeros((3, 4), np.bool_)))
 
 
-_INF = np.inf
+_INF, _FAR = np.inf, np.array([2**63 - 1, -(2**63)])
 EDGES: tuple[Callable[[], Call], ...] = (
     lambda: call((2, 6, 9, 33), (2, 2, 130, 33), 70, is_causal=1),
     lambda: call((1, 2, 70, 16), (1, 2, 70, 16), 130, is_causal=1, left_window_size=66),
@@ -146,6 +146,7 @@ EDGES: tuple[Callable[[], Call], ...] = (
     lambda: call((1, 2, 3, 8), (1, 2, 2, 8), 8, None, *_past(1, 2, 64, 8, 8), is_causal=1),
     lambda: call((1, 2, 3, 8), (1, 2, 2, 8), 8, None, *_past(1, 2, 0, 8, 8)),
     lambda: call((2, 1, 3, 8), (2, 1, 9, 8), 8, None, None, None, np.array([0, 7]), is_causal=1),
+    lambda: call((2, 1, 3, 8), (2, 1, 9, 8), 8, None, None, None, _FAR, is_causal=1),
     lambda: call((2, 1, 3, 8), (2, 1, 9, 8), 8, np.ones((3, 1), "?"), None, None, np.array([1, 1])),
     lambda: _masked([0, -_INF, 1], [-_INF] * 3, [np.nan, 0, 0], [_INF, 0, 0]),
     lambda: _masked([-3.4e38, 0, 0], [-3.4e38] * 3, [1e30, 0, -1e30]),
@@ -215,6 +216,7 @@ REJECTS = (
         lambda: Call((_Q, _Q, _Q, None, _Q, _Q, np.array([1]))),
         "and no past beside it",
     ),
+    Reject("mode", lambda: Call((_Q,) * 3, {"qk_matmul_output_mode": 4}), "expected 0 to 3"),
     Reject("window", lambda: Call((_Q,) * 3, {"left_window_size": -2}), "expected -1 or more"),
     Reject("scale", lambda: Call((_Q,) * 3, {"scale": -1.0}), "scale=-1.0 and softcap=0.0"),
 )

@@ -150,6 +150,8 @@ def infer_types(inputs: Sequence[Operand | None], a: Attributes) -> tuple[Tensor
         raise UnsupportedError(
             f"{OP}: softmax_precision={a['softmax_precision']}, expected 1, float"
         )
+    if not 0 <= (mode := int(a.get("qk_matmul_output_mode", 0))) <= 3:
+        raise ShapeError(f"{OP}: qk_matmul_output_mode={mode}, expected 0 to 3")
     form = form_of(types, a)
     mask, filled = types[MASK], types[FILLED]
     if filled is not None:

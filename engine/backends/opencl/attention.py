@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROWS, COLUMNS, TOKENS = 4, 128, 64
 """Queries, elements of a value, tokens to append per work-item, as in kernels/attention.cl."""
 NO_MASK, NUMBERS, BOOLEANS = 0, 1, 2
-FAR = 2**62
+FAR = 2**63 - 1
 """A window that leaves out nothing."""
 Ints = tuple[int, ...]
 

@@ -140,7 +140,7 @@ __kernel void attend(__global const STORAGE *q, const long q_start, __global con
   const long b = get_global_id(2) / size.s0, m = get_global_id(2) % size.s0;
   const int rows = min(ROWS, size.s1 * size.s2 - row0), columns = min(COLUMNS, size.s5 - e0);
   const COMPUTE lowest = -(COMPUTE)INFINITY, cap = (COMPUTE)softcap;
-  const long end = given.s1 ? filled[filled_start + b] : size.s3;
+  const long end = given.s1 ? max(filled[filled_start + b], 0L) : (long)size.s3;
   k += k_start + b * k_step.s0 + m * k_step.s1;
   v += v_start + b * v_step.s0 + m * v_step.s1 + e0;
 
