@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for why, names in sorted(by_sentence.items()):
         lines += [why, *(f"    {name}" for name in sorted(names))]
     if given.write:
-        REFUSED.write_text("\n".join(lines) + "\n")
+        REFUSED.write_text("".join(f"{line}\n" for line in lines))
     lost = {name for names in by_sentence.values() for name in names}
     total = Counter(case.group for case in cases().values())
     run = Counter(case.group for case in cases().values() if case.name not in lost)

@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from engine.errors import ShapeError
-from engine.ir.types import DOUBLE, FLOAT, FLOAT16, FLOATS, INT64, TensorType, check_dims
+from engine.ir.types import BFLOAT16, DOUBLE, FLOAT, FLOAT16, FLOATS, INT64, TensorType, check_dims
 from engine.ops.cast import NUMBERS as DTYPE_NUMBERS
 from engine.ops.cast import target
 from engine.ops.numerics import (
@@ -226,7 +226,7 @@ def _infer_mel(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ..
     given = [known(op, inputs, i, name) for i, name in enumerate(NUMBERS)]
     for i, (v, name) in enumerate(zip(given, NUMBERS, strict=True)):
         if v is not None:
-            check_dtype(op, v.dtype, INDEX_DTYPES if i < 3 else FLOATS, name)
+            check_dtype(op, v.dtype, INDEX_DTYPES if i < 3 else FLOATS | {BFLOAT16}, name)
     if any(v is None or v.size != 1 for v in given):
         raise ShapeError(f"{op}: {', '.join(NUMBERS)} must be one number each")
     bins, length, rate, low, high = (np.asarray(v).reshape(()).item() for v in given)
