@@ -120,7 +120,7 @@ def table(backend: Backend, witnesses: Mapping[str, Sequence[str]]) -> str:
         *_lines(("operator", "opsets", "by", "becomes", "cases"), apart),
         OWN,
         *_lines(("operator", "inputs", "outputs", "attributes"), _own()),
-        REFUSED.format(names=", ".join(refused)),
+        *([REFUSED.format(names=", ".join(refused))] if refused else []),
     ]
     return "".join(parts)
 
