@@ -78,7 +78,7 @@ class Choose(Protocol):
     def shape(self, rank: tuple[int, int], largest: int = 33) -> tuple[int, ...]:
         """Extents out of SIDES up to `largest`, rank within the given bounds.
 
-        Where `largest` is 17 or more an axis may be of thousands of elements, the others being small then.
+        Where `largest` is 17 or more, an axis may be of thousands of elements and the others small.
         """
         ...
 
