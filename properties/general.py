@@ -61,8 +61,8 @@ LIVES = 3
 """Of sessions, in every round."""
 TEMPLATES = 30
 """Of passes, in every round, that no device runs."""
-OLD_FORMS = 10
-"""Nodes of older opsets, in every round."""
+OLD_FORMS, PACKINGS = 20, 5
+"""Nodes of older opsets, and arenas, in every round."""
 MICROSOFT_CALLS = 8
 """Of each operator of onnxruntime's own."""
 
@@ -277,7 +277,8 @@ def _copies(seed: int, place: Place) -> None:
 
 
 def _packing(seed: int, place: Place) -> None:
-    check_packing(seed)
+    for one in range(seed * PACKINGS, (seed + 1) * PACKINGS):
+        check_packing(one)
 
 
 def _templates(first: int, place: Place) -> None:

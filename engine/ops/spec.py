@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -78,8 +78,7 @@ class Choose(Protocol):
     def shape(self, rank: tuple[int, int], largest: int = 33) -> tuple[int, ...]:
         """Extents out of SIDES up to `largest`, rank within the given bounds.
 
-        Where `largest` is 17 or more an axis may be of thousands of elements, the others being
-        small then.
+        Where `largest` is 17 or more, an axis may be of thousands of elements and the others small.
         """
         ...
 
@@ -133,14 +132,7 @@ def no_growth(choose: Choose, x: TensorType) -> Growth | None:
     return None
 
 
-class Known(NamedTuple):
-    """What can be told of an input before shapes are known; None where it cannot be."""
-
-    dtype: np.dtype | None = None
-    dims: tuple[int | None, ...] | None = None
-
-
-def any_call(inputs: Sequence[Known], outputs: int) -> bool:
+def any_dtypes(dtypes: Sequence[np.dtype | None]) -> bool:
     """For operators without a definition by others, or with kernels for whatever ONNX allows."""
     return True
 
@@ -177,8 +169,8 @@ class OpSpec:
         ignores: attributes that change no result of inference.
         only: attribute -> the one value that kernels know.
         defined: attribute -> other values, for which ONNX's definition by others is taken.
-        takes: whether kernels know calls of such inputs, and of so many outputs; for others, too,
-            the definition is taken.
+        takes: whether kernels know inputs of these dtypes (None: not known before the run); for
+            others, too, the definition is taken.
     """
 
     op_type: str
@@ -202,7 +194,7 @@ class OpSpec:
     ignores: tuple[str, ...] = ()
     only: Attributes = field(default_factory=dict)
     defined: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    takes: Callable[[Sequence[Known], int], bool] = any_call
+    takes: Callable[[Sequence[np.dtype | None]], bool] = any_dtypes
     domain: str = ""
 
     def nbytes(
