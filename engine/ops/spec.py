@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -132,7 +132,14 @@ def no_growth(choose: Choose, x: TensorType) -> Growth | None:
     return None
 
 
-def any_dtypes(dtypes: Sequence[np.dtype | None]) -> bool:
+class Known(NamedTuple):
+    """What can be told of an input before shapes are known; None where it cannot be."""
+
+    dtype: np.dtype | None = None
+    dims: tuple[int | None, ...] | None = None
+
+
+def any_call(inputs: Sequence[Known], outputs: int) -> bool:
     """For operators without a definition by others, or with kernels for whatever ONNX allows."""
     return True
 
@@ -169,8 +176,8 @@ class OpSpec:
         ignores: attributes that change no result of inference.
         only: attribute -> the one value that kernels know.
         defined: attribute -> other values, for which ONNX's definition by others is taken.
-        takes: whether kernels know inputs of these dtypes (None: not known before the run); for
-            others, too, the definition is taken.
+        takes: whether kernels know calls of such inputs, and of so many outputs; for others, too,
+            the definition is taken.
     """
 
     op_type: str
@@ -194,7 +201,7 @@ class OpSpec:
     ignores: tuple[str, ...] = ()
     only: Attributes = field(default_factory=dict)
     defined: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    takes: Callable[[Sequence[np.dtype | None]], bool] = any_dtypes
+    takes: Callable[[Sequence[Known], int], bool] = any_call
     domain: str = ""
 
     def nbytes(
