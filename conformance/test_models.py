@@ -35,12 +35,9 @@ from engine.runtime import Runtime
 from fixtures.models.corpus import CORPUS, CorpusModel, by_name
 
 DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
-HEAVY = frozenset(
-    {
-        *("light_vgg19", "light_resnet50", "light_densenet121", "light_inception_v2"),
-        *("vgg19", "resnet50", "densenet121", "inception_v2"),
-    }
-)
+TWINS = frozenset({"light_vgg19", "light_resnet50", "light_densenet121", "light_inception_v2"})
+"""Heavy models whose graphs are those of others, with other weights."""
+HEAVY = TWINS | {"vgg19", "resnet50", "densenet121", "inception_v2"}
 LARGE = frozenset(
     {
         *("light_zfnet512", "light_alexnet", "light_inception_v1"),
@@ -68,7 +65,8 @@ Arrays = Mapping[str, np.ndarray]
 def cases(models: tuple[CorpusModel, ...], *, every_shape: bool) -> list:
     """(model, shape set) as parameters.
 
-    Heavy models carry `slow`, large ones and second sets of shapes `one_driver`.
+    Heavy models carry `slow`, large ones and second sets of shapes `one_driver`, and twins of heavy
+    ones `nightly` where every shape is asked for.
     """
     return [
         pytest.param(
@@ -77,6 +75,7 @@ def cases(models: tuple[CorpusModel, ...], *, every_shape: bool) -> list:
             id=f"{model.name}-{which}",
             marks=[
                 *([pytest.mark.slow] if model.name in HEAVY else []),
+                *([pytest.mark.nightly] if model.name in TWINS and every_shape else []),
                 *([pytest.mark.one_driver] if which or model.name in LARGE else []),
             ],
         )
