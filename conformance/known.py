@@ -67,8 +67,10 @@ class Known:
         """Read a file; raises ConfigError for anything that is not as it should be."""
         try:
             data = json.loads(Path(file).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"known failures {file}: {error}") from error
+        except OSError as error:
+            raise ConfigError(f"known failures {file}: {error.strerror}") from error
+        except ValueError as error:
+            raise ConfigError(f"known failures {file}: no JSON: {error}") from error
         if not isinstance(data, list):
             raise ConfigError(f"known failures {file}: expected a list of objects")
         return cls(str(file), tuple(_entry(file, k, given) for k, given in enumerate(data)))
@@ -121,7 +123,9 @@ def _entry(file: str | Path, number: int, given: object) -> Entry:
     if entry.precision not in precisions:
         raise ConfigError(f"{where}: precision {entry.precision!r}: expected {precisions}")
     try:
-        date.fromisoformat(entry.expires)
+        is_date = date.fromisoformat(entry.expires).isoformat() == entry.expires
     except ValueError:
-        raise ConfigError(f"{where}: expires {entry.expires!r}: expected YYYY-MM-DD") from None
+        is_date = False
+    if not is_date:
+        raise ConfigError(f"{where}: expires {entry.expires!r}: expected YYYY-MM-DD")
     return entry

@@ -259,6 +259,8 @@ def _print(verified: Verified, out: Console, args: argparse.Namespace) -> None:
     report = verified.report
     if args.quiet:
         out.print(_summary(report), markup=False, soft_wrap=True)
+        for sentence in report.stale:
+            out.print(f"known failure: {sentence}", markup=False, soft_wrap=True)
         return
     print_report(report, out, show_all=args.all)
     if verified.latency:

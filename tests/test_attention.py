@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 
-from engine.errors import UnsupportedError
+from engine.errors import ModelError, UnsupportedError
 from engine.interpreter import Interpreter
 from engine.onnx_import import load_model
 from engine.ops import OPERATORS
@@ -119,6 +119,13 @@ def test_a_mask_of_one_column_is_what_its_opset_says(opset: int, sees: str) -> N
     (y,) = computed(data, feeds)
     first = np.repeat(feeds["v"][:, :, :1], 2, axis=1) + 0 * y
     assert np.allclose(y, first, atol=1e-6) == (sees == "the first")
+
+
+def test_a_mode_of_scores_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ModelError, match="qk_matmul_output_mode=9, expected 0 to 3"):
+        Interpreter.from_buffer(
+            of_call("q k v -> y a b s", IN_ROWS, **HEADS, qk_matmul_output_mode=9)
+        )
 
 
 def test_a_mask_that_comes_to_one_column_is_refused() -> None:

@@ -142,6 +142,8 @@ def test_an_entry_that_shows_no_more_or_is_over_fails(
 ) -> None:
     assert run() == 1
     assert "fails no more: remove it" in " ".join(capsys.readouterr().out.split())
+    assert run("--quiet") == 1
+    assert "fails no more: remove it" in capsys.readouterr().out
     assert run(driver="Another") == 0
     assert run(model="other.onnx") == 0
     assert run(precision="low") == 0
@@ -183,7 +185,12 @@ def test_a_file_that_is_none_is_refused(
 
 @pytest.mark.parametrize(
     ("changed", "said"),
-    [({"link": " "}, "link is ' '"), ({"expires": "soon"}, "'soon'"), ({"precision": "x"}, "'x'")],
+    [
+        ({"link": " "}, "link is ' '"),
+        ({"expires": "soon"}, "'soon'"),
+        ({"expires": "2027-W01-1"}, "YYYY"),
+        ({"precision": "x"}, "'x'"),
+    ],
 )
 def test_an_entry_says_all_that_is_needed(
     verified: px.VerifyReport, tmp_path: Path, changed: dict[str, Any], said: str

@@ -30,6 +30,12 @@ def _center_crop_pad(body: Body) -> None:
         )
 
 
+def _attention(body: Body) -> None:
+    mode = body.attribute("qk_matmul_output_mode") or 0
+    if not 0 <= mode <= 3:
+        raise ModelError(f"{body.title}: qk_matmul_output_mode={mode}, expected 0 to 3")
+
+
 def _rms_normalization(body: Body) -> None:
     body.axis("X")
 
@@ -43,6 +49,7 @@ def _softmax_cross_entropy_loss(body: Body) -> None:
 
 
 _CHECKS: dict[str, Callable[[Body], None]] = {
+    "Attention": _attention,
     "CenterCropPad": _center_crop_pad,
     "NegativeLogLikelihoodLoss": _negative_log_likelihood_loss,
     "RMSNormalization": _rms_normalization,

@@ -93,8 +93,9 @@ def _factors(a: Attributes, size: int) -> tuple[float, float]:
     """Scale and softcap."""
     scale = float(np.float32(a.get("scale", 1 / np.sqrt(max(size, 1)))))
     softcap = float(np.float32(a.get("softcap", 0.0)))
-    if min(scale, softcap) < 0:
-        raise ShapeError(f"{OP}: scale={scale} and softcap={softcap}, expected 0 or more")
+    for name, factor in (("scale", scale), ("softcap", softcap)):
+        if factor < 0:
+            raise ShapeError(f"{OP}: {name}={factor}, expected 0 or more")
     return scale, softcap
 
 

@@ -62,7 +62,7 @@ def regressor(form: Form, emitter: Emitter) -> None:
     if aggregate not in AGGREGATES:
         raise ModelError(f"{form.title}: aggregate_function={aggregate!r}")
     post = str(form.take("post_transform") or "NONE")
-    if targets == 1 and post != "NONE":
+    if targets == 1 and post in ("SOFTMAX", "LOGISTIC"):
         raise UnsupportedError(
             f"{form.title}: post_transform={post!r} of one target: ONNX's text has it, engines "
             "leave it out"
