@@ -142,6 +142,9 @@ _INF, _FAR = np.inf, np.array([2**63 - 1, -(2**63)])
 EDGES: tuple[Callable[[], Call], ...] = (
     lambda: call((2, 6, 9, 33), (2, 2, 130, 33), 70, is_causal=1),
     lambda: call((1, 2, 70, 16), (1, 2, 70, 16), 130, is_causal=1, left_window_size=66),
+    lambda: call(
+        (1, 2, 3, 16), (1, 2, 3, 16), 8, left_window_size=2**62, right_window_size=2**63 - 1
+    ),
     lambda: call((1, 4, 1, 64), (1, 1, 200, 64), 64, scale=1.0, softcap=5.0),
     lambda: call((1, 2, 3, 8), (1, 2, 2, 8), 8, None, *_past(1, 2, 64, 8, 8), is_causal=1),
     lambda: call((1, 2, 3, 8), (1, 2, 2, 8), 8, None, *_past(1, 2, 0, 8, 8)),
@@ -218,7 +221,7 @@ REJECTS = (
     ),
     Reject("mode", lambda: Call((_Q,) * 3, {"qk_matmul_output_mode": 4}), "expected 0 to 3"),
     Reject("window", lambda: Call((_Q,) * 3, {"left_window_size": -2}), "expected -1 or more"),
-    Reject("scale", lambda: Call((_Q,) * 3, {"scale": -1.0}), "scale=-1.0 and softcap=0.0"),
+    Reject("scale", lambda: Call((_Q,) * 3, {"scale": -1.0}), "scale=-1.0, expected 0"),
 )
 
 

@@ -21,6 +21,8 @@ OP = "Attention"
 DTYPES = frozenset((FLOAT, FLOAT16))
 MASK, PAST_KEY, PAST_VALUE, FILLED = 3, 4, 5, 6
 """Positions of optional inputs; ONNX calls the last one nonpad_kv_seqlen."""
+FARTHEST = 2**31
+"""No tensor has so many keys, and positions of 64 bits do not overflow where it is added."""
 Types = Sequence[TensorType | None]
 
 
@@ -81,12 +83,12 @@ def form_of(types: Types, a: Attributes) -> Form:
 
 
 def _window(a: Attributes) -> tuple[int | None, int | None]:
-    """Keys before and after its own that a query sees; None for all."""
+    """Keys before and after its own that a query sees; None for all of them."""
     left, right = (int(a.get(f"{side}_window_size", -1)) for side in ("left", "right"))
     if min(left, right) < -1:
         raise ShapeError(f"{OP}: windows of {left} and {right} keys, expected -1 or more")
     right = 0 if a.get("is_causal", 0) else right
-    return None if left < 0 else left, None if right < 0 else right
+    return left if 0 <= left < FARTHEST else None, right if 0 <= right < FARTHEST else None
 
 
 def _factors(a: Attributes, size: int) -> tuple[float, float]:

@@ -383,6 +383,22 @@ OF_ONNXRUNTIME = (
     ),
     Disagreement(
         "onnxruntime",
+        frozenset({"Resize"}),
+        "finds no sizes of axes that are counted from the end where it keeps the aspect ratio; "
+        "ONNX's shape inference has ours",
+        lambda c: (
+            any(axis < 0 for axis in c.attribute("axes", ()))
+            and c.attribute("keep_aspect_ratio_policy", b"stretch") != b"stretch"
+        ),
+        lambda: call(
+            *("Resize", 20, ones(1, 33, 7), None, None, np.array([14])),
+            constants=(3,),
+            axes=[-2],
+            keep_aspect_ratio_policy="not_smaller",
+        ),
+    ),
+    Disagreement(
+        "onnxruntime",
         frozenset({"Upsample", "Resize"}),
         "multiplies a neighbour of weight 0 all the same: NaN where it is infinite",
         lambda c: not is_finite(c),
