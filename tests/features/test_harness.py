@@ -235,10 +235,10 @@ def test_the_suite_runs_on_every_driver_that_comes_as_a_package():
         assert f"PARALLAX_DEVICES = cpu,{selector}" in tox[f"testenv:{name}"]["set_env"]
     everything = "tests conformance properties"
     for name, marks, folders in (
-        ("testenv", "not device_free", everything),
+        ("testenv", "not device_free and not nightly", everything),
         ("testenv:intel", "not device_free and not one_driver and not slow", everything),
         ("testenv:cpu", "device_free", "tests"),
-        ("testenv:harness", "device_free", "conformance properties"),
+        ("testenv:harness", "device_free and not nightly", "conformance properties"),
     ):
         ran = tox[name]["commands"].replace('"', "").strip()
         assert ran == f"pytest -m {marks} {{posargs:{folders}}}"
