@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
+from engine.ir.types import STRING
 from engine.onnx_import.microsoft.schemas import DOMAIN
 from engine.ops.grid_sample import FURTHEST
 from engine.ops.label_encoder import column
@@ -219,6 +222,13 @@ OF_ONNXRUNTIME = (
         "orders by <, by which NaN is as any number: one of both is lost",
         lambda c: bool(np.isnan(c.first).any()),
         lambda: call("Unique", 11, np.array([0, np.nan], np.float32), constants=(0,), sorted=0),
+    ),
+    Disagreement(
+        "onnxruntime",
+        frozenset({"Gather"}),
+        "copies the first string alone of every part that is gathered",
+        lambda c: c.first.dtype == STRING and prod(c.first.shape[c.attribute("axis", 0) :][1:]) > 1,
+        lambda: call("Gather", 13, strings("a", "b").reshape(1, 2), np.array([0])),
     ),
     Disagreement(
         "onnxruntime",
