@@ -22,6 +22,7 @@ VERDICTS = {
     INTERRUPTED: "interrupted",
 }
 STALE = "A KNOWN FAILURE IS STALE"
+OVERFLOW = "an intermediate may overflow"
 OUTPUTS_DIFFER = "OUTPUTS DIFFER from those stored"
 
 
@@ -56,8 +57,13 @@ class NodeCheck:
 
     @property
     def proves_nothing(self) -> bool:
-        """There was no number to compare: no element, or only NaN where NaN is expected."""
+        """There was nothing to compare: no element, only NaN where NaN is expected, or no bound."""
         return not self.judgement.numbers
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether nothing was compared because every bound is infinite."""
+        return self.proves_nothing and self.judgement.undecided > 0
 
 
 @dataclass(frozen=True)
@@ -214,6 +220,7 @@ class PrecisionReport:
         same_as: the requested precision whose run this one repeats (same effective precision);
             everything else then is that run's.
         context_bugs: how the production plan differed from the run that keeps every tensor.
+        unjudged: of what an engine gives as it is deployed, what nobody can tell, and why.
         stored: one check for each output that was expected. against: another engine, where asked.
         verified: checks that ran on the device. overflows, nans: over all its tensors.
     """
@@ -233,6 +240,7 @@ class PrecisionReport:
     undecided: int
     seconds: float
     against: Against | None = None
+    unjudged: tuple[str, ...] = ()
 
     @property
     def verified(self) -> int:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from conformance.figures import element, figures
 from conformance.judge import Judgement
-from conformance.report import NOTHING_VERIFIED, Excerpt, Failure, VerifyReport
+from conformance.report import NOTHING_VERIFIED, OVERFLOW, Excerpt, Failure, VerifyReport
 
 
 def headline(report: VerifyReport) -> str:
@@ -27,8 +27,9 @@ def headline(report: VerifyReport) -> str:
             f"{j.expected:.9g}: {figures(j.sigmas)} sigma, {figures(j.bounds)} x bound"
         )
     if found.exit_code == NOTHING_VERIFIED:
-        why = next((f": {f.title}: {f.reason}" for f in found.fallbacks), "")
-        return f"{where}{why}"
+        why = [f"{f.title}: {f.reason}" for f in found.fallbacks]
+        why += [f"{c.title}: {OVERFLOW}" for c in found.checks if c.is_undecided]
+        return f"{where}: {why[0]}" if why else where
     if found.parts:
         first = found.parts[0]
         return f"{where}: first at {first.title}: {first.output!r}; {first.right} is right"
