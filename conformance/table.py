@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from io import StringIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from conformance.figures import figures
@@ -25,6 +24,7 @@ from conformance.report import (
 )
 from conformance.table_failure import print_failure
 from conformance.table_outputs import print_accumulated, print_against, print_stored
+from conformance.visible import escape
 from engine import arguments
 
 WIDTH = 100

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -11,6 +10,7 @@ from rich.text import Text
 from conformance.figures import element, figures
 from conformance.judge import Judgement
 from conformance.report import NOTHING_VERIFIED, OVERFLOW, Excerpt, Failure, VerifyReport
+from conformance.visible import escape
 
 
 def headline(report: VerifyReport) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from conformance.figures import figures
@@ -20,6 +19,7 @@ from conformance.report import (
     StoredCheck,
 )
 from conformance.stored import LIMIT
+from conformance.visible import escape
 
 LISTED = 5
 WORDS = {

@@ -17,6 +17,7 @@ from typing import IO, NoReturn
 from conformance.document import deliver
 from conformance.files import check_files, files_read
 from conformance.report import BAD_INPUT, INTERRUPTED
+from conformance.visible import visible_lines
 from engine.errors import ParallaxError
 from parallax import (
     __version__,
@@ -102,7 +103,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except SystemExit as exit_:  # of --help and --version
         return exit_.code if isinstance(exit_.code, int) else BAD_INPUT
     except _Misuse as error:
-        _complain(False, f"{error.usage}{error.prog}: error: {error}")
+        _complain(False, f"{error.usage}{error.prog}: error: {error}", words)
         if error.command and "--json" in words:
             _deliver_failure(
                 argparse.Namespace(command=error.command, json=True, output=None), error
@@ -118,7 +119,7 @@ def _run(argv: Sequence[str] | None) -> int:
             with _interruptible():
                 return int(args.func(args))
     except ParallaxError as error:
-        _complain(args.debug, f"parallax: {error}")
+        _complain(args.debug, f"parallax: {error}", words)
         if args.command is not None:
             args.output = args.output if may_write else None
             _deliver_failure(args, error)
@@ -135,6 +136,7 @@ def _run(argv: Sequence[str] | None) -> int:
         _complain(
             args.debug,
             f"parallax: internal error, please report: {type(error).__name__}: {error}{again}",
+            words,
         )
         return INTERNAL_ERROR
 
@@ -217,8 +219,15 @@ def _log(args: argparse.Namespace) -> None:
     level = levels[min(getattr(args, "verbose", 0), 2)]
     if getattr(args, "quiet", False):
         level = logging.ERROR
-    logging.basicConfig(format="parallax: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Visible("parallax: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("parallax").setLevel(level)
+
+
+class _Visible(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return visible_lines(super().format(record))
 
 
 def _show(message: Warning | str, *_: object) -> None:
@@ -231,10 +240,11 @@ def _note(ignored: sys.UnraisableHookArgs) -> None:
     logging.getLogger("parallax").debug("ignored: %r in %r", ignored.exc_value, ignored.object)
 
 
-def _complain(debug: bool, message: str) -> None:
+def _complain(debug: bool, message: str, words: Sequence[str] = ()) -> None:
+    """Args: words: of the command line, which may stand in the message."""
     try:
         if debug:
             traceback.print_exc()
-        print(message, file=sys.stderr, flush=True)
+        print(visible_lines(message, words), file=sys.stderr, flush=True)
     except OSError:  # nobody can be told
         _give_up(sys.stderr)

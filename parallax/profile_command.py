@@ -16,6 +16,7 @@ from rich.console import Console
 
 from conformance.document import deliver
 from conformance.files import add_file, write
+from conformance.visible import visible
 from engine.arrays import flattened
 from engine.errors import ConfigError
 from engine.interpreter import Interpreter
@@ -219,8 +220,8 @@ def _print(
     inputs = ", ".join(f"{name} {type_}" for name, type_ in subject.inputs.items())
     origin = "given" if subject.seed is None else f"random, seed {subject.seed}"
     precision = facts["precision"]["effective"].value
-    out.print(f"{subject.model} on {facts['device']}, precision {precision}", markup=False)
-    out.print(f"inputs ({origin}): {inputs}", markup=False)
+    out.print(f"{visible(subject.model)} on {facts['device']}, precision {precision}", markup=False)
+    out.print(f"inputs ({origin}): {visible(inputs)}", markup=False)
     out.print()
     print_profile(last.profiles[0], peaks, out, details=args.verbose > 0)
     print_overhead(last, out)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from conformance.visible import escape
 from engine.info import OperatorInfo
 from engine.ir.types import FLOATS, NARROW_FLOATS, STRING, dtype_name
 from engine.tensor import Tensor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +24,7 @@ from conformance.report import (
     VerifyReport,
 )
 from conformance.table import print_report
+from conformance.visible import visible
 from conformance.votes import Ballot, Vote, votes_of
 from engine.config import Precision
 from engine.errors import ConfigError, ParallaxError
@@ -41,7 +41,7 @@ from parallax.options import (
     model_files,
     parse_shapes,
 )
-from parallax.output import console
+from parallax.output import complain, console
 from parallax.verify_bundle import bundle_of
 from parallax.verify_judges import Judge, Verified, judges_of
 
@@ -201,7 +201,7 @@ class _Session:
                 raise
             where = f"{path} on {judge.device}" if is_of_device else str(path)
             self.errors[where] = str(error)
-            print(f"parallax: {where}: {error}", file=sys.stderr)
+            complain(f"{where}: {error}", [str(path)])
             kind = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
             return Ballot(judge.device, None, kind) if is_of_device else None
         self.done.append(verified)
@@ -278,13 +278,13 @@ def _print(verified: Verified, out: Console, args: argparse.Namespace) -> None:
 def _print_votes(
     path: Path, ballots: Sequence[Ballot], votes: Sequence[Vote], out: Console
 ) -> None:
-    names = ", ".join(ballot.device for ballot in ballots)
+    name, names = visible(path), ", ".join(ballot.device for ballot in ballots)
     if not votes:
-        out.print(f"{path}: no difference between {names}", markup=False, soft_wrap=True)
+        out.print(f"{name}: no difference between {names}", markup=False, soft_wrap=True)
     for vote in votes[:VOTES_MAX]:
-        out.print(f"{path}: {vote}", markup=False, soft_wrap=True)
+        out.print(f"{name}: {vote}", markup=False, soft_wrap=True)
     if len(votes) > VOTES_MAX:
-        out.print(f"{path}: and {len(votes) - VOTES_MAX} more", markup=False)
+        out.print(f"{name}: and {len(votes) - VOTES_MAX} more", markup=False)
     out.print()
 
 
@@ -292,7 +292,7 @@ def _summary(report: VerifyReport) -> str:
     """One line: the verdict of each precision."""
     words = [f"{p.requested} {p.verdict}" for p in report.precisions]
     words += ["interrupted"] if report.interrupted else []
-    return f"{report.model}: {', '.join(words)}"
+    return f"{visible(report.model)}: {', '.join(words)}"
 
 
 def _conclude(done: Sequence[Verified], errors: dict[str, str], out: Console) -> None:
@@ -300,6 +300,6 @@ def _conclude(done: Sequence[Verified], errors: dict[str, str], out: Console) ->
     out.print(f"[bold]{good} of {len(done) + len(errors)} models verified[/]")
     for v in done:
         if not v.report.ok:
-            out.print(f"  {v.report.model}: {v.report.verdict}", markup=False)
+            out.print(f"  {visible(v.report.model)}: {v.report.verdict}", markup=False)
     for path in errors:
-        out.print(f"  {path}: could not be verified (see the message above)", markup=False)
+        out.print(f"  {visible(path)}: could not be verified (see the message above)", markup=False)
