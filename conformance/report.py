@@ -12,6 +12,7 @@ from engine.arguments import AnyShape
 from engine.backends.protocol import DeviceInfo
 
 VERIFIED, OUT_OF_BOUNDS, BAD_INPUT, NOTHING_VERIFIED = range(4)
+INTERNAL_ERROR = 70
 INTERRUPTED = 130
 """Exit codes of the command line."""
 
@@ -131,7 +132,7 @@ class Distance:
     """How far an output lies from the float64 run, in spreads: what honest rounding does to it.
 
     Attributes:
-        spreads: of the worst element; index, value, truth: of that element.
+        spreads: of the worst element; index, value, truth: of that element, integers as such.
         beyond: elements beyond the limit. undecided: elements that rounding may make anything.
         count: all elements. noise: the spreads' root mean square, relative to the truth's.
     """

@@ -23,8 +23,9 @@ def headline(report: VerifyReport) -> str:
         check, j = found.failure.check, found.failure.check.judgement
         where += f" with {check.example}" if check.example else ""
         return (
-            f"{where}: {check.title}: {check.output!r} at {list(j.index)} is {j.got:.9g}, expected "
-            f"{j.expected:.9g}: {figures(j.sigmas)} sigma, {figures(j.bounds)} x bound"
+            f"{where}: {check.title}: {check.output!r} at {list(j.index)} is {element(j.got, 9)}, "
+            f"expected {element(j.expected, 9)}: {figures(j.sigmas)} sigma, "
+            f"{figures(j.bounds)} x bound"
         )
     if found.exit_code == NOTHING_VERIFIED:
         why = [f"{f.title}: {f.reason}" for f in found.fallbacks]

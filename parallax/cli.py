@@ -16,9 +16,9 @@ from typing import IO, NoReturn
 
 from conformance.document import deliver
 from conformance.files import check_files, files_read
-from conformance.report import BAD_INPUT, INTERRUPTED
+from conformance.report import BAD_INPUT, INTERNAL_ERROR, INTERRUPTED
 from conformance.visible import visible_lines
-from engine.errors import ParallaxError
+from engine.errors import ParallaxError, PlanError
 from parallax import (
     __version__,
     as_onnxruntime,
@@ -46,7 +46,6 @@ COMMANDS = (
     *(report_command, as_onnxruntime),
 )
 """In the order of the help."""
-INTERNAL_ERROR = 70
 READER_GONE = 141
 """What a shell says of a program that SIGPIPE ended."""
 OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -119,10 +118,10 @@ def _run(argv: Sequence[str] | None) -> int:
             with _interruptible():
                 return int(args.func(args))
     except ParallaxError as error:
+        if isinstance(error, PlanError):
+            return _fail(args, error, words, may_write=may_write)
         _complain(args.debug, f"parallax: {error}", words)
-        if args.command is not None:
-            args.output = args.output if may_write else None
-            _deliver_failure(args, error)
+        _deliver_failure(args, error, may_write=may_write)
         return BAD_INPUT
     except KeyboardInterrupt:
         _complain(False, "parallax: interrupted")
@@ -132,21 +131,29 @@ def _run(argv: Sequence[str] | None) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in OUTPUT_LOST:
             raise
-        again = "" if args.debug else "; --debug shows where it happened"
-        _complain(
-            args.debug,
-            f"parallax: internal error, please report: {type(error).__name__}: {error}{again}",
-            words,
-        )
-        return INTERNAL_ERROR
+        return _fail(args, error, words, may_write=may_write)
 
 
-def _deliver_failure(args: argparse.Namespace, error: Exception) -> None:
+def _fail(
+    args: argparse.Namespace, error: Exception, words: Sequence[str], *, may_write: bool
+) -> int:
+    """Say that it is an error of ours; the exit code."""
+    again = "" if args.debug else "; --debug shows where it happened"
+    sentence = f"internal error, please report: {type(error).__name__}: {error}"
+    _complain(args.debug, f"parallax: {sentence}{again}", words)
+    _deliver_failure(args, sentence, INTERNAL_ERROR, may_write=may_write)
+    return INTERNAL_ERROR
+
+
+def _deliver_failure(
+    args: argparse.Namespace, error: object, code: int = BAD_INPUT, *, may_write: bool = True
+) -> None:
     """The document of a command that failed, unless it had delivered one before."""
-    if getattr(args, "is_delivered", False):
+    if args.command is None or getattr(args, "is_delivered", False):
         return
+    args.output = args.output if may_write else None
     try:
-        failure = {"error": str(error), "exit_code": BAD_INPUT}
+        failure = {"error": str(error), "exit_code": code}
         deliver(args, failure, models=files_read(args))
     except ParallaxError as second:
         _complain(False, f"parallax: {second}")

@@ -126,15 +126,21 @@ def run(args: argparse.Namespace) -> int:
             for one in _observed(subjects, args):
                 found.append(one)
                 _print(subjects, found, peaks, out, args)
+                if one.interrupted:
+                    raise KeyboardInterrupt
         except (KeyboardInterrupt, BrokenPipeError) as error:
             stopped = error
         data = _document(subjects, found, peaks)
-    if args.trace_file is not None and stopped is None:
+    if args.trace_file is not None and found:
         text = json.dumps(chrome_trace(found[-1], device.platform))
         write(args.trace_file, lambda file: file.write(f"{text}\n".encode()))
         data["trace"] = args.trace_file
     deliver(args, {**data, "interrupted": stopped is not None}, models=files, devices=[device])
     if stopped is not None:
+        if found:
+            out.print(
+                "[bold yellow]interrupted[/]: what stands above is finished; the rest was not run"
+            )
         raise stopped
     if not args.quiet:
         _print_notes(peaks, len(files) > 1, out)

@@ -17,6 +17,7 @@ from conformance.engines import ENGINES
 from conformance.files import add_file
 from conformance.report import (
     BAD_INPUT,
+    INTERNAL_ERROR,
     INTERRUPTED,
     NOTHING_VERIFIED,
     OUT_OF_BOUNDS,
@@ -27,7 +28,7 @@ from conformance.table import print_report
 from conformance.visible import visible
 from conformance.votes import Ballot, Vote, votes_of
 from engine.config import Precision
-from engine.errors import ConfigError, ParallaxError
+from engine.errors import ConfigError, ParallaxError, PlanError
 from parallax.drawn_inputs import add_drawn, check_drawn
 from parallax.inputs import add_inputs, check_exclusive, inputs_files
 from parallax.latency_table import print_latencies
@@ -63,7 +64,8 @@ With --against, another engine runs beside the device, and where their tensors p
 which of the two is right by the float64 reference.
 With --engine, another engine is judged in the same way, on what it reports of every node
 (docs/engines.md).
-Exit codes: 0 verified, 1 out of bounds, 2 bad input or usage, 3 nothing verified.
+Exit codes: 0 verified, 1 out of bounds, 2 bad input or usage, 3 nothing verified, 70 an error of
+ours.
 
 examples:
   parallax verify models/
@@ -166,6 +168,7 @@ class _Session:
         self._are_several = are_several
         self.done: list[Verified] = []
         self.errors: dict[str, str] = {}
+        self._is_internal = False
         self.votes: list[Vote] = []
         self.stopped: BaseException | None = None
         self._bundle: str | None = None
@@ -199,6 +202,7 @@ class _Session:
             is_of_device = isinstance(error, OURS) and len(self._judges) > 1
             if not (is_of_device or self._are_several):
                 raise
+            self._is_internal |= isinstance(error, PlanError)
             where = f"{path} on {judge.device}" if is_of_device else str(path)
             self.errors[where] = str(error)
             complain(f"{where}: {error}", [str(path)])
@@ -218,6 +222,8 @@ class _Session:
         """Of the command."""
         if self.stopped is not None:
             return INTERRUPTED
+        if self._is_internal:
+            return INTERNAL_ERROR
         return exit_code([v.report for v in self.done], self.errors)
 
     def to_json(self, code: int) -> dict[str, Any]:
