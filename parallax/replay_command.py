@@ -13,6 +13,7 @@ from conformance.bundles.worker import Worker, is_death
 from conformance.devices import precision_of
 from conformance.document import deliver
 from conformance.report import NOTHING_VERIFIED
+from conformance.visible import visible
 from engine.runtime import Runtime
 from parallax.options import DEVICE_HELP, add_command, add_timeout
 from parallax.output import console
@@ -75,5 +76,5 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         out.print(f"{signature} on {info.platform} / {info.name}", markup=False, soft_wrap=True)
         out.print(said, markup=False, soft_wrap=True)
-    out.print(f"{args.source}: {outcome}", markup=False, soft_wrap=True)
+    out.print(f"{visible(args.source)}: {outcome}", markup=False, soft_wrap=True)
     return code

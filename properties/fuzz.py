@@ -15,7 +15,7 @@ from typing import Any
 
 from conformance.bundles.failing import Case, Failing, NothingVerified, Place, examine
 from conformance.bundles.replay import NotReproduced, keep
-from conformance.bundles.worker import CRASH, HANG
+from conformance.bundles.worker import CRASH, HANG, SECONDS
 from conformance.export import exported
 from conformance.reduction.bundling import bundle_of, free_path
 from conformance.reduction.reducer import Reducer, nodes_of
@@ -56,7 +56,7 @@ class State:
     Attributes:
         device, precisions: where. first, following: seeds. running: the one being tried, or None.
         graphs: judged at every precision. refused: of those, with a reason, how many at how many
-            precisions.
+            precisions. slow: runs that took longer than a try may, and ended in a fresh process.
         findings: by the text of their signature.
     """
 
@@ -67,6 +67,7 @@ class State:
     running: int | None = None
     graphs: int = 0
     verified: int = 0
+    slow: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     findings: dict[str, Finding] = field(default_factory=dict)
 
@@ -156,7 +157,7 @@ class Fuzz:
 
     def _judge(self, case: Case, place: Place, seed: int) -> None:
         try:
-            failing = examine(case, place, seed)
+            failing = self._examined(case, place, seed)
             self.state.verified += 1
         except (NothingVerified, ParallaxError) as error:
             said = next(iter(str(error).splitlines()), type(error).__name__)
@@ -164,6 +165,17 @@ class Fuzz:
             return
         if failing is not None:
             self._note(case, failing, place, seed)
+
+    def _examined(self, case: Case, place: Place, seed: int) -> Failing | None:
+        """What fails; a hang counts where a fresh process, which has more time, hangs too."""
+        failing = examine(case, place, seed)
+        if failing is None or failing.signature.kind != HANG or place.worker is None:
+            return failing
+        self.tell(f"seed {seed}: no answer; again in a fresh process")
+        patience = max(SECONDS, place.worker.seconds)
+        again = place.worker.examine(case, place, seed, seconds=patience)
+        self.state.slow += again is None or again.signature.kind != HANG
+        return again
 
     def _note(self, case: Case, failing: Failing, place: Place, seed: int) -> None:
         key = str(failing.signature)
@@ -202,6 +214,6 @@ def plain(state: State) -> dict[str, Any]:
     """What `--json` prints of a run."""
     data = asdict(state)
     return {
-        **{k: data[k] for k in ("first", "following", "graphs", "verified", "refused")},
+        **{k: data[k] for k in ("first", "following", "graphs", "verified", "slow", "refused")},
         "findings": list(data["findings"].values()),
     }

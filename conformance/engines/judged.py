@@ -26,6 +26,8 @@ from conformance.judge import Verdict
 from conformance.nodes import Progress, excerpt, judge_value, mapped
 from conformance.outputs import output_error
 from conformance.report import (
+    OVERFLOW,
+    Distance,
     Failure,
     Fallback,
     NodeCheck,
@@ -126,6 +128,9 @@ class Trial:
         checks = tuple(judged.checks())
         found = [check.judgement for check in checks]
         is_explained = any(check.reading or check.verdict is Verdict.FAIL for check in checks)
+        differences = tuple(self.differences(deployed, names))
+        beyond = [d for d in differences if d.until or not is_explained]
+        blamed = [d for d in beyond if d.until or not judged.overflows_before(d.output)]
         return PrecisionReport(
             requested=ARITHMETIC,
             effective=ARITHMETIC,
@@ -133,7 +138,7 @@ class Trial:
             checks=checks,
             failure=judged.failure,
             fallbacks=tuple(judged.skipped),
-            context_bugs=tuple(self.differences(deployed, names, is_explained=is_explained)),
+            context_bugs=tuple(map(str, blamed)),
             outputs=tuple(output_error(n, deployed[n], y) for n, y in self.truth.items()),
             stored=(),
             saturated=(),
@@ -141,6 +146,7 @@ class Trial:
             nans=sum(j.nans for j in found),
             undecided=sum(j.undecided for j in found),
             seconds=time.perf_counter() - start,
+            unjudged=tuple(f"{d}; {OVERFLOW} before it" for d in beyond if d not in blamed),
         )
 
     def run(self, names: Sequence[str]) -> Arrays:
@@ -154,14 +160,8 @@ class Trial:
             ) from error
         return {n: y for n, y in found.items() if isinstance(y, np.ndarray)}
 
-    def differences(
-        self, deployed: Arrays, names: Sequence[str], *, is_explained: bool
-    ) -> Iterator[str]:
-        """Outputs beyond what rounding explains, and the value whose exposure cures them.
-
-        Args:
-            is_explained: by some node that is beyond its bound whatever is exposed.
-        """
+    def differences(self, deployed: Arrays, names: Sequence[str]) -> Iterator[_Difference]:
+        """Outputs beyond what rounding explains, and the value whose exposure cures them."""
         expected = {n: deployed[n] for n in self.truth if n in deployed}
         evaluate = evaluation(self.interpreter.imported, self.feeds, infer_unfolded)
         stored = Stored(
@@ -179,14 +179,29 @@ class Trial:
                 return not stored.distance(name, self.run(names[:count])[name], self.cpu).beyond
 
             cure = _first(is_cured, len(names))
-            if cure is None and is_explained:
-                continue
-            until = "whatever" if cure is None else f"until {names[cure - 1]!r}"
-            yield (
-                f"as deployed, output {name!r} lies up to {distance.spreads:.3g} spreads from a "
-                f"float64 run ({LIMIT:.0f} is the limit) in {distance.beyond} of {distance.count} "
-                f"elements, {until} is exposed"
-            )
+            yield _Difference(name, distance, None if cure is None else names[cure - 1])
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """An output that, as deployed, is not what a float64 run gives.
+
+    Attributes:
+        until: the value whose exposure cures it; None where none does.
+    """
+
+    output: str
+    distance: Distance
+    until: str | None
+
+    def __str__(self) -> str:
+        found = self.distance
+        until = "whatever" if self.until is None else f"until {self.until!r}"
+        return (
+            f"as deployed, output {self.output!r} lies up to {found.spreads:.3g} spreads from a "
+            f"float64 run ({LIMIT:.0f} is the limit) in {found.beyond} of {found.count} "
+            f"elements, {until} is exposed"
+        )
 
 
 def _reason(error: Exception) -> str:
@@ -220,6 +235,7 @@ class _Nodes:
         self._walk = Walk(graph, trial.feeds, trial.cpu, reported)
         self.failure: Failure | None = None
         self.skipped: list[Fallback] = []
+        self._overflowing: set[str] = set()
 
     def checks(self) -> Iterator[NodeCheck]:
         """One for each value that the engine reported, in the order of the graph."""
@@ -254,6 +270,8 @@ class _Nodes:
         got = self._reported[value.name]
         error = Error(expected.sigma, expected.bound)
         judgement = judge_value(_of_dtype(got, expected), expected.reference, error, expected.units)
+        if judgement.undecided or judgement.overflows:
+            self._overflowing.add(value.name)
         verdict, note = judgement.verdict, ""
         if verdict is Verdict.SUSPECT and is_rare(judgement):
             verdict, note = Verdict.PASS, f"{judgement.suspects} elements, which is chance"
@@ -278,6 +296,18 @@ class _Nodes:
         if verdict is Verdict.FAIL and self.failure is None:
             self.failure = _failure(check, node, inputs, got, expected)
         return check
+
+    def overflows_before(self, output: str) -> bool:
+        """Whether an output is computed from a value that overflows, or is one; after `checks`."""
+        waiting, seen = [v for v in self._graph.outputs if v.name == output], set[Value]()
+        while waiting:
+            value = waiting.pop()
+            if value.name in self._overflowing:
+                return True
+            if value not in seen and value.producer is not None:
+                waiting += filter(None, value.producer.inputs)
+            seen.add(value)
+        return False
 
     def _fused(self, node: Node, value: Value) -> Expected:
         """What a value should be, if the nodes before it were computed with it."""
