@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from engine import heap
 from engine.cache import CacheFile
 from engine.errors import ClosedError, ConfigError
 from engine.forks import ProcessBound, check_process
@@ -67,7 +66,6 @@ class Owner(ProcessBound):
                     self._save_cache()
                 finally:
                     self._closing.close()
-                    heap.trim()
 
     def _forget(self) -> None:
         """Let go of what is of no use after the end."""
