@@ -173,7 +173,9 @@ def modern(model: CorpusModel) -> onnx.ModelProto:
     onnx's evaluator (1.23) runs BatchNormalization 9 as if in training, applies Softmax 1 to one
     axis only, and cannot pass attributes to functions.
     """
-    inlined = inliner.inline_local_functions(onnx.load(model.path))
+    inlined = onnx.load(model.path)
+    if inlined.functions:
+        inlined = inliner.inline_local_functions(inlined)
     if inlined.opset_import[0].version >= OPSET_OF_THE_EVALUATOR:
         return inlined
     return version_converter.convert_version(inlined, OPSET_OF_THE_EVALUATOR)
