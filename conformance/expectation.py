@@ -14,7 +14,7 @@ from engine.interpreter import Interpreter
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import BFLOAT16, FLOATS, NARROW_FLOATS
 from engine.ops.compose import error_of, reference_of, spec_of
-from engine.ops.numerics import Error, Units, finite
+from engine.ops.numerics import Error, Units
 from engine.passes import bind_shapes, bind_values, deciding_inputs, infer_where_known
 
 Arrays = Mapping[str, np.ndarray]
@@ -199,10 +199,9 @@ def _carried(
     if node.op_type in THROUGH:
         given = [np.zeros(()) if b is None else b for b in inherited]
         return [errors[0] + THROUGH[node.op_type](node, inputs, outputs[0], given)]
-    if node.op_type == "Cast" and (to := node.outputs[0].known_type.dtype) in NARROW_FLOATS:
-        step = float(ml_dtypes.finfo(to).eps) * finite(outputs[0])  # rounded to a neighbour
-        floor = float(ml_dtypes.finfo(to).smallest_subnormal)
-        return [b + step + floor for b in inherited if b is not None]
+    is_rounding = node.outputs[0].known_type.dtype in FLOATS | NARROW_FLOATS
+    if node.op_type == "Cast" and is_rounding and inherited[0] is not None:
+        return [_steps(node, inputs[:1], outputs[0], [inherited[0]])]
     if any(e.any() for e in errors) or outputs[0].dtype != np.float64:
         return [np.full(y.shape, np.inf) for y in outputs]
     moved = [

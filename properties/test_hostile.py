@@ -206,6 +206,15 @@ def test_an_error_may_carry_an_argument_over_a_jump() -> None:
 
 
 @pytest.mark.device_free
+def test_an_error_may_carry_a_number_to_its_neighbour_in_half() -> None:
+    """What is normalised in float lies beside ties of half, to which it is then cast."""
+    x = np.linspace(-700, 700, 4096, dtype=np.float32).reshape(64, 64)
+    asked = call("RMSNormalization", 23, x, np.full(64, 0.2512, np.float16))
+    bench = Bench(("cpu",), Court(lambda who: None))
+    assert attempt(bench, asked.data, dict(asked.feeds), "cpu").name != "wrong answer"
+
+
+@pytest.mark.device_free
 @pytest.mark.parametrize("size", [2.0**33, 1.0])
 def test_roundings_that_matter_are_not_another_meaning(size: float) -> None:
     """Beside a large bias the keys of all places are one number in float, and not in float64."""

@@ -66,7 +66,7 @@ def default_of(dtype: np.dtype, attributes: Attributes) -> Array:
             raise ShapeError(f"{OP}: default_tensor is {kind}, expected one {dtype_name(dtype)}")
         return given.reshape(())
     kind = "string" if dtype == STRING else "float" if dtype in FLOATS else "int64"
-    defaults = DEFAULTS if "values_tensor" in attributes else {**DEFAULTS, **_named(attributes)}
+    defaults = {**DEFAULTS, **_named(attributes)}
     return np.array(defaults[kind], dtype)
 
 
