@@ -198,15 +198,22 @@ def violations(
     for i, run in enumerate(observed):
         found += [f"profiled run {i}: {v}" for v in run.violations(epsilon_ns(run.synced_ns))]
     if observed:
-        synced = quantile_ns([pair[1] for pair in pairs], 50)
-        busy = undisturbed_ns([run.busy_ns for run in observed], loads)
-        if synced + epsilon_ns(synced) < busy // slowdown_max(loads):
-            found.append(
-                f"I5: synced p50 {synced} ns is far less than {busy} ns, for which the device was "
-                "at work, waiting for other programs not counted: the clock stopped before the "
-                "device was done"
-            )
+        busy_ns = [run.busy_ns for run in observed]
+        found += stopped_too_early([pair[1] for pair in pairs], busy_ns, loads)
     return found
+
+
+def stopped_too_early(
+    synced_ns: Sequence[int], busy_ns: Sequence[int], loads: Sequence[Load]
+) -> list[str]:
+    """I5 of two passes: the timed runs, and what the device did in profiled ones."""
+    synced, busy = quantile_ns(synced_ns, 50), undisturbed_ns(busy_ns, loads)
+    if synced + epsilon_ns(synced) >= busy // slowdown_max(loads):
+        return []
+    return [
+        f"I5: synced p50 {synced} ns is far less than {busy} ns, for which the device was at work, "
+        "waiting for other programs not counted: the clock stopped before the device was done"
+    ]
 
 
 def _ms(nanoseconds: int) -> str:
