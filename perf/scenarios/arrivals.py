@@ -24,8 +24,8 @@ from perf.scenarios.tenants import Tenancy, Tenant, digest
 LOADS = (0.60, 0.80, 0.95)
 """Of what the models could serve one after the other; at 1 the queue would grow for ever."""
 WARMUP = 11
-SLEEP_NS = 2_000_000
-"""The last milliseconds before a request is due are not slept: a sleep ends when it ends."""
+SPIN_NS = 100_000
+"""The last moment before a request is due is not slept: a sleep ends a little late."""
 
 
 def play(tenancy: Tenancy, rounds: int) -> Outcome:
@@ -86,7 +86,7 @@ def _schedule(gap_ns: float, count: int, seed: tuple[int, int]) -> list[int]:
 
 def _wait_until(due_ns: int) -> None:
     while (left := due_ns - time.perf_counter_ns()) > 0:
-        time.sleep(max(left - SLEEP_NS, 0) / 1e9)
+        time.sleep(max(left - SPIN_NS, 0) / 1e9)
 
 
 def _in_order(name: str, requests: Sequence[Request], wanted: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from perf.quantiles import RUNS_NEEDED, is_stateable
 from perf.scenarios import arrivals, chain, cold, contention, enqueue, pipeline, sizes, soak
 from perf.scenarios.memory import peak_of
 from perf.scenarios.outcome import Outcome
@@ -106,9 +107,22 @@ SCENARIOS = {
 
 
 def play(scenario: Scenario, tenancy: Tenancy, rounds: int) -> Outcome:
-    """Play it, and then a round of it for the most memory that it holds, which nobody times."""
+    """Play it, and then a round of it for the most memory that it holds, which nobody times.
+
+    Of fewer rounds than a median needs no figure is stated.
+    """
     outcome = scenario.play(tenancy, rounds)
     if not scenario.here:
         return outcome
+    if not is_stateable(50, rounds):
+        outcome = _without_figures(outcome)
     memory = peak_of(tenancy.runtime, lambda: scenario.play(tenancy, 1))
     return replace(outcome, memory=memory)
+
+
+def _without_figures(outcome: Outcome) -> Outcome:
+    return replace(
+        outcome,
+        figures=tuple(replace(figure, value=None) for figure in outcome.figures),
+        notes=(*outcome.notes, f"figures are of medians, which {RUNS_NEEDED[50]} rounds make"),
+    )

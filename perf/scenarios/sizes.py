@@ -2,7 +2,7 @@
 
 The first free dimension of a model (often the batch) is taken once, twice and three times as large
 as at first, in the order 1, 2, 1, 3. A visit is a resize with its first inference; then the model
-stays for one more.
+stays for one more. The session begins at the first size, which therefore has no first visit.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def play(tenancy: Tenancy, rounds: int) -> Outcome:
         invalid += unchanged(f"memory of {tenant.name} on the device", held[1][0], held[-1][0])
         for size in sizes.values():
             head = f"{tenant.name} {size.name}"
-            times[f"{head}: first visit"] = tuple(size.first_ns)
+            if size.first_ns:
+                times[f"{head}: first visit"] = tuple(size.first_ns)
             times[f"{head}: revisit"] = tuple(size.revisit_ns)
             times[f"{head}: staying"] = tuple(size.stay_ns)
             invalid += same_outputs(head, size.digests[0], size.digests[1:])
@@ -108,12 +109,14 @@ def _cycles(
     tenancy: Tenancy, tenant: Tenant, sizes: Mapping[int, Size], cycles: int
 ) -> tuple[list[tuple[int, int]], int]:
     """Bytes on devices and resident after each cycle; programs compiled after the first one."""
-    held, after_first = [], 0
+    held, after_first, current = [], 0, sizes[FACTORS[0]]
     for cycle in range(cycles):
         for factor in ORDER:
             size = sizes[factor]
             visit = size.revisit_ns if size.stay_ns else size.first_ns
+            visit = size.stay_ns if size is current else visit
             visit.append(_inference(tenancy, tenant, size))
+            current = size
             size.stay_ns.append(_inference(tenancy, tenant, size))
             read = {name: tenant.session.read(name) for name in tenant.session.outputs}
             size.digests.append(digest(read))
