@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from engine.ir.types import TensorType, type_of
 from parallax.bench_candidates import ALL, Field, candidates
 from parallax.inputs import inputs_of
 from parallax.options import model_files, parse_shapes, short_names
-from parallax.output import console
+from parallax.output import complain, console
 from parallax.progress import progress
 from parallax.scenario_table import print_catalogue, print_outcome
 from perf.candidates import PEER, Candidate
@@ -176,8 +174,7 @@ def _outcomes(
             if len(field.candidates) == 1:
                 raise
             errors[where] = str(error)
-            with suppress(BrokenPipeError):
-                print(f"parallax: {where}: {error}", file=sys.stderr)
+            complain(f"{where}: {error}", [str(model.path) for model in models])
 
 
 def _config(candidate: Candidate, threads: int | None) -> ScheduleConfig:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from conformance.figures import count, figures, milliseconds
 from conformance.grid import print_grid
+from conformance.visible import visible
 from perf.candidates import Candidate
 from perf.invariants import MEANING
 from perf.quantiles import RUNS_NEEDED
@@ -49,7 +50,7 @@ def print_outcome(
     """Tables and sentences; of an invalid outcome no number."""
     names = ", ".join(model.name for model in models)
     head = f"{scenario.name} on {candidate.device} at {candidate.precision}: {names}"
-    out.print(head, style="bold", markup=False)
+    out.print(visible(head), style="bold", markup=False)
     print_grid(
         out,
         ("ms", *HEADS),
@@ -60,11 +61,11 @@ def print_outcome(
         out.print()
         print_grid(out, ("figure", "value"), rows)
     for sentence in outcome.invalid[:SENTENCES_MAX]:
-        out.print(f"INVALID: {sentence}", style="bold red", markup=False)
+        out.print(f"INVALID: {visible(sentence)}", style="bold red", markup=False)
     if len(outcome.invalid) > SENTENCES_MAX:
         out.print(f"and {len(outcome.invalid) - SENTENCES_MAX} more invariants broken")
     for note in outcome.notes:
-        out.print(note, style="yellow", markup=False)
+        out.print(visible(note), style="yellow", markup=False)
     if notes:
         _print_notes(outcome, out)
     out.print()
@@ -101,5 +102,5 @@ def _print_notes(outcome: Outcome, out: Console) -> None:
         out.print(f"memory at most: {', '.join(shown)}", style="dim")
     meanings = {f.name.rpartition(": ")[2]: f.meaning for f in outcome.figures}
     for stem, meaning in meanings.items():
-        out.print(f"{stem}: {meaning}", style="dim", markup=False)
+        out.print(visible(f"{stem}: {meaning}"), style="dim", markup=False)
     out.print(EXPLANATION, style="dim")
