@@ -34,6 +34,7 @@ from parallax.options import (
 )
 from parallax.output import complain, console
 from parallax.progress import progress
+from parallax.scenario_command import add_scenario, run_scenario
 from perf.arrays import save_arrays
 from perf.candidates import PEER
 from perf.comparison import Comparison, compare
@@ -52,6 +53,8 @@ examples:
   parallax bench model.onnx --device intel,cpu,{PEER} --precision high --inputs x.npz
   parallax bench models/ --device intel --precision high,normal --runs 200
   parallax bench model.onnx --device cpu --threads 2 --shape image=1,3,224,224 --output data.json
+  parallax bench --scenario list
+  parallax bench --scenario contention detector.onnx classifier.onnx --device pocl
 """
 
 
@@ -65,7 +68,8 @@ def add_parser(subparsers: Any) -> None:
         description=__doc__,
         epilog=EPILOG,
     )
-    add_models(parser, several=True)
+    add_models(parser, several=True, optional=True)
+    add_scenario(parser)
     parser.add_argument(
         "--device",
         help=f"{DEVICE_HELP}; {PEER}; several, comma-separated; {ALL} (default: the first OpenCL "
@@ -76,14 +80,13 @@ def add_parser(subparsers: Any) -> None:
         help="high, normal, low, comma-separated (default: normal, high on cpu; each of them where "
         "there are several devices)",
     )
-    parser.add_argument(
-        "--launches", type=int, default=LAUNCHES, help=f"fresh processes of each row ({LAUNCHES})"
-    )
+    parser.add_argument("--launches", type=int, help=f"fresh processes of each row ({LAUNCHES})")
     parser.add_argument(
         "--runs",
         type=int,
         default=RUNS,
-        help=f"steady runs of each row, over its launches ({RUNS}; p90 needs 64)",
+        help=f"steady runs of each row, over its launches, or rounds of a scenario ({RUNS}; p90 "
+        "needs 64)",
     )
     parser.add_argument("--threads", type=int, help="threads and processors to use (all)")
     add_inputs(parser)
@@ -94,7 +97,11 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print; 0, or 1 for an invalid measurement. Raises ParallaxError for bad input."""
     _check(args)
+    if args.scenario is not None:
+        return run_scenario(args, environment)
     files = model_files(args.models)
+    if not files:
+        raise ConfigError("no model: give .onnx files or folders")
     if args.inputs is not None and len(files) > 1:
         raise ConfigError(f"--inputs {args.inputs}: belongs to one model, and there are several")
     field = candidates(args.device, args.precision)
@@ -160,7 +167,7 @@ def _compare(path: Path, field: Field, shapes: Shapes, args: argparse.Namespace)
             progress(path.name, silent=args.quiet) as tell,
         ):
             try:
-                rounds.take(args.launches, args.runs, tell)
+                rounds.take(args.launches or LAUNCHES, args.runs, tell)
             except KeyboardInterrupt:
                 if not rounds.stages:
                     raise

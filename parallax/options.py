@@ -83,11 +83,11 @@ def add_command(
     return parser
 
 
-def add_models(parser: argparse.ArgumentParser, *, several: bool) -> None:
-    """The model, or models and folders, that a command is about."""
+def add_models(parser: argparse.ArgumentParser, *, several: bool, optional: bool = False) -> None:
+    """The model, or models and folders, that a command is about; `optional`: there may be none."""
     if several:
-        what = ".onnx files or folders"
-        action = parser.add_argument("models", nargs="+", metavar="MODEL|FOLDER", help=what)
+        what, nargs = ".onnx files or folders", "*" if optional else "+"
+        action = parser.add_argument("models", nargs=nargs, metavar="MODEL|FOLDER", help=what)
     else:
         action = parser.add_argument("model", metavar="MODEL", help="an .onnx file")
     action.complete = shtab.FILE  # type: ignore[attr-defined]
@@ -180,6 +180,14 @@ def model_files(given: Sequence[str]) -> list[Path]:
         except OSError as error:
             raise ModelError(f"{name}: {error.strerror}") from None
     return list(dict.fromkeys(found))
+
+
+def short_names(files: Sequence[Path]) -> list[str]:
+    """The names of the files, with as much of their folders as tells them apart."""
+    if len({path.name for path in files}) == len(files):
+        return [path.name for path in files]
+    folder = os.path.commonpath([path.parent for path in files])
+    return [os.path.relpath(path, folder) for path in files]
 
 
 def _models_at(path: Path) -> list[Path]:

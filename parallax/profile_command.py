@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,6 +31,7 @@ from parallax.options import (
     check_seed,
     model_files,
     parse_shapes,
+    short_names,
 )
 from parallax.output import console
 from parallax.profile_table import (
@@ -190,7 +190,7 @@ def _start(files: list[Path], args: argparse.Namespace, stack: ExitStack) -> lis
         given = stack.enter_context(ArraysFile("--inputs", args.inputs))
     runtime = stack.enter_context(Runtime())
     subjects = []
-    for path, name in zip(files, _short_names(files), strict=True):
+    for path, name in zip(files, short_names(files), strict=True):
         interpreter = Interpreter.from_file(path)
         use_cache(interpreter, args.cache)
         session, feeds = start_session(interpreter, config, runtime, shapes, given, args.seed)
@@ -200,14 +200,6 @@ def _start(files: list[Path], args: argparse.Namespace, stack: ExitStack) -> lis
         seed = args.seed if given is None else None
         subjects.append(Subject(str(path), name, session, inputs, seed))
     return subjects
-
-
-def _short_names(files: list[Path]) -> list[str]:
-    """The names of the files, with as much of their folders as tells them apart."""
-    if len({path.name for path in files}) == len(files):
-        return [path.name for path in files]
-    folder = os.path.commonpath([path.parent for path in files])
-    return [os.path.relpath(path, folder) for path in files]
 
 
 def _print(

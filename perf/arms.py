@@ -109,6 +109,11 @@ class ParallaxArm:
         save_arrays(path, self.outputs)
         return {}
 
+    def builds(self) -> dict[str, Any]:
+        """How many programs were compiled from source so far."""
+        backends = self.session.execution.backends.values()
+        return {"builds": sum({b.memory: b.builds for b in backends}.values())}
+
 
 class OrtArm:
     """onnxruntime's CPU execution provider; `run` returns synchronised."""

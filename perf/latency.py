@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,14 +19,13 @@ from conformance.figures import milliseconds
 from engine.execution.recorder import has_queue
 from engine.runtime import Runtime
 from engine.timeline import DEVICE, Timeline
+from perf.foreign import Load, slowdown_max, undisturbed_ns
 from perf.profiled import Profile, profile
 from perf.quantiles import Summary, quantile_ns
 from perf.subject import Subject, drain
 
 PROFILED_RATIO_MAX = 1.10
 """Above it profiling disturbs what it observes (I15): the attribution is called approximate."""
-FOREIGN_SLOWDOWN_MAX = 4
-"""What other programs may do to the profiled pass alone before two passes contradict each other."""
 WARMUP = 3
 """Untimed runs before the timed ones."""
 BLOCKING_SHARE = 0.8
@@ -157,7 +156,7 @@ def measure(
             timed_run(subject)
         floor_ns = _floor_ns(subject.runtime)
         pairs = [timed_run(subject) for _ in range(runs)]
-        observed = profile(subject, profiled_runs, drain) if profiled_runs else []
+        observed, loads = profile(subject, profiled_runs, drain) if profiled_runs else ([], [])
     enqueue_ns, synced_ns = (tuple(pair[i] for pair in pairs) for i in (0, 1))
     execution = subject.execution
     primary = next(iter(execution.backends.values()))
@@ -168,8 +167,8 @@ def measure(
         enqueue_ns=enqueue_ns,
         synced_ns=synced_ns,
         floor_ns=floor_ns,
-        profile=Profile.of(observed) if observed else None,
-        invalid=tuple(violations(pairs, observed)),
+        profile=Profile.of(observed, loads) if observed else None,
+        invalid=tuple(violations(pairs, observed, loads)),
         notes=tuple(_notes(enqueue_ns, synced_ns, asynchronous, observed)),
     )
 
@@ -183,8 +182,14 @@ def _floor_ns(runtime: Runtime) -> int:
     return quantile_ns(costs_ns, 50)
 
 
-def violations(pairs: list[tuple[int, int]], observed: list[Timeline]) -> list[str]:
-    """One sentence for each invariant (I1 to I5) that the timed or the profiled runs break."""
+def violations(
+    pairs: Sequence[tuple[int, int]], observed: Sequence[Timeline], loads: Sequence[Load]
+) -> list[str]:
+    """One sentence for each invariant (I1 to I5) that the timed or the profiled runs break.
+
+    Args:
+        pairs: enqueue and synced of each timed run. loads: of each of the profiled runs.
+    """
     found = [
         f"I1: run {i}: enqueue {enqueue} ns is not within [0, synced {synced} ns]"
         for i, (enqueue, synced) in enumerate(pairs)
@@ -193,14 +198,22 @@ def violations(pairs: list[tuple[int, int]], observed: list[Timeline]) -> list[s
     for i, run in enumerate(observed):
         found += [f"profiled run {i}: {v}" for v in run.violations(epsilon_ns(run.synced_ns))]
     if observed:
-        synced = quantile_ns([pair[1] for pair in pairs], 50)
-        busy = min(run.busy_ns for run in observed)
-        if synced + epsilon_ns(synced) < busy // FOREIGN_SLOWDOWN_MAX:
-            found.append(
-                f"I5: synced p50 {synced} ns is far less than device busy {busy} ns: the clock "
-                "stopped before the device was done"
-            )
+        busy_ns = [run.busy_ns for run in observed]
+        found += stopped_too_early([pair[1] for pair in pairs], busy_ns, loads)
     return found
+
+
+def stopped_too_early(
+    synced_ns: Sequence[int], busy_ns: Sequence[int], loads: Sequence[Load]
+) -> list[str]:
+    """I5 of two passes: the timed runs, and what the device did in profiled ones."""
+    synced, busy = quantile_ns(synced_ns, 50), undisturbed_ns(busy_ns, loads)
+    if synced + epsilon_ns(synced) >= busy // slowdown_max(loads):
+        return []
+    return [
+        f"I5: synced p50 {synced} ns is far less than {busy} ns, for which the device was at work, "
+        "waiting for other programs not counted: the clock stopped before the device was done"
+    ]
 
 
 def _ms(nanoseconds: int) -> str:

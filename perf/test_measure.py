@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 
 import perf.latency
 from engine.timeline import DEVICE, HOST, Span, Timeline, union_ns
+from perf.foreign import Load, Moment
 from perf.latency import Latency, epsilon_ns, measure, violations
 from perf.machine import Neighbours
 from perf.profiled import Profile
@@ -115,11 +117,66 @@ def test_overlap_is_legal_on_two_queues_but_not_beyond_their_number() -> None:
     assert any(v.startswith("I5: sum") for v in three.violations(0))
 
 
+QUIET = Load(worked_ns=100_000_000, waited_ns=0, stolen_share=0.0, processors=2)
+
+
 def test_a_latency_far_below_device_busy_is_invalid() -> None:
     busy = 50_000_000
     observed = [Timeline((span(0, busy),), 1, busy + 10, 1)]
-    assert violations([(1, busy)], observed) == []
-    assert any("before the device was done" in v for v in violations([(1, 2)], observed))
+    assert violations([(1, busy)], observed, [QUIET]) == []
+    short = violations([(1, busy * 2 // 5)], observed, [QUIET])
+    assert any("before the device was done" in v for v in short), "a factor of 2.5"
+
+
+@pytest.mark.parametrize(
+    ("load", "undisturbed_ms"),
+    [
+        (QUIET, 50),
+        (replace(QUIET, worked_ns=0), 50),
+        (replace(QUIET, worked_ns=0, waited_ns=30_000_000), 20),
+        (replace(QUIET, worked_ns=90_000_000, waited_ns=30_000_000), 45),
+        (replace(QUIET, worked_ns=0, waited_ns=90_000_000), 0),
+        (replace(QUIET, stolen_share=0.5), 25),
+        (replace(QUIET, waited_ns=None), 50),
+    ],
+)
+def test_busy_is_believed_as_far_as_waiting_and_work_explain_it(
+    load: Load, undisturbed_ms: int
+) -> None:
+    assert load.undisturbed_ns(50_000_000) == undisturbed_ms * 1_000_000
+
+
+def test_a_busy_neighbour_of_the_profiled_pass_makes_no_latency_invalid() -> None:
+    """Twelve threads waited for 20 ms each, of which a quarter stretched a device work of 20 ms."""
+    busy = 80_000_000
+    load = Load(worked_ns=40_000_000, waited_ns=240_000_000, stolen_share=0.0, processors=2)
+    observed = [Timeline((span(0, busy),), 1, busy + 10, 1)]
+    assert violations([(1, 20_000_000)], observed, [load]) == []
+    assert violations([(1, 20_000_000)], observed, [replace(load, waited_ns=0)])
+    assert violations([(1, 2_000_000)], observed, [load]), "the work itself takes no less"
+    assert violations([(1, 21_000_000)], observed, [replace(load, waited_ns=None)]) == []
+
+
+def test_waiting_for_a_processor_is_counted_and_is_not_work() -> None:
+    """Three threads on one processor: what they do not work of the time they wait."""
+    here = os.sched_getaffinity(0)
+    burn = "while True: pass"
+    os.sched_setaffinity(0, {min(here)})
+    rivals = [subprocess.Popen([sys.executable, "-c", burn]) for _ in range(2)]
+    try:
+        before = Moment.now()
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            pass
+        load = Load.between(before, Moment.now())
+    finally:
+        os.sched_setaffinity(0, here)
+        for rival in rivals:
+            rival.kill()
+            rival.wait()
+    assert load.waited_ns is not None
+    assert load.waited_ns > 10_000_000
+    assert load.undisturbed_ns(load.waited_ns + 50_000_000) < 80_000_000
 
 
 def test_the_tolerance_is_one_percent_but_at_least_fifty_microseconds() -> None:

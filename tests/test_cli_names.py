@@ -26,6 +26,7 @@ COMMANDS = (
     ("run", "--trace"),
     ("info",),
     ("info", "--verbose"),
+    ("bench", "--scenario", "chain", "--runs", "1"),
 )
 
 

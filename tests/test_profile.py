@@ -17,6 +17,7 @@ from engine.profile import Clock, RunProfile, Share, Work, account
 from engine.timeline import DEVICE, HOST, Span, Timeline
 from parallax import profile_command
 from parallax.cli import main
+from parallax.options import short_names
 from perf import observe as observing
 from perf.chrome_trace import chrome_trace
 from perf.observe import Observation, observe
@@ -438,4 +439,4 @@ def test_ctrl_c_keeps_the_runs_that_are_finished(
 @free
 def test_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
     paths = [tmp_path / "a" / "m.onnx", tmp_path / "b" / "m.onnx"]
-    assert profile_command._short_names(paths) == ["a/m.onnx", "b/m.onnx"]
+    assert short_names(paths) == ["a/m.onnx", "b/m.onnx"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -98,6 +99,20 @@ def test_two_computations_at_once_do_not_restore_the_limit_under_each_other():
         with SINGLE_THREADED_BLAS:
             pass
         assert max(blas_threads()) == 1
+    assert blas_threads() == before
+
+
+def test_blas_is_limited_from_whichever_thread_computes():
+    """threadpoolctl lets the thread that came first limit OpenBLAS, and no other while it lives."""
+    before = blas_threads()
+
+    def inside(*_: object) -> list[int]:
+        with SINGLE_THREADED_BLAS:
+            return blas_threads()
+
+    assert max(inside()) == 1
+    with ThreadPoolExecutor(1) as pool:
+        assert max(pool.submit(inside).result()) == 1
     assert blas_threads() == before
 
 

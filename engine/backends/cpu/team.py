@@ -25,28 +25,34 @@ class SingleThreadedBlas(ProcessBound):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._controller: ThreadpoolController | None = None
-        self._limits: Any = None
+        self._libraries: list[Any] | None = None
+        self._limits: list[int] = []
         self._bind_to_process()
 
     def __enter__(self) -> None:
         with self._lock:
-            if self._controller is None:
-                self._controller = ThreadpoolController().select(user_api="blas")
+            if self._libraries is None:
+                self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
             if self._inside == 0:
-                self._limits = self._controller.limit(limits=1)
+                self._limits = [library.get_num_threads() for library in self._libraries]
+                self._limit([1] * len(self._limits))
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self._limits.restore_original_limits()
+                self._limit(self._limits)
+
+    def _limit(self, limits: list[int]) -> None:
+        """From any thread: threadpoolctl itself heeds only the first that limited OpenBLAS."""
+        for library, limit in zip(self._libraries or (), limits, strict=True):
+            getattr(library, "_real_set_num_threads", library.set_num_threads)(limit)
 
     def _after_fork(self) -> None:
         """Threads of the parent that were inside do not leave here."""
         if self._inside:
-            self._limits.restore_original_limits()
+            self._limit(self._limits)
         self.__init__()  # type: ignore[misc]
 
 
