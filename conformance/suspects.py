@@ -135,7 +135,7 @@ def _by_mirror(suspect: _Suspect) -> NodeCheck | None:
     if not flat.size:
         return check
     return suspect.cleared(
-        MIRROR, f"the declared order of summation gives the same, in all {flat.size} mirrored"
+        MIRROR, f"the declared order of summation gives the same ({flat.size} mirrored)"
     )
 
 

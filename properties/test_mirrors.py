@@ -1,11 +1,13 @@
 """Kernels give what the order of summation that they declare gives, computed by NumPy."""
 
 import dataclasses
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from conformance.mirrors import MIRRORS
+from conformance.mirrors.arithmetic import Arithmetic, Range
 from engine.backends.opencl.backend import OpenCLBackend
 from engine.backends.order import Sums
 from engine.ir.types import FLOAT
@@ -58,6 +60,24 @@ def test_another_order_than_the_declared_one_is_seen(target, monkeypatch):
     monkeypatch.setattr(OpenCLBackend, "order", order)
     with pytest.raises(Violation, match="not what the declared order of summation gives"):
         check_declared(target.backend, case)
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_products_are_added_with_one_rounding(dtype):
+    """Against rational numbers, also where a sum lies beside the middle of two neighbours."""
+    rng = np.random.default_rng(0)
+    a, b, c = (rng.standard_normal(600).astype(dtype) for _ in range(3))
+    eps = np.finfo(dtype).eps
+    a[:300], b[:300] = 1 + eps, np.spacing(c[:300]) / 2 * (1 - eps)
+    b[:150] *= -1
+    one = [Range(x, x) for x in (a, b, c)]
+    got = Arithmetic(np.dtype(dtype), fused=True).multiply_add(*one).low
+    for y, *terms in zip(got, a, b, c, strict=True):
+        x, w, z = (Fraction(float(term)) for term in terms)
+        sides = [np.nextafter(y, dtype(s * np.inf)) for s in (-1, 1)]
+        off, *others = (abs(Fraction(float(n)) - (x * w + z)) for n in (y, *sides))
+        assert off < min(others) or (off == min(others) and y.view(f"i{y.itemsize}") % 2 == 0)
 
 
 @on_every_device
