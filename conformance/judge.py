@@ -210,6 +210,7 @@ def bias(found: Compared) -> float:
     operands as a rule, hence one error, and count once.
     """
     counted = ~(found.undecided | found.overflow) & (found.sigma > 0) & np.isfinite(found.sigmas)
+    counted &= np.isfinite(found.got) & np.isfinite(found.reference)
     g, r = found.got[counted], found.reference[counted]
     z = (g - r) / found.sigma[counted]
     if _leaning(z, r) <= SIGMAS:

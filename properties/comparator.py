@@ -123,6 +123,9 @@ def check_leaning(seed: int) -> None:
         ("a tenth of sigma towards 0", honest - 0.1 * SIGMA * away, Verdict.SUSPECT),
     ):
         _check_lean(what, reference + error, reference, verdict)
+    infinite = np.append(reference, np.inf)
+    leaning = np.append(reference + honest + away, np.inf)
+    _check_lean("a lean beside an infinity", leaning, infinite, Verdict.SUSPECT)
     equal = np.full(10_000, 5.0)
     _check_lean("one error of equal elements", equal + SIGMA, equal, Verdict.PASS)
 
