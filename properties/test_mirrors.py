@@ -38,6 +38,7 @@ def test_a_kernel_does_what_it_declares(op_type, target):
     assert sum(check_declared(target.backend, case) for case in cases(op_type))
 
 
+@pytest.mark.one_driver
 @pytest.mark.parametrize("op_type", MIRRORS)
 def test_low_has_a_witness_on_a_driver_without_half(op_type):
     """The order that kernels declare at low, mirrored, lies within the bounds derived for it."""

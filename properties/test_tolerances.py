@@ -28,6 +28,7 @@ def product():
     return exported(graph_of(case)[0]).SerializeToString(), given
 
 
+@pytest.mark.one_driver
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -62,6 +63,7 @@ def test_what_the_rule_for_whole_models_could_hide_is_seen_node_by_node(off):
     assert report.precisions[0].failures[0].title.startswith("Conv")
 
 
+@pytest.mark.one_driver
 def test_errors_are_set_beside_the_tolerances_of_other_tools():
     rows = [measure(HIGH, op_type, range(3)) for op_type in ("MatMul", "Exp")]
     whole = total(rows)
