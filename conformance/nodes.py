@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from conformance.judge import Judgement, Verdict, float64_inputs, judge, number, units_for
+from conformance.judge import (
+    Judgement,
+    Verdict,
+    float64_inputs,
+    is_independent,
+    judge,
+    number,
+    units_for,
+)
 from conformance.report import Excerpt, Failure, NodeCheck
 from engine.backends.protocol import Backend
 from engine.execution.execution import Execution
@@ -83,7 +91,9 @@ def _check(
     # optional outputs that the model leaves out have references all the same
     for value, reference, error in zip(node.outputs, references, errors, strict=False):
         got = tensors.peek(value, backend)
-        judgement = judge_value(got, np.asarray(reference), error, units)
+        judgement = judge_value(
+            got, np.asarray(reference), error, units, independent=is_independent(node)
+        )
         yield NodeCheck(
             title=node.title,
             index=index,
@@ -97,10 +107,17 @@ def _check(
         )
 
 
-def judge_value(got: np.ndarray, reference: np.ndarray, error: Error, units: Units) -> Judgement:
+def judge_value(
+    got: np.ndarray,
+    reference: np.ndarray,
+    error: Error,
+    units: Units,
+    *,
+    independent: bool = False,
+) -> Judgement:
     """`judge`, with a result of the wrong shape as a failure of the node, not of the harness."""
     if got.shape == reference.shape:
-        return judge(got, reference, error, units)
+        return judge(got, reference, error, units, independent=independent)
     return Judgement(
         verdict=Verdict.FAIL,
         sigmas=np.inf,

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from conformance.judge import Judgement, float64_inputs, judge, units_for
+from conformance.judge import (
+    SUMS_OF_PRODUCTS,
+    Judgement,
+    float64_inputs,
+    is_independent,
+    judge,
+    units_for,
+)
 from engine.backends.protocol import Arena, Backend, Slot
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import FLOATS
@@ -14,7 +21,6 @@ from engine.ops.compose import error_of, reference_of
 
 Array = np.ndarray
 Arrays = Sequence[Array | None]
-SUMS_OF_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def jittered(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -46,8 +52,10 @@ def replay(node: Node, arrays: Arrays, backend: Backend) -> list[Judgement]:
     inputs, units = float64_inputs(held), units_for(backend, twin)
     with np.errstate(all="ignore"):
         references, errors = reference_of(twin, inputs), error_of(twin, inputs, units)
+    independent = is_independent(node)
     return [
-        judge(g, np.asarray(r), e, units) for g, r, e in zip(got, references, errors, strict=False)
+        judge(g, np.asarray(r), e, units, independent=independent)
+        for g, r, e in zip(got, references, errors, strict=False)
     ]
 
 

@@ -24,6 +24,8 @@ VERDICTS = {
 }
 STALE = "A KNOWN FAILURE IS STALE"
 OVERFLOW = "an intermediate may overflow"
+MIRROR, CHANCE, REPLAY = "mirror", "chance", "replay"
+"""What settled a suspect (`conformance/suspects.py`)."""
 OUTPUTS_DIFFER = "OUTPUTS DIFFER from those stored"
 
 
@@ -36,7 +38,8 @@ class NodeCheck:
         kind: "computed", "view" (shares its input's bytes) or "copy" (between backends).
         on_device: False where the CPU backup ran instead; such a check proves nothing about
             the device.
-        verdict: after suspects were replayed. note: what the replays said.
+        verdict: after suspects were settled. note: what settled it said.
+        settled: MIRROR, CHANCE or REPLAY; "" where nothing was in doubt.
         reading: of an engine that is not ours, what explains a node beyond its bound.
         example: of several sets of inputs, the one that was worst for it.
         known: why its failure is known of this driver, and does not count.
@@ -55,6 +58,13 @@ class NodeCheck:
     reading: str = ""
     example: str = ""
     known: str = ""
+    settled: str = ""
+
+    @property
+    def doubtful(self) -> int:
+        """Elements that the bounds alone did not decide, and `settled` did."""
+        undecided = self.judgement.undecided if self.settled == MIRROR else 0
+        return self.judgement.suspects + undecided if self.settled else 0
 
     @property
     def proves_nothing(self) -> bool:

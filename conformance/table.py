@@ -194,6 +194,12 @@ def _print_remarks(report: PrecisionReport, out: Console) -> None:
     counted = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     if counted:
         out.print(f"[yellow]elements of all tensors[/]: {counted}")
+    settled = Counter[str]()
+    for check in report.checks:
+        settled[check.settled] += check.doubtful
+    if settled.total():
+        listed = ", ".join(f"{n} by {how}" for how, n in settled.items() if n)
+        out.print(f"elements that bounds alone do not decide: {listed}")
     inf, nan = (sum(getattr(o, k) for o in report.outputs) for k in ("overflows", "nans"))
     if inf or nan:
         out.print(f"elements of the outputs that are finite on the CPU: {inf} inf, {nan} NaN here")

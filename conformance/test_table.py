@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from conformance import suspects
 from conformance.judge import Judgement, Verdict, judge
 from conformance.nodes import excerpt
 from conformance.report import (
+    CHANCE,
     OUT_OF_BOUNDS,
     VERIFIED,
     Against,
@@ -183,7 +185,11 @@ def test_integers_are_exact_or_not() -> None:
     assert (found.exact, found.rounded) == (False, False)
 
 
-def test_few_elements_beyond_6_sigma_are_cleared_in_words() -> None:
+def test_few_elements_beyond_6_sigma_are_cleared_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where no order is declared."""
+    monkeypatch.setattr(suspects, "_by_mirror", lambda suspect: None)
     few = check(0, Verdict.SUSPECT, suspects=3, count=100_000, sigmas=6.4)
     (settled,) = settle([few], None, 0)  # type: ignore[arg-type]
     assert settled.verdict is Verdict.PASS
@@ -191,6 +197,9 @@ def test_few_elements_beyond_6_sigma_are_cleared_in_words() -> None:
         "3 of 100000 elements beyond 6 sigma, the worst at 6.4; an honest kernel may have 10 "
         "there, so it is chance"
     )
+    assert (settled.settled, settled.doubtful) == (CHANCE, 3)
+    counted = "elements that bounds alone do not decide: 3 by chance"
+    assert counted in words(report(checks=(settled,)))
 
 
 # ---------------------------------------------------------------------- outputs

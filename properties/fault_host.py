@@ -430,7 +430,9 @@ def _judge_with(change: Any) -> Any:
     """`judge` on changed arguments."""
 
     def wrap(old: Any) -> Any:
-        return lambda got, reference, error, units: old(*change(got, reference), error, units)
+        return lambda got, reference, error, units, **more: old(
+            *change(got, reference), error, units, **more
+        )
 
     return attribute(judging, "judge", wrap)
 
@@ -445,8 +447,8 @@ def _hunt_comparator(where: Bench) -> None:
 
 
 def _zero_compared(old: Any) -> Any:
-    def judge(got: Any, reference: Any, error: Any, units: Any) -> Any:
-        judgement = old(reference.astype(got.dtype), reference, error, units)
+    def judge(got: Any, reference: Any, error: Any, units: Any, **more: Any) -> Any:
+        judgement = old(reference.astype(got.dtype), reference, error, units, **more)
         return replace(judgement, count=0)
 
     return judge

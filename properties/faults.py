@@ -35,6 +35,7 @@ from properties.fault_microsoft import MICROSOFT_FAULTS
 from properties.fault_sequences import SEQUENCE_FAULTS
 from properties.fault_sessions import SESSION_FAULTS
 from properties.fault_strings import STRING_FAULTS
+from properties.fault_tolerances import TOLERANCE_FAULTS
 from properties.general import ROUNDS
 from properties.score import Results, Scored, preload, record_of, scored, shown, table
 
@@ -47,6 +48,7 @@ FAULTS: tuple[Fault, ...] = (
     *CONTROL_FAULTS,
     *SEQUENCE_FAULTS,
     *STRING_FAULTS,
+    *TOLERANCE_FAULTS,
     *fault_slips_passes.FAULTS,
     *fault_slips_host.FAULTS,
     *fault_slips_meanings.FAULTS,

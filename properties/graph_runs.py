@@ -10,6 +10,7 @@ import numpy as np
 from conformance import nodes as node_checks
 from conformance.judge import Verdict
 from conformance.report import NodeCheck
+from conformance.suspects import settle
 from engine.backends.protocol import Backend
 from engine.execution.blueprint import KEPT
 from engine.execution.execution import Execution
@@ -20,8 +21,6 @@ from properties.evidence import Evidence
 from properties.graphs import Feeds, Model, graph_text
 from properties.memory import CANARY, GUARD_NBYTES, Violation, peek, poke
 from properties.single import REFUSALS
-
-RERUNS = 2
 
 
 def optimised(graph: Graph) -> Graph:
@@ -97,21 +96,13 @@ def check_nodes(model: Model, graph: Graph, target: Target, cpu: Backend) -> int
     """Judge every node on the device's own inputs; returns how many were judged.
 
     Raises:
-        Violation: with the graph and the node, when one is out of bounds (or suspicious on
-            other inputs as well).
+        Violation: with the graph and the node, when one is out of bounds, or suspicious
+            and not cleared.
     """
     with Run(graph, target, cpu, keep="*") as run:
         run(model.feeds())
-        checks = node_checks.check_nodes(run.execution, target.backend)
+        checks = settle(node_checks.check_nodes(run.execution, target.backend), run.execution, 0)
         failed = [c for c in checks if c.verdict is Verdict.FAIL]
-        suspects = [c for c in checks if c.verdict is Verdict.SUSPECT]
-        for again in range(1, RERUNS + 1 if suspects and not failed else 1):
-            run(model.feeds(again))
-            others = node_checks.check_nodes(run.execution, target.backend)
-            failed += [c for c in others if c.verdict is Verdict.FAIL]
-            bad = {(c.index, c.output) for c in others if c.verdict is not Verdict.PASS}
-            suspects = [c for c in suspects if (c.index, c.output) in bad]
-        failed += suspects
         if failed:
             error = Violation(_explain(target, model, run.graph, failed))
             error.evidence = Evidence(model.graph, model.feeds(), target.backend)

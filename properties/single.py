@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from conformance import judge as judging
+from conformance.mirrors import order_of, unexplained
 from engine.backends.protocol import Backend
 from engine.ir import Graph, Node, Value, type_of
 from engine.ir.types import BOOL, bits_of
@@ -301,7 +302,11 @@ def _judged(backend: Backend, case: Case) -> list[judging.Judgement] | None:
         outcomes += [first] if first is not None else []
     if not outcomes:
         return None
-    verdicts = [j for outcome in outcomes for j in judge_outcome(backend, outcome)]
+    verdicts = [
+        _mirrored(backend, outcome, k, j)
+        for outcome in outcomes
+        for k, j in enumerate(judge_outcome(backend, outcome))
+    ]
     worst = max(verdicts, key=lambda j: (j.verdict, j.bounds))
     if worst.verdict is judging.Verdict.FAIL:
         raise OutOfBounds(explain(backend, case, worst), worst)
@@ -310,12 +315,34 @@ def _judged(backend: Backend, case: Case) -> list[judging.Judgement] | None:
     return verdicts
 
 
+def _mirrored(
+    backend: Backend, outcome: Outcome, which: int, judgement: judging.Judgement
+) -> judging.Judgement:
+    """A judgement in doubt, decided where the kernel declares its order of summation."""
+    in_doubt = judgement.verdict is judging.Verdict.SUSPECT or judgement.undecided
+    if judgement.verdict is judging.Verdict.FAIL or not in_doubt:
+        return judgement
+    got = outcome.outputs[which]
+    references, errors = expectation(backend, outcome)
+    units = judging.units_for(backend, outcome.node)
+    found = judging.compare(got, np.asarray(references[which]), errors[which], units)
+    flat = np.arange(got.size) if judgement.is_biased else found.doubtful
+    order = order_of(outcome.node, backend)
+    if order is None:
+        return judgement
+    storage = backend.storage(got.dtype)
+    left = unexplained(got, outcome.node, outcome.inputs, order, storage, flat, which)
+    verdict = judging.Verdict.FAIL if left.size else judging.Verdict.PASS
+    return replace(judgement, verdict=verdict, failures=left.size)
+
+
 def _settle(backend: Backend, case: Case, first: judging.Judgement) -> None:
     """A SUSPECT stands when most fresh draws repeat it, or when many of their elements do."""
     suspicious = suspects = count = 0
     for seed in range(REDRAWS if case.tape else 0):
         outcome = run_case(backend, redraw(case, seed))
-        for j in judge_outcome(backend, outcome) if outcome else []:
+        again = judge_outcome(backend, outcome) if outcome else []
+        for j in [_mirrored(backend, outcome, k, j) for k, j in enumerate(again) if outcome]:
             if j.verdict is judging.Verdict.FAIL:
                 raise OutOfBounds(explain(backend, case, j), j)
             suspicious += j.verdict is judging.Verdict.SUSPECT
@@ -333,8 +360,9 @@ def judge_outcome(backend: Backend, outcome: Outcome) -> list[judging.Judgement]
     """One judgement for every output."""
     units = judging.units_for(backend, outcome.node)
     references, errors = expectation(backend, outcome)
+    independent = judging.is_independent(outcome.node)
     return [
-        judging.judge(got, reference, error, units)
+        judging.judge(got, reference, error, units, independent=independent)
         for got, reference, error in zip(outcome.outputs, references, errors, strict=True)
     ]
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from engine.backends.order import Order
 from engine.config import Precision
 from engine.ir.constant import Constant
 from engine.ir.graph import Graph, Node
@@ -191,6 +192,10 @@ class Backend(Protocol):
 
     def lower(self, graph: Graph, nodes: Collection[Node]) -> list[Node]:
         """Choose layouts of this backend's nodes in place; returns the Reorder nodes added."""
+        ...
+
+    def order(self, node: Node) -> Order | None:
+        """How the kernel of a lowered node rounds and adds up; None where it does not say."""
         ...
 
     def prepare(self, node: Node) -> Kernel:

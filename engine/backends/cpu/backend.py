@@ -17,6 +17,7 @@ from engine.backends.cpu.memory import ALIGNMENT_NBYTES, CpuArena, LentArray, at
 from engine.backends.cpu.packed import Function, Packed, Views
 from engine.backends.cpu.team import Team, cores
 from engine.backends.live import LiveCounter
+from engine.backends.order import Order
 from engine.backends.protocol import (
     Arena,
     BoundKernel,
@@ -114,6 +115,10 @@ class CpuBackend:
     def lower(self, graph: Graph, nodes: Collection[Node]) -> list[Node]:
         """NumPy handles every layout by strides: nothing to choose."""
         return []
+
+    def order(self, node: Node) -> Order | None:
+        """None: NumPy and the BLAS choose."""
+        return None
 
     def prepare(self, node: Node) -> Kernel:
         """The family's `make(backend, node)` returns the function that computes."""

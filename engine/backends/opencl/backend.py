@@ -23,6 +23,7 @@ from engine.backends.opencl.memory import (
     attach,
     in_one_piece,
 )
+from engine.backends.order import Order
 from engine.backends.protocol import (
     STRINGS_STAY,
     Arena,
@@ -76,9 +77,10 @@ C_TYPES = {
 class OpenCLBackend:
     """Implements `Backend` on one OpenCL device at one effective precision.
 
-    A family's `KERNELS[op_type](backend, node) -> Kernel` prepares a node; its optional
-    `WHY_NOT[op_type](backend, node) -> str | None` refuses what its kernels do not cover, and
-    `CHANNELS_LAST` names the operators whose kernels want their tensors channels-last.
+    A family's `KERNELS[op_type](backend, node) -> Kernel` prepares a node. Optional are
+    `WHY_NOT[op_type](backend, node) -> str | None`, which refuses what its kernels do not cover,
+    `ORDERS[op_type](backend, node) -> Order | None`, which says how they add up, and
+    `CHANNELS_LAST`, which names the operators whose kernels want their tensors channels-last.
     """
 
     name = "opencl"
@@ -95,6 +97,11 @@ class OpenCLBackend:
             op: refuse
             for family in FAMILIES
             for op, refuse in getattr(family, "WHY_NOT", {}).items()
+        }
+        self._orders = {
+            op: declare
+            for family in FAMILIES
+            for op, declare in getattr(family, "ORDERS", {}).items()
         }
         self._packed: WeakValueDictionary[tuple[int, str], PackedConstant] = WeakValueDictionary()
         self._handed: list[list[Arena]] = []
@@ -117,6 +124,15 @@ class OpenCLBackend:
     def lower(self, graph: Graph, nodes: Collection[Node]) -> list[Node]:
         """Keep convolution regions channels-last; Reorder nodes stand at their borders."""
         return layouts.lower(graph, nodes)
+
+    def order(self, node: Node) -> Order | None:
+        """What the node's family says of its kernel; doubles have no wider format to mirror in."""
+        declare = self._orders.get(node.op_type)
+        dtype = node.outputs[0].known_type.dtype
+        if declare is None or dtype not in (FLOAT, FLOAT16) or self.info.flushes_subnormals:
+            return None
+        order: Order | None = declare(self, node)
+        return order
 
     # ------------------------------------------------------------------- dtypes
     def storage(self, dtype: np.dtype) -> np.dtype:

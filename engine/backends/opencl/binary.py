@@ -12,6 +12,7 @@ import numpy as np
 
 from engine.backends.opencl import strides
 from engine.backends.opencl.commands import in_order
+from engine.backends.order import Order
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node
 from engine.ir.types import FLOAT, FLOAT16, FLOATS
@@ -176,6 +177,11 @@ def _prepare_where(backend: OpenCLBackend, node: Node) -> Kernel:
     return BoundKernel(bind)
 
 
+def _order(backend: OpenCLBackend, node: Node) -> Order:
+    """The one operation is rounded."""
+    return Order(backend.compute(node.outputs[0].known_type.dtype))
+
+
 KERNELS = {
     **dict.fromkeys((*PREDICATES, *BITS, "Add", "Sub", "Mul", "Div", "Pow"), _prepare),
     **dict.fromkeys(("Mod", "PRelu"), _prepare),
@@ -183,3 +189,4 @@ KERNELS = {
     "Where": _prepare_where,
 }
 WHY_NOT = dict.fromkeys(KERNELS, _why_not)
+ORDERS = dict.fromkeys(("Add", "Sub", "Mul", "Div"), _order)

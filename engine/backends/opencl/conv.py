@@ -21,6 +21,7 @@ from engine.backends.opencl.conv_pack import (
 from engine.backends.opencl.conv_phases import Phase, geometry, launch_count
 from engine.backends.opencl.epilogue import activation_of
 from engine.backends.opencl.strides import dense, ints, longs
+from engine.backends.order import Order
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node, Value
 from engine.ir.types import TensorType
@@ -249,5 +250,13 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     return BoundKernel(convolution.bind, convolution.packed_inputs)
 
 
+def _order(backend: OpenCLBackend, node: Node) -> Order:
+    """conv_tile and conv_depthwise: one accumulator per output, the bias first."""
+    core = node.body[0].inputs if node.body else range(len(node.inputs))
+    biased = len(core) > 2 and node.inputs[2] is not None
+    return Order(backend.compute(node.outputs[0].known_type.dtype), start=2 if biased else None)
+
+
 KERNELS = {"Conv": _prepare, "ConvTranspose": _prepare}
 WHY_NOT = {"Conv": _why_not, "ConvTranspose": _why_not}
+ORDERS = {"Conv": _order, "ConvTranspose": _order}

@@ -14,6 +14,7 @@ from engine.backends.opencl.conv import PIXELS
 from engine.backends.opencl.conv_pack import BLOCK, pack_bias
 from engine.backends.opencl.epilogue import activation_of
 from engine.backends.opencl.matmul_pack import packed_matrix, packed_size
+from engine.backends.order import Order
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node, Value
 from engine.ir.types import FLOATS
@@ -204,5 +205,14 @@ def _prepare_direct(backend: OpenCLBackend, node: Node, p: _Product) -> Kernel:
     return BoundKernel(bind)
 
 
+def _order(backend: OpenCLBackend, node: Node) -> Order:
+    """One accumulator per output, k ascending; a packed constant row of Gemm comes first."""
+    p = _product(node)
+    starts = _is_packable(node, p) and p.addend is not None and _is_row(node.inputs[p.addend])
+    compute = backend.compute(node.outputs[0].known_type.dtype)
+    return Order(compute, start=p.addend if starts else None)
+
+
 KERNELS = {"MatMul": _prepare, "Gemm": _prepare}
 WHY_NOT = {"MatMul": _why_not, "Gemm": _why_not}
+ORDERS = {"MatMul": _order, "Gemm": _order}

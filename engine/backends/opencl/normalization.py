@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.backends.opencl.reduce import accumulating_options
+from engine.backends.opencl.reduce import accumulating_options, accumulator_dtype, lanes_of
 from engine.backends.opencl.strides import MOST_AXES, broadcast, dense, dims
+from engine.backends.order import Order
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node
 from engine.ir.types import FLOAT
@@ -134,6 +135,19 @@ def _why_not_rms(backend: OpenCLBackend, node: Node) -> str | None:
     return f"{node.op_type} takes at most {MOST_AXES} axes" if rank > MOST_AXES else None
 
 
+def _order(backend: OpenCLBackend, node: Node) -> Order:
+    """What is normalized together is one row."""
+    shape, dtype = node.outputs[0].known_type.dims, node.outputs[0].known_type.dtype
+    if node.op_type in ("InstanceNormalization", "GroupNormalization"):
+        run = prod(shape[1:]) // int(node.attributes.get("num_groups", max(shape[1], 1)))
+    elif node.op_type == "BatchNormalization":
+        run = 0
+    else:
+        axis = normal_axis(node.op_type, int(node.attributes.get("axis", -1)), len(shape))
+        run = prod(shape[axis:])
+    return Order(accumulator_dtype(backend, dtype), lanes_of(run))
+
+
 KERNELS = {
     "BatchNormalization": _prepare_batch,
     "LayerNormalization": _prepare_layer,
@@ -146,3 +160,4 @@ WHY_NOT = {
     "LayerNormalization": _why_not_layer,
     "RMSNormalization": _why_not_rms,
 }
+ORDERS = dict.fromkeys(KERNELS, _order)

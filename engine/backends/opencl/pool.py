@@ -10,10 +10,11 @@ import numpy as np
 
 from engine.backends.opencl.gather import local_size
 from engine.backends.opencl.strides import dims
+from engine.backends.order import Order, Sums
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.errors import GraphError
 from engine.ir.graph import Node
-from engine.ir.types import FLOAT16
+from engine.ir.types import FLOAT, FLOAT16
 from engine.ops.pool import pool_window
 
 if TYPE_CHECKING:
@@ -116,6 +117,29 @@ def why_not_spatial(backend: OpenCLBackend, node: Node) -> str | None:
     return None
 
 
+def _order(backend: OpenCLBackend, node: Node) -> Order:
+    """A window row by row, the sums of rows one after the other."""
+    x = node.inputs[0]
+    assert x is not None
+    window = pool_window(node.op_type, x.known_type.dims, node.attributes)
+    run = window.kernel[-1]
+    return Order(_accumulator(backend, node), Sums(run=run, piece=(1, run)))
+
+
+def _order_global(backend: OpenCLBackend, node: Node) -> Order:
+    """Blocks of 64 pixels, each in four interleaved parts."""
+    x = node.inputs[0]
+    assert x is not None
+    pixels = math.prod(x.known_type.dims[2:])
+    sums = Sums(run=pixels, lanes=4, rest="first", joined="neighbours", piece=(1, 64))
+    return Order(_accumulator(backend, node), sums)
+
+
+def _accumulator(backend: OpenCLBackend, node: Node) -> np.dtype:
+    compute = backend.compute(node.outputs[0].known_type.dtype)
+    return FLOAT if compute == FLOAT16 else compute
+
+
 KERNELS = {
     "MaxPool": _prepare,
     "AveragePool": _prepare,
@@ -123,3 +147,4 @@ KERNELS = {
     "GlobalMaxPool": _prepare_global,
 }
 WHY_NOT = dict.fromkeys(KERNELS, why_not_spatial)
+ORDERS = {"AveragePool": _order, "GlobalAveragePool": _order_global}

@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.backends.opencl import strides
 from engine.backends.opencl.commands import in_order
+from engine.backends.order import Order, Sums
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node
 from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType
@@ -177,13 +178,19 @@ def limits(dtype: np.dtype) -> tuple[str, ...]:
     return f"-DLOWEST=((COMPUTE){lowest})", f"-DHIGHEST=((COMPUTE){info.max}{suffix})"
 
 
+def _axes(node: Node) -> tuple[int, ...]:
+    x = node.inputs[0]
+    assert x is not None
+    axes_value = node.inputs[1] if len(node.inputs) > 1 else None
+    listed = axes_value.constant if axes_value is not None else None
+    return reduced_axes(node.op_type, len(x.known_type.shape), listed, node.attributes)
+
+
 def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     x = node.inputs[0]
     assert x is not None
     dtype, op = x.known_type.dtype, node.op_type
-    axes_value = node.inputs[1] if len(node.inputs) > 1 else None
-    listed = axes_value.constant if axes_value is not None else None
-    axes = reduced_axes(op, len(x.known_type.shape), listed, node.attributes)
+    axes = _axes(node)
     options = accumulating_options(backend, dtype, *limits(dtype))
     program = backend.program("reduce", options)
 
@@ -203,6 +210,24 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     return BoundKernel(bind, frozenset({1}))
 
 
+def lanes_of(run: int, piece: tuple[int, int] | None = None) -> Sums:
+    """The sums of kernels that go along rows: sixteen lanes, the rest apart, halves onto halves."""
+    return Sums(run=run, lanes=16, rest="own", joined="halves", piece=piece)
+
+
+def _order(backend: OpenCLBackend, node: Node) -> Order:
+    """Row by row in sixteen lanes where the innermost axis is reduced, else element by element."""
+    x = node.inputs[0]
+    assert x is not None
+    dtype = x.known_type.dtype
+    slot = Slot(None, 0, x.known_type, backend.storage(dtype), x.layout)
+    form = reduction(slot, _axes(node))
+    *piece, number = _pieces(form)
+    cut = (piece[0], piece[1]) if number > 1 else None
+    sums = Sums(run=1, piece=cut) if form.by_column else lanes_of(form.inner, cut)
+    return Order(accumulator_dtype(backend, dtype), sums)
+
+
 def _why_not(backend: OpenCLBackend, node: Node) -> str | None:
     if len(node.inputs) > 0 and len(node.outputs[0].known_type.shape) > strides.MOST_AXES:
         return f"{node.op_type} takes at most {strides.MOST_AXES} axes"
@@ -215,3 +240,4 @@ _OPERATORS = (
 )
 KERNELS = dict.fromkeys(_OPERATORS, _prepare)
 WHY_NOT = dict.fromkeys(_OPERATORS, _why_not)
+ORDERS = dict.fromkeys(_OPERATORS, _order)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.backends.opencl.reduce import accumulating_options
+from engine.backends.opencl.reduce import accumulating_options, accumulator_dtype, lanes_of
+from engine.backends.order import Order, Sums
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node
 from engine.ops.reduce import normal_axis
@@ -45,4 +46,14 @@ def _prepare(backend: OpenCLBackend, node: Node) -> Kernel:
     return BoundKernel(bind)
 
 
+def _order(backend: OpenCLBackend, node: Node) -> Order:
+    """Along a row in sixteen lanes, element by element where other axes lie inside."""
+    shape, dtype = node.outputs[0].known_type.dims or (1,), node.outputs[0].known_type.dtype
+    axis = normal_axis(node.op_type, int(node.attributes.get("axis", -1)), len(shape))
+    inner = prod(shape[axis + 1 :])
+    sums = lanes_of(shape[axis]) if inner == 1 else Sums()
+    return Order(accumulator_dtype(backend, dtype), sums)
+
+
 KERNELS = {"Softmax": _prepare, "LogSoftmax": _prepare}
+ORDERS = dict.fromkeys(KERNELS, _order)

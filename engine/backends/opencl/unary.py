@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.backends.order import Order
 from engine.backends.protocol import BoundKernel, Command, Kernel, Slot
 from engine.ir.graph import Node
 from engine.ir.types import BOOL, FLOAT16, FLOATS
@@ -111,6 +112,11 @@ def _prepare_clip(backend: OpenCLBackend, node: Node) -> Kernel:
     return BoundKernel(bind)
 
 
+def _order(backend: OpenCLBackend, node: Node) -> Order:
+    """Every operation is rounded."""
+    return Order(backend.compute(node.outputs[0].known_type.dtype))
+
+
 _UNARY = (
     *("Relu", "Abs", "Neg", "Floor", "Ceil", "Round", "Sign", "IsNaN", "IsInf", "Sqrt"),
     *("Reciprocal", "Log", "Exp", "Sin", "Cos", "Tanh", "Erf", "Sigmoid", "LeakyRelu"),
@@ -120,3 +126,4 @@ _UNARY = (
 )
 KERNELS = {**dict.fromkeys(_UNARY, _prepare), "Clip": _prepare_clip}
 WHY_NOT = dict.fromkeys(KERNELS, _why_not)
+ORDERS = dict.fromkeys(("LeakyRelu", "HardSigmoid", "HardSwish", "Sigmoid"), _order)
