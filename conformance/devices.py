@@ -11,7 +11,7 @@ from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
 from engine.errors import DeviceError
 from engine.runtime import Runtime
 
-logger = logging.getLogger("parallax.devices")
+logger = logging.getLogger("parallax.runtime")
 
 ALL = "all"
 Target = tuple[ForwardType, str | None]

@@ -24,6 +24,11 @@ def element(value: float, digits: int) -> str:
     return str(value) if isinstance(value, int) else f"{value:.{digits}g}"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """How many of what: 1 model, 2 models, 1,500 tries."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def milliseconds(nanoseconds: float) -> str:
     """A time, in milliseconds and without the unit."""
     return figures(nanoseconds / 1e6)

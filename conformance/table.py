@@ -10,7 +10,7 @@ from io import StringIO
 from rich.console import Console
 from rich.text import Text
 
-from conformance.figures import figures
+from conformance.figures import counted, figures
 from conformance.grid import Cell, print_grid
 from conformance.judge import Verdict
 from conformance.report import (
@@ -70,7 +70,7 @@ def _origin(report: VerifyReport) -> str:
     if not report.examples:
         return what
     what = "given" if report.given else "drawn"
-    return f"the worst of {len(report.examples)} sets, {what}"
+    return f"the worst of {counted(len(report.examples), 'set')}, {what}"
 
 
 def _print_precision(report: PrecisionReport, out: Console, show_all: bool) -> None:
@@ -104,7 +104,8 @@ def _counts(report: PrecisionReport) -> str:
     of_them = ", ".join(
         f"{kinds[kind]} {kind}" for kind in ("view", "views", *EQUALITIES) if kinds[kind]
     )
-    parts = [f"{report.verified} node outputs on the device" + (f" ({of_them})" if of_them else "")]
+    outputs = counted(report.verified, "node output")
+    parts = [f"{outputs} on the device" + (f" ({of_them})" if of_them else "")]
     open_ = sum(c.is_undecided for c in report.checks)
     void = sum(c.proves_nothing for c in report.checks) - open_
     if open_:
@@ -204,8 +205,9 @@ def _print_remarks(report: PrecisionReport, out: Console) -> None:
     if inf or nan:
         out.print(f"elements of the outputs that are finite on the CPU: {inf} inf, {nan} NaN here")
     for constant in report.saturated[:LISTED]:
+        saturate = "element saturates" if constant.elements == 1 else "elements saturate"
         out.print(
-            f"constant {escape(repr(constant.name))}: {constant.elements} elements saturate "
+            f"constant {escape(repr(constant.name))}: {constant.elements} {saturate} "
             "at the largest half"
         )
     _print_fallbacks(report, out)
@@ -214,8 +216,7 @@ def _print_remarks(report: PrecisionReport, out: Console) -> None:
 def _print_fallbacks(report: PrecisionReport, out: Console) -> None:
     if not report.fallbacks:
         return
-    count = len(report.fallbacks)
-    what = "1 node was" if count == 1 else f"{count} nodes were"
+    what = counted(len(report.fallbacks), "node was", "nodes were")
     out.print(f"[yellow]{what} not verified on the device[/]:")
     reasons: dict[tuple[str, str], list[str]] = {}
     for fallback in report.fallbacks:

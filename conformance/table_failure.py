@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from conformance.figures import element, figures
+from conformance.figures import counted, element, figures
 from conformance.judge import Judgement
 from conformance.report import NOTHING_VERIFIED, OVERFLOW, Excerpt, Failure, VerifyReport
 from conformance.visible import escape
@@ -70,11 +70,12 @@ def print_failure(failure: Failure, count: int, out: Console) -> None:
 def _size(j: Judgement) -> str:
     """The error at the worst element, and how many others there are."""
     error = figures(abs(j.got - j.expected))
+    wrong = f"{j.failures} of {counted(j.count, 'element')}"
     if j.bound == 0:
-        return f"error {error} where none is allowed, in {j.failures} of {j.count} elements"
+        return f"error {error} where none is allowed, in {wrong}"
     return (
         f"error {error} = {figures(j.sigmas)} sigma ({figures(j.sigma)}) = {figures(j.bounds)} x "
-        f"bound ({figures(j.bound)}); {j.failures} of {j.count} elements beyond the bound, "
+        f"bound ({figures(j.bound)}); {wrong} beyond the bound, "
         f"{j.suspects} more beyond 6 sigma"
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from conformance.figures import element, figures
+from conformance.figures import counted, element, figures
 from conformance.grid import print_grid
 from conformance.report import (
     Against,
@@ -99,8 +99,8 @@ def _far(side: Distance, whose: str) -> str:
     return (
         f"{figures(side.spreads)} times what rounding explains from a float64 run of the model "
         f"({LIMIT:g} is the limit) at {list(side.index)}: {whose} {element(side.value, 9)}, "
-        f"float64 {element(side.truth, 9)}; {side.beyond} of {side.count} elements "
-        "are beyond the limit"
+        f"float64 {element(side.truth, 9)}; {side.beyond} of "
+        f"{counted(side.count, 'element')} beyond the limit"
     )
 
 
@@ -119,7 +119,7 @@ def print_against(report: PrecisionReport, out: Console) -> None:
         return
     hidden = f" ({against.hidden} more are fused here)" if against.hidden else ""
     agree = ", which agree" if not against.partings else ""
-    compared = f"{against.compared} tensors of both compared{hidden}{agree}"
+    compared = f"{counted(against.compared, 'tensor')} of both compared{hidden}{agree}"
     out.print(f"against {escape(against.engine)}: {compared}")
     if not against.partings:
         return

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from conformance.figures import count, figures, milliseconds, spread
+from conformance.figures import count, counted, figures, milliseconds, spread
 from conformance.grid import print_grid
 
 pytestmark = pytest.mark.one_driver
@@ -78,3 +78,8 @@ def test_no_letter_of_a_name_is_lost_in_a_narrow_console() -> None:
     column = "".join(line.partition("  ")[0].partition(" low")[0] for line in lines[1:])
     assert column.replace(" ", "").startswith("PortableComputingLanguage/pthread")
     assert "Processor" in column.replace(" ", "")
+
+
+def test_one_thing_is_singular() -> None:
+    assert [counted(n, "run") for n in (0, 1, 1500)] == ["0 runs", "1 run", "1,500 runs"]
+    assert [counted(n, "try", "tries") for n in (1, 2)] == ["1 try", "2 tries"]

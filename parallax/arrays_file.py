@@ -62,6 +62,8 @@ class ArraysFile:
 
     def __init__(self, option: str, name: str) -> None:
         self.where = f"{option} {name}"
+        if not name:
+            raise InputError(f"{option} '': expected the path of an .npz file of arrays by name")
         try:
             self._file = _regular_file(name)
         except (OSError, ValueError) as error:

@@ -7,7 +7,7 @@ from statistics import median
 
 from rich.console import Console
 
-from conformance.figures import figures, milliseconds, spread
+from conformance.figures import counted, figures, milliseconds, spread
 from conformance.grid import print_grid
 from conformance.visible import escape
 from parallax.bench_advice import Advice
@@ -92,7 +92,9 @@ def _subject(found: Comparison) -> str:
     inputs = ", ".join(f"{name} {type_}" for name, type_ in found.inputs.items())
     launches = max((len(row.stages.launches) for row in found.rows), default=0)
     runs = max((row.stages.synced.n for row in found.rows), default=0)
-    return f"{inputs}; {launches} launches each, {runs} steady runs"
+    return (
+        f"{inputs}; {counted(launches, 'launch', 'launches')} each, {counted(runs, 'steady run')}"
+    )
 
 
 def _cells(row: Row, reference: Row | None) -> list[str]:

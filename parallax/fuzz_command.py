@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from conformance.bundles.failing import Place
 from conformance.bundles.worker import Worker
 from conformance.devices import precisions_named, target_of
 from conformance.document import deliver
+from conformance.figures import counted
 from conformance.files import add_file
 from conformance.report import (
     INTERRUPTED,
@@ -158,7 +158,7 @@ def _fuzz(state: State, places: list[Place], args: argparse.Namespace, out: Cons
 
         def tell(stage: str) -> None:
             done = state.graphs - first if args.count else int(time.monotonic() - start)
-            bar(f"{_count(state.findings, 'finding')}, {stage}", done, total)
+            bar(f"{counted(len(state.findings), 'finding')}, {stage}", done, total)
 
         seconds = None if args.count else args.budget or BUDGET_S
         fuzz = Fuzz(state, places, Path(args.bundles), save, tell, show)
@@ -169,13 +169,9 @@ def _told(finding: Finding) -> str:
     """A line for a finding, and where its bundle is."""
     where = finding.problem
     if finding.bundle is not None:
-        left = f"{finding.nodes} node{'s' * (finding.nodes != 1)} left"
-        where = f"{left}; parallax replay {finding.bundle} tries it again"
+        left = counted(finding.nodes or 0, "node")
+        where = f"{left} left; parallax replay {finding.bundle} tries it again"
     return f"seed {finding.seed}: {finding.said}\n  {where}"
-
-
-def _count(things: Sized, noun: str) -> str:
-    return f"{len(things)} {noun}{'s' * (len(things) != 1)}"
 
 
 def exit_code(state: State) -> int:
@@ -191,8 +187,8 @@ def _conclude(state: State, code: int, out: Console) -> None:
         seeds = "no seeds"
     refused = sum(state.refused.values())
     out.print(
-        f"{seeds}: {state.graphs} graphs, {_count(state.findings, 'finding')}, {refused} runs not "
-        f"judged; --seed {state.following} goes on",
+        f"{seeds}: {counted(state.graphs, 'graph')}, {counted(len(state.findings), 'finding')}, "
+        f"{counted(refused, 'run')} not judged; --seed {state.following} goes on",
         soft_wrap=True,
     )
     if state.slow:

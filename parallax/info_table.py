@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from conformance.figures import count
+from conformance.figures import count, counted
 from conformance.visible import escape
 from engine.info import size
 
@@ -143,7 +143,7 @@ def _placement(session: dict[str, Any]) -> Iterator[str]:
     for backend, mine in session["placement"].items():
         views = f" ({mine['views']} of them views)" if mine["views"] else ""
         work = f"{_flop(mine['flops'])}, {size(mine['nbytes'])} read and written"
-        yield f"{mine['operators']} operators on {backend}{views}, {work}"
+        yield f"{counted(mine['operators'], 'operator')} on {backend}{views}, {work}"
 
 
 def _flop(number: int) -> str:

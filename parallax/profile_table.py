@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
-from conformance.figures import count, milliseconds
+from conformance.figures import count, counted, milliseconds
 from conformance.grid import print_grid
 from engine.profile import Account, RunProfile, Share
 from perf.observe import Observation
@@ -70,7 +70,7 @@ def print_overhead(found: Observation, out: Console) -> None:
     medians = f"{_ms(quantile_ns(profiled, 50))} ms for {_ms(quantile_ns(plain, 50))} plain"
     out.print(
         f"profiling: {medians}, {found.overhead:.2f}x (of the shortest "
-        f"{found.overhead_shortest:.2f}x); {len(plain)} runs each, by turns",
+        f"{found.overhead_shortest:.2f}x); {counted(len(plain), 'run')} each, by turns",
         markup=False,
     )
     for sentence in found.invalid:

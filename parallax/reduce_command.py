@@ -17,6 +17,7 @@ from conformance.bundles.replay import NotReproduced, keep
 from conformance.bundles.worker import Worker
 from conformance.devices import precisions_named, target_of
 from conformance.document import deliver
+from conformance.figures import counted
 from conformance.inputs import random_inputs
 from conformance.reduction.bundling import bundle_of
 from conformance.reduction.reducer import BUDGET_S, Reduced, Reducer, elements_of, nodes_of
@@ -203,8 +204,8 @@ def _print(args: argparse.Namespace, data: dict[str, Any], code: int) -> None:
     lines = [
         data["said"],
         f"nodes: {before['nodes']}, now {after['nodes']}; elements of inputs and constants: "
-        f"{before['elements']:,}, now {after['elements']:,}; {data['tries']} tries, "
-        f"{data['seconds']:.1f} s",
+        f"{before['elements']:,}, now {after['elements']:,}; "
+        f"{counted(data['tries'], 'try', 'tries')}, {data['seconds']:.1f} s",
     ]
     lines += [] if data["complete"] else ["the time was up: a larger --budget may make it smaller"]
     lines += [f"passes with {data['passing']}"] if data["passing"] else []

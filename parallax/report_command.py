@@ -9,6 +9,7 @@ from typing import Any
 import shtab
 
 from conformance.document import deliver
+from conformance.figures import counted
 from conformance.files import write
 from conformance.visible import visible
 from engine.errors import ConfigError
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     shown = [{"path": d.path, "command": d.command, "date": d.date} for d in documents]
     deliver(args, {"documents": shown, "html": args.html, "nbytes": len(html)})
     console(silent=args.json).print(
-        f"{visible(args.html)}: {len(documents)} documents, {len(html) / 1000:.0f} kB", markup=False
+        f"{visible(args.html)}: {counted(len(documents), 'document')}, {len(html) / 1000:.0f} kB",
+        markup=False,
     )
     return 0

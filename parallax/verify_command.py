@@ -14,6 +14,7 @@ from conformance.bundles.bundle import check_place
 from conformance.bundles.failing import OURS
 from conformance.document import deliver
 from conformance.engines import ENGINES
+from conformance.figures import counted
 from conformance.files import add_file
 from conformance.report import (
     BAD_INPUT,
@@ -303,7 +304,7 @@ def _summary(report: VerifyReport) -> str:
 
 def _conclude(done: Sequence[Verified], errors: dict[str, str], out: Console) -> None:
     good = sum(v.report.ok for v in done)
-    out.print(f"[bold]{good} of {len(done) + len(errors)} models verified[/]")
+    out.print(f"[bold]{good} of {counted(len(done) + len(errors), 'model')} verified[/]")
     for v in done:
         if not v.report.ok:
             out.print(f"  {visible(v.report.model)}: {v.report.verdict}", markup=False)

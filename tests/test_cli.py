@@ -18,7 +18,15 @@ from engine.backends.opencl.backend import OpenCLBackend
 from engine.errors import PlanError
 from engine.ir.graph import Node
 from parallax.cli import main
-from tests.command_line import MLP, OPENCL, Captured, refused, save, save_relu, table_width
+from tests.command_line import (
+    MLP,
+    OPENCL,
+    Captured,
+    refused,
+    save,
+    save_relu,
+    table_width,
+)
 
 pytestmark = pytest.mark.one_driver
 
@@ -249,6 +257,22 @@ def test_a_wrong_kernel_is_found_by_name_and_exits_with_1(
     assert "OUT OF BOUNDS" in out
     assert "first node out of bounds: Relu 'first'" in out
     assert "input 0 'x'" in out
+
+
+def test_a_compiler_that_has_warnings_says_nothing_of_them(tmp_path: Path) -> None:
+    """PoCL's writes how many to standard error where vectors are wider than the processor's."""
+    nodes = [helper.make_node("Softmax", ["x"], ["y"])]
+    save(tmp_path / "softmax.onnx", nodes, {"x": [2, 4]}, ["y"], {})
+    here = {"POCL_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-m", "parallax", "run", "softmax.onnx", "--device", OPENCL],
+        cwd=tmp_path,
+        env={**os.environ, **here},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
 
 
 def test_a_compiler_that_fails_shows_its_build_log(

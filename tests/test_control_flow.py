@@ -11,7 +11,7 @@ import pytest
 
 from conformance import verify
 from engine.config import BackendConfig, Precision, ScheduleConfig
-from engine.errors import ModelError, ParallaxError, ShapeError, UnsupportedError
+from engine.errors import InputError, ModelError, ParallaxError, ShapeError, UnsupportedError
 from engine.interpreter import Interpreter
 from engine.passes import expansion
 from tests.control_flow_models import (
@@ -233,6 +233,20 @@ def test_a_scan_of_opset_8_goes_through_each_entry_of_a_batch(
     with interpreter.create_session(config(device)) as session:
         for ours, expected in zip(session(feeds).values(), theirs.run(None, feeds), strict=True):
             np.testing.assert_allclose(ours, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("device", "lengths"),
+    [*((device, [4, 3]) for device in DEVICES), ("cpu", [-1, 3]), ("cpu", [2, 2**63 - 1])],
+)
+def test_a_scan_of_opset_8_has_lengths_within_its_sequences(
+    device: str, lengths: list[int]
+) -> None:
+    feeds = {"first": X[:2, :2], "x": np.stack([X[:, :2]] * 2), "lengths": np.array(lengths)}
+    with Interpreter.from_buffer(a_batched_scan(True)).create_session(config(device)) as session:
+        with pytest.raises(InputError, match=r"Scan 'the_t' .*is outside \[-4, 3\]"):
+            session(feeds)
+        session(feeds | {"lengths": np.array([0, 3])})
 
 
 @pytest.mark.device_free

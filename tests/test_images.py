@@ -51,10 +51,14 @@ def test_an_image_is_what_onnx_stored(name: str) -> None:
     np.testing.assert_array_equal(by_kernel.outputs[0], case.output, strict=True)
 
 
-def test_what_cannot_be_decoded_has_no_pixels() -> None:
+def test_what_cannot_be_decoded_has_no_pixels_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
     case = stored.image_decoder_decode_png_rgb
+    assert pixels(case.data).size
+    assert caplog.messages == []
     assert pixels(case.data[:-60]).shape == (0, 0, 3)
     assert pixels(case.data[:5], pixel_format="Grayscale").shape == (0, 0, 1)
+    said = "ImageDecoder: {} bytes cannot be decoded: no pixels come of them"
+    assert caplog.messages == [said.format(n) for n in (len(case.data) - 60, 5)]
 
 
 @pytest.mark.parametrize(

@@ -107,3 +107,9 @@ def test_bytes_that_are_neither_true_nor_false_are_true(tmp_path: Path) -> None:
     with ArraysFile("--inputs", str(tmp_path / "x.npz")) as arrays:
         found = arrays.read(["x"])["x"]
     assert found.view(np.uint8).tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "bench", "profile"])
+def test_an_empty_name_is_no_archive(command: str, capsys: Captured, tmp_path: Path) -> None:
+    message = refused(capsys, command, save_relu(tmp_path), "--device", "cpu", "--inputs", "")
+    assert "--inputs '': expected the path of an .npz file" in message

@@ -4,6 +4,7 @@ Source: https://github.com/onnx/onnx/blob/main/docs/Changelog.md#Scan-8, its pse
 over the batch is a Scan whose body is that over the sequence. Where `sequence_lens` ends a sequence
 before the longest, what follows is scanned, too, but changes no state; outputs there, which ONNX
 leaves undefined, are 0, as in onnxruntime. One that is scanned backward begins at its own end.
+Lengths are checked as indices are, by reading zeros.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ from engine.errors import ModelError
 from engine.onnx_import.raw_node import RawNode
 
 
-def in_turn(node: RawNode, fresh: Callable[[str], str]) -> tuple[RawNode, set[str]]:
+def in_turn(node: RawNode, fresh: Callable[[str], str]) -> tuple[list[RawNode], RawNode, set[str]]:
     """The node as a Scan over the batch.
 
     Args:
         node: a Scan of opset 8 whose body goes with it. fresh: makes names for values.
 
     Returns:
-        The node, and the first outputs of nodes in it that are in the form of the newest opset.
+        Nodes before it, the node, and the first outputs of nodes in it that are in the form of the
+        newest opset.
     """
-    return _Batch(node, fresh).whole()
+    batch = _Batch(node, fresh)
+    before = batch.check_lengths()
+    return before, *batch.whole()
 
 
 class _Batch:
@@ -47,6 +51,34 @@ class _Batch:
                 f"{self._scanned} inputs"
             )
         self._newest: set[str] = set()
+
+    def check_lengths(self) -> list[RawNode]:
+        """Nodes that refuse lengths beyond the sequences, or below 0, and give them as they are.
+
+        Of S + 1 zeros those at n, and at 2n - (S + 1), are there where n is one of 0..S.
+        """
+        if not self._lengths:
+            return []
+        nodes: list[NodeProto] = []
+        given = self._lengths
+        count = self._made(nodes, "Shape", self._inputs[self._states], start=1, end=2)
+        count = self._made(nodes, "Add", count, self._constant(nodes, np.ones(1, np.int64)))
+        zeros = self._made(nodes, "Expand", self._constant(nodes, np.int64(0)), count)
+        twice = self._made(nodes, "Sub", self._made(nodes, "Add", given, given), count)
+        found = [self._made(nodes, "Gather", zeros, places) for places in (given, twice)]
+        self._lengths = self._made(nodes, "Add", given, self._made(nodes, "Add", *found))
+        whole = replace(self._node, version=onnx_opset_version(), origin=self._node.title)
+        return [
+            replace(
+                whole,
+                name="",
+                op_type=part.op_type,
+                inputs=list(part.input),
+                outputs=list(part.output),
+                attributes={a.name: a for a in part.attribute},
+            )
+            for part in nodes
+        ]
 
     def whole(self) -> tuple[RawNode, set[str]]:
         """The Scan over the batch."""
@@ -133,7 +165,7 @@ class _Batch:
         self._newest.add(name)
         return name
 
-    def _constant(self, nodes: list[NodeProto], number: np.generic) -> str:
+    def _constant(self, nodes: list[NodeProto], number: np.generic | np.ndarray) -> str:
         name = self._made(nodes, "Constant")
         value = numpy_helper.from_array(np.asarray(number), name)
         nodes[-1].attribute.append(helper.make_attribute("value", value))

@@ -250,8 +250,10 @@ class Import:
         is_own = owner.node is node
         if control_flow.is_batched(node):
             control_flow.settle(node)
-            node, newest = in_turn(node, builder.fresh)
+            before, node, newest = in_turn(node, builder.fresh)
             self._newest |= newest
+            for part in before:
+                builder.add_node(part)
         graphs = control_flow.settle(node)
         outside = dict.fromkeys(name for graph in graphs.values() for name in names_outside(graph))
         _assume(builder, outside)

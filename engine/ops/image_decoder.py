@@ -3,13 +3,14 @@
 Source: https://onnx.ai/onnx/operators/onnx__ImageDecoder.html. Pillow decodes for the kernel and
 for the reference alike, so that comparing them shows which pixels are taken, and in which order,
 and not what a file means: the streams and pixels that ONNX stored do. What cannot be decoded gives
-an image of no pixels. Of several images in a file the first counts, transparency is dropped, and no
-orientation that a camera noted is heeded.
+an image of no pixels ("an empty matrix"), and a line in the log. Of several images in a file the
+first counts, transparency is dropped, and no orientation that a camera noted is heeded.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,8 @@ from engine.ops.strings import spec_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+logger = logging.getLogger("parallax.session")
 
 Array = np.ndarray
 OP = "ImageDecoder"
@@ -109,7 +112,10 @@ def _infer(inputs: Operands, attributes: Attributes) -> tuple[TensorType, ...]:
     stream = tensor(OP, inputs, 0, "encoded_stream")
     check_stream(stream.dtype, stream.dims)
     bands_of(attributes)
-    (image,) = _decode([known(OP, inputs, 0, "encoded_stream")], attributes)
+    encoded = known(OP, inputs, 0, "encoded_stream")
+    (image,) = _decode([encoded], attributes)
+    if encoded is not None and not image.size:
+        logger.warning("%s: %d bytes cannot be decoded: no pixels come of them", OP, encoded.size)
     return (TensorType(BYTE, image.shape),)
 
 

@@ -81,7 +81,8 @@ class Session(Runnable):
     def read(self, name: str) -> Any:
         """One output or saved tensor, as an array; waits for the work it depends on.
 
-        A sequence is a list of arrays; something optional that is not there is None.
+        A sequence is a list of arrays; something optional that is not there is None. What shapes
+        and constants decide is known from the resize on.
 
         Raises:
             InputError: unknown name, or nothing was run since the resize.
@@ -95,8 +96,8 @@ class Session(Runnable):
             self.check_open()
             if not is_one_of(name, self._lists):
                 return self.read_later(name).result
-            self._check_complete(name)
             names = self._lists[name]
+            self._check_complete(name, *names or ())
             pending = [self.read_later(n) for n in names or ()]
         return lambda: None if names is None else [read.result() for read in pending]
 
@@ -110,11 +111,13 @@ class Session(Runnable):
 
     def _result(self, name: str) -> Tensor:
         tensor = self.output(name)
-        self._check_complete(name)
+        self._check_complete(name, name)
         return tensor
 
-    def _check_complete(self, name: str) -> None:
-        if not self.execution.complete:
+    def _check_complete(self, name: str, *parts: str) -> None:
+        """Args: parts: the tensors it is made of; those that the plan knows need no run."""
+        known = [n for n in parts if n in self._readable and self._readable[n].is_constant]
+        if not self.execution.complete and not (parts and len(known) == len(parts)):
             raise InputError(f"output {name!r}: no run was completed since the resize")
 
     def __call__(self, feeds: Mapping[str, AnyArrayLike]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from conformance.figures import counted
 from properties.hostile.campaign import Tally
 from properties.hostile.cases import FINDINGS
 
@@ -80,5 +81,6 @@ def show(data: dict[str, Any], console: Console) -> None:
         if finding["file"]:
             console.print(again, markup=False, soft_wrap=True)
     console.print(
-        f"{data['cases']:,} cases in {data['seconds']:.0f} s: {len(data['findings'])} findings"
+        f"{counted(data['cases'], 'case')} in {data['seconds']:.0f} s: "
+        f"{counted(len(data['findings']), 'finding')}"
     )

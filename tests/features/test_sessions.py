@@ -13,6 +13,7 @@ from engine import (
     ConfigError,
     DeviceError,
     InputError,
+    Interpreter,
     MemoryMode,
     Precision,
     Runtime,
@@ -287,3 +288,19 @@ def test_run_raises_typed_errors(device: str, runtime: Runtime):
             session.read("first")
     with pytest.raises(ClosedError):
         session.run({"zebra": z, "ant": z})
+
+
+@on_every_device
+def test_what_shapes_decide_is_read_without_a_run_by_session_and_tensor_alike(
+    device: str, runtime: Runtime
+):
+    nodes = [node("Shape", "x", "s"), node("Relu", "x", "y")]
+    model = Interpreter.from_buffer(model_bytes(nodes, {"x": ["n", 3]}, ["s", "y"]))
+    with model.create_session(config(device), runtime, {"x": (2, 3)}) as session:
+        for shape in ([2, 3], [5, 3]):
+            session.resize({"x": tuple(shape)})
+            assert session.read("s").tolist() == session.output("s").read().tolist() == shape
+            assert session.read_later("s").result().tolist() == shape
+            for read in (lambda: session.read("y"), lambda: session.output("y").read()):
+                with pytest.raises(InputError, match=r"no run was|holds no data"):
+                    read()

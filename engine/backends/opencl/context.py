@@ -226,7 +226,8 @@ class OpenCLContext(ProcessBound):
         logger.debug("building kernels/%s.cl %s", family, " ".join(options))
         try:
             with program_cache.quiet(cl):
-                program.build(list(options), devices=[self.device], cache_dir=False)
+                # PoCL counts warnings on standard error; errors come in the log all the same
+                program.build([*options, "-w"], devices=[self.device], cache_dir=False)
         except cl.RuntimeError as error:
             raise CompileError(
                 f"{self.info.platform} / {self.info.name} cannot build kernels/{family}.cl "
