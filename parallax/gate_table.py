@@ -91,7 +91,9 @@ def _evidence(found: Findings, v: Verdict) -> Iterator[str]:
     cpu, order = (found.effects(v.scenario, f"{n}_effect") for n in ("cpu", "order"))
     control = found.effects(CONTROL)
     beside = {"processor time": cpu, "order of the arms": order, "control": control}
-    yield ", ".join(f"{n} {percent(e.change if e else None)}" for n, e in beside.items())
+    said = [f"{n} {percent(e.change if e else None)}" for n, e in beside.items()]
+    base, cand = (max(x.peaks_nbytes[arm] for x in found.launches) / 1e6 for arm in ARMS)
+    yield f"{', '.join(said)}, peak memory {base:.0f} -> {cand:.0f} MB"
     chunks = []
     for stage in (1, 2):
         values = effects(found.launches, v.scenario, stage)
@@ -107,11 +109,14 @@ def _where(found: Findings, v: Verdict) -> Iterator[str]:
         return
     sums, inside = where.parts[:4], where.parts[4:]
     yield (
-        f"where, of {_ms(where.total.delta_ns)} in profiled runs: "
+        f"where: {_ms(where.timed.delta_ns)}, of which {_ms(where.enqueue.delta_ns)} until the "
+        "last run() returned"
+    )
+    yield (
+        f"of {_ms(where.total.delta_ns)} in profiled runs: "
         + ", ".join(f"{p.name} {_ms(p.delta_ns)}" for p in sums)
         + "; in these "
         + ", ".join(f"{p.name} {_ms(p.delta_ns)}" for p in inside)
-        + f"; until run() returned {_ms(where.enqueue.delta_ns)}"
     )
     if len(where.models) > 1:
         yield from _listed("model", where.models, 1)

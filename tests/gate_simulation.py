@@ -162,7 +162,7 @@ class Models:
         parts = dict.fromkeys(agent.PARTS, 0.0)
         parts |= {"device_ns": device, "submit_ns": submit, "synced_ns": device + submit}
         nodes = {f"Node '{kernel}'": ns for kernel, ns in kernels.items()}
-        return {"enqueue_ns": submit, "account": parts, "kernels": kernels, "nodes": nodes}
+        return {"account": parts, "kernels": kernels, "nodes": nodes}
 
     def facts(self, name: str) -> dict[str, Any]:
         """See `perf.gate.agent.Models`."""

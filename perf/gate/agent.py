@@ -144,7 +144,7 @@ class ParallaxModels:
             table: {share.name: share.device_ns + share.host_ns for share in entries}
             for table, entries in shares.items()
         }
-        return {"enqueue_ns": found.enqueue_ns, "account": account, **tables}
+        return {"account": account, **tables}
 
     def facts(self, name: str) -> dict[str, Any]:
         """See `Models`."""

@@ -50,10 +50,13 @@ class Where:
     """What a scenario's difference is made of; tables with the largest growth first.
 
     Attributes:
-        total: of the profiled run. kernels, nodes: by "model: name" where there are several models.
+        total: of the profiled run. timed, enqueue: of the runs that were timed, which take another
+            way through the host: latency, and until the last `run` returned.
+        kernels, nodes: by "model: name" where there are several models.
     """
 
     total: Change
+    timed: Change
     enqueue: Change
     parts: tuple[Change, ...]
     models: tuple[Change, ...]
@@ -71,12 +74,18 @@ def where(launches: Sequence[Launch], scenario: str) -> Where | None:
     models = list(series[0].profiles[CAND][0])
     return Where(
         total=_change(series, "total", lambda p: p["account"]["synced_ns"]),
-        enqueue=_change(series, "enqueue", lambda p: p["enqueue_ns"]),
+        timed=_timed(series, "synced_ns"),
+        enqueue=_timed(series, "enqueue_ns"),
         parts=tuple(_change(series, n, _part(k)) for n, k in PARTS.items()),
         models=_grown(_change(series, m, lambda p: p["account"]["synced_ns"], m) for m in models),
         kernels=_table(series, models, "kernels"),
         nodes=_table(series, models, "nodes"),
     )
+
+
+def _timed(series: Sequence[Series], name: str) -> Change:
+    pairs = [(one.median_ns(BASE, name), one.median_ns(CAND, name)) for one in series]
+    return Change(name, median(b for b, _ in pairs), median(c - b for b, c in pairs))
 
 
 def _part(key: str) -> Callable[[Profile], float]:

@@ -188,6 +188,7 @@ def _where_json(found: Where | None) -> dict[str, Any] | None:
 
     return {
         "total": plain(found.total),
+        "timed": plain(found.timed),
         "enqueue": plain(found.enqueue),
         **{
             table: [plain(change) for change in getattr(found, table)]
