@@ -107,7 +107,7 @@ class Models:
 
     def write(self, name: str, feeds: Mapping[str, Any]) -> None:
         """See `perf.gate.agent.Models`."""
-        self._written[name] = float(feeds["x"][0])
+        self._written[name] = float(np.ravel(next(iter(feeds.values())))[0])
 
     def run(self, name: str) -> None:
         """Each kernel goes to the next queue."""

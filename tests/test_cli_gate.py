@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,12 +14,22 @@ from typing import Any
 import pytest
 
 import engine
+from conformance.inputs import random_inputs
 from engine.errors import ConfigError
+from engine.interpreter import Interpreter
+from parallax import gate_command
 from parallax.cli import main
+from perf.arrays import save_arrays
 from perf.gate import builds
 from perf.gate.agent import fingerprint
 from perf.gate.builds import Environment, Packages, Revision, Tree, Wheel, build, source
+from perf.gate.findings import Findings
+from perf.gate.launches import Bench, Work, launch, rehearse
+from perf.gate.process import Arm, Processes
+from perf.gate.records import ARMS, BASE, CAND
+from perf.gate.statistics import Rule
 from tests.command_line import MLP, Captured, refused
+from tests.gate_simulation import Machine, Simulation, slower
 
 pytestmark = pytest.mark.device_free
 
@@ -198,13 +209,71 @@ def test_a_wheel_that_is_none_is_an_error(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------- end to end
+def test_a_regression_is_printed_written_and_judged_again(
+    capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command on simulated arms."""
+    simulation = Simulation(Machine(), slower(Path(MLP).name, "matmul", 0.1))
+    clock, hello = simulation.machine.clock, {arm: {} for arm in ARMS}
+    bench = Bench(simulation.arms, simulation.start, hello, clock)
+    monkeypatch.setattr(gate_command, "_bench", lambda args, folder: ([], bench))
+    report = tmp_path / "gate.json"
+    argv = [str(a) for a in (*ON_CPU, "--baseline", "HEAD", "--quads", 4, "--output", report)]
+    monkeypatch.setattr("sys.argv", ["parallax", *argv])
+    assert main(argv) == 1
+    shown = capsys.readouterr().out
+    assert "REGRESSION tiny_mlp_opset7.onnx: more than 2% slower, confirmed on fresh" in shown
+    assert re.search(r"stage 1: \d of 6 launches slower.*\bstage 2: \d+ of", shown, re.DOTALL)
+    named = [line for line in shown.splitlines() if line.startswith("  kernel ")]
+    assert re.match(r"  kernel matmul: (2\.9|3\.0)\d -> 3\.\d+ ms \(\+2\d\.\d%\)", named[0])
+    assert "where: +0." in shown
+    assert "Make / believe, driver 1.0, high" in shown
+    again = " ".join(shown.split())
+    assert f"judge again: parallax gate --replay {report}" in again
+    assert f"measure again: parallax gate {MLP} --device cpu" in again
+    data: dict[str, Any] = json.loads(report.read_text())
+    assert (data["schema"], data["outcome"], data["exit_code"]) == (
+        "parallax.gate/1",
+        "REGRESSION",
+        1,
+    )
+    assert main(["gate", "--replay", str(report), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["verdicts"] == data["verdicts"]
+
+
+def slow_matmul(packages: Path, folder: Path) -> Path:
+    """A copy in which the CPU backend's matrix products take five times as long."""
+    shutil.copytree(packages, folder)
+    with (folder / "engine" / "backends" / "cpu" / "backend.py").open("a") as file:
+        file.write(SLOW)
+    return folder
+
+
+def test_real_processes_run_what_was_built_and_a_slow_node_shows(
+    tmp_path: Path, packages: Path
+) -> None:
+    slow = slow_matmul(packages, tmp_path / "slow")
+    sources = {BASE: Packages(packages), CAND: Packages(slow)}
+    arms = {a: Arm(build(sources[a], tmp_path / a), "cpu", "high") for a in ARMS}
+    processes = Processes(arms, None, tmp_path)
+    bench = Bench(arms, processes.start, {arm: processes.hello(arm) for arm in ARMS})
+    feeds = tmp_path / "feeds"
+    save_arrays(feeds, random_inputs(Interpreter.from_file(MLP)))
+    work = Work({"mlp": ("mlp",)}, {"mlp": Path(MLP)}, {"mlp": [feeds]}, 2, tmp_path)
+    found = Findings.of(Rule(), 0, work, bench, rehearse(bench, work))
+    assert found.invalid == ()
+    assert found.errors == {"mlp": 0.0}
+    assert not found.is_same_build
+    found.launches.append(launch(bench, work, 1, 1, 1))
+    assert found.launches[0].series["mlp"].effect > 0.3
+    assert "Gemm" in found.where("mlp").nodes[0].name
+
+
+@pytest.mark.nightly
 def test_a_real_regression_is_found_named_and_judged_again(
     capsys: Captured, tmp_path: Path, packages: Path
 ) -> None:
-    slow = tmp_path / "slow"
-    shutil.copytree(packages, slow)
-    with (slow / "engine" / "backends" / "cpu" / "backend.py").open("a") as file:
-        file.write(SLOW)
+    slow = slow_matmul(packages, tmp_path / "slow")
     report = tmp_path / "gate.json"
     few = ("--launches", "2", "--confirm", "3", "--quads", "2", "--output", report)
     argv = (*ON_CPU, "--baseline", packages, "--candidate", slow, *few)

@@ -155,9 +155,12 @@ def launch(bench: Bench, work: Work, stage: int, number: int, seed: int) -> Laun
 def _meet(
     bench: Bench, stack: ExitStack, seed: int
 ) -> tuple[dict[str, Overheard], dict[str, dict[str, Any]], list[str]]:
-    """Fresh processes, who they say they are, and what is wrong with that."""
+    """Fresh processes, who they say they are, and what is wrong with that.
+
+    Which arm starts first alternates with the seed: the system may favour the younger process.
+    """
     processes, hello = {}, {}
-    for arm in ARMS:
+    for arm in ARMS if seed % 2 == 0 else reversed(ARMS):
         processes[arm] = Overheard(bench.start(arm, seed), bench.clock)
         stack.callback(processes[arm].close)
         hello[arm] = processes[arm].ask("hello", **bench.hello[arm])
