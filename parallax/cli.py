@@ -26,6 +26,7 @@ from parallax import (
     completion,
     devices,
     fuzz_command,
+    gate_command,
     info,
     packages,
     profile_command,
@@ -42,7 +43,7 @@ from parallax.output import forget_impossible_width
 
 COMMANDS = (
     *(devices, info, run, verify_command, reduce_command, replay_command),
-    *(fuzz_command, selftest_command, bench, profile_command),
+    *(fuzz_command, selftest_command, bench, profile_command, gate_command),
     *(report_command, as_onnxruntime),
 )
 """In the order of the help."""

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -70,15 +70,19 @@ class Worker:
         threads: BLAS, OpenMP and OpenCL worker threads, and the number of processors that the
             process may use; None leaves both alone.
         variables: added to the environment.
+        command: another program that answers as `perf.worker` does.
     """
 
     def __init__(
-        self, threads: int | None = None, variables: Mapping[str, str] | None = None
+        self,
+        threads: int | None = None,
+        variables: Mapping[str, str] | None = None,
+        command: Sequence[str] | None = None,
     ) -> None:
         environment = {**os.environ, **pinned(threads), **(variables or {})}
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by `close`)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.format(path=[str(p) for p in sys.path])],
+            command or [sys.executable, "-c", PROGRAM.format(path=[str(p) for p in sys.path])],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -15,7 +15,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-NAME = re.compile(r"parallax-(bench|cold|features|memory|peers|scenario)-\w+")
+NAME = re.compile(r"parallax-(bench|cold|features|gate|memory|peers|scenario)-\w+")
 LOCK = ".lock"
 
 

@@ -91,7 +91,7 @@ def test_every_sub_command_of_the_readme_has_help():
         re.findall(r"^\| `parallax ([\w-]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
     )
     expected = {"devices", "info", "run", "verify", "selftest", "bench", "profile", "report"}
-    expected |= {"as-onnxruntime", "completion", "fuzz", "reduce", "replay"}
+    expected |= {"as-onnxruntime", "completion", "fuzz", "gate", "reduce", "replay"}
     assert commands == expected
     for command in commands:
         done = subprocess.run(

@@ -23,6 +23,9 @@ def read(path: Path) -> Document:
     """
     data = _json(path)
     command = _command(path, data)
+    if command not in SECTIONS:
+        shown = ", ".join(SECTIONS)
+        raise InputError(f"{path}: a report shows {shown}; this is of parallax {text(command)}")
     try:
         return _document(path, command, data)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -30,6 +33,21 @@ def read(path: Path) -> Document:
         raise InputError(
             f"{path}: it does not hold what a document of parallax.{command} does: {text(what)}"
         ) from error
+
+
+def read_json(path: Path, command: str) -> dict[str, Any]:
+    """The data of a document of one command, of a run that did not fail.
+
+    Raises:
+        InputError: as `read`; it is of another command, or of a failure.
+    """
+    data = _json(path)
+    found = _command(path, data)
+    if found != command:
+        raise InputError(f"{path}: it is of parallax {text(found)}, not of parallax {command}")
+    if "error" in data:
+        raise InputError(f"{path}: it is of a run that failed: {text(data['error'])}")
+    return dict(data)
 
 
 def _json(path: Path) -> Any:
@@ -56,9 +74,6 @@ def _command(path: Path, data: Any) -> str:
             f"{path}: its schema is {text(schema)}, and this version of parallax reads "
             f"parallax.{text(command)}/{SCHEMA_VERSION}"
         )
-    if command not in SECTIONS:
-        shown = ", ".join(SECTIONS)
-        raise InputError(f"{path}: a report shows {shown}; this is of parallax {text(command)}")
     return command
 
 

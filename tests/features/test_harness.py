@@ -237,7 +237,7 @@ def test_the_suite_runs_on_every_driver_that_comes_as_a_package():
     for name, marks, folders in (
         ("testenv", "not device_free and not nightly", everything),
         ("testenv:intel", "not device_free and not one_driver and not slow", everything),
-        ("testenv:cpu", "device_free", "tests"),
+        ("testenv:cpu", "device_free and not nightly", "tests"),
         ("testenv:harness", "device_free and not nightly", "conformance properties"),
     ):
         ran = tox[name]["commands"].replace('"', "").strip()
