@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from conformance import nodes as node_checks
 from conformance.judge import Verdict
 from conformance.report import NodeCheck
+from conformance.suspects import settle
 from engine.backends.protocol import Backend
 from engine.execution.blueprint import KEPT
 from engine.execution.execution import Execution
@@ -93,15 +94,26 @@ class Run:
         self.execution.close()
 
 
-def check_nodes(model: Model, graph: Graph, target: Target, cpu: Backend) -> int:
+def check_nodes(
+    model: Model,
+    graph: Graph,
+    target: Target,
+    cpu: Backend,
+    seen: Callable[[Run], None] | None = None,
+) -> int:
     """Judge every node on the device's own inputs; returns how many were judged.
+
+    Args:
+        seen: told of the run when it is done, before anything is judged.
 
     Raises:
         Violation: with the graph and the node, when one is out of bounds (or suspicious on
-            other inputs as well).
+            other inputs as well, and on other operands of its own).
     """
     with Run(graph, target, cpu, keep="*") as run:
         run(model.feeds())
+        if seen is not None:
+            seen(run)
         checks = node_checks.check_nodes(run.execution, target.backend)
         failed = [c for c in checks if c.verdict is Verdict.FAIL]
         suspects = [c for c in checks if c.verdict is Verdict.SUSPECT]
@@ -109,9 +121,12 @@ def check_nodes(model: Model, graph: Graph, target: Target, cpu: Backend) -> int
             run(model.feeds(again))
             others = node_checks.check_nodes(run.execution, target.backend)
             failed += [c for c in others if c.verdict is Verdict.FAIL]
-            bad = {(c.index, c.output) for c in others if c.verdict is not Verdict.PASS}
-            suspects = [c for c in suspects if (c.index, c.output) in bad]
-        failed += suspects
+            was = {(c.index, c.output) for c in suspects}
+            suspects = [
+                c for c in others if c.verdict is Verdict.SUSPECT and (c.index, c.output) in was
+            ]
+        settled = settle(suspects, run.execution, model.program.seed)
+        failed += [c for c in settled if c.verdict is Verdict.FAIL]
         if failed:
             error = Violation(_explain(target, model, run.graph, failed))
             error.evidence = Evidence(model.graph, model.feeds(), target.backend)
