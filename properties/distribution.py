@@ -25,6 +25,8 @@ PROBES = 6
 """Drawn calls that are tried at each dtype."""
 VECTOR = 16
 """Elements that kernels take at a time; what is left over is a tail."""
+OF_NO_OPERATOR = ("copy", "peaks")
+"""Families of kernels that a backend launches for itself."""
 KERNELS = Path(__file__).resolve().parents[1] / "engine" / "backends" / "opencl" / "kernels"
 
 Typed = tuple[str, str]
@@ -202,8 +204,8 @@ def kernels_of_families() -> dict[str, frozenset[str]]:
     """Names of kernels by the file that has them, where a file writes names out."""
     found = {}
     for file in sorted(KERNELS.glob("*.cl")):
-        names = frozenset(re.findall(r"kernel void (\w+)\(", file.read_text()))
-        if names:
+        names = frozenset(re.findall(r"kernel void (\w+)\(", file.read_text())) - {"NAME"}
+        if names and file.stem not in OF_NO_OPERATOR:
             found[file.stem] = names
     return found
 
