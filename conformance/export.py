@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ from onnx import defs, helper, numpy_helper
 
 from engine.errors import UnsupportedError
 from engine.ir.graph import Graph, Node, Value
+from engine.ops import OPERATORS
 
 Schema: TypeAlias = defs.OpSchema
 MOVES = ("Reorder", "Copy")
@@ -31,9 +33,18 @@ def exported(graph: Graph) -> onnx.ModelProto:
         [helper.make_empty_tensor_value_info(v.name) for v in graph.outputs],
         [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()],
     )
-    opset = helper.make_opsetid("", defs.onnx_opset_version())
-    ir_version = helper.find_min_ir_version_for([opset])
-    return helper.make_model(proto, opset_imports=[opset], ir_version=ir_version)
+    domains = dict.fromkeys(("", *(p.domain for p in proto.node)))
+    opsets = [helper.make_opsetid(domain, _newest(domain)) for domain in domains]
+    ir_version = helper.find_min_ir_version_for(opsets[:1])
+    return helper.make_model(proto, opset_imports=opsets, ir_version=ir_version)
+
+
+@cache
+def _newest(domain: str) -> int:
+    """The newest opset of a domain."""
+    if not domain:
+        return int(defs.onnx_opset_version())
+    return max(int(s.since_version) for s in defs.get_all_schemas() if s.domain == domain)
 
 
 def alone(node: Node, within: Graph) -> tuple[Graph, dict[str, Value]]:
@@ -110,10 +121,11 @@ def _proto(
     attributes: Mapping[str, Any],
     name: str,
 ) -> onnx.NodeProto:
-    if node.subgraphs or not defs.has(op_type):
+    domain = OPERATORS[op_type].domain if op_type in OPERATORS else ""
+    if node.subgraphs or not defs.has(op_type, domain):
         raise UnsupportedError(f"{node.title} cannot be written down as a node of ONNX")
-    schema = defs.get_schema(op_type)
-    proto = helper.make_node(op_type, inputs, outputs, name=name)
+    schema = defs.get_schema(op_type, domain)
+    proto = helper.make_node(op_type, inputs, outputs, name=name, domain=domain or None)
     proto.attribute.extend(attribute_proto(n, v, schema) for n, v in attributes.items())
     return proto
 

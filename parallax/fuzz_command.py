@@ -35,12 +35,13 @@ from properties.hostile.schedule import seconds_of
 BUDGET_S = 600.0
 
 EPILOG = """\
-Each seed is one graph of up to 16 nodes of any operators, dtypes and shapes, with its inputs. It is
-judged as verify judges. The first failure of a kind (operator, kind and precision) is made smaller,
-tried again in a fresh process, and written as a bundle (docs/bundles.md); others of that kind are
-counted. Graphs run in a process of their own: a driver that crashes, or hangs for --timeout, is a
-finding like any other, if it hangs for 2 minutes in a fresh process, too. With --resume the run can
-be ended at any time, and the same command goes on from there.
+Each seed is one graph of up to 40 nodes of any operators, dtypes and shapes, with its inputs; in
+every second one parts stand in If, Loop or Scan, axes have names, and what decides shapes is fed or
+computed. It is judged as verify judges. The first failure of a kind (operator, kind and precision)
+is made smaller, tried again in a fresh process, and written as a bundle (docs/bundles.md); others
+of that kind are counted. Graphs run in a process of their own: a driver that crashes, or hangs for
+--timeout, is a finding like any other, if it hangs for 2 minutes in a fresh process, too. With
+--resume the run can be ended at any time, and the same command goes on from there.
 
 Exit codes: 0 nothing failed, 1 something did, 2 bad input or usage, 3 nothing verified,
 130 interrupted (what was found is kept).

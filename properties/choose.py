@@ -6,7 +6,8 @@ costs two draws whatever its size, and shrinks to zeros.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -225,7 +226,7 @@ class ReplayedChoose(TapedChoose):
 
     def __init__(
         self,
-        decisions: Sequence[int],
+        decisions: Iterable[int],
         seed: int,
         *,
         exact: bool = False,
@@ -234,7 +235,12 @@ class ReplayedChoose(TapedChoose):
         super().__init__(exact=exact)
         self._decorrelated = decorrelated
         self._decisions = iter(decisions)
-        self._random = np.random.default_rng(seed)
+        self._of = seed
+
+    @cached_property
+    def _random(self) -> np.random.Generator:
+        """Made when a tensor is drawn; most that are asked to grow refuse first."""
+        return np.random.default_rng(self._of)
 
     def _pick(self, low: int, high: int) -> int:
         return low + next(self._decisions, 0) % (high - low + 1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from onnx import defs
 
-from engine.ir.types import STRING
+from engine.ir.types import NARROW, STRING
 from engine.onnx_import.facts import BY_SCHEMA_NAME
 from engine.ops import OPERATORS
 from engine.ops.spec import Call
@@ -23,6 +25,8 @@ def as_dtype(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return x if x.dtype == STRING else array_of(map(str, x.ravel().tolist()), x.shape)
     if x.dtype == STRING:
         x = np.array([len(text) for text in x.flat], np.int64).reshape(x.shape)
+    if {x.dtype, dtype} <= NARROW:  # ml_dtypes does not convert between all of its own
+        x = x.astype(np.float32)
     return x.astype(dtype)
 
 
@@ -37,6 +41,14 @@ def variables(op_type: str) -> dict[str, list[np.dtype]]:
     }
 
 
+def variable_dtype(op_type: str, call: Call, variable: str) -> np.dtype | None:
+    """What a type parameter is in a call; None where no input that it has is there."""
+    for x, name in zip(call.inputs, _parameters(op_type, len(call.inputs)), strict=False):
+        if x is not None and name == variable:
+            return x.dtype
+    return None
+
+
 def retyped(op_type: str, call: Call, variable: str, dtype: np.dtype) -> Call:
     """The call with that dtype wherever the schema names that parameter."""
     with np.errstate(all="ignore"):
@@ -47,6 +59,7 @@ def retyped(op_type: str, call: Call, variable: str, dtype: np.dtype) -> Call:
     return Call(inputs, call.attributes)
 
 
+@cache
 def _parameters(op_type: str, count: int) -> list[str]:
     """The type parameter of each input; a variadic one repeats the last."""
     given = [i.type_str for i in newest_schema(op_type).inputs]

@@ -8,13 +8,13 @@ from pathlib import Path
 from conformance.bundles.failing import Case, Place, examine
 from conformance.bundles.replay import keep
 from conformance.export import exported
+from conformance.inputs import Feeds
 from conformance.reduction.bundling import bundle_of, free_path
 from conformance.reduction.reducer import Reducer
 from engine.backends.protocol import Backend
 from engine.errors import ParallaxError
 from engine.ir import Graph
 from engine.runtime import Runtime
-from properties.graphs import Feeds
 
 FOLDER = "PARALLAX_BUNDLES"
 """The environment variable that names the folder."""

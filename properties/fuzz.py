@@ -1,7 +1,8 @@
 """Random graphs on a device until a budget is spent; each kind of failure becomes one bundle.
 
 The graph of a seed is always the same (`graphs.seeded_program`). It is written down as an ONNX
-model and judged as `verify` judges: every node on its own inputs, then the plan that reuses memory.
+model, every second one with control flow, stages and axes of no known extent (`wrapping`), and
+judged as `verify` judges: every node on its own inputs, then the plan that reuses memory.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import Any
 from conformance.bundles.failing import Case, Failing, NothingVerified, Place, examine
 from conformance.bundles.replay import NotReproduced, keep
 from conformance.bundles.worker import CRASH, HANG, SECONDS
-from conformance.export import exported
 from conformance.reduction.bundling import bundle_of, free_path
 from conformance.reduction.reducer import Reducer, nodes_of
 from engine.errors import ConfigError, ParallaxError
 from engine.files import write_atomically
+from properties.choose import SeededChoose
 from properties.graphs import decode, seeded_program
+from properties.wrapping import plain_case, wrapped_case
 
 FORM = "parallax fuzz state 1"
 """Of the file that a run is resumed from."""
@@ -109,9 +111,9 @@ class State:
 
 
 def case_of(seed: int) -> Case:
-    """The graph of a seed as a model, and its inputs."""
+    """The graph of a seed as a model, and its inputs; odd seeds in control flow and stages."""
     model = decode(seeded_program(seed))
-    return Case(exported(model.graph).SerializeToString(), model.feeds())
+    return wrapped_case(model, SeededChoose(seed)) if seed % 2 else plain_case(model)
 
 
 @dataclass

@@ -54,6 +54,7 @@ from properties.witnessed import microsoft
 from properties.witnessed.features import features, versions
 from properties.witnessed.main import is_wrong, reason
 from properties.witnessed.walk import Walk, walked
+from properties.wrapping import check_wrapped
 
 ROUNDS = 20
 """Examples of everything at the depth of CI."""
@@ -183,14 +184,21 @@ def _graphs(devices: tuple[str, ...], number: int) -> Iterator[Step]:
     yield Step(f"templates from {first}", partial(_templates, first))
     yield Step(f"exact {number}", partial(_exact, number))
     yield Step(f"session {number}", partial(_session, number))
+    for device in _hosts(devices):
+        yield Step(f"wrapped {number} on {device}", partial(_wrapped, number, device))
 
 
 def _models(devices: tuple[str, ...], number: int) -> Iterator[Step]:
     yield Step(f"old form {number}", partial(_old_forms, number))
-    for device in dict.fromkeys(("cpu", devices[-1].rpartition("-")[0] or "cpu")):
+    for device in _hosts(devices):
         run = partial(_control_flow, number, device)
         yield Step(f"control flow {number} on {device}", run)
     yield Step(f"sequences {number}", partial(_sequences, number))
+
+
+def _hosts(devices: tuple[str, ...]) -> tuple[str, ...]:
+    """The CPU and the device, whatever the precisions."""
+    return tuple(dict.fromkeys(("cpu", devices[-1].rpartition("-")[0] or "cpu")))
 
 
 def _witnessed() -> Iterator[Step]:
@@ -301,6 +309,11 @@ def _session(seed: int, place: Place) -> None:
         outputs = session(model.feeds())
         got = [outputs[name] for name in session.outputs]
     require_equal("session against execution", model, model.graph, got, expected)
+
+
+def _wrapped(seed: int, device: str, place: Place) -> None:
+    model = decode(seeded_program(seed, exact=True))
+    check_wrapped(model, seed, place.runtime, control_flow.config_on(device))
 
 
 def _old_forms(seed: int, place: Place) -> None:

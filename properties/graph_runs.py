@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,8 +92,17 @@ class Run:
         self.execution.close()
 
 
-def check_nodes(model: Model, graph: Graph, target: Target, cpu: Backend) -> int:
+def check_nodes(
+    model: Model,
+    graph: Graph,
+    target: Target,
+    cpu: Backend,
+    seen: Callable[[Run], None] | None = None,
+) -> int:
     """Judge every node on the device's own inputs; returns how many were judged.
+
+    Args:
+        seen: told of the run when it is done, before anything is judged.
 
     Raises:
         Violation: with the graph and the node, when one is out of bounds, or suspicious
@@ -101,6 +110,8 @@ def check_nodes(model: Model, graph: Graph, target: Target, cpu: Backend) -> int
     """
     with Run(graph, target, cpu, keep="*") as run:
         run(model.feeds())
+        if seen is not None:
+            seen(run)
         checks = settle(node_checks.check_nodes(run.execution, target.backend), run.execution, 0)
         failed = [c for c in checks if c.verdict is Verdict.FAIL]
         if failed:

@@ -7,29 +7,38 @@ chains with local branches; every tensor that nobody reads is an output. Nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
-from engine.errors import ParallaxError
 from engine.ir import Graph, Node, TensorType, Value
-from engine.ir.types import FLOAT, FLOAT16, FLOATS, INT64
+from engine.ir.types import BOOL, DOUBLE, FLOAT, FLOAT16, INT32, INT64, INTEGERS
 from engine.ops import OPERATORS
-from engine.ops.spec import HERE, SIDES, Growth, Operand, OpSpec, no_growth
-from properties.choose import ReplayedChoose, build_exact, build_tensor
-from properties.memory import Violation
+from engine.ops.spec import SIDES
+from properties.choose import DISTRIBUTIONS
+from properties.growing import Grower, fed, moved_on
 
-LARGEST_SIZE = 20_000
-"""Elements of any tensor; a node that would make a larger one is skipped."""
-LARGEST_FLOPS = 4_000_000
-EXACT_LIMIT = 1024.0
-"""Whole numbers up to here, and their differences, are exact in half."""
 FIRST = ("Identity", "Relu", "Neg", "Add", "Mul", "Concat", "Transpose")
 """The simplest operators; a failing graph shrinks towards them."""
 TWICE = ("Conv", "MatMul", "Gemm", "Concat", "MaxPool", "BatchNormalization", "Add")
-RANKS = (1, 2, 3, 4, 4, 4)
-DTYPES = (FLOAT, FLOAT, FLOAT, FLOAT, FLOAT, FLOAT16, INT64)
+REPEATS = 12
+"""So many entries of the table hang the last call again, with the same constants."""
+GRAFTS = 8
+"""One record out of so many grafts its operator where it could grow, too."""
+RANKS = (1, 2, 3, 4, 4, 4, 5, 0)
+LARGEST_FIRST = 8_192
+"""Elements of the first tensor."""
+EXTENTS = (*SIDES, *SIDES, 11, 13, 23, 63, 64, 65, 127, 257, 1025, 4099, 0)
+"""Of the first tensor: those of examples, primes, both sides of wide tiles, long ones, and none."""
+DTYPES = (
+    *(FLOAT,) * 9,
+    *(FLOAT16, FLOAT16, INT64, DOUBLE, INT32, BOOL),
+    *sorted(INTEGERS - {INT32, INT64}, key=str),
+)
+INTERNAL = frozenset(("Copy", "Reorder"))
+"""Operators of plans, which no model has."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,22 +78,27 @@ class Program:
 
 @dataclass(frozen=True)
 class Model:
-    """A decoded program: the graph, and feeds of any seed."""
+    """A decoded program: the graph, and feeds of any seed.
+
+    Attributes:
+        tags: distributions of inputs, by name. drawn: what those are fed that came with a call.
+    """
 
     program: Program
     graph: Graph
     tags: dict[str, int] = field(default_factory=dict)
+    drawn: dict[str, np.ndarray] = field(default_factory=dict)
 
     def feeds(self, run: int = 0) -> dict[str, np.ndarray]:
         """Inputs of the `run`-th inference; exact programs are exact only on run 0."""
+        seed, exact = self.program.seed, self.program.exact
         feeds = {}
         for i, value in enumerate(self.graph.inputs):
-            type_, seed = value.known_type, (self.program.seed + 7919 * i + 104729 * run) % 2**32
-            if self.program.exact:
-                feeds[value.name] = build_exact(seed, type_.dims, type_.dtype, -2, 2)
+            if (array := self.drawn.get(value.name)) is not None:
+                feeds[value.name] = moved_on(array, run)
             else:
                 tag = self.tags.get(value.name, 0)
-                feeds[value.name] = build_tensor(seed, tag, type_.dims, type_.dtype, -4, 4)
+                feeds[value.name] = fed(seed, i, value.known_type, tag, exact=exact, run=run)
         return feeds
 
     def __repr__(self) -> str:
@@ -111,16 +125,20 @@ def _text(value: Value | None) -> str:
     return f"const {value.type}{shown}"
 
 
-def operator_table(*, exact: bool = False) -> tuple[OpSpec, ...]:
-    """Operators that can be grown, simplest first; `exact`: only those exact on whole numbers."""
-    able = {
-        op: spec
-        for op, spec in OPERATORS.items()
-        if spec.grow is not no_growth and (spec.is_exact or not exact)
-    }
+@cache
+def operator_table(*, exact: bool = False) -> tuple[str, ...]:
+    """Operators, simplest first; `exact`: only those exact on whole numbers."""
+    able = [
+        op for op, spec in OPERATORS.items() if op not in INTERNAL and (spec.is_exact or not exact)
+    ]
     first = [op for op in FIRST if op in able]
     rest = [op for op in able if op not in first]
-    return tuple(able[op] for op in (*first, *rest, *(op for op in TWICE if op in able)))
+    return (*first, *rest, *(op for op in TWICE if op in able))
+
+
+def entries(*, exact: bool = False) -> int:
+    """The greatest operator index of a record: 0 skips, the last ones repeat."""
+    return len(operator_table(exact=exact)) + REPEATS
 
 
 def decode(program: Program) -> Model:
@@ -132,143 +150,53 @@ class _Decoder:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.table = operator_table(exact=program.exact)
-        self.graph = Graph("random")
-        self.tags: dict[str, int] = {}
-        self.known: dict[Value, np.ndarray] = {}
-        first = self._input(self._first_type(), program.seed % 11)
-        self.line: list[Value] = [first]
-        self.all: list[Value] = [first]
+        self.grower = Grower(program.seed, program.exact)
+        self.line = [self.grower.input(self._first_type(), program.seed % len(DISTRIBUTIONS))]
 
     def _first_type(self) -> TensorType:
-        p = self.program
-        rank = RANKS[p.rank % len(RANKS)]
-        limits = {4: (2, 33, 17, 17), 3: (2, 33, 33), 2: (33, 33), 1: (33,)}[rank]
-        shape = []
-        for side, limit in zip(p.sides, limits, strict=False):
-            options = [s for s in SIDES if s <= limit]
+        p, left, shape = self.program, LARGEST_FIRST, []
+        for side in p.sides[: RANKS[p.rank % len(RANKS)]]:
+            options = [extent for extent in EXTENTS if extent <= left]
             shape.append(options[side % len(options)])
+            left //= max(shape[-1], 1)
         return TensorType(DTYPES[0 if p.exact else p.dtype % len(DTYPES)], tuple(shape))
-
-    def _input(self, type_: TensorType, tag: int) -> Value:
-        value = self.graph.add_input(f"x{len(self.graph.inputs)}", type_)
-        self.tags[value.name] = tag
-        if self.program.exact:
-            feeds = Model(self.program, self.graph, self.tags).feeds()
-            self.known[value] = feeds[value.name].astype(np.float64)
-        return value
 
     def model(self) -> Model:
         for i, record in enumerate(self.program.records):
-            node = self._grow(i, record)
+            is_full = len(self.grower.graph.nodes) >= NODES_MAX
+            node = None if is_full else self._hung(i, record)
             self.line.append(node.outputs[0] if node else self._at(record.back))
-            self.all += node.outputs if node else ()
-        read = {id(v) for n in self.graph.nodes for v in n.inputs if v is not None}
-        made = [v for n in self.graph.nodes for v in n.outputs]
-        self.graph.outputs = [v for v in made if id(v) not in read]
-        return Model(self.program, self.graph, self.tags)
+        graph = self.grower.graph
+        graph.outputs = [v for n in graph.nodes for v in n.outputs if not v.uses]
+        return Model(self.program, graph, self.grower.tags, self.grower.drawn)
 
     def _at(self, back: int) -> Value:
         return self.line[-1 - back % len(self.line)]
 
-    def _grow(self, index: int, record: Record) -> Node | None:
-        which = record.op % (len(self.table) + 1)
+    def _hung(self, index: int, record: Record) -> Node | None:
+        which = record.op % (len(self.table) + REPEATS + 1)
         if which == 0:
             return None
-        spec, here = self.table[which - 1], self._at(record.back)
+        here, name = self._at(record.back), str(index)
+        if which > len(self.table):
+            return self.grower.repeat(name, here)
+        spec = OPERATORS[self.table[which - 1]]
         seed = (self.program.seed + 31 * index + 1) % 2**32
-        choose = ReplayedChoose(record.decisions, seed, exact=self.program.exact)
-        growth = spec.grow(choose, here.known_type)
-        if growth is None:
-            return None
-        return self._hang(index, spec, growth, here, record.peer)
-
-    def _hang(
-        self, index: int, spec: OpSpec, growth: Growth, here: Value, peer: int
-    ) -> Node | None:
-        """The node, or None where it would be too large (or not exact)."""
-        inputs: list[Value | np.ndarray | None] = []
-        for item in growth.inputs:
-            if isinstance(item, str):
-                inputs.append(here if item == HERE else self._peer(here, peer))
-            else:
-                inputs.append(None if item is None else np.asarray(item))
-        operands = [_operand(x) for x in inputs]
-        try:
-            types = spec.infer_types(operands, growth.attributes)
-        except ParallaxError as error:
-            raise Violation(f"{spec.op_type} grew a call that it refuses: {error}") from error
-        flops = spec.flops([o.type if o else None for o in operands], types, growth.attributes)
-        if max(t.size for t in types) > LARGEST_SIZE or flops > LARGEST_FLOPS:
-            return None
-        results = self._exact_results(spec, growth, inputs, types)
-        if results is None:
-            return None
-        values = [
-            self.graph.add_constant(f"c{index}", x) if isinstance(x, np.ndarray) else x
-            for x in inputs
-        ]
-        names = [f"v{index}" + (f"_{k}" if k else "") for k in range(len(types))]
-        outputs = list(zip(names, types, strict=True))
-        node = self.graph.add_node(spec.op_type, values, outputs, growth.attributes)
-        self.known.update(zip(node.outputs, results, strict=False))
-        return node
-
-    def _peer(self, here: Value, peer: int) -> Value:
-        """0: the tensor itself; then others of its type, latest first; at last a new input."""
-        others = [v for v in reversed(self.all) if v.type == here.type and v is not here]
-        which = peer % (len(others) + 2)
-        if which == 0:
-            return here
-        if which <= len(others):
-            return others[which - 1]
-        value = self._input(here.known_type, which)
-        self.all.append(value)
-        return value
-
-    def _exact_results(
-        self,
-        spec: OpSpec,
-        growth: Growth,
-        inputs: Sequence[Value | np.ndarray | None],
-        types: Sequence[TensorType],
-    ) -> Sequence[np.ndarray] | None:
-        """Exact values of an exact program's new node; None where they could leave the range."""
-        if not self.program.exact:
-            return ()
-        arrays = [
-            None if x is None else x if isinstance(x, np.ndarray) else self.known[x] for x in inputs
-        ]
-        arrays = [
-            a.astype(np.float64) if a is not None and a.dtype.kind == "f" else a for a in arrays
-        ]
-        sizes = [np.abs(a) if a is not None and a.dtype.kind == "f" else a for a in arrays]
-        results = spec.reference(arrays, growth.attributes)
-        for result in (*results, *spec.reference(sizes, growth.attributes)):
-            number = np.asarray(result, np.float64)
-            if not (np.abs(number) <= EXACT_LIMIT).all() or (number != np.rint(number)).any():
-                return None
-        return [
-            y if type_.dtype in FLOATS else np.asarray(y).astype(type_.dtype)
-            for y, type_ in zip(results, types, strict=False)
-        ]
+        call = (name, spec, here, record.decisions, seed, record.peer)
+        is_graft = record.decisions and record.decisions[-1] % GRAFTS == GRAFTS - 1
+        node = None if is_graft else self.grower.grow(*call)
+        return node or self.grower.graft(*call)
 
 
-def _operand(x: Value | np.ndarray | None) -> Operand | None:
-    if x is None:
-        return None
-    if isinstance(x, np.ndarray):
-        return Operand(TensorType(x.dtype, x.shape), x)
-    return Operand(x.known_type)
-
-
-def seeded_program(seed: int, *, exact: bool = False, length: int = 16) -> Program:
-    """A program from a seed, distributed like those that hypothesis draws."""
+def seeded_program(seed: int, *, exact: bool = False) -> Program:
+    """A program of 1 to 40 records from a seed."""
     rng = np.random.default_rng(seed)
+    length = int(rng.integers(1, LENGTH_MAX, endpoint=True))
 
     def number(largest: int) -> int:
         return int(rng.integers(0, largest, endpoint=True))
 
-    ops = len(operator_table(exact=exact))
+    ops = entries(exact=exact)
     records = tuple(
         Record(
             number(ops),
@@ -278,12 +206,15 @@ def seeded_program(seed: int, *, exact: bool = False, length: int = 16) -> Progr
         )
         for _ in range(length)
     )
-    sides = tuple(number(len(SIDES) - 1) for _ in range(4))
+    sides = tuple(number(len(EXTENTS) - 1) for _ in range(SIDES_COUNT))
     dtype = number(len(DTYPES) - 1)
     return Program(number(len(RANKS) - 1), sides, dtype, number(2**32 - 1), records, exact)
 
 
 LARGEST_BACK, LARGEST_PEER, LARGEST_DECISION = 3, 3, 31
+LENGTH_MAX, SIDES_COUNT = 40, 5
+NODES_MAX = 40
+"""Beyond it nothing more is hung; the last graft may bring a few nodes more."""
 DECISIONS = 16
 """Small integers per record; a `Choose` that wants more gets zeros."""
 

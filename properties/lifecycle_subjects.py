@@ -60,7 +60,7 @@ def _random(seed: int) -> Subject:
             int(rng.integers(1, 8)),
             int(rng.integers(0, 4)),
             int(rng.integers(0, 4)),
-            tuple(int(n) for n in rng.integers(0, 32, 16)),
+            (*(int(n) for n in rng.integers(0, 32, 15)), 0),
         )
         for _ in range(6)
     )

@@ -26,22 +26,23 @@ def fuzzed(capsys: Captured, code: int, *argv: object) -> dict:
     return found
 
 
-def test_a_planted_fault_becomes_one_bundle_of_a_node(
+def test_a_planted_fault_becomes_a_bundle_of_a_node_for_each_operator_that_has_it(
     tmp_path: Path, capsys: Captured, planting: Callable
 ) -> None:
     folder = tmp_path / "found"
     with planting("cpu-relu-is-abs"):
-        found = fuzzed(capsys, 1, "--seed", 3, "--count", 9, "--bundles", folder)
-        (finding,) = found["findings"]
-        assert (finding["seed"], finding["nodes"]) == (3, 1)
+        found = fuzzed(capsys, 1, "--seed", 28, "--count", 4, "--bundles", folder)
+        finding, other = found["findings"]
+        assert other["signature"]["operator"] == "GRU"  # its activation is that Relu
+        assert (finding["seed"], finding["nodes"]) == (28, 1)
         assert finding["count"] > 1
         assert main(["replay", finding["bundle"]]) == 1
-    assert [str(p) for p in folder.iterdir()] == [finding["bundle"]]
+    assert {str(p) for p in folder.iterdir()} == {finding["bundle"], other["bundle"]}
     assert main(["replay", finding["bundle"]]) == 0
     bundle = read(Path(finding["bundle"]))
     assert nodes_of(bundle.case) == 1
-    assert nodes_of(fuzz.case_of(3)) > 5
-    assert "parallax fuzz --device cpu --seed 3 --count 1" in bundle.facts["origin"]
+    assert nodes_of(fuzz.case_of(28)) > 5
+    assert "parallax fuzz --device cpu --seed 28 --count 1" in bundle.facts["origin"]
 
 
 def test_a_run_goes_on_where_it_ended(

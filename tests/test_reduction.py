@@ -180,7 +180,7 @@ def test_a_budget_ends_it(place: Place) -> None:
 # ------------------------------------------------------------------------- whole failures
 def test_a_failure_of_the_planner_keeps_three_nodes(place: Place) -> None:
     """No node alone shows it: memory is taken again one step too soon."""
-    model = decode(seeded_program(1))
+    model = decode(seeded_program(2))
     case = Case(exported(model.graph).SerializeToString(), model.feeds())
     (fault,) = select(["lifetime-one-step-short"])
     with fault.plant():

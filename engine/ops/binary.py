@@ -445,6 +445,8 @@ def _where_example(choose: Choose) -> Call:
 
 
 def _where_grow(choose: Choose, x: TensorType) -> Growth | None:
+    if x.dtype not in ALL_DTYPES | {STRING}:
+        return None
     condition = draw(choose, broadcastable(choose, x.dims), BOOL, 0, 1)
     return Growth((condition, HERE, PEER))
 

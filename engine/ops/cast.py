@@ -245,7 +245,7 @@ def _cast(inputs: Arrays, attributes: Attributes) -> tuple[np.ndarray, ...]:
 
 
 def _cast_grow(choose: Choose, x: TensorType) -> Growth | None:
-    return Growth((HERE,), {"to": NUMBERS[FLOAT]}) if x.dtype != FLOAT else None
+    return None if x.dtype in (FLOAT, STRING) else Growth((HERE,), {"to": NUMBERS[FLOAT]})
 
 
 def _edge(values: Sequence[float], dtype: str, to: np.dtype) -> Call:

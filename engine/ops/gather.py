@@ -259,7 +259,7 @@ def _trilu(inputs: Arrays, attributes: Attributes) -> tuple[Array, ...]:
 
 
 def _grow_trilu(choose: Choose, x: TensorType) -> Growth | None:
-    if len(x.dims) < 2:
+    if len(x.dims) < 2 or x.dtype == STRING:
         return None
     k = np.array(choose.integer(-3, 3), np.int64)
     return Growth(choose.one_of(((HERE,), (HERE, k))), {"upper": choose.integer(0, 1)})

@@ -256,7 +256,7 @@ def _within_spans(attributes: Attributes, kernel: Sequence[int]) -> Ints:
 
 def _grow(op: str) -> Callable[[Choose, TensorType], Growth | None]:
     def grow(choose: Choose, x: TensorType) -> Growth | None:
-        dtypes = MAX_DTYPES if op in ("MaxPool", "GlobalMaxPool") else FLOATS
+        dtypes = MAX_DTYPES if op == "MaxPool" else FLOATS
         if not 3 <= len(x.dims) <= 5 or 0 in x.dims or x.dtype not in dtypes:
             return None
         return Growth(

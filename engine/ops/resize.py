@@ -158,7 +158,7 @@ def _draw(
 
 
 def _grow(choose: Choose, x: TensorType) -> Growth | None:
-    if not 3 <= len(x.dims) <= 5 or 0 in x.dims or x.size > 1 << 16:
+    if not 3 <= len(x.dims) <= 5 or 0 in x.dims or x.size > 1 << 16 or x.dtype not in ALL_DTYPES:
         return None
     mode = choose.one_of(MODES[:2]) if x.dtype in FLOATS else "nearest"
     inputs, attributes = _draw(choose, x.dims, mode, x.dtype)

@@ -13,7 +13,17 @@ from typing import Any
 import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
-from engine.ir.types import ALL_DTYPES, BOOL, FLOATS, INT64, STRING, TensorType, dtype_name
+from engine.ir.types import (
+    ALL_DTYPES,
+    BOOL,
+    FLOATS,
+    INT64,
+    NARROW,
+    NUMERIC,
+    STRING,
+    TensorType,
+    dtype_name,
+)
 from engine.ops.gather import check_elements, check_tuples, draw_indices, in_range, indices_of
 from engine.ops.numerics import Error, Units, exact, finite
 from engine.ops.operands import (
@@ -166,7 +176,7 @@ def _scatter(
 
 
 def _reduction(choose: Choose, dtype: np.dtype) -> str:
-    return choose.one_of(("none", "add", "max", "min")) if dtype != BOOL else "none"
+    return choose.one_of(("none", "add", "max", "min")) if dtype in NUMERIC else "none"
 
 
 def _distinct(choose: Choose, count: int, extent: int) -> Array:
@@ -177,7 +187,7 @@ def _distinct(choose: Choose, count: int, extent: int) -> Array:
 
 
 def _grow_elements(choose: Choose, x: TensorType) -> Growth | None:
-    if 0 in x.dims or not x.dims:
+    if 0 in x.dims or not x.dims or x.dtype in NARROW:
         return None
     rank = len(x.dims)
     axis = choose.integer(0, rank - 1)
@@ -194,7 +204,7 @@ def _grow_elements(choose: Choose, x: TensorType) -> Growth | None:
 
 
 def _grow_nd(choose: Choose, x: TensorType) -> Growth | None:
-    if 0 in x.dims or not x.dims:
+    if 0 in x.dims or not x.dims or x.dtype in NARROW:
         return None
     depth = choose.integer(1, len(x.dims))
     reduction = _reduction(choose, x.dtype)

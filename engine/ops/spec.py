@@ -128,7 +128,7 @@ ErrorModel = Callable[[Arrays, Attributes, Units], tuple[Error, ...]]
 
 
 def no_growth(choose: Choose, x: TensorType) -> Growth | None:
-    """For operators that random graphs do not grow."""
+    """For operators that are grafted into random graphs as their examples draw them."""
     return None
 
 
