@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from conformance.bundles.failing import Place
+from conformance.bundles.failing import AnyPlace
 from conformance.bundles.worker import Worker
-from conformance.devices import precisions_named, target_of
 from conformance.document import deliver
 from conformance.files import add_file
 from conformance.report import (
@@ -23,11 +22,11 @@ from conformance.report import (
     VERDICTS,
     VERIFIED,
 )
-from engine.config import Precision
 from engine.errors import ConfigError
 from engine.runtime import Runtime
-from parallax.options import DEVICE_HELP, add_command, add_timeout, check_seed
+from parallax.options import add_command, add_timeout, check_seed
 from parallax.output import console
+from parallax.places import add_places, places_of
 from parallax.progress import progress
 from properties.fuzz import Finding, Fuzz, State, plain
 from properties.hostile.schedule import seconds_of
@@ -36,8 +35,9 @@ BUDGET_S = 600.0
 
 EPILOG = """\
 Each seed is one graph of up to 16 nodes of any operators, dtypes and shapes, with its inputs. It is
-judged as verify judges. The first failure of a kind (operator, kind and precision) is made smaller,
-tried again in a fresh process, and written as a bundle (docs/bundles.md); others of that kind are
+judged as verify judges; with --engine as verify --engine does, without the nodes that the engine
+does not run. The first failure of a kind (operator, kind and precision) is made smaller, tried
+again in a fresh process, and written as a bundle (docs/bundles.md); others of that kind are
 counted. Graphs run in a process of their own: a driver that crashes, or hangs for --timeout, is a
 finding like any other. With --resume the run can be ended at any time, and the same command goes on
 from there.
@@ -50,6 +50,7 @@ examples:
   parallax fuzz --device gpu --precision low --seed 5000 --bundles found
   parallax fuzz --device intel --budget 1h --resume fuzz.json
   parallax fuzz --device pocl --seed 17 --count 1
+  parallax fuzz --engine onnxruntime --engine-option optimization=off --budget 5m
 """
 
 
@@ -63,8 +64,7 @@ def add_parser(subparsers: Any) -> None:
         description=__doc__,
         epilog=EPILOG,
     )
-    parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the first OpenCL device)")
-    parser.add_argument("--precision", help="comma-separated (default: all)")
+    add_places(parser, "comma-separated (default: all)")
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--budget", type=seconds_of, metavar="TIME", help="90s, 10m, 1.5h (10m)")
     limit.add_argument("--count", type=int, metavar="N", help="so many graphs instead")
@@ -90,11 +90,9 @@ def run(args: argparse.Namespace) -> int:
     out = console(silent=args.json)
     stopped: BaseException | None = None
     with Runtime() as runtime, Worker(args.timeout) as worker:
-        target = target_of(args.device, runtime)
-        device = target[1] or "cpu"
-        places = _places(runtime, worker, device, args)
-        info = places[0].backend.info
-        state = _state(device, [p.precision.value for p in places], args)
+        places = places_of(args, runtime, worker)
+        info = places[0].info
+        state = _state(places, args)
         if not args.quiet:
             where = f"{info.platform} / {info.name}, driver {info.driver}"
             out.print(f"seeds from {state.following} on, {where}", markup=False, soft_wrap=True)
@@ -116,18 +114,10 @@ def _check_folder(folder: Path) -> None:
         raise ConfigError(f"--bundles {folder}: it is no folder")
 
 
-def _places(runtime: Runtime, worker: Worker, device: str, args: argparse.Namespace) -> list[Place]:
-    """One for each precision that the device computes differently at."""
-    wanted = precisions_named(args.precision, target_of(device, runtime))
-    places: dict[Precision, Place] = {}
-    for precision in wanted:
-        place = Place(runtime, device, precision, worker)
-        places.setdefault(place.backend.precision, place)
-    return list(places.values())
-
-
-def _state(device: str, precisions: list[str], args: argparse.Namespace) -> State:
+def _state(places: Sequence[AnyPlace], args: argparse.Namespace) -> State:
     """That of `--resume`, or a new one."""
+    _, *chosen = places[0].choice
+    device, precisions = " ".join(chosen), [place.arithmetic for place in places]
     path = None if args.resume is None else Path(args.resume)
     if path is None or not path.exists() or not path.stat().st_size:
         seed = args.seed or 0
@@ -143,7 +133,7 @@ def _state(device: str, precisions: list[str], args: argparse.Namespace) -> Stat
     return state
 
 
-def _fuzz(state: State, places: list[Place], args: argparse.Namespace, out: Console) -> None:
+def _fuzz(state: State, places: list[AnyPlace], args: argparse.Namespace, out: Console) -> None:
     total = args.count or int(args.budget or BUDGET_S)
 
     def show(finding: Finding) -> None:

@@ -7,18 +7,21 @@ model and judged as `verify` judges: every node on its own inputs, then the plan
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conformance.bundles.failing import Case, Failing, NothingVerified, Place, examine
+from conformance.bundles.failing import AnyPlace, Case, Failing, NothingVerified, examine
 from conformance.bundles.replay import NotReproduced, keep
 from conformance.bundles.worker import CRASH, HANG
+from conformance.engines.place import EnginePlace
 from conformance.export import exported
 from conformance.reduction.bundling import bundle_of, free_path
 from conformance.reduction.reducer import Reducer, nodes_of
+from conformance.reduction.refused import Refusals
 from engine.errors import ConfigError, ParallaxError
 from engine.files import write_atomically
 from properties.graphs import decode, seeded_program
@@ -58,6 +61,7 @@ class State:
         graphs: judged at every precision. refused: of those, with a reason, how many at how many
             precisions.
         findings: by the text of their signature.
+        left_out: nodes that an engine does not run, by operator; the rest of the graph is judged.
     """
 
     device: str
@@ -69,6 +73,7 @@ class State:
     verified: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     findings: dict[str, Finding] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the file; raises ConfigError."""
@@ -124,11 +129,12 @@ class Fuzz:
     """
 
     state: State
-    places: Sequence[Place]
+    places: Sequence[AnyPlace]
     bundles: Path
     saved: Callable[[State], None]
     tell: Callable[[str], None]
     found: Callable[[Finding], None]
+    _refused: Refusals | None = None
 
     def run(self, *, seconds: float | None, count: int | None) -> None:
         """Graph after graph until the time is up, or so many; interruptible after each."""
@@ -154,9 +160,9 @@ class Fuzz:
             state.running = None
             self.saved(state)
 
-    def _judge(self, case: Case, place: Place, seed: int) -> None:
+    def _judge(self, case: Case, place: AnyPlace, seed: int) -> None:
         try:
-            failing = examine(case, place, seed)
+            case, failing = self._examined(case, place, seed)
             self.state.verified += 1
         except (NothingVerified, ParallaxError) as error:
             said = next(iter(str(error).splitlines()), type(error).__name__)
@@ -165,7 +171,26 @@ class Fuzz:
         if failing is not None:
             self._note(case, failing, place, seed)
 
-    def _note(self, case: Case, failing: Failing, place: Place, seed: int) -> None:
+    def _examined(self, case: Case, place: AnyPlace, seed: int) -> tuple[Case, Failing | None]:
+        """The case, or what of it an engine runs, and how that fails."""
+        try:
+            return case, examine(case, place, seed)
+        except NothingVerified:
+            raise
+        except ParallaxError:
+            if not isinstance(place, EnginePlace):
+                raise
+            smaller = self._refusals(place).without(case)
+            if smaller is None:
+                raise
+        return smaller, examine(smaller, place, seed)
+
+    def _refusals(self, place: EnginePlace) -> Refusals:
+        if self._refused is None:
+            self._refused = Refusals(place, self.state.left_out)
+        return self._refused
+
+    def _note(self, case: Case, failing: Failing, place: AnyPlace, seed: int) -> None:
         key = str(failing.signature)
         if key in self.state.findings:
             self.state.findings[key].count += 1
@@ -176,7 +201,7 @@ class Fuzz:
         self.found(finding)
 
     def _reduce(
-        self, finding: Finding, case: Case, failing: Failing, place: Place, seed: int
+        self, finding: Finding, case: Case, failing: Failing, place: AnyPlace, seed: int
     ) -> None:
         """Make a finding small, and a bundle of it."""
 
@@ -188,7 +213,7 @@ class Fuzz:
             budget = max(budget, HANGS * place.worker.seconds)
         reduced = Reducer(case, failing, place, seed, budget, tell).run()
         finding.said, finding.nodes = reduced.failing.said, reduced.nodes
-        origin = f"parallax fuzz --device {place.device} --seed {seed} --count 1"
+        origin = f"parallax fuzz {shlex.join(place.choice)} --seed {seed} --count 1"
         path = free_path(self.bundles, failing.signature)
         self.tell(f"seed {seed}: a fresh process")
         try:
@@ -203,5 +228,6 @@ def plain(state: State) -> dict[str, Any]:
     data = asdict(state)
     return {
         **{k: data[k] for k in ("first", "following", "graphs", "verified", "refused")},
+        "left_out": data["left_out"],
         "findings": list(data["findings"].values()),
     }

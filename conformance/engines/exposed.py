@@ -46,3 +46,8 @@ def exposed(model: onnx.ModelProto, names: Iterable[str]) -> bytes:
     shown.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     data: bytes = shown.SerializeToString()
     return data
+
+
+def exposed_all(model: onnx.ModelProto) -> bytes:
+    """The model with every value of its graph as an output."""
+    return exposed(model, shown_values(model))
