@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,15 @@ import onnx
 import pytest
 
 from conformance.bundles.bundle import read
+from conformance.bundles.failing import Case
+from conformance.engines import mnn_engine
+from conformance.engines.place import EnginePlace, _made
+from engine.errors import InputError
+from engine.runtime import Runtime
 from fixtures.bundles.bent import RELU_IS_ABS
 from parallax.cli import main
 from tests.command_line import Captured, refused, save
-from tests.model_writing import node
+from tests.model_writing import model_bytes, node
 
 pytestmark = pytest.mark.device_free
 
@@ -24,7 +30,7 @@ MODELS = Path(__file__).parent.parent / "fixtures" / "models"
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--engine", "ort"], "expected one of onnxruntime, openvino"),
+        (["--engine", "ort"], "expected one of onnxruntime, openvino, mnn"),
         (["--engine", "onnxruntime", "--engine-option", "x=1"], "has the options optimization"),
         (["--engine", "onnxruntime", "--engine-option", "off"], "expected NAME=VALUE"),
         (["--engine", "onnxruntime", "--device", "cpu"], "--device cpu"),
@@ -53,7 +59,7 @@ ON = ("--engine", "onnxruntime", "--engine-option", "optimization=off")
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (("--engine", "ort"), "expected one of onnxruntime, openvino"),
+        (("--engine", "ort"), "expected one of onnxruntime, openvino, mnn"),
         ((*ON, "--device", "cpu"), "--device cpu: --engine onnxruntime has none"),
         ((*ON, "--precision", "low"), "--precision low: --engine onnxruntime has none"),
         (("--engine-option", "optimization=off"), "give --engine, too"),
@@ -129,7 +135,7 @@ def test_a_model_that_an_engine_gets_wrong_is_reduced_to_the_node(
         ([], "describes no engine"),
         ({"name": "onnxruntime", "options": ["off"]}, "describes no engine"),
         ({"name": "on\nnx", "options": {}}, "where the name of an engine is expected"),
-        ({"name": "ort", "options": {}}, "expected one of onnxruntime, openvino"),
+        ({"name": "ort", "options": {}}, "expected one of onnxruntime, openvino, mnn"),
     ],
 )
 def test_a_bundle_of_a_damaged_engine_is_refused(
@@ -143,3 +149,69 @@ def test_a_bundle_of_a_damaged_engine_is_refused(
         (tmp_path / name).write_bytes(data)
     (tmp_path / "bundle.json").write_text(json.dumps(facts))
     assert words in refused(capsys, "replay", str(tmp_path))
+
+
+# ------------------------------------------------------------------------- MNN
+def test_mnn_that_is_not_installed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        mnn_engine.importlib.util, "find_spec", lambda n: None if n == "MNN" else real(n)
+    )
+    words = refused(capsys, "fuzz", "--engine", "mnn")
+    assert "--engine mnn: it is not installed: No module named 'MNN'" in words
+
+
+@pytest.fixture
+def mnn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], EnginePlace]]:
+    """A place where MNN's process runs a program of the test's."""
+    monkeypatch.setattr(mnn_engine.importlib.util, "find_spec", lambda _: True)
+    monkeypatch.setattr(mnn_engine.importlib.metadata, "version", lambda _: "3.6.1")
+
+    def running(program: str) -> EnginePlace:
+        path = tmp_path / "mnn_engine.py"
+        path.with_name("mnn_child.py").write_text(program)
+        monkeypatch.setattr(mnn_engine, "__file__", str(path))
+        _made.cache_clear()
+        return EnginePlace(runtime, "mnn")
+
+    with Runtime() as runtime:
+        yield running
+    _made.cache_clear()
+
+
+def squared(*, dtype: int = onnx.TensorProto.FLOAT) -> Case:
+    array = np.arange(3, dtype=onnx.helper.tensor_dtype_to_np_dtype(dtype))
+    return Case(
+        model_bytes([node("Mul", "x x", "y")], {"x": [3]}, ["y"], dtype=dtype), {"x": array}
+    )
+
+
+def test_what_ends_the_process_of_mnn_is_a_failure_of_the_case(
+    mnn: Callable[[str], EnginePlace],
+) -> None:
+    failing = mnn("import os; os.kill(os.getpid(), 11)").examine(squared(), 0, launches=False)
+    assert failing is not None
+    assert failing.signature.kind == "crash: SIGSEGV"
+
+
+def test_what_mnn_refuses_is_told_in_its_words(mnn: Callable[[str], EnginePlace]) -> None:
+    place = mnn("print('These Op Not Support: X'); print('Converted Failed!'); raise SystemExit(3)")
+    with pytest.raises(InputError, match=r"does not run the model: .*Not Support: X"):
+        place.examine(squared(), 0, launches=False)
+
+
+def test_integers_of_64_bits_go_through_mnn_as_those_of_32(
+    mnn: Callable[[str], EnginePlace],
+) -> None:
+    place = mnn(
+        "import sys, numpy as np; from pathlib import Path; folder = Path(sys.argv[1])\n"
+        "x = np.load(folder / 'inputs.npz')['x']; assert x.dtype == np.int32\n"
+        "np.savez(folder / 'outputs.npz', **{'0': x * x})"
+    )
+    case = squared(dtype=onnx.TensorProto.INT64)
+    assert place.examine(case, 0, launches=False) is None
+    wide = Case(case.model, {"x": np.array([0, 1, 2**40])})
+    with pytest.raises(InputError, match="what does not fit 32 bits"):
+        place.examine(wide, 0, launches=False)

@@ -21,6 +21,8 @@ from engine.ops.compose import error_of, spec_of
 from engine.ops.numerics import Error
 from engine.passes.infer_shapes import are_typed
 
+RANDOM = frozenset({"RandomNormalLike", "RandomUniformLike"})
+
 
 @dataclass(frozen=True)
 class Wrong:
@@ -76,6 +78,8 @@ class Nodes:
 
     def _obstacle(self, node: Node) -> str:
         """Why nothing can be told of a node, or ""."""
+        if node.op_type in RANDOM:
+            return "every engine draws random numbers of its own"
         if not are_typed([*filter(None, node.inputs), *node.outputs]):
             return "data decide its shapes"
         if not all(self._walk.knows(v) for v in node.inputs if v is not None):

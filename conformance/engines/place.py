@@ -23,7 +23,7 @@ from conformance.bundles.failing import (
 )
 from conformance.devices import config_of
 from conformance.engines import engine_of, exposed
-from conformance.engines.engine import Engine
+from conformance.engines.engine import Died, Engine
 from conformance.engines.judged import ARITHMETIC, info_of, ran, verify_engine
 from conformance.engines.nodes import Wrong
 from conformance.export import alone, exported
@@ -86,9 +86,12 @@ class EnginePlace:
     def examine(self, case: Case, seed: int, *, launches: bool) -> Failing | None:
         """See AnyPlace; an engine has no launches."""
         wrong: list[Wrong] = []
-        report = verify_engine(
-            case.model, self.engine, seed=seed, inputs=case.feeds, on_failure=wrong.append
-        )
+        try:
+            report = verify_engine(
+                case.model, self.engine, seed=seed, inputs=case.feeds, on_failure=wrong.append
+            )
+        except Died as death:
+            return Failing(Signature(death.kind, "", self.arithmetic), str(death))
         if report.exit_code == NOTHING_VERIFIED:
             raise NothingVerified(f"nothing is verified in {self.name}: no node gave a number")
         return failure_of(report, wrong[0] if wrong else None)
