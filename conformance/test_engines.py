@@ -260,3 +260,40 @@ def test_an_index_that_follows_from_right_nodes_is_right_as_deployed() -> None:
         return Replaced(lambda _: {"a": a, "y": np.array(y)})
 
     assert verify_engine(model, engine(0), inputs={"x": x}).exit_code == VERIFIED
+
+
+def test_a_normalisation_that_is_spelled_out_may_be_computed_as_one() -> None:
+    """What is reported of its mean and deviation is not what the quotient was made of."""
+    nodes = [
+        node("ReduceMean", "x", "m", axes=[-1]),
+        node("Sub", "x m", "d"),
+        node("Pow", "d two", "q"),
+        node("ReduceMean", "q", "v", axes=[-1]),
+        node("Add", "v epsilon", "e"),
+        node("Sqrt", "e", "s"),
+        node("Div", "d s", "y"),
+    ]
+    constants = {"two": np.array(2, np.float32), "epsilon": np.array(1e-5, np.float32)}
+    model = model_bytes(nodes, {"x": [3, 64]}, ["y"], constants)
+    x = np.random.default_rng(0).standard_normal((3, 64)).astype(np.float32) + 3
+    wide = x.astype(np.float64)
+
+    def judged(roundings: int) -> str:
+        mean = wide.mean(-1, keepdims=True) * (1 + roundings * 2**-24)
+        y = (wide - mean) / np.sqrt(wide.var(-1, keepdims=True) + 1e-5)
+
+        def outputs(feeds: Arrays) -> Arrays:
+            m = feeds["x"].mean(-1, keepdims=True)
+            d = feeds["x"] - m
+            q = d * d
+            v = q.mean(-1, keepdims=True)
+            e = v + np.float32(1e-5)
+            shown = {"m": m, "d": d, "q": q, "v": v, "e": e, "s": np.sqrt(e)}
+            return {**shown, "y": y.astype(np.float32)}
+
+        report = verify_engine(model, Replaced(outputs), inputs={"x": x})
+        (check,) = (c for c in report.precisions[0].checks if c.output == "y")
+        return check.reading or check.verdict.name
+
+    assert judged(30) == "fused normalisation"  # a sum of 64 may be off by as many
+    assert judged(400) == "FAIL"

@@ -6,6 +6,7 @@ import argparse
 import logging
 import time
 from collections.abc import Sequence, Sized
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from parallax.options import add_command, add_timeout, check_seed
 from parallax.output import console
 from parallax.places import add_places, places_of
 from parallax.progress import progress
+from properties.fleet import Fleet, connected
 from properties.fuzz import Finding, Fuzz, State, plain
 from properties.hostile.schedule import seconds_of
 
@@ -40,7 +42,8 @@ does not run. The first failure of a kind (operator, kind and precision) is made
 again in a fresh process, and written as a bundle (docs/bundles.md); others of that kind are
 counted. Graphs run in a process of their own: a driver that crashes, or hangs for --timeout, is a
 finding like any other. With --resume the run can be ended at any time, and the same command goes on
-from there.
+from there. With --scheduler the workers of a fleet of Dask (pip install "parallax-engine[fleet]")
+try them, each on its own device of that name; bundles come back here.
 
 Exit codes: 0 nothing failed, 1 something did, 2 bad input or usage, 3 nothing verified,
 130 interrupted (what was found is kept).
@@ -51,6 +54,7 @@ examples:
   parallax fuzz --device intel --budget 1h --resume fuzz.json
   parallax fuzz --device pocl --seed 17 --count 1
   parallax fuzz --engine onnxruntime --engine-option optimization=off --budget 5m
+  parallax fuzz --device pocl --budget 8h --scheduler tcp://10.0.0.1:8786 --resume fuzz.json
 """
 
 
@@ -70,6 +74,11 @@ def add_parser(subparsers: Any) -> None:
     limit.add_argument("--count", type=int, metavar="N", help="so many graphs instead")
     parser.add_argument("--seed", type=int, help="of the first graph (0)")
     add_timeout(parser)
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of a fleet of Dask, such as tcp://10.0.0.1:8786, whose workers try the graphs",
+    )
     add_file(parser, "--resume", "FILE", "where to note how far it came, and to go on from")
     parser.add_argument(
         "--bundles",
@@ -89,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         logging.getLogger("parallax").setLevel(logging.ERROR)
     out = console(silent=args.json)
     stopped: BaseException | None = None
-    with Runtime() as runtime, Worker(args.timeout) as worker:
+    with Runtime() as runtime, Worker(args.timeout) as worker, _fleet(args) as client:
         places = places_of(args, runtime, worker)
         info = places[0].info
         state = _state(places, args)
@@ -97,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
             where = f"{info.platform} / {info.name}, driver {info.driver}"
             out.print(f"seeds from {state.following} on, {where}", markup=False, soft_wrap=True)
         try:
-            _fuzz(state, places, args, out)
+            _fuzz(state, places, client, args, out)
         except (KeyboardInterrupt, BrokenPipeError) as error:
             stopped = error
     code = exit_code(state) if stopped is None else INTERRUPTED
@@ -133,7 +142,14 @@ def _state(places: Sequence[AnyPlace], args: argparse.Namespace) -> State:
     return state
 
 
-def _fuzz(state: State, places: list[AnyPlace], args: argparse.Namespace, out: Console) -> None:
+def _fleet(args: argparse.Namespace) -> AbstractContextManager[Any]:
+    """A client of the scheduler, or None."""
+    return nullcontext() if args.scheduler is None else connected(args.scheduler)
+
+
+def _fuzz(
+    state: State, places: list[AnyPlace], client: Any, args: argparse.Namespace, out: Console
+) -> None:
     total = args.count or int(args.budget or BUDGET_S)
 
     def show(finding: Finding) -> None:
@@ -151,8 +167,14 @@ def _fuzz(state: State, places: list[AnyPlace], args: argparse.Namespace, out: C
             bar(f"{_count(state.findings, 'finding')}, {stage}", done, total)
 
         seconds = None if args.count else args.budget or BUDGET_S
-        fuzz = Fuzz(state, places, Path(args.bundles), save, tell, show)
-        fuzz.run(seconds=seconds, count=args.count)
+        folder = Path(args.bundles)
+        if client is None:
+            fuzz = Fuzz(state, places, folder, save, tell, show)
+            fuzz.run(seconds=seconds, count=args.count)
+            return
+        recipes = [place.recipe for place in places]
+        fleet = Fleet(state, client, recipes, args.timeout, folder, save, tell, show)
+        fleet.run(seconds=seconds, count=args.count)
 
 
 def _told(finding: Finding) -> str:

@@ -126,6 +126,7 @@ class Fuzz:
         places: the device, at each precision. bundles: the folder for findings, made when needed.
         saved: called when the state changed. found: called with each finding of a new kind.
         tell: called before each graph, and while a finding is made smaller, with what is done.
+        known: signatures that are counted and not made smaller: somebody has a bundle of them.
     """
 
     state: State
@@ -134,6 +135,7 @@ class Fuzz:
     saved: Callable[[State], None]
     tell: Callable[[str], None]
     found: Callable[[Finding], None]
+    known: frozenset[str] = frozenset()
     _refused: Refusals | None = None
 
     def run(self, *, seconds: float | None, count: int | None) -> None:
@@ -197,6 +199,8 @@ class Fuzz:
             return
         finding = Finding(failing.signature.to_json(), failing.said, seed)
         self.state.findings[key] = finding
+        if key in self.known:
+            return
         self._reduce(finding, case, failing, place, seed)
         self.found(finding)
 

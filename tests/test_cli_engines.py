@@ -104,6 +104,7 @@ def test_an_engine_that_is_wrong_is_fuzzed_into_a_bundle_of_a_node(
     assert "not of onnxruntime at float32" in refused(capsys, "fuzz", *other)
 
 
+@pytest.mark.nightly
 def test_a_model_that_an_engine_gets_wrong_is_reduced_to_the_node(
     tmp_path: Path, capsys: Captured, planting: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -127,6 +127,10 @@ class AnyPlace(Protocol):
         """What makes it in another process; can be pickled."""
         ...
 
+    def tried_by(self, worker: TriesCases) -> AnyPlace:
+        """The same, with cases tried by another process."""
+        ...
+
     def examine(self, case: Case, seed: int, *, launches: bool) -> Failing | None:
         """Verify a case in this process; see the function of that name."""
         ...
@@ -188,6 +192,10 @@ class Place:
     def recipe(self) -> Callable[[Runtime], AnyPlace]:
         """See AnyPlace."""
         return partial(Place, device=self.device, precision=self.precision)
+
+    def tried_by(self, worker: TriesCases) -> AnyPlace:
+        """See AnyPlace."""
+        return replace(self, worker=worker)
 
     def examine(self, case: Case, seed: int, *, launches: bool) -> Failing | None:
         """See AnyPlace."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from conformance.engines import reading
 from conformance.engines.engine import Arrays
+from conformance.engines.normalised import FUSED_NORMALISATION, normalisation_of
 from conformance.expectation import ErrorOf, Expected, Walk, is_elementwise
 from conformance.judge import Verdict
 from conformance.nodes import Progress, excerpt, judge_value, mapped
@@ -17,7 +18,7 @@ from conformance.suspects import is_rare
 from engine.backends.protocol import Backend
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import FLOAT16
-from engine.ops.compose import error_of, spec_of
+from engine.ops.compose import error_of, reference_of, spec_of
 from engine.ops.numerics import Error
 from engine.passes.infer_shapes import are_typed
 
@@ -104,6 +105,7 @@ class Nodes:
         if verdict is Verdict.FAIL:
             fused, unrounded = self._fused(node, value), self._unrounded(node, value)
             what = reading.read(node, inputs, got, expected, fused, unrounded)
+            what = what or self._normalised(node, got, expected)
         if what:
             verdict, note = Verdict.PASS, _off(got, expected, judgement.bounds)
         check = NodeCheck(
@@ -134,6 +136,20 @@ class Nodes:
     def _fused(self, node: Node, value: Value) -> Expected:
         """What a value should be, if the nodes before it were computed with it."""
         return self._together(node, value, self._before(node), reading.error_of_any)
+
+    def _normalised(self, node: Node, got: np.ndarray, expected: Expected) -> str:
+        """FUSED_NORMALISATION where it explains a Div, or ""."""
+        found = normalisation_of(node)
+        if found is None or not self._walk.knows(found[0]):
+            return ""
+        x, whole = found
+        inputs = [self._walk.value(x), np.ones(x.known_type.dims[whole.attributes["axis"] :])]
+        with np.errstate(all="ignore"):
+            (reference, *_) = reference_of(whole, inputs)
+            (error, *_) = error_of(whole, inputs, expected.units)
+        one = replace(expected, reference=reference, sigma=error.sigma, bound=error.bound)
+        said = reading.read(whole, inputs, got, one, one, ())
+        return FUSED_NORMALISATION if said else ""
 
     def _unrounded(self, node: Node, value: Value) -> Sequence[Expected]:
         """What a value should be, where the nodes before it hand on float in place of half.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -82,6 +82,10 @@ class EnginePlace:
     def recipe(self) -> Callable[[Runtime], AnyPlace]:
         """See AnyPlace."""
         return partial(EnginePlace, name=self.name, options=dict(self.options))
+
+    def tried_by(self, worker: TriesCases) -> AnyPlace:
+        """See AnyPlace."""
+        return replace(self, worker=worker)
 
     def examine(self, case: Case, seed: int, *, launches: bool) -> Failing | None:
         """See AnyPlace; an engine has no launches."""
