@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from engine.arguments import member
 from engine.auto import probe
 from engine.backends import registry
 from engine.config import BackendConfig, ForwardType, Precision, ScheduleConfig
 from engine.errors import DeviceError
 from engine.runtime import Runtime
+
+logger = logging.getLogger("parallax.devices")
 
 ALL = "all"
 Target = tuple[ForwardType, str | None]
@@ -31,6 +35,8 @@ def target_of(device: str | None, runtime: Runtime) -> Target:
 def devices_named(names: str | None) -> list[str | None]:
     """Comma-separated ones; "all" is every OpenCL device by its shortest name; None the first.
 
+    A device that goes by several names comes once, and a message says so.
+
     Raises:
         DeviceError: "all", and there is none.
     """
@@ -41,7 +47,30 @@ def devices_named(names: str | None) -> list[str | None]:
         found += registry.opencl_selectors().values() if name.lower() == ALL else [name]
     if not found:
         raise DeviceError("no OpenCL device is installed")
-    return list(dict.fromkeys(found))
+    return _each_once(list(dict.fromkeys(found)))
+
+
+def _each_once(names: list[str | None]) -> list[str | None]:
+    """Those that name no device are left to whoever opens it."""
+    if len(names) < 2:
+        return names
+    kept: dict[str, str | None] = {}
+    for name in names:
+        try:
+            place = identity_of(name)
+        except DeviceError:
+            place = str(name)
+        if place in kept:
+            logger.warning("device %r is %r, and counts once", name, kept[place])
+        kept.setdefault(place, name)
+    return list(kept.values())
+
+
+def identity_of(device: str | None) -> str:
+    """The same for all names of a device; raises DeviceError for what names none, or several."""
+    if device is None or device.strip().lower() == "cpu":
+        return "cpu" if device else ""
+    return registry.opencl_numbers(device)
 
 
 def config_of(

@@ -72,6 +72,29 @@ def expect(graph: Graph, feeds: Arrays, backend: Backend) -> dict[str, Expected]
     return outputs
 
 
+def moved_by_storage(graph: Graph, feeds: Arrays) -> dict[str, np.ndarray]:
+    """How far each floating-point output moves when every value is stored in its dtype.
+
+    Where no bound is derived, this one sample of honest roundings tells whether they matter.
+    """
+    wide = {v: _wide(feeds[v.name]) for v in graph.inputs}
+    stored = dict(wide)
+    for node in graph.nodes:
+        with np.errstate(all="ignore"):
+            for values, is_stored in ((wide, False), (stored, True)):
+                arrays = [None if v is None else _known(v, values) for v in node.inputs]
+                results = reference_of(node, arrays)
+                for value, y in zip(node.outputs, results, strict=False):
+                    dtype = value.known_type.dtype
+                    stays = not (is_stored and is_float(dtype))
+                    values[value] = np.asarray(y) if stays else _wide(np.asarray(y).astype(dtype))
+    return {
+        v.name: np.abs(_known(v, stored) - _known(v, wide))
+        for v in graph.outputs
+        if is_float(v.known_type.dtype)
+    }
+
+
 class Walk:
     """Goes through a graph in its order, and knows of each value what it should be.
 
@@ -245,6 +268,10 @@ THROUGH: dict[str, Through] = {
     "Sqrt": _root,
 }
 """Elementwise operators without a slope: of what errors of inputs become in them."""
+
+
+def _known(value: Value, made: Mapping[Value, np.ndarray]) -> np.ndarray:
+    return made[value] if value.constant is None else _wide(value.constant)
 
 
 def _wide(array: np.ndarray) -> np.ndarray:

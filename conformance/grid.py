@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from conformance.visible import visible
+
 Cell = str | Text
 
 GAPS = (2, 1)
@@ -33,6 +35,7 @@ def print_grid(
         names: so many columns, from the left, hold words, which give way; the others hold numbers.
         shorten: words lose their middle; else they fold.
     """
+    rows = [[c if isinstance(c, Text) else visible(c) for c in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     gap = next((g for g in GAPS if _across(widths, g) <= out.width), GAPS[-1])
     if shorten:

@@ -43,7 +43,8 @@ class Judgement:
         got, expected, sigma, bound: values there; of integers got and expected are integers.
         overflows: results that are infinite where the reference is finite, and may be.
         undecided: elements whose bound is infinite. nans: NaN in the device's result.
-        count: elements judged. numbers: those that are not NaN as expected, which proves little.
+        count: all elements. numbers: those of which something was proved: neither NaN as expected
+            nor undecided.
         exact: every element equals the reference. rounded: every element is the reference,
             correctly rounded to the format in which the device stores it.
     """
@@ -132,7 +133,7 @@ def judge(got: np.ndarray, reference: np.ndarray, error: Error, units: Units) ->
         undecided=int(undecided.sum()),
         nans=int(np.isnan(g).sum()),
         count=int(g.size),
-        numbers=int((~(np.isnan(g) & np.isnan(r))).sum()),
+        numbers=int((~(np.isnan(g) & np.isnan(r)) & (same | ~undecided)).sum()),
         exact=bool(same.all()),
         rounded=bool(equal(g, stored).all()),
     )

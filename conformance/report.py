@@ -12,6 +12,7 @@ from engine.arguments import AnyShape
 from engine.backends.protocol import DeviceInfo
 
 VERIFIED, OUT_OF_BOUNDS, BAD_INPUT, NOTHING_VERIFIED = range(4)
+INTERNAL_ERROR = 70
 INTERRUPTED = 130
 """Exit codes of the command line."""
 
@@ -22,6 +23,7 @@ VERDICTS = {
     INTERRUPTED: "interrupted",
 }
 STALE = "A KNOWN FAILURE IS STALE"
+OVERFLOW = "an intermediate may overflow"
 OUTPUTS_DIFFER = "OUTPUTS DIFFER from those stored"
 
 
@@ -56,8 +58,13 @@ class NodeCheck:
 
     @property
     def proves_nothing(self) -> bool:
-        """There was no number to compare: no element, or only NaN where NaN is expected."""
+        """There was nothing to compare: no element, only NaN where NaN is expected, or no bound."""
         return not self.judgement.numbers
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether nothing was compared because every bound is infinite."""
+        return self.proves_nothing and self.judgement.undecided > 0
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,7 @@ class Distance:
     """How far an output lies from the float64 run, in spreads: what honest rounding does to it.
 
     Attributes:
-        spreads: of the worst element; index, value, truth: of that element.
+        spreads: of the worst element; index, value, truth: of that element, integers as such.
         beyond: elements beyond the limit. undecided: elements that rounding may make anything.
         count: all elements. noise: the spreads' root mean square, relative to the truth's.
     """
@@ -214,6 +221,7 @@ class PrecisionReport:
         same_as: the requested precision whose run this one repeats (same effective precision);
             everything else then is that run's.
         context_bugs: how the production plan differed from the run that keeps every tensor.
+        unjudged: of what an engine gives as it is deployed, what nobody can tell, and why.
         stored: one check for each output that was expected. against: another engine, where asked.
         verified: checks that ran on the device. overflows, nans: over all its tensors.
     """
@@ -233,6 +241,7 @@ class PrecisionReport:
     undecided: int
     seconds: float
     against: Against | None = None
+    unjudged: tuple[str, ...] = ()
 
     @property
     def verified(self) -> int:

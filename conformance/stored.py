@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from conformance.judge import SIGMAS, equal, numbered
+from conformance.judge import SIGMAS, equal, number, numbered
 from conformance.outputs import output_error, scale_of
 from conformance.report import Agreement, Distance, StoredCheck
 from conformance.truth import Evaluate, Rounding
@@ -160,8 +160,8 @@ def distance_in(array: np.ndarray, truth: np.ndarray, spreads: np.ndarray) -> Di
     return Distance(
         spreads=float(ratios.max(initial=0.0)),
         index=tuple(int(i) for i in index),
-        value=float(array[index]) if ratios.size else 0.0,
-        truth=float(truth[index]) if ratios.size else 0.0,
+        value=number(array[index]) if ratios.size else 0.0,
+        truth=number(truth[index]) if ratios.size else 0.0,
         beyond=int((ratios > LIMIT).sum()),
         undecided=int(np.isinf(spreads).sum()),
         count=int(ratios.size),

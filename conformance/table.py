@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from io import StringIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from conformance.figures import figures
@@ -17,6 +16,7 @@ from conformance.judge import Verdict
 from conformance.report import (
     NOTHING_VERIFIED,
     OUT_OF_BOUNDS,
+    OVERFLOW,
     VERIFIED,
     NodeCheck,
     PrecisionReport,
@@ -24,6 +24,7 @@ from conformance.report import (
 )
 from conformance.table_failure import print_failure
 from conformance.table_outputs import print_accumulated, print_against, print_stored
+from conformance.visible import escape
 from engine import arguments
 
 WIDTH = 100
@@ -33,6 +34,7 @@ WORST = 10
 LISTED = 5
 STYLES = {VERIFIED: "bold green", OUT_OF_BOUNDS: "bold red", NOTHING_VERIFIED: "bold yellow"}
 EQUALITIES = ("exact", "correctly rounded")
+NOT_JUDGED = "not judged"
 NUMBERS = ("err/sigma", "err/bound")
 
 
@@ -103,10 +105,13 @@ def _counts(report: PrecisionReport) -> str:
         f"{kinds[kind]} {kind}" for kind in ("view", "views", *EQUALITIES) if kinds[kind]
     )
     parts = [f"{report.verified} node outputs on the device" + (f" ({of_them})" if of_them else "")]
-    void = sum(c.proves_nothing for c in report.checks)
+    open_ = sum(c.is_undecided for c in report.checks)
+    void = sum(c.proves_nothing for c in report.checks) - open_
+    if open_:
+        parts.append(f"{open_} {NOT_JUDGED}")
     if void:
         parts.append(f"{void} of no element or only NaN, which proves nothing")
-    other = len(report.checks) - report.verified - void
+    other = len(report.checks) - report.verified - void - open_
     if other:
         parts.append(f"{other} copied or on the CPU")
     return ", ".join(parts)
@@ -145,6 +150,8 @@ def _title(check: NodeCheck) -> str:
 
 
 def _numbers(check: NodeCheck) -> str:
+    if check.is_undecided:
+        return NOT_JUDGED
     return _pair(figures(check.judgement.sigmas), figures(check.judgement.bounds))
 
 
@@ -173,12 +180,16 @@ def _print_remarks(report: PrecisionReport, out: Console) -> None:
     for check in [c for c in report.checks if c.note and c.verdict is Verdict.PASS][:LISTED]:
         what = check.reading or "suspect cleared"
         out.print(f"{what}: {escape(check.title)}: {escape(check.note)}")
+    for check in [c for c in report.checks if c.is_undecided][:LISTED]:
+        out.print(f"{NOT_JUDGED}: {escape(check.title)}: {OVERFLOW}, so no bound is known")
+    for sentence in report.unjudged[:LISTED]:
+        out.print(f"{NOT_JUDGED}: {escape(sentence)}")
     for check in [c for c in report.checks if c.known][:LISTED]:
         out.print(f"known of this driver: {escape(check.title)}: {escape(check.known)}")
     counts = {
         "overflows to infinity": report.overflows,
         "NaN": report.nans,
-        "undecided (an intermediate may overflow)": report.undecided,
+        f"undecided ({OVERFLOW})": report.undecided,
     }
     counted = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     if counted:

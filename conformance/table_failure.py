@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from conformance.figures import element, figures
 from conformance.judge import Judgement
-from conformance.report import NOTHING_VERIFIED, Excerpt, Failure, VerifyReport
+from conformance.report import NOTHING_VERIFIED, OVERFLOW, Excerpt, Failure, VerifyReport
+from conformance.visible import escape
 
 
 def headline(report: VerifyReport) -> str:
@@ -23,12 +23,14 @@ def headline(report: VerifyReport) -> str:
         check, j = found.failure.check, found.failure.check.judgement
         where += f" with {check.example}" if check.example else ""
         return (
-            f"{where}: {check.title}: {check.output!r} at {list(j.index)} is {j.got:.9g}, expected "
-            f"{j.expected:.9g}: {figures(j.sigmas)} sigma, {figures(j.bounds)} x bound"
+            f"{where}: {check.title}: {check.output!r} at {list(j.index)} is {element(j.got, 9)}, "
+            f"expected {element(j.expected, 9)}: {figures(j.sigmas)} sigma, "
+            f"{figures(j.bounds)} x bound"
         )
     if found.exit_code == NOTHING_VERIFIED:
-        why = next((f": {f.title}: {f.reason}" for f in found.fallbacks), "")
-        return f"{where}{why}"
+        why = [f"{f.title}: {f.reason}" for f in found.fallbacks]
+        why += [f"{c.title}: {OVERFLOW}" for c in found.checks if c.is_undecided]
+        return f"{where}: {why[0]}" if why else where
     if found.parts:
         first = found.parts[0]
         return f"{where}: first at {first.title}: {first.output!r}; {first.right} is right"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
-from conformance.figures import figures
+from conformance.figures import element, figures
 from conformance.grid import print_grid
 from conformance.report import (
     Against,
@@ -20,6 +19,7 @@ from conformance.report import (
     StoredCheck,
 )
 from conformance.stored import LIMIT
+from conformance.visible import escape
 
 LISTED = 5
 WORDS = {
@@ -98,8 +98,9 @@ def _sentences(check: StoredCheck, report: PrecisionReport) -> list[str]:
 def _far(side: Distance, whose: str) -> str:
     return (
         f"{figures(side.spreads)} times what rounding explains from a float64 run of the model "
-        f"({LIMIT:g} is the limit) at {list(side.index)}: {whose} {side.value:.9g}, float64 "
-        f"{side.truth:.9g}; {side.beyond} of {side.count} elements are beyond the limit"
+        f"({LIMIT:g} is the limit) at {list(side.index)}: {whose} {element(side.value, 9)}, "
+        f"float64 {element(side.truth, 9)}; {side.beyond} of {side.count} elements "
+        "are beyond the limit"
     )
 
 
@@ -136,7 +137,7 @@ def _parting(parting: Parting) -> str:
     """Both values of the worst element, and how far each side lies from the float64 run."""
 
     def shown(x: float | None) -> str:
-        return "-" if x is None else f"{x:.9g}"
+        return "-" if x is None else element(x, 9)
 
     far = ", ".join(
         f"{whose} lies {figures(side.spreads)} times what rounding explains from it"
@@ -156,6 +157,7 @@ def _on_its_own(against: Against) -> str:
     check, j = against.failure.check, against.failure.check.judgement
     return (
         f"on its own inputs {against.name} is wrong first at {check.title}: {check.output!r} at "
-        f"{list(j.index)} is {j.got:.9g}, expected {j.expected:.9g}, {figures(j.bounds)} x bound. "
+        f"{list(j.index)} is {element(j.got, 9)}, expected {element(j.expected, 9)}, "
+        f"{figures(j.bounds)} x bound. "
         "The reference reads ONNX as Parallax does: what the specification says decides"
     )

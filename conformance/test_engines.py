@@ -7,12 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 
 from conformance.engines import engine_of
 from conformance.engines.engine import Arrays, Engine
 from conformance.engines.judged import verify_engine
-from conformance.report import OUT_OF_BOUNDS, VERIFIED, NodeCheck, VerifyReport
+from conformance.report import (
+    NOTHING_VERIFIED,
+    OUT_OF_BOUNDS,
+    VERIFIED,
+    NodeCheck,
+    VerifyReport,
+)
 from engine.errors import InputError
 from tests.model_writing import model_bytes, node
 
@@ -150,6 +157,36 @@ def test_a_model_that_the_engine_does_not_run_is_an_error_with_its_words() -> No
         verify_engine(
             MODELS / "tiny_audio.onnx", engine_of("onnxruntime", {}), shapes={"signal": (1, 16)}
         )
+
+
+OVERFLOWING = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[1, 2] x) => (float[1, 1] y) <float[2, 1] w = {3e38, -3e38}> { %s }"""
+
+
+@pytest.mark.parametrize(
+    ("body", "scale", "code", "undecided"),
+    [
+        ("y = MatMul (x, w)", 1.0, NOTHING_VERIFIED, ["MatMul_y"]),
+        ("a = Mul (x, x)\nb = Sub (a, a)\ny = ReduceSum (b)", 1e30, VERIFIED, []),
+    ],
+)
+def test_what_an_overflow_on_the_way_decides_is_not_judged_and_nobody_is_blamed(
+    body: str, scale: float, code: int, undecided: list[str]
+) -> None:
+    model = onnx.parser.parse_model(OVERFLOWING % body).SerializeToString()
+    feeds = {"x": np.array([[3, 2]], np.float32) * np.float32(scale)}
+    report = verify_engine(model, engine_of("onnxruntime", {}), inputs=feeds)
+    (found,) = report.precisions
+    assert (report.exit_code, found.context_bugs) == (code, ())
+    assert [c.title for c in found.checks if c.is_undecided] == [f"MatMul '{n}'" for n in undecided]
+    (sentence,) = found.unjudged
+    assert "output 'y'" in sentence
+    text = " ".join(str(report).split())
+    assert f"not judged: {sentence}" in text
+    assert ("not judged: MatMul 'MatMul_y': an intermediate may overflow" in text) == (
+        undecided != []
+    )
+    assert "context bug" not in text
 
 
 # ------------------------------------------------------------------------- readings

@@ -37,6 +37,8 @@ from fixtures.models.corpus import CORPUS, CorpusModel, by_name
 DEVICES = [d.strip() for d in os.environ.get("PARALLAX_DEVICES", "cpu,portable").split(",")]
 TWINS = frozenset({"light_vgg19", "light_resnet50", "light_densenet121", "light_inception_v2"})
 """Heavy models whose graphs are those of others, with other weights."""
+BY_NIGHT = TWINS | {"vgg19", "light_zfnet512", "light_alexnet", "light_inception_v1"}
+"""Of the heavy and large ones, those of whose operators, sizes and paths others have all."""
 HEAVY = TWINS | {"vgg19", "resnet50", "densenet121", "inception_v2"}
 LARGE = frozenset(
     {
@@ -65,8 +67,8 @@ Arrays = Mapping[str, np.ndarray]
 def cases(models: tuple[CorpusModel, ...], *, every_shape: bool) -> list:
     """(model, shape set) as parameters.
 
-    Heavy models carry `slow`, large ones and second sets of shapes `one_driver`, and twins of heavy
-    ones `nightly` where every shape is asked for.
+    Heavy models carry `slow`, large ones and second sets of shapes `one_driver`, and some of them
+    `nightly` where every shape is asked for.
     """
     return [
         pytest.param(
@@ -75,7 +77,7 @@ def cases(models: tuple[CorpusModel, ...], *, every_shape: bool) -> list:
             id=f"{model.name}-{which}",
             marks=[
                 *([pytest.mark.slow] if model.name in HEAVY else []),
-                *([pytest.mark.nightly] if model.name in TWINS and every_shape else []),
+                *([pytest.mark.nightly] if model.name in BY_NIGHT and every_shape else []),
                 *([pytest.mark.one_driver] if which or model.name in LARGE else []),
             ],
         )
@@ -171,7 +173,9 @@ def modern(model: CorpusModel) -> onnx.ModelProto:
     onnx's evaluator (1.23) runs BatchNormalization 9 as if in training, applies Softmax 1 to one
     axis only, and cannot pass attributes to functions.
     """
-    inlined = inliner.inline_local_functions(onnx.load(model.path))
+    inlined = onnx.load(model.path)
+    if inlined.functions:
+        inlined = inliner.inline_local_functions(inlined)
     if inlined.opset_import[0].version >= OPSET_OF_THE_EVALUATOR:
         return inlined
     return version_converter.convert_version(inlined, OPSET_OF_THE_EVALUATOR)

@@ -14,17 +14,21 @@ from conformance.nodes import excerpt
 from conformance.report import (
     OUT_OF_BOUNDS,
     VERIFIED,
+    Against,
     Agreement,
     Distance,
     Failure,
     NodeCheck,
     OutputError,
+    Parting,
     PrecisionReport,
     StoredCheck,
     VerifyReport,
 )
+from conformance.stored import distance_in
 from conformance.suspects import settle
 from conformance.table import print_report
+from conformance.table_failure import headline
 from engine.backends.protocol import DeviceInfo
 from engine.ir.graph import Value
 from engine.ir.types import FLOAT, FLOAT16, INT64, TensorType
@@ -230,7 +234,17 @@ def test_integers_that_float_does_not_have_are_printed_in_full() -> None:
     failed = replace(check(0), judgement=judge(wrong, right, error, Units(FLOAT, FLOAT)))
     value = Value("y", TensorType(INT64, (2,)))
     excerpts = excerpt(value, wrong, (1,)), excerpt(value, right, (1,), "reference")
-    lines = printed(report(failure=Failure(failed, (), *excerpts)))
-    text = " ".join(" ".join(lines).split())
+    shown = report(failure=Failure(failed, (), *excerpts))
+    text = words(shown)
+    assert "is 9007199254740993, expected 9007199254740992: inf sigma" in headline(shown)
     assert "got 9007199254740993, expected 9007199254740992 error 1.00" in text
     assert "1 [9007199254740993]" in text
+    far = distance_in(wrong, right, np.zeros(2))
+    differing = StoredCheck(CLOSE, None, far, far, Agreement.DIFFER)
+    stored = words(report(stored=(differing,), checks=CHECKS[2:3]))
+    assert "stored 9007199254740993, float64 9007199254740992" in stored
+    parting = Parting("Add 'a'", "y", (1,), 2**53 + 1, 2**53, 2**53, far, far, "neither")
+    against = Against("other 1", "other", 1, 0, None, (parting,))
+    assert "is 9007199254740993 here, 9007199254740992 there, 9007199254740992 in float64" in words(
+        report(against=against, checks=CHECKS[2:3])
+    )

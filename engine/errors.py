@@ -14,7 +14,7 @@ ParallaxError                everything below; the command line prints it and ex
 ├── DeviceError              a device is absent, ambiguous, or failed at run time
 │   ├── CompileError         an OpenCL program did not build; carries the build log
 │   └── DeviceMemoryError    an allocation failed; says what was asked and what is free
-└── PlanError                the memory plan is wrong: two live values overlap
+└── PlanError                the memory plan is wrong: an error of ours, exit code 70
 ```
 
 ParallaxWarning is a UserWarning: what was asked for was done in another way.

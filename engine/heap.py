@@ -38,7 +38,8 @@ def trim() -> None:
     """Return free memory of the C library's heap to the system, where that can be asked for.
 
     glibc keeps what was freed below its last allocation: tens of megabytes after a model was
-    read, or its weights packed. Takes some milliseconds; nothing that is in use moves.
+    read, or its weights packed. Takes milliseconds, and in a heap with millions of holes a share of
+    a second; nothing that is in use moves.
     """
     if (release := _malloc_trim()) is not None:
         release(0)

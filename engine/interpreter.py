@@ -39,7 +39,10 @@ from engine.session import Session
 logger = logging.getLogger("parallax.interpreter")
 
 COLLECTED_NBYTES = 1 << 24
-"""Weights in host memory that are worth a collection when their last session is closed."""
+"""Weights that are worth a collection when their last session is closed, and a trim of the heap.
+
+Either takes a share of a second where a process holds millions of objects.
+"""
 
 
 class Interpreter:
@@ -234,19 +237,21 @@ class Interpreter:
             closed=self._collector(graph),
         )
         self._sessions.add(session)
-        heap.trim()
+        if self.info.weights_nbytes >= COLLECTED_NBYTES:
+            heap.trim()
         return session
 
     def _collector(self, graph: Graph) -> Callable[[], object]:
         """What a session calls when it is closed: perhaps it was the last that held the graph."""
-        if constants_nbytes(graph, in_memory=True) < COLLECTED_NBYTES:
+        if self.info.weights_nbytes < COLLECTED_NBYTES:
             return lambda: None
-        mine = ref(self)
+        mine, is_in_memory = ref(self), constants_nbytes(graph, in_memory=True) >= COLLECTED_NBYTES
 
         def collect() -> None:
             interpreter = mine()
-            if interpreter is None or interpreter._imported is None:
+            if is_in_memory and (interpreter is None or interpreter._imported is None):
                 gc.collect()  # nodes and values refer to one another
+            heap.trim()
 
         return collect
 

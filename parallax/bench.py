@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -33,7 +32,7 @@ from parallax.options import (
     model_files,
     parse_shapes,
 )
-from parallax.output import console
+from parallax.output import complain, console
 from parallax.progress import progress
 from perf.arrays import save_arrays
 from perf.candidates import PEER
@@ -146,7 +145,7 @@ def _compared(
             if len(files) == 1:
                 raise
             errors[str(path)] = str(error)
-            print(f"parallax: {path}: {error}", file=sys.stderr)
+            complain(f"{path}: {error}", [str(path)])
 
 
 def _compare(path: Path, field: Field, shapes: Shapes, args: argparse.Namespace) -> Comparison:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from conformance.figures import figures, milliseconds, spread
 from conformance.grid import print_grid
+from conformance.visible import escape
 from parallax.bench_advice import Advice
 from perf.comparison import Comparison, Row
 from perf.stages import Start
@@ -172,4 +173,4 @@ def _first_line(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+    return escape(text)

@@ -16,8 +16,9 @@ from typing import IO, NoReturn
 
 from conformance.document import deliver
 from conformance.files import check_files, files_read
-from conformance.report import BAD_INPUT, INTERRUPTED
-from engine.errors import ParallaxError
+from conformance.report import BAD_INPUT, INTERNAL_ERROR, INTERRUPTED
+from conformance.visible import visible_lines
+from engine.errors import ParallaxError, PlanError
 from parallax import (
     __version__,
     as_onnxruntime,
@@ -45,7 +46,6 @@ COMMANDS = (
     *(report_command, as_onnxruntime),
 )
 """In the order of the help."""
-INTERNAL_ERROR = 70
 READER_GONE = 141
 """What a shell says of a program that SIGPIPE ended."""
 OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -102,7 +102,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except SystemExit as exit_:  # of --help and --version
         return exit_.code if isinstance(exit_.code, int) else BAD_INPUT
     except _Misuse as error:
-        _complain(False, f"{error.usage}{error.prog}: error: {error}")
+        _complain(False, f"{error.usage}{error.prog}: error: {error}", words)
         if error.command and "--json" in words:
             _deliver_failure(
                 argparse.Namespace(command=error.command, json=True, output=None), error
@@ -118,10 +118,10 @@ def _run(argv: Sequence[str] | None) -> int:
             with _interruptible():
                 return int(args.func(args))
     except ParallaxError as error:
-        _complain(args.debug, f"parallax: {error}")
-        if args.command is not None:
-            args.output = args.output if may_write else None
-            _deliver_failure(args, error)
+        if isinstance(error, PlanError):
+            return _fail(args, error, words, may_write=may_write)
+        _complain(args.debug, f"parallax: {error}", words)
+        _deliver_failure(args, error, may_write=may_write)
         return BAD_INPUT
     except KeyboardInterrupt:
         _complain(False, "parallax: interrupted")
@@ -131,20 +131,29 @@ def _run(argv: Sequence[str] | None) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in OUTPUT_LOST:
             raise
-        again = "" if args.debug else "; --debug shows where it happened"
-        _complain(
-            args.debug,
-            f"parallax: internal error, please report: {type(error).__name__}: {error}{again}",
-        )
-        return INTERNAL_ERROR
+        return _fail(args, error, words, may_write=may_write)
 
 
-def _deliver_failure(args: argparse.Namespace, error: Exception) -> None:
+def _fail(
+    args: argparse.Namespace, error: Exception, words: Sequence[str], *, may_write: bool
+) -> int:
+    """Say that it is an error of ours; the exit code."""
+    again = "" if args.debug else "; --debug shows where it happened"
+    sentence = f"internal error, please report: {type(error).__name__}: {error}"
+    _complain(args.debug, f"parallax: {sentence}{again}", words)
+    _deliver_failure(args, sentence, INTERNAL_ERROR, may_write=may_write)
+    return INTERNAL_ERROR
+
+
+def _deliver_failure(
+    args: argparse.Namespace, error: object, code: int = BAD_INPUT, *, may_write: bool = True
+) -> None:
     """The document of a command that failed, unless it had delivered one before."""
-    if getattr(args, "is_delivered", False):
+    if args.command is None or getattr(args, "is_delivered", False):
         return
+    args.output = args.output if may_write else None
     try:
-        failure = {"error": str(error), "exit_code": BAD_INPUT}
+        failure = {"error": str(error), "exit_code": code}
         deliver(args, failure, models=files_read(args))
     except ParallaxError as second:
         _complain(False, f"parallax: {second}")
@@ -217,8 +226,15 @@ def _log(args: argparse.Namespace) -> None:
     level = levels[min(getattr(args, "verbose", 0), 2)]
     if getattr(args, "quiet", False):
         level = logging.ERROR
-    logging.basicConfig(format="parallax: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Visible("parallax: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("parallax").setLevel(level)
+
+
+class _Visible(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return visible_lines(super().format(record))
 
 
 def _show(message: Warning | str, *_: object) -> None:
@@ -231,10 +247,11 @@ def _note(ignored: sys.UnraisableHookArgs) -> None:
     logging.getLogger("parallax").debug("ignored: %r in %r", ignored.exc_value, ignored.object)
 
 
-def _complain(debug: bool, message: str) -> None:
+def _complain(debug: bool, message: str, words: Sequence[str] = ()) -> None:
+    """Args: words: of the command line, which may stand in the message."""
     try:
         if debug:
             traceback.print_exc()
-        print(message, file=sys.stderr, flush=True)
+        print(visible_lines(message, words), file=sys.stderr, flush=True)
     except OSError:  # nobody can be told
         _give_up(sys.stderr)

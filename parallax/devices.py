@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import asdict
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from conformance.document import deliver
+from conformance.visible import escape
 from engine.backends import registry
 from engine.backends.protocol import LOW_IS_SLOW, DeviceInfo
 from engine.config import Precision
 from engine.errors import DeviceError
 from parallax.options import add_command
-from parallax.output import console
+from parallax.output import complain, console
 
 EPILOG = """\
 --device of the other commands takes `cpu` for the NumPy backend, or what names one OpenCL device: a
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     for numbers, info in found:
         out.print(_table(numbers, short.get(numbers, numbers), info))
     if problem and not args.json:
-        print(f"parallax: {problem}", file=sys.stderr)
+        complain(problem)
     return 0
 
 

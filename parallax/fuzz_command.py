@@ -41,9 +41,10 @@ judged as verify judges; with --engine as verify --engine does, without the node
 does not run. The first failure of a kind (operator, kind and precision) is made smaller, tried
 again in a fresh process, and written as a bundle (docs/bundles.md); others of that kind are
 counted. Graphs run in a process of their own: a driver that crashes, or hangs for --timeout, is a
-finding like any other. With --resume the run can be ended at any time, and the same command goes on
-from there. With --scheduler the workers of a fleet of Dask (pip install "parallax-engine[fleet]")
-try them, each on its own device of that name; bundles come back here.
+finding like any other, if it hangs for 2 minutes in a fresh process, too. With --resume the run can
+be ended at any time, and the same command goes on from there. With --scheduler the workers of a
+fleet of Dask (pip install "parallax-engine[fleet]") try them, each on its own device of that name;
+bundles come back here.
 
 Exit codes: 0 nothing failed, 1 something did, 2 bad input or usage, 3 nothing verified,
 130 interrupted (what was found is kept).
@@ -207,4 +208,10 @@ def _conclude(state: State, code: int, out: Console) -> None:
         f"judged; --seed {state.following} goes on",
         soft_wrap=True,
     )
+    if state.slow:
+        out.print(
+            f"{state.slow} of the runs took longer than --timeout, yet ended in a fresh process: "
+            "no findings",
+            soft_wrap=True,
+        )
     out.print(f"fuzz: [bold]{VERDICTS[code]}[/]")

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from conformance.figures import count
+from conformance.visible import escape
 from engine.info import size
 
 LISTED = 10

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterable
 from typing import IO, Any, TextIO, cast
 
 from rich.console import Console
+
+from conformance.visible import visible_lines
 
 WIDTH = 100
 """Columns of a table where the output is no terminal and COLUMNS is not set."""
@@ -27,6 +30,11 @@ class _WithoutTrailingBlanks:
 
 
 class _Console(Console):
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Text without control characters but line breaks; `escape` sees to those of names."""
+        shown = (visible_lines(x) if isinstance(x, str) else x for x in objects)
+        super().print(*shown, **options)
+
     def on_broken_pipe(self) -> None:
         """Rich would exit with 1, which here means "out of bounds"."""
         raise BrokenPipeError
@@ -43,6 +51,16 @@ def console(*, silent: bool = False) -> Console:
     width = None if "COLUMNS" in os.environ else WIDTH
     file = cast(IO[str], _WithoutTrailingBlanks(sys.stdout))
     return _Console(file=file, highlight=False, emoji=False, width=width, quiet=silent)
+
+
+def complain(message: object, names: Iterable[str] = ()) -> None:
+    """A line of ours on standard error.
+
+    Args:
+        names: what may stand in it as the user gave it, such as paths.
+    """
+    text = visible_lines(f"parallax: {message}", names)
+    print(text, file=sys.stderr, flush=True)
 
 
 def forget_impossible_width() -> None:

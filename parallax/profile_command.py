@@ -16,6 +16,7 @@ from rich.console import Console
 
 from conformance.document import deliver
 from conformance.files import add_file, write
+from conformance.visible import visible
 from engine.arrays import flattened
 from engine.errors import ConfigError
 from engine.interpreter import Interpreter
@@ -125,15 +126,21 @@ def run(args: argparse.Namespace) -> int:
             for one in _observed(subjects, args):
                 found.append(one)
                 _print(subjects, found, peaks, out, args)
+                if one.interrupted:
+                    raise KeyboardInterrupt
         except (KeyboardInterrupt, BrokenPipeError) as error:
             stopped = error
         data = _document(subjects, found, peaks)
-    if args.trace_file is not None and stopped is None:
+    if args.trace_file is not None and found:
         text = json.dumps(chrome_trace(found[-1], device.platform))
         write(args.trace_file, lambda file: file.write(f"{text}\n".encode()))
         data["trace"] = args.trace_file
     deliver(args, {**data, "interrupted": stopped is not None}, models=files, devices=[device])
     if stopped is not None:
+        if found:
+            out.print(
+                "[bold yellow]interrupted[/]: what stands above is finished; the rest was not run"
+            )
         raise stopped
     if not args.quiet:
         _print_notes(peaks, len(files) > 1, out)
@@ -219,8 +226,8 @@ def _print(
     inputs = ", ".join(f"{name} {type_}" for name, type_ in subject.inputs.items())
     origin = "given" if subject.seed is None else f"random, seed {subject.seed}"
     precision = facts["precision"]["effective"].value
-    out.print(f"{subject.model} on {facts['device']}, precision {precision}", markup=False)
-    out.print(f"inputs ({origin}): {inputs}", markup=False)
+    out.print(f"{visible(subject.model)} on {facts['device']}, precision {precision}", markup=False)
+    out.print(f"inputs ({origin}): {visible(inputs)}", markup=False)
     out.print()
     print_profile(last.profiles[0], peaks, out, details=args.verbose > 0)
     print_overhead(last, out)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from conformance.nodes import Progress as Tell
+from conformance.visible import escape
 
 STAGE_LENGTH_MAX = 48
 
@@ -27,11 +28,11 @@ def progress(name: str, *, silent: bool = False) -> Iterator[Tell]:
         disable=silent or not sys.stderr.isatty(),
     )
     with bar:
-        task = bar.add_task(name, total=1)
+        task = bar.add_task(escape(name), total=1)
 
         def tell(stage: str, done: int, total: int) -> None:
             short = stage if len(stage) <= STAGE_LENGTH_MAX else f"{stage[: STAGE_LENGTH_MAX - 1]}…"
-            text = f"{name} {short}".replace("[", r"\[")
+            text = escape(f"{name} {short}")
             bar.update(task, description=text, completed=done, total=total)
 
         yield tell

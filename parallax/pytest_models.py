@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from conformance.devices import config_of, devices_named, precision_of, target_of
+from conformance.devices import config_of, devices_named, identity_of, precision_of, target_of
 from conformance.examples import STRATEGIES
 from conformance.inputs import AnyFeeds
 from conformance.known import Known
@@ -28,6 +28,8 @@ from parallax.inputs import inputs_files, inputs_of
 from parallax.options import check_names, model_files, parse_shapes
 
 Given = Mapping[str, Any]
+IN_A_NODE = "::"
+"""What pytest takes for the end of a path."""
 FIRST = "opencl"
 """What a test is called after where no device is named."""
 
@@ -65,6 +67,9 @@ class Asked:
             raise pytest.UsageError(
                 f"--parallax-{option}: no model: give --parallax-model, or an .onnx file as a path"
             )
+        devices = devices_named(",".join(_split(given["device"])) or None)
+        for device in devices:
+            identity_of(device)
         arrays = inputs_files(given["inputs"] or ())
         if arrays and len(files) > 1:
             raise pytest.UsageError(
@@ -84,7 +89,7 @@ class Asked:
             raise pytest.UsageError("--parallax-examples: give --parallax-inputs-from, too")
         return cls(
             models=files,
-            devices=tuple(devices_named(",".join(_split(given["device"])) or None)),
+            devices=tuple(devices),
             precisions=tuple(map(precision_of, _split(given["precision"]))),
             shapes=parse_shapes(given["shape"] or ()),
             inputs=tuple(arrays),
@@ -118,7 +123,9 @@ class Models:
         except ParallaxError as error:
             raise pytest.UsageError(f"parallax: {error}") from error
         known = {path.absolute() for path in paths}
-        config.args += [str(model) for model in self.asked.models if model not in known]
+        models = [model for model in self.asked.models if model not in known]
+        config.args += [str(model) for model in models if IN_A_NODE not in str(model)]
+        self._unnamed = [model for model in models if IN_A_NODE in str(model)]
         self._runtime: Runtime | None = None
 
     @property
@@ -133,6 +140,16 @@ class Models:
             return None
         file: ModelFile = ModelFile.from_parent(parent, path=file_path, models=self)
         return file
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, session: pytest.Session, items: list[pytest.Item]
+    ) -> None:
+        """Add the tests of models that no argument of pytest can name."""
+        collected = {item.path for item in items}  # of a folder that is an argument
+        for model in (m for m in self._unnamed if m not in collected):
+            file: ModelFile = ModelFile.from_parent(session, path=model, models=self)
+            items += file.collect()
 
     def pytest_unconfigure(self) -> None:
         """Free the devices."""

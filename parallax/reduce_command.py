@@ -21,6 +21,7 @@ from conformance.inputs import random_inputs
 from conformance.reduction.bundling import bundle_of
 from conformance.reduction.reducer import BUDGET_S, Reduced, Reducer, elements_of, nodes_of
 from conformance.report import NOTHING_VERIFIED, OUT_OF_BOUNDS, VERIFIED
+from conformance.visible import visible
 from engine.errors import InputError, ModelError
 from engine.interpreter import Interpreter
 from engine.runtime import Runtime
@@ -192,7 +193,7 @@ def _print(args: argparse.Namespace, data: dict[str, Any], code: int) -> None:
     out = console(silent=args.json)
     if data["signature"] is None:
         what = "nothing fails" if code == VERIFIED else "no node was verified"
-        out.print(f"{args.model}: {what}", markup=False, soft_wrap=True)
+        out.print(f"{visible(args.model)}: {what}", markup=False, soft_wrap=True)
         return
     before, after = data["before"], data["after"]
     lines = [

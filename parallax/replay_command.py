@@ -14,6 +14,7 @@ from conformance.devices import precision_of
 from conformance.document import deliver
 from conformance.engines.place import EnginePlace
 from conformance.report import NOTHING_VERIFIED
+from conformance.visible import visible
 from engine.config import Precision
 from engine.runtime import Runtime
 from parallax.options import DEVICE_HELP, add_command, add_timeout
@@ -88,5 +89,5 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         out.print(f"{signature} on {info.platform} / {info.name}", markup=False, soft_wrap=True)
         out.print(said, markup=False, soft_wrap=True)
-    out.print(f"{args.source}: {outcome}", markup=False, soft_wrap=True)
+    out.print(f"{visible(args.source)}: {outcome}", markup=False, soft_wrap=True)
     return code

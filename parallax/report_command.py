@@ -10,6 +10,7 @@ import shtab
 
 from conformance.document import deliver
 from conformance.files import write
+from conformance.visible import visible
 from engine.errors import ConfigError
 from parallax.options import add_command
 from parallax.output import console
@@ -56,6 +57,6 @@ def run(args: argparse.Namespace) -> int:
     shown = [{"path": d.path, "command": d.command, "date": d.date} for d in documents]
     deliver(args, {"documents": shown, "html": args.html, "nbytes": len(html)})
     console(silent=args.json).print(
-        f"{args.html}: {len(documents)} documents, {len(html) / 1000:.0f} kB", markup=False
+        f"{visible(args.html)}: {len(documents)} documents, {len(html) / 1000:.0f} kB", markup=False
     )
     return 0

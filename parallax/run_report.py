@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 
+from conformance.visible import escape
 from engine.cache import CacheReport
 from engine.ir.types import dtype_name
 from engine.session import Session

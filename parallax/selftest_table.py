@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
 from conformance.figures import figures
 from conformance.grid import Cell, print_grid
 from conformance.report import VERDICTS
+from conformance.visible import escape
 from properties.selftest import FAILED, PASSED, SKIPPED, Result
 
 OPERATORS_LISTED = 5

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from conformance.figures import element
+from conformance.judge import number
+from conformance.visible import escape
 from engine.info import OperatorInfo
 from engine.ir.types import FLOATS, NARROW_FLOATS, STRING, dtype_name
 from engine.tensor import Tensor
@@ -60,12 +62,11 @@ def summary(name: str, array: np.ndarray) -> dict[str, Any]:
         values = numbers.astype(np.float64).reshape(-1)
     nans = int(np.isnan(values).sum())
     values = values[~np.isnan(values)]
-    with np.errstate(all="ignore"):
-        low, mean, high = (
-            (float(values.min()), float(values.mean()), float(values.max()))
-            if values.size
-            else (None, None, None)
-        )
+    low, mean, high = None, None, None
+    if values.size:
+        ends = array if array.dtype.kind in "iu" else values  # float64 has not all integers
+        with np.errstate(all="ignore"):
+            low, mean, high = number(ends.min()), float(values.mean()), number(ends.max())
     infinities = int(np.isinf(values).sum()) if array.dtype in FLOATS | NARROW_FLOATS else 0
     return {
         "name": name,
@@ -97,4 +98,4 @@ def type_of(row: dict[str, Any]) -> str:
 
 def cells(row: dict[str, Any]) -> list[str]:
     """The numbers of a summary; "-" where there are none."""
-    return ["-" if row[k] is None else f"{row[k]:.6g}" for k in NUMBERS]
+    return ["-" if row[k] is None else element(row[k], 6) for k in NUMBERS]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from conformance.bundles.failing import FailingNode, Place
@@ -11,7 +10,9 @@ from conformance.bundles.replay import NotReproduced, keep
 from conformance.bundles.single import bundle_of_node
 from conformance.devices import precision_of
 from conformance.report import VerifyReport
+from conformance.visible import visible
 from engine.runtime import Runtime
+from parallax.output import complain
 
 
 def bundle_of(
@@ -20,7 +21,7 @@ def bundle_of(
     """Write the first node that failed; the path, or None where that is said not to be possible."""
     if node is None:
         instead = f"parallax reduce {report.model} keeps what fails of a whole model"
-        print(f"parallax: no bundle: it is no node that failed; {instead}", file=sys.stderr)
+        complain(f"no bundle: it is no node that failed; {instead}", [report.model])
         return None
     failed = next(p for p in report.precisions if p.failure is not None)
     try:
@@ -28,8 +29,9 @@ def bundle_of(
             place = Place(runtime, device, precision_of(failed.requested))
             keep(bundle_of_node(node, place, report.model, args.seed), Path(args.bundle))
     except NotReproduced as error:
-        print(f"parallax: {error}", file=sys.stderr)
+        complain(error, [report.model])
         return None
     if not args.json:
-        print(f"wrote {args.bundle}; parallax replay {args.bundle} tries it again")
+        where = visible(args.bundle)
+        print(f"wrote {where}; parallax replay {where} tries it again")
     return str(args.bundle)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from conformance.document import deliver
 from conformance.files import add_file
 from conformance.report import (
     BAD_INPUT,
+    INTERNAL_ERROR,
     INTERRUPTED,
     NOTHING_VERIFIED,
     OUT_OF_BOUNDS,
@@ -24,9 +24,10 @@ from conformance.report import (
     VerifyReport,
 )
 from conformance.table import print_report
+from conformance.visible import visible
 from conformance.votes import Ballot, Vote, votes_of
 from engine.config import Precision
-from engine.errors import ConfigError, ParallaxError
+from engine.errors import ConfigError, ParallaxError, PlanError
 from parallax.drawn_inputs import add_drawn, check_drawn
 from parallax.inputs import add_inputs, check_exclusive, inputs_files
 from parallax.latency_table import print_latencies
@@ -40,7 +41,7 @@ from parallax.options import (
     model_files,
     parse_shapes,
 )
-from parallax.output import console
+from parallax.output import complain, console
 from parallax.places import add_engine
 from parallax.verify_bundle import bundle_of
 from parallax.verify_judges import Judge, Verified, judges_of
@@ -63,7 +64,8 @@ With --against, another engine runs beside the device, and where their tensors p
 which of the two is right by the float64 reference.
 With --engine, another engine is judged in the same way, on what it reports of every node
 (docs/engines.md).
-Exit codes: 0 verified, 1 out of bounds, 2 bad input or usage, 3 nothing verified.
+Exit codes: 0 verified, 1 out of bounds, 2 bad input or usage, 3 nothing verified, 70 an error of
+ours.
 
 examples:
   parallax verify models/
@@ -157,6 +159,7 @@ class _Session:
         self._are_several = are_several
         self.done: list[Verified] = []
         self.errors: dict[str, str] = {}
+        self._is_internal = False
         self.votes: list[Vote] = []
         self.stopped: BaseException | None = None
         self._bundle: str | None = None
@@ -190,9 +193,10 @@ class _Session:
             is_of_device = isinstance(error, OURS) and len(self._judges) > 1
             if not (is_of_device or self._are_several):
                 raise
+            self._is_internal |= isinstance(error, PlanError)
             where = f"{path} on {judge.device}" if is_of_device else str(path)
             self.errors[where] = str(error)
-            print(f"parallax: {where}: {error}", file=sys.stderr)
+            complain(f"{where}: {error}", [str(path)])
             kind = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
             return Ballot(judge.device, None, kind) if is_of_device else None
         self.done.append(verified)
@@ -209,6 +213,8 @@ class _Session:
         """Of the command."""
         if self.stopped is not None:
             return INTERRUPTED
+        if self._is_internal:
+            return INTERNAL_ERROR
         return exit_code([v.report for v in self.done], self.errors)
 
     def to_json(self, code: int) -> dict[str, Any]:
@@ -269,13 +275,13 @@ def _print(verified: Verified, out: Console, args: argparse.Namespace) -> None:
 def _print_votes(
     path: Path, ballots: Sequence[Ballot], votes: Sequence[Vote], out: Console
 ) -> None:
-    names = ", ".join(ballot.device for ballot in ballots)
+    name, names = visible(path), ", ".join(ballot.device for ballot in ballots)
     if not votes:
-        out.print(f"{path}: no difference between {names}", markup=False, soft_wrap=True)
+        out.print(f"{name}: no difference between {names}", markup=False, soft_wrap=True)
     for vote in votes[:VOTES_MAX]:
-        out.print(f"{path}: {vote}", markup=False, soft_wrap=True)
+        out.print(f"{name}: {vote}", markup=False, soft_wrap=True)
     if len(votes) > VOTES_MAX:
-        out.print(f"{path}: and {len(votes) - VOTES_MAX} more", markup=False)
+        out.print(f"{name}: and {len(votes) - VOTES_MAX} more", markup=False)
     out.print()
 
 
@@ -283,7 +289,7 @@ def _summary(report: VerifyReport) -> str:
     """One line: the verdict of each precision."""
     words = [f"{p.requested} {p.verdict}" for p in report.precisions]
     words += ["interrupted"] if report.interrupted else []
-    return f"{report.model}: {', '.join(words)}"
+    return f"{visible(report.model)}: {', '.join(words)}"
 
 
 def _conclude(done: Sequence[Verified], errors: dict[str, str], out: Console) -> None:
@@ -291,6 +297,6 @@ def _conclude(done: Sequence[Verified], errors: dict[str, str], out: Console) ->
     out.print(f"[bold]{good} of {len(done) + len(errors)} models verified[/]")
     for v in done:
         if not v.report.ok:
-            out.print(f"  {v.report.model}: {v.report.verdict}", markup=False)
+            out.print(f"  {visible(v.report.model)}: {v.report.verdict}", markup=False)
     for path in errors:
-        out.print(f"  {path}: could not be verified (see the message above)", markup=False)
+        out.print(f"  {visible(path)}: could not be verified (see the message above)", markup=False)

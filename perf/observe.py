@@ -51,6 +51,7 @@ class Observation:
         plain_ns, profiled_ns: from drained queues to drained queues, of runs that alternated.
         profiles: of each model, in the median profiled run.
         invalid: a sentence for each broken invariant of that run.
+        interrupted: the user stopped it; what is here was finished.
     """
 
     models: tuple[str, ...]
@@ -58,6 +59,7 @@ class Observation:
     profiled_ns: tuple[int, ...]
     profiles: tuple[RunProfile, ...]
     invalid: tuple[str, ...]
+    interrupted: bool = False
 
     @property
     def account(self) -> Account:
@@ -128,6 +130,7 @@ class Observation:
             "profiles": [profile_json(profile) for profile in self.profiles],
             "invalid": list(self.invalid),
             "notes": list(self.notes),
+            "interrupted": self.interrupted,
         }
 
 
@@ -149,20 +152,20 @@ def profile_json(profile: RunProfile) -> dict[str, Any]:
 def observe(sessions: Mapping[str, Session], runs: int, tell: Tell | None = None) -> Observation:
     """Run sessions of one runtime one after the other, `runs` times plain and as often profiled.
 
-    Each session holds its inputs. Before each run that counts goes one that does not.
+    Each session holds its inputs. Before each run that counts goes one that does not. A
+    KeyboardInterrupt ends it, and is raised again unless a run of each kind was finished.
     """
     plain_ns: list[int] = []
     observed: list[tuple[RunProfile, ...]] = []
+    interrupted = False
     with quiet_gc():
-        for i in range(runs):
-            if tell is not None:
-                tell("profiled runs", i, runs)
-            for is_plain in (i % 2 == 0, i % 2 != 0):
-                if is_plain:
-                    plain_ns.append(_plain_run(sessions))
-                else:
-                    observed.append(_profiled_run(sessions))
-    middle = sorted(observed, key=lambda run: run[0].synced_ns)[(runs - 1) // 2]
+        try:
+            _alternate(sessions, runs, tell, plain_ns, observed)
+        except KeyboardInterrupt:
+            if not (plain_ns and observed):
+                raise
+            interrupted = True
+    middle = sorted(observed, key=lambda run: run[0].synced_ns)[(len(observed) - 1) // 2]
     return Observation(
         models=tuple(sessions),
         plain_ns=tuple(plain_ns),
@@ -173,7 +176,26 @@ def observe(sessions: Mapping[str, Session], runs: int, tell: Tell | None = None
             for name, profile in zip(sessions, middle, strict=True)
             for sentence in profile.timeline.violations(epsilon_ns(profile.synced_ns))
         ),
+        interrupted=interrupted,
     )
+
+
+def _alternate(
+    sessions: Mapping[str, Session],
+    runs: int,
+    tell: Tell | None,
+    plain_ns: list[int],
+    observed: list[tuple[RunProfile, ...]],
+) -> None:
+    """Plain and profiled runs by turns, each noted when it is finished."""
+    for i in range(runs):
+        if tell is not None:
+            tell("profiled runs", i, runs)
+        for is_plain in (i % 2 == 0, i % 2 != 0):
+            if is_plain:
+                plain_ns.append(_plain_run(sessions))
+            else:
+                observed.append(_profiled_run(sessions))
 
 
 def primary_of(session: Session) -> Any:

@@ -183,6 +183,7 @@ class Fleet:
         state.following = other.following
         state.graphs += other.graphs
         state.verified += other.verified
+        state.slow += other.slow
         for mine, theirs in ((state.refused, other.refused), (state.left_out, other.left_out)):
             for key, number in theirs.items():
                 mine[key] = mine.get(key, 0) + number

@@ -16,7 +16,7 @@ from typing import Any
 
 from conformance.bundles.failing import AnyPlace, Case, Failing, NothingVerified, examine
 from conformance.bundles.replay import NotReproduced, keep
-from conformance.bundles.worker import CRASH, HANG
+from conformance.bundles.worker import CRASH, HANG, SECONDS
 from conformance.engines.place import EnginePlace
 from conformance.export import exported
 from conformance.reduction.bundling import bundle_of, free_path
@@ -59,7 +59,7 @@ class State:
     Attributes:
         device, precisions: where. first, following: seeds. running: the one being tried, or None.
         graphs: judged at every precision. refused: of those, with a reason, how many at how many
-            precisions.
+            precisions. slow: runs that took longer than a try may, and ended in a fresh process.
         findings: by the text of their signature.
         left_out: nodes that an engine does not run, by operator; the rest of the graph is judged.
     """
@@ -71,6 +71,7 @@ class State:
     running: int | None = None
     graphs: int = 0
     verified: int = 0
+    slow: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     findings: dict[str, Finding] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
@@ -176,7 +177,7 @@ class Fuzz:
     def _examined(self, case: Case, place: AnyPlace, seed: int) -> tuple[Case, Failing | None]:
         """The case, or what of it an engine runs, and how that fails."""
         try:
-            return case, examine(case, place, seed)
+            return case, self._patiently(case, place, seed)
         except NothingVerified:
             raise
         except ParallaxError:
@@ -185,12 +186,23 @@ class Fuzz:
             smaller = self._refusals(place).without(case)
             if smaller is None:
                 raise
-        return smaller, examine(smaller, place, seed)
+        return smaller, self._patiently(smaller, place, seed)
 
     def _refusals(self, place: EnginePlace) -> Refusals:
         if self._refused is None:
             self._refused = Refusals(place, self.state.left_out)
         return self._refused
+
+    def _patiently(self, case: Case, place: AnyPlace, seed: int) -> Failing | None:
+        """What fails; a hang counts where a fresh process, which has more time, hangs too."""
+        failing = examine(case, place, seed)
+        if failing is None or failing.signature.kind != HANG or place.worker is None:
+            return failing
+        self.tell(f"seed {seed}: no answer; again in a fresh process")
+        patience = max(SECONDS, place.worker.seconds)
+        again = place.worker.examine(case, place, seed, seconds=patience)
+        self.state.slow += again is None or again.signature.kind != HANG
+        return again
 
     def _note(self, case: Case, failing: Failing, place: AnyPlace, seed: int) -> None:
         key = str(failing.signature)
@@ -231,7 +243,7 @@ def plain(state: State) -> dict[str, Any]:
     """What `--json` prints of a run."""
     data = asdict(state)
     return {
-        **{k: data[k] for k in ("first", "following", "graphs", "verified", "refused")},
+        **{k: data[k] for k in ("first", "following", "graphs", "verified", "slow", "refused")},
         "left_out": data["left_out"],
         "findings": list(data["findings"].values()),
     }

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from conformance.devices import config_of
-from conformance.expectation import bound, expect
+from conformance.expectation import bound, expect, moved_by_storage
 from engine.interpreter import Interpreter
+from engine.onnx_import.microsoft.schemas import DOMAIN
 from properties.devices import selectors
 from properties.hostile import attacks, wire
 from properties.hostile.asked import Disagreement, call
@@ -202,6 +203,21 @@ def test_an_error_may_carry_an_argument_over_a_jump() -> None:
     asked = call("QuantizeLinear", 19, x, np.array(0.013, np.float16))
     bench = Bench(("cpu",), Court(lambda who: None))
     assert attempt(bench, asked.data, dict(asked.feeds), "cpu").name == "agreed"
+
+
+@pytest.mark.device_free
+@pytest.mark.parametrize("size", [2.0**33, 1.0])
+def test_roundings_that_matter_are_not_another_meaning(size: float) -> None:
+    """Beside a large bias the keys of all places are one number in float, and not in float64."""
+    x = np.linspace(-1, 1, 10, dtype=np.float32).reshape(2, 5, 1)
+    weights, bias = np.ones((1, 6), np.float32), np.zeros(6, np.float32)
+    bias[2] = size
+    asked = call(f"{DOMAIN}::Attention", 1, x, weights, bias, num_heads=1)
+    bench = Bench(("cpu",), Court(lambda who: None))
+    assert attempt(bench, asked.data, dict(asked.feeds), "cpu").name == "agreed"
+    graph = bound(Interpreter.from_buffer(asked.data), asked.feeds)
+    (moved,) = moved_by_storage(graph, asked.feeds).values()
+    assert (moved.max() > 0.01) == (size > 1)
 
 
 @pytest.mark.device_free

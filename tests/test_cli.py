@@ -15,6 +15,8 @@ from onnx import helper
 from engine.backends.cpu.backend import CpuBackend
 from engine.backends.opencl import context as opencl_context
 from engine.backends.opencl.backend import OpenCLBackend
+from engine.errors import PlanError
+from engine.ir.graph import Node
 from parallax.cli import main
 from tests.command_line import MLP, OPENCL, Captured, refused, save, save_relu, table_width
 
@@ -301,3 +303,28 @@ def test_an_unexpected_exception_is_reported_and_not_swallowed(
     assert "Traceback" not in captured.err
     assert main(["run", str(relu_model), "--device", "cpu", "--debug"]) == 70
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_wrong_plan_is_an_error_of_ours_and_no_bad_input(
+    capsys: Captured, relu_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = CpuBackend.prepare
+
+    def broken(self: CpuBackend, node: Node) -> object:
+        if node.name == "first":
+            raise PlanError("two values overlap")
+        return prepare(self, node)
+
+    monkeypatch.setattr(CpuBackend, "prepare", broken)
+    for command in ("run", "verify", "profile"):
+        assert main([command, str(relu_model), "--device", "cpu", "--json"]) == 70
+        captured = capsys.readouterr()
+        failure = json.loads(captured.out)
+        assert failure["exit_code"] == 70
+        assert failure["error"].startswith("internal error, please report: PlanError: Relu 'first'")
+        assert f"parallax: {failure['error']}" in captured.err
+    argv = ["verify", str(relu_model), str(MLP), "--device", "cpu", "--no-latency", "--json"]
+    assert main(argv) == 70
+    found = json.loads(capsys.readouterr().out)
+    assert [Path(m["model"]).name for m in found["models"]] == [MLP.name]
+    assert (list(found["errors"]), found["exit_code"]) == ([str(relu_model)], 70)

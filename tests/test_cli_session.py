@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from engine.backends import registry
 from engine.backends.opencl.backend import OpenCLBackend
@@ -20,6 +22,7 @@ from engine.ir.graph import Node
 from parallax.cli import main
 from parallax.session_options import add_session, schedule
 from tests.command_line import DEVICES, OPENCL, Captured, refused, save_chain, save_relu
+from tests.model_writing import model_bytes, node
 
 pytestmark = pytest.mark.one_driver
 
@@ -339,3 +342,18 @@ def test_more_threads_than_cores_are_one_line_of_warning(
     assert caplog.messages == [told]
     assert main([*argv, "-q"]) == 0
     assert caplog.messages == [told]
+
+
+def test_a_run_shows_integers_in_full(tmp_path: Path, capsys: Captured) -> None:
+    x = np.array([2**53 + 1, -(2**62) - 1])
+    path = tmp_path / "relu.onnx"
+    path.write_bytes(
+        model_bytes([node("Neg", "x", "y")], {"x": [2]}, ["y"], dtype=TensorProto.INT64)
+    )
+    np.savez(tmp_path / "x.npz", x=x)
+    argv = ["run", str(path), "--device", "cpu", "--inputs", str(tmp_path / "x.npz")]
+    assert main(argv) == 0
+    assert re.search(r"-9007199254740993 .* 4611686018427387905", capsys.readouterr().out)
+    assert main([*argv, "--json"]) == 0
+    (output,) = json.loads(capsys.readouterr().out)["outputs"]
+    assert (output["min"], output["max"]) == (-(2**53) - 1, 2**62 + 1)

@@ -187,7 +187,11 @@ def exists(name: str) -> bool:
 
 def declares(kind: type, attribute: str) -> bool:
     """Whether instances have it: a field, or set by `__init__`."""
-    return attribute in kind.__annotations__ or f"self.{attribute}" in inspect.getsource(kind)
+    own = [base for base in kind.__mro__ if base.__module__.startswith("engine.")]
+    return any(
+        attribute in inspect.get_annotations(base) or f"self.{attribute}" in inspect.getsource(base)
+        for base in own
+    )
 
 
 def test_every_python_name_of_the_map_exists():

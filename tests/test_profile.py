@@ -17,6 +17,7 @@ from engine.profile import Clock, RunProfile, Share, Work, account
 from engine.timeline import DEVICE, HOST, Span, Timeline
 from parallax import profile_command
 from parallax.cli import main
+from perf import observe as observing
 from perf.chrome_trace import chrome_trace
 from perf.observe import Observation, observe
 from perf.peaks import ARITHMETIC, MEMORY, Peaks
@@ -403,6 +404,35 @@ def test_ctrl_c_keeps_the_models_that_are_finished(
     assert data["interrupted"]
     assert len(data["models"]) == 1
     assert data["together"] is None
+
+
+@free
+def test_ctrl_c_keeps_the_runs_that_are_finished(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    taken = observing._profiled_run
+    seen: list[object] = []
+
+    def interrupted(sessions: Any) -> Any:
+        seen.append(sessions)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return taken(sessions)
+
+    monkeypatch.setattr(observing, "_profiled_run", interrupted)
+    report, trace = tmp_path / "p.json", tmp_path / "trace.json"
+    argv = ["profile", str(save_relu(tmp_path)), str(MLP), *ON_CPU, "--runs", "5"]
+    argv += ["--output", str(report)]
+    assert main([*argv, "--trace", str(trace)]) == 130
+    assert "interrupted: what stands above is finished" in capsys.readouterr().out
+    data = json.loads(report.read_text())
+    (model,) = data["models"]
+    assert (data["interrupted"], model["interrupted"], data["together"]) == (True, True, None)
+    assert (len(model["plain_ns"]), len(model["profiled_ns"])) == (3, 2)
+    assert json.loads(trace.read_text())["traceEvents"]
+    seen[:] = [None, None]  # before any profiled run
+    assert main([*argv[:-1], str(tmp_path / "q.json")]) == 130
+    assert json.loads((tmp_path / "q.json").read_text())["models"] == []
 
 
 @free

@@ -115,13 +115,14 @@ def test_what_cannot_be_verified_is_an_error_and_no_skip(folder: Path) -> None:
         (("relu.onnx", "--parallax-inputs", "x", "--parallax-seed", "1"), "exclude each other"),
         (("relu.onnx", "--parallax-examples", "3"), "give --parallax-inputs-from, too"),
         (("relu.onnx", "--parallax-inputs-from", "luck"), "expected strategies"),
+        (("relu.onnx", "--parallax-device", "cpu,luck"), "device 'luck' matches no device"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
     argv: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ran(*argv) == (pytest.ExitCode.USAGE_ERROR, [])
-    assert said in capsys.readouterr().err
+    assert capsys.readouterr().err.count(said) == 1
 
 
 def test_without_its_options_nothing_is_imported(folder: Path) -> None:
@@ -138,3 +139,12 @@ def test_without_its_options_nothing_is_imported(folder: Path) -> None:
     )
     assert done.stderr.strip() == "0 set()", done.stdout + done.stderr
     assert "1 passed" in done.stdout
+
+
+def test_a_model_whose_name_pytest_takes_for_a_test_stops_no_folder(folder: Path) -> None:
+    (folder / "relu.onnx").rename(folder / "re::lu.onnx")
+    save_relu(folder)
+    code, cases = ran("--parallax-model", ".", *ON_CPU)
+    assert (code, outcomes(cases)) == (0, {"passed": 3})
+    code, cases = ran("test_own.py", "--parallax-model", ".", *ON_CPU)
+    assert (code, outcomes(cases)) == (0, {"passed": 3})

@@ -43,6 +43,14 @@ def ballot(report: px.VerifyReport, device: str, driver: str, *, wrong: bool = F
 
 
 # ------------------------------------------------------------------------- votes
+def test_a_device_of_two_names_has_one_vote(
+    model: Path, capsys: Captured, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["verify", str(model), "--device", "cpu, CPU", "--no-latency", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["models"]) == 1
+    assert "device 'CPU' is 'cpu', and counts once" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("devices", "expected"),
     [

@@ -127,6 +127,24 @@ def test_a_crash_ends_no_fuzz_run(
     assert read(Path(finding["bundle"])).signature.kind == "crash: SIGSEGV"
 
 
+@pytest.mark.parametrize(("fault", "hangs"), [("relu-is-slow", False), ("relu-hangs", True)])
+def test_a_hang_is_a_finding_where_a_fresh_process_hangs_too(
+    fault: str, hangs: bool, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "PREPARE", partial(deadly.plant, fault))
+    monkeypatch.setattr(fuzz, "REDUCTION_S", 0.0)
+    monkeypatch.setattr(fuzz, "HANGS", 0)
+    monkeypatch.setattr(fuzz, "keep", save_bundle)
+    monkeypatch.setattr(fuzz, "SECONDS", 3.0 if hangs else 60.0)
+    argv = ["fuzz", "--device", "cpu", "--seed", "3", "--count", "1", "--timeout", "0.5s"]
+    argv += ["--bundles", str(tmp_path / "found"), "--output", str(tmp_path / "fuzz.json")]
+    assert main(argv) == int(hangs)
+    found = json.loads((tmp_path / "fuzz.json").read_text())
+    assert [f["signature"]["kind"] for f in found["findings"]] == ["hang"] * hangs
+    assert (found["verified"], found["slow"]) == (1, 1 - hangs)
+    assert ("took longer than --timeout" in capsys.readouterr().out) != hangs
+
+
 @pytest.mark.parametrize("text", ["0s", "soon"])
 def test_a_timeout_that_is_none_is_refused(text: str, capsys: Captured) -> None:
     assert main(["fuzz", "--device", "cpu", "--timeout", text]) == 2

@@ -84,9 +84,15 @@ class TriesCases(Protocol):
     seconds: float
 
     def examine(
-        self, case: Case, place: AnyPlace, seed: int = 0, *, launches: bool = False
+        self,
+        case: Case,
+        place: AnyPlace,
+        seed: int = 0,
+        *,
+        launches: bool = False,
+        seconds: float | None = None,
     ) -> Failing | None:
-        """`examine`, where a process that dies is a failure."""
+        """`examine`, where a process that dies, or takes longer than some seconds, is a failure."""
         ...
 
     def tensors(self, case: Case, place: AnyPlace) -> Feeds:

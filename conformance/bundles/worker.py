@@ -72,15 +72,26 @@ class Worker:
         self._dump = Path(self._folder.name) / "dump"
 
     def examine(
-        self, case: Case, place: AnyPlace, seed: int = 0, *, launches: bool = False
+        self,
+        case: Case,
+        place: AnyPlace,
+        seed: int = 0,
+        *,
+        launches: bool = False,
+        seconds: float | None = None,
     ) -> Failing | None:
         """`failing.examine` there; a process that dies or hangs is a failure.
+
+        Args:
+            seconds: instead of those of the worker.
 
         Raises:
             ParallaxError: as `failing.examine`.
         """
         try:
-            found: Failing | None = self._ask("examine", case, place, seed, launches)
+            found: Failing | None = self._ask(
+                "examine", case, place, seed, launches, seconds=seconds
+            )
         except _Death as death:
             return Failing(Signature(death.kind, "", place.arithmetic), str(death))
         return found
@@ -93,14 +104,21 @@ class Worker:
             return tensors_by_reference(case)
         return found
 
-    def _ask(self, what: str, case: Case, place: AnyPlace, *rest: object) -> Any:
-        connection = self._ready()
+    def _ask(
+        self,
+        what: str,
+        case: Case,
+        place: AnyPlace,
+        *rest: object,
+        seconds: float | None = None,
+    ) -> Any:
+        connection, limit = self._ready(), self.seconds if seconds is None else seconds
         self._tries += 1
         try:
             connection.send((what, case, place.recipe, *rest))
-            if not connection.poll(self.seconds):
+            if not connection.poll(limit):
                 self._end()
-                raise _Death(HANG, f"no answer in {self.seconds:g} s", self._where())
+                raise _Death(HANG, f"no answer in {limit:g} s", self._where())
             kind, answer = connection.recv()
         except (EOFError, OSError):  # it is gone, before or after it read the case
             raise _Death(CRASH, self._how(), self._where()) from None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from conformance.engines import engine_of, exposed
 from conformance.engines.engine import Arrays, Engine
 from conformance.engines.judged import Trial
 from conformance.inputs import AnyFeeds
-from conformance.judge import Verdict
+from conformance.judge import Verdict, number
 from conformance.nodes import Progress
 from conformance.report import Against, Distance, NodeCheck, Parting
 from conformance.stored import Stored
@@ -148,5 +149,5 @@ def _failing(checks: Sequence[NodeCheck]) -> Collection[str]:
     return {check.output for check in checks if check.verdict is Verdict.FAIL and not check.known}
 
 
-def _number(element: object) -> float | None:
-    return None if isinstance(element, str) else float(element)  # type: ignore[arg-type]
+def _number(element: Any) -> float | None:
+    return None if isinstance(element, str) else number(element)

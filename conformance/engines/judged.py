@@ -27,6 +27,8 @@ from conformance.judge import Verdict, equal, numbered
 from conformance.nodes import Progress
 from conformance.outputs import output_error
 from conformance.report import (
+    OVERFLOW,
+    Distance,
     PrecisionReport,
     VerifyReport,
 )
@@ -137,6 +139,14 @@ class Trial:
         self.wrong = judged.wrong
         found = [check.judgement for check in checks]
         is_explained = any(check.reading or check.verdict is Verdict.FAIL for check in checks)
+        differences = tuple(self.differences(deployed, names))
+        beyond = [d for d in differences if d.until or not is_explained]
+        overflowing = {d.output for d in beyond if judged.overflows_before(d.output)}
+        blamed = [
+            d
+            for d in beyond
+            if d.until or not (d.output in overflowing or self._is_right_by_steps(d, judged))
+        ]
         return PrecisionReport(
             requested=ARITHMETIC,
             effective=ARITHMETIC,
@@ -144,11 +154,7 @@ class Trial:
             checks=checks,
             failure=judged.failure,
             fallbacks=tuple(judged.skipped),
-            context_bugs=tuple(
-                self.differences(
-                    deployed, names, is_explained=is_explained, is_complete=not judged.skipped
-                )
-            ),
+            context_bugs=tuple(map(str, blamed)),
             outputs=tuple(output_error(n, deployed[n], y) for n, y in self.truth.items()),
             stored=(),
             saturated=(),
@@ -156,22 +162,28 @@ class Trial:
             nans=sum(j.nans for j in found),
             undecided=sum(j.undecided for j in found),
             seconds=time.perf_counter() - start,
+            unjudged=tuple(
+                f"{d}; {OVERFLOW} before it"
+                for d in beyond
+                if not d.until and d.output in overflowing
+            ),
         )
+
+    def _is_right_by_steps(self, difference: _Difference, judged: Nodes) -> bool:
+        """Whether it is the same with everything exposed, and every node was judged.
+
+        Then each step was found right: an output that jumps, such as an index, may lie far from
+        that of a float64 run.
+        """
+        name = difference.output
+        return not judged.skipped and _are_same(self.deployed[name], self.reported[name])
 
     def run(self, names: Sequence[str]) -> Arrays:
         """The engine's outputs, with some values exposed; raises InputError where it fails."""
         return ran(self.engine, exposed.exposed(self.proto, names), self.feeds)
 
-    def differences(
-        self, deployed: Arrays, names: Sequence[str], *, is_explained: bool, is_complete: bool
-    ) -> Iterator[str]:
-        """Outputs beyond what rounding explains, and the value whose exposure cures them.
-
-        Args:
-            is_explained: by some node that is beyond its bound whatever is exposed.
-            is_complete: every node was judged, so that what they gave is right step by step: an
-                output that jumps, such as an index, may lie far from that of a float64 run.
-        """
+    def differences(self, deployed: Arrays, names: Sequence[str]) -> Iterator[_Difference]:
+        """Outputs beyond what rounding explains, and the value whose exposure cures them."""
         if any(node.op_type in RANDOM for node in self.interpreter.imported.nodes):
             return
         expected = {n: deployed[n] for n in self.truth if n in deployed}
@@ -191,15 +203,29 @@ class Trial:
                 return not stored.distance(name, self.run(names[:count])[name], self.cpu).beyond
 
             cure = _first(is_cured, len(names))
-            is_as_exposed = is_complete and _are_same(deployed[name], self.reported[name])
-            if cure is None and (is_explained or is_as_exposed):
-                continue
-            until = "whatever" if cure is None else f"until {names[cure - 1]!r}"
-            yield (
-                f"as deployed, output {name!r} lies up to {distance.spreads:.3g} spreads from a "
-                f"float64 run ({LIMIT:.0f} is the limit) in {distance.beyond} of {distance.count} "
-                f"elements, {until} is exposed"
-            )
+            yield _Difference(name, distance, None if cure is None else names[cure - 1])
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """An output that, as deployed, is not what a float64 run gives.
+
+    Attributes:
+        until: the value whose exposure cures it; None where none does.
+    """
+
+    output: str
+    distance: Distance
+    until: str | None
+
+    def __str__(self) -> str:
+        found = self.distance
+        until = "whatever" if self.until is None else f"until {self.until!r}"
+        return (
+            f"as deployed, output {self.output!r} lies up to {found.spreads:.3g} spreads from a "
+            f"float64 run ({LIMIT:.0f} is the limit) in {found.beyond} of {found.count} "
+            f"elements, {until} is exposed"
+        )
 
 
 def ran(engine: Engine, data: bytes, feeds: Arrays) -> Arrays:

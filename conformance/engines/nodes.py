@@ -62,6 +62,7 @@ class Nodes:
         self.wrong: Wrong | None = None
         self.failure: Failure | None = None
         self.skipped: list[Fallback] = []
+        self._overflowing: set[str] = set()
 
     def checks(self, tell: Progress) -> Iterator[NodeCheck]:
         """One for each value that the engine reported, in the order of the graph."""
@@ -98,6 +99,8 @@ class Nodes:
         got = self._reported[value.name]
         error = Error(expected.sigma, expected.bound)
         judgement = judge_value(_of_dtype(got, expected), expected.reference, error, expected.units)
+        if judgement.undecided or judgement.overflows:
+            self._overflowing.add(value.name)
         verdict, note = judgement.verdict, ""
         if verdict is Verdict.SUSPECT and is_rare(judgement):
             verdict, note = Verdict.PASS, f"{judgement.suspects} elements, which is chance"
@@ -132,6 +135,18 @@ class Nodes:
         if value.constant is not None:
             return value.constant
         return self._reported.get(value.name, self._feeds.get(value.name))
+
+    def overflows_before(self, output: str) -> bool:
+        """Whether an output is computed from a value that overflows, or is one; after `checks`."""
+        waiting, seen = [v for v in self._graph.outputs if v.name == output], set[Value]()
+        while waiting:
+            value = waiting.pop()
+            if value.name in self._overflowing:
+                return True
+            if value not in seen and value.producer is not None:
+                waiting += filter(None, value.producer.inputs)
+            seen.add(value)
+        return False
 
     def _fused(self, node: Node, value: Value) -> Expected:
         """What a value should be, if the nodes before it were computed with it."""

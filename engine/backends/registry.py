@@ -85,6 +85,15 @@ def opencl_selectors() -> dict[str, str]:
     return {d.numbers: shortest(d, listed) for d in listed}
 
 
+def opencl_numbers(selector: str) -> str:
+    """The "platform.device" numbers of the device that a selector names; raises DeviceError."""
+    from engine.backends.opencl import device, drivers
+    from engine.backends.opencl.selection import one
+
+    listed = device.listed(device.devices())
+    return one(selector, listed, drivers.problems(device.opencl())).numbers
+
+
 def opencl_problems() -> list[str]:
     """Why drivers that are installed cannot be used, one sentence each."""
     from engine.backends.opencl import device, drivers

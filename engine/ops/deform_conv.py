@@ -7,9 +7,10 @@ Inputs: x, w, offset, b, mask. Beyond the image, and where a position is no numb
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from engine.errors import ShapeError, UnsupportedError
 from engine.ir.types import DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType, dtype_name
 from engine.ops.conv_window import Window, conv_window
-from engine.ops.numerics import Error, Units, finite, quadrature, sum_of_products
+from engine.ops.numerics import Error, Units, finite, quadrature, sum_of_products, where_settled
 from engine.ops.operands import Ints, Operands, check_dtype, input_at, tensor, zeros
 from engine.ops.spec import Arrays, Attributes, Call, Choose, OpSpec, Reject
 
@@ -143,6 +144,7 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
     That is off by e = 12u V + (8 + 2 r) u M: V the sum of the weighted absolute pixels (products
     and sums), M the largest pixel of the channel, 8 for four rounded weights (two differences
     each), and r the magnitudes of both positions, each rounded once, where the slope is at most 2M.
+    Between other pixels a position may come to lie by that, one of which may be no number.
     """
     x, w, offset = (np.asarray(v) for v in inputs[:3])
     mask, b = input_at(inputs, 4), input_at(inputs, 3)
@@ -166,7 +168,24 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
         read = masked(off, factors, groups)
         moved = combined(read, finite(w), window) * (1 + terms * wide.u_compute)
         spread = np.sqrt(combined(read**2, w * w, window))
-    return (Error(quadrature(summed.sigma, spread), summed.bound + moved),)
+    error = Error(quadrature(summed.sigma, spread), summed.bound + moved)
+    if np.isfinite(x).all():
+        return (error,)
+    return (where_settled(error, _beside(inputs, attributes, wide.compute)),)
+
+
+def _beside(inputs: Arrays, attributes: Attributes, compute: np.dtype) -> Iterator[Array]:
+    """The result, and those with every position as far to either side as rounding moves it."""
+    x, w, offset = (np.asarray(v) for v in inputs[:3])
+    window, groups = window_of(x.shape, w.shape, attributes), _groups(attributes)
+    places = np.stack(positions(offset, window, groups), 3)
+    with np.errstate(all="ignore"):
+        off = np.abs(places.astype(compute) - places)
+    step = 2 * np.where(np.isfinite(off), off, 0.0)
+    for down, right in sorted(product((-1, 0, 1), repeat=2), key=lambda s: s != (0, 0)):
+        aside = step * np.reshape((down, right), (2, 1, 1))
+        moved = offset + aside.reshape(offset.shape)
+        yield _reference((x, w, moved, *inputs[3:]), attributes)[0]
 
 
 def _example(choose: Choose) -> Call:
@@ -198,6 +217,15 @@ def _edge(*offsets: float) -> Call:
     return Call((x, np.ones((1, 1, 1, 1), np.float32), moved))
 
 
+def _beside_nan() -> Call:
+    """In float an offset vanishes beside its place, and the pixel that is no number not read."""
+    x = np.ones((1, 1, 1, 9), np.float32)
+    x[..., 7] = np.nan
+    offset = np.zeros((1, 2, 1, 9), np.float32)
+    offset[0, 1] = -(2.0**-24)
+    return Call((x, np.ones((1, 1, 1, 1), np.float32), offset))
+
+
 def _call(*shapes: tuple[int, ...], **attributes: Any) -> Call:
     return Call(tuple(zeros(*shape) for shape in shapes), attributes)
 
@@ -217,6 +245,7 @@ SPECS: tuple[OpSpec, ...] = (
         edges=(
             lambda: _edge(-1, -0.5, 0.25, 1, 2, -2, 1e30),
             lambda: _edge(np.nan, 0, np.inf, -np.inf, 0.5),
+            _beside_nan,
             lambda: _call((0, 2, 3, 3), (1, 2, 1, 1), (0, 2, 3, 3)),
             lambda: _call((1, 2, 3, 3), (0, 2, 1, 1), (1, 2, 3, 3)),
             lambda: _call((1, 0, 3, 3), (2, 0, 1, 1), (1, 2, 3, 3)),

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.errors import ShapeError, UnsupportedError
 from engine.ir.types import DOUBLE, FLOAT, FLOAT16, FLOATS, TensorType, dtype_name
-from engine.ops.numerics import Error, Units, finite, magnified
+from engine.ops.numerics import Error, Units, finite, magnified, where_settled
 from engine.ops.operands import Operands, check_dtype, tensor, zeros
 from engine.ops.spec import Arrays, Attributes, Call, Choose, Law, OpSpec, Reject
 
@@ -199,14 +199,28 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
         if mode == "nearest":
             jumps |= _jumps(taps_along(g, size, attributes).places, slack)
     beyond = np.where(jumps[:, None], 2 * total ** len(sizes) * largest, 0.0)
+    results = _beside(x, grid, attributes, wide.u_compute)
     if mode == "nearest":
-        return (Error(beyond, beyond),)
+        return (where_settled(Error(beyond, beyond), results),)
     with np.errstate(all="ignore"):
         s = sample(x, grid, attributes, absolute=True)
     r, rest = len(sizes), total ** (len(sizes) - 1)
     steps = (taps**r + 2 * r) * s + rest * largest * (r * taps * off + slope * moved[:, None])
     found = magnified(y, steps, wide)
-    return (Error(found.sigma + beyond, found.bound + beyond + taps**r * units.floor),)
+    error = Error(found.sigma + beyond, found.bound + beyond + taps**r * units.floor)
+    return (where_settled(error, results),)
+
+
+def _beside(x: Array, grid: Array, attributes: Attributes, u: float) -> Iterator[Array]:
+    """The result, and where some pixels are no numbers those of positions to either side."""
+    sizes = x.shape[:1:-1]
+    steps = [2 * _slack(grid[..., k], e, attributes, u) / max(e, 1) for k, e in enumerate(sizes)]
+    yield _reference((x, grid), attributes)[0]
+    if np.isfinite(x).all():
+        return
+    for signs in itertools.product((-1, 0, 1), repeat=len(sizes)):
+        aside = np.stack([sign * step for sign, step in zip(signs, steps)], -1)
+        yield _reference((x, grid + aside), attributes)[0]
 
 
 # --------------------------------------------------------------------------- calls
@@ -244,6 +258,14 @@ def _edge(mode: str, padding: str, aligned: int, size: int = 4) -> Call:
     return Call((x, grid), {"mode": mode, "padding_mode": padding, "align_corners": aligned})
 
 
+def _beside_nan(mode: str, position: float, pixel: int) -> Call:
+    """In float the position is another one, and the pixel that is no number not read."""
+    x = np.ones((1, 1, 1, 13), np.float32)
+    x[..., pixel] = np.nan
+    grid = np.array([position, 0.0], np.float32).reshape(1, 1, 1, 2)
+    return Call((x, grid), {"mode": mode, "align_corners": 1})
+
+
 def _flipped(call: Call) -> Call:
     x, grid = call.inputs
     assert x is not None
@@ -272,6 +294,8 @@ SPECS: tuple[OpSpec, ...] = (
             lambda: _edge("cubic", "reflection", 1, size=1),
             lambda: _call(zeros(1, 2, 3, 3), zeros(1, 0, 2, 2)),
             lambda: _call(zeros(1, 0, 3, 0), zeros(1, 2, 2, 2)),
+            lambda: _beside_nan("nearest", -0.0833333432674408, 5),
+            lambda: _beside_nan("linear", -0.1666666865348816, 4),
         ),
         rejects=(
             Reject("mode", lambda: _call(zeros(1, 1, 2, 2), zeros(1, 1, 1, 2), mode="area"), "ar"),

@@ -20,7 +20,7 @@ import numpy as np
 from engine.errors import ShapeError
 from engine.ir.types import FLOAT, FLOATS, TensorType
 from engine.ops.broadcasting import same_dtype
-from engine.ops.numerics import Error, Units, exact, saturated, sum_of_products
+from engine.ops.numerics import Error, Units, exact, saturated, sum_of_products, where_sums_fit
 from engine.ops.spec import (
     HERE,
     Arrays,
@@ -153,22 +153,24 @@ def _gemm_error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[E
     """K products and beta C, numerics.sum_of_products.
 
     A factor other than 1 rounds its term once, and is itself rounded to the compute format: two
-    more roundings, and its term joins the squares.
+    more roundings, and its term joins the squares. There is no bound where op(A) op(B) may overflow
+    before a smaller alpha.
     """
     a, b, c = _gemm_parts(inputs, attributes)
     alpha, beta = gemm_factors(attributes)
     (y,) = _gemm(inputs, attributes)
     if a.dtype != np.float64:
         return exact(y)
-    product = a @ b
-    squares, sizes = alpha**2 * ((a * a) @ (b * b)), abs(alpha) * (abs(a) @ abs(b))
-    n = a.shape[1]
+    product, magnitude, n = a @ b, abs(a) @ abs(b), a.shape[1]
+    squares, sizes = alpha**2 * ((a * a) @ (b * b)), abs(alpha) * magnitude
+    terms = n
     if alpha != 1:
         squares, n = squares + (alpha * product) ** 2, n + 2
     if c is not None:
         term = np.broadcast_to(beta * c, y.shape)
         squares, sizes, n = squares + (1 + (beta != 1)) * term**2, sizes + abs(term), n + 3
-    return (sum_of_products(y, squares, sizes, n, units),)
+    error = sum_of_products(y, squares, sizes, n, units)
+    return (error if abs(alpha) >= 1 else where_sums_fit(error, magnitude, terms, units),)
 
 
 def _example(grow: Grow, rank: tuple[int, int]) -> Callable[[Choose], Call]:
@@ -300,6 +302,10 @@ GEMM = OpSpec(
         *(partial(_at_the_ends, np.dtype(t)) for t in ("i4", "i8", "u4", "u8")),
         *(partial(_at_the_ends, np.dtype(t), alpha=0.5, beta=-1.5) for t in ("i4", "u8")),
         partial(_at_the_ends, np.dtype("i8"), alpha=3.0, beta=2.0**40),
+        lambda: Call(  # The product overflows, a quarter of it does not.
+            (np.array([[2, 1]], np.float32), np.array([[3e38, 0], [0, 1]], np.float32)),
+            {"alpha": 0.25},
+        ),
     ),
     rejects=(
         Reject("rank", lambda: _call((2, 3, 4), (4, 2)), "rank 2"),

@@ -105,7 +105,12 @@ SPECS: tuple[OpSpec, ...] = (
         _unique,
         _example_unique,
         constant_inputs=frozenset({0}),
-        edges=(partial(_call), partial(_call, 2, 1, 1, 2, 3), partial(_call, 2, 1, 2, sorted=0)),
+        edges=(
+            partial(_call),
+            partial(_call, 2, 1, 1, 2, 3),
+            partial(_call, 2, 1, 2, sorted=0),
+            lambda: Call((np.array([["b", "a", "b"], ["c", "a", "c"]], object),), {"axis": -1}),
+        ),
         rejects=(
             Reject("axis out of range", partial(_call, 1, 2, axis=1), "axis=1 is outside"),
             Reject("axis before the first", partial(_call, 1, 2, axis=-2), "axis=-2 is outside"),

@@ -7,6 +7,7 @@ One ULP of y is at most 2u|y|, u the unit roundoff.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -158,6 +159,21 @@ def where_sums_fit(error: Error, magnitude: np.ndarray, terms: float, units: Uni
     inside = units.without_storage()
     overflows = magnitude * (1 + 4 * (terms + 1) * inside.u_compute) > inside.largest
     return Error(error.sigma, np.where(overflows, np.inf, error.bound))
+
+
+def where_settled(error: Error, results: Iterable[np.ndarray]) -> Error:
+    """No bound where what is no number depends on a rounding.
+
+    Args:
+        results: y, and what it would be if positions were rounded elsewhere.
+    """
+    first, *others = results
+    jumps = np.zeros(first.shape, np.bool_)
+    for other in others:
+        both = np.isfinite(first) & np.isfinite(other)
+        same = both | (first == other) | (np.isnan(first) & np.isnan(other))
+        jumps |= ~same
+    return Error(error.sigma, np.where(jumps, np.inf, error.bound))
 
 
 def magnified(y: np.ndarray, magnitude: np.ndarray, units: Units) -> Error:

@@ -182,7 +182,8 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
 
     Sums of 4n products: 4n + 8 roundings of M; four weights, each two differences: 8 more. A place
     is off by 8u (|start| + |size| + 1), and the slope is at most 2M. Where a place lies that near
-    the end of what is read, or the number of samples is that near the next, all may differ.
+    the end of what is read, or the number of samples is that near the next, all may differ. So they
+    may in an image with pixels that are no numbers, where a place is that near a pixel.
     """
     x, rois, _ = (np.asarray(v) for v in inputs)
     (y,), r = _reference(inputs, attributes), regions_of(attributes)
@@ -192,6 +193,7 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
         for i, image, down, across in each_region((x, rois, inputs[2]), r):
             largest = finite(image).max((1, 2), initial=0.0)[:, None, None]
             count, slack, jumpy = 1, 0.0, False
+            is_open = not np.isfinite(image).all()
             for s, bins, extent, ends in (
                 (down, r.pooled[0], x.shape[2], rois[i, 1::2]),
                 (across, r.pooled[1], x.shape[3], rois[i, 0::2]),
@@ -206,11 +208,18 @@ def _error(inputs: Arrays, attributes: Attributes, units: Units) -> tuple[Error,
                 is_near = abs(step - np.round(step)) <= near and not r.ratio
                 jumpy |= is_near and not is_coarse
                 jumpy |= not np.isfinite(step) or step > SAMPLES_MAX - 1
+                jumpy |= is_open and bool((_from_pixels(s.places) <= near).any())
                 count, slack = count * s.count, slack + off
             steps[i] = largest * (4 * count + 16 + 2 * slack)
-            jumps[i] = 2 * largest * jumpy
+            jumps[i] = np.inf if jumpy and is_open else 2 * largest * jumpy
     found = magnified(y, steps, wide)
     return (Error(found.sigma + jumps, found.bound + jumps),)
+
+
+def _from_pixels(places: Array) -> Array:
+    """How far places are from the next pixel; such as are exact in any order do not move."""
+    is_exact = places * 2**8 == np.rint(places * 2**8)
+    return np.asarray(np.where(is_exact, np.inf, np.abs(places - np.rint(places))))
 
 
 def _example(choose: Choose) -> Call:
@@ -250,6 +259,15 @@ def _hard(mode: str) -> Call:
     return Call((x, *made.inputs[1:]), made.attributes)
 
 
+def _beside_nan() -> Call:
+    """In float the one sample lies on a pixel, and the one before, no number, is not read."""
+    x = np.ones((1, 1, 1, 9), np.float32)
+    x[..., 4] = np.nan
+    region = np.array([[2.738266706466675, 0, 8.261733055114746, 1]], np.float32)
+    single = {"output_height": 1, "output_width": 1, "sampling_ratio": 1}
+    return Call((x, region, np.zeros(1, np.int64)), single)
+
+
 def _call(*shapes: tuple[int, ...], **attributes: Any) -> Call:
     *floats, batch = shapes
     return Call((*(zeros(*s) for s in floats), np.zeros(batch, np.int64)), attributes)
@@ -279,6 +297,7 @@ SPECS: tuple[OpSpec, ...] = (
                 for how in COORDINATES
             ),
             *(lambda mode=mode: _hard(mode) for mode in MODES),
+            _beside_nan,
             lambda: _edge("avg"),
             lambda: _call((1, 0, 3, 3), (2, 4), (2,)),
         ),

@@ -18,8 +18,7 @@ FINDINGS = (
 )
 """Outcomes that must not be; all others are expected.
 
-A witness is unexplained where it disagrees, another agrees, and no entry of disagreements.py says
-why.
+A witness is unexplained where it disagrees, another agrees, and no entry of `known` says why.
 """
 
 TOO_LARGE = "too large"

@@ -1,7 +1,4 @@
-"""Where one outside engine is known to read ONNX differently, and why: data, not excuses.
-
-Each entry carries a call that shows it: one that no longer holds fails `test_hostile.py`.
-"""
+"""Whether a known disagreement explains what a witness answers."""
 
 from __future__ import annotations
 
@@ -11,20 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from properties.hostile.asked import Call, Disagreement
-from properties.hostile.known_of_both import BY_BOTH, CASTS
-from properties.hostile.known_of_onnxruntime import OF_ONNXRUNTIME
-from properties.hostile.known_of_own import OF_OWN
-from properties.hostile.known_of_the_evaluator import OF_THE_EVALUATOR
-from properties.hostile.known_of_trees import OF_TREES
-
-KNOWN: tuple[Disagreement, ...] = (
-    *OF_THE_EVALUATOR,
-    *OF_ONNXRUNTIME,
-    *OF_OWN,
-    *BY_BOTH,
-    *CASTS,
-    *OF_TREES,
-)
+from properties.hostile.known import KNOWN
 
 
 def reason_for(call: Call, witness: str) -> Disagreement | None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from conformance.expectation import Arrays, Expected, expect
+from conformance.expectation import Arrays, Expected, expect, moved_by_storage
 from engine.backends.protocol import Backend
 from engine.errors import ParallaxError
 from engine.ir.graph import Graph
@@ -50,7 +50,7 @@ def judged(court: Court, run: Run) -> Outcome:
     makers = "+".join(sorted({e.op_type for e in expected.values()}))
     if sentence := misses(run.outputs, expected):
         return Outcome("wrong answer", f"{makers} on {run.device}", sentence)
-    return heard(court, Call(run.data, run.feeds), expected)
+    return heard(court, Call(run.data, run.feeds), expected, run.graph)
 
 
 def can_be_expected(graph: Graph) -> bool:
@@ -63,7 +63,7 @@ def can_be_expected(graph: Graph) -> bool:
     return elements <= ELEMENTS_MAX and work <= WORK_MAX
 
 
-def heard(court: Court, call: Call, expected: Mapping[str, Expected]) -> Outcome:
+def heard(court: Court, call: Call, expected: Mapping[str, Expected], graph: Graph) -> Outcome:
     """What the witnesses say to our reading of a model."""
     said: dict[str, Arrays] = {}
     for name in WITNESSES:
@@ -71,8 +71,9 @@ def heard(court: Court, call: Call, expected: Mapping[str, Expected]) -> Outcome
             said[name] = court.ask(name, call.data, call.feeds)
     if not said:
         return Outcome("no witness", call.op_types)
-    told = {n: differences(y, expected, has_own=call.has_own) for n, y in said.items()}
-    against = {name: differing for name, differing in told.items() if differing}
+    against = _against(said, expected, call.has_own, None)
+    if against and call.has_own:
+        against = _against(said, expected, True, moved_by_storage(graph, call.feeds))
     if not against:
         return Outcome("agreed")
     text = "; ".join(
@@ -91,6 +92,17 @@ def heard(court: Court, call: Call, expected: Mapping[str, Expected]) -> Outcome
         what = "differ on infinities" if is_open else "unexplained witness"
         return Outcome(what, f"{call.op_types}: {who}", text)
     return Outcome("wrong answer", f"{call.op_types} by {who}", text)
+
+
+def _against(
+    said: Mapping[str, Arrays],
+    expected: Mapping[str, Expected],
+    has_own: bool,
+    moved: Arrays | None,
+) -> dict[str, dict[str, str]]:
+    """Witness -> output -> how it differs; those alone that do."""
+    told = {n: differences(y, expected, has_own=has_own, moved=moved) for n, y in said.items()}
+    return {name: differing for name, differing in told.items() if differing}
 
 
 def _is_of_infinities(

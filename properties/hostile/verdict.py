@@ -12,6 +12,8 @@ from conformance.judge import Verdict, judge
 from engine.ir.types import BFLOAT16, STRING
 from engine.ops.numerics import Error, Units
 
+LUCK = 16.0
+"""How many times further than in one sample of them roundings may move an output."""
 LOOSE = {
     BFLOAT16: 0.15,
     np.dtype(np.float16): 2e-2,
@@ -42,7 +44,11 @@ def misses(outputs: Arrays, expected: Mapping[str, Expected]) -> str:
 
 
 def differences(
-    outputs: Arrays, expected: Mapping[str, Expected], *, has_own: bool = False
+    outputs: Arrays,
+    expected: Mapping[str, Expected],
+    *,
+    has_own: bool = False,
+    moved: Arrays | None = None,
 ) -> dict[str, str]:
     """Output -> how another engine reads it differently; those alone where it does.
 
@@ -50,12 +56,18 @@ def differences(
         has_own: onnxruntime's own operators are among those that make them. Of what their bodies
             come to no bound is derived, so numbers alone are compared; an integer may be the next
             one, as decision 0018 says.
+        moved: how far one sample of roundings moves each output, `moved_by_storage`.
     """
-    told = {name: _difference(outputs.get(name), e, has_own) for name, e in expected.items()}
+    told = {
+        name: _difference(outputs.get(name), e, has_own, (moved or {}).get(name))
+        for name, e in expected.items()
+    }
     return {name: text for name, text in told.items() if text}
 
 
-def _difference(got: np.ndarray | None, e: Expected, has_own: bool) -> str:
+def _difference(
+    got: np.ndarray | None, e: Expected, has_own: bool, moved: np.ndarray | None
+) -> str:
     if got is None:
         return "is missing"
     if got.shape != e.reference.shape:
@@ -64,6 +76,8 @@ def _difference(got: np.ndarray | None, e: Expected, has_own: bool) -> str:
         return f"is {got.dtype}, expected {e.dtype}"
     units = Units(e.dtype, e.dtype, True) if is_float(e.dtype) else e.units
     bound = np.where(are_numbers(e.bound) | ~are_numbers(got), e.bound, 0.0) if has_own else e.bound
+    if moved is not None:
+        bound = bound + LUCK * np.nan_to_num(moved, nan=0.0)
     return _out_of(got, e, bound + _slack(e, has_own), units)
 
 

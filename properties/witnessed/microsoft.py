@@ -36,6 +36,6 @@ def check_beside_onnxruntime(op_type: str, seed: int, court: Court, backend: Bac
         return
     if not can_be_expected(graph):
         return
-    found = heard(court, Call(data, feeds), expect(graph, feeds, backend))
+    found = heard(court, Call(data, feeds), expect(graph, feeds, backend), graph)
     if found.name in FINDINGS:
         raise Violation(f"{found.name}: {found.place}: {found.detail}")

@@ -121,7 +121,7 @@ def _squares_leave_the_range(call: Call) -> bool:
     return squares_leave_the_range(_summed(call), np.dtype(np.float32))
 
 
-OF_OWN = (
+DISAGREEMENTS = (
     Disagreement(
         "onnxruntime",
         frozenset({SKIP_SIMPLIFIED, SKIP, EMBED}),

@@ -32,7 +32,7 @@ def _shown(x: list[float], **changed: Any) -> Call:
     return call("TreeEnsemble", 5, row, domain="ai.onnx.ml", **attributes)
 
 
-OF_TREES = (
+DISAGREEMENTS = (
     *(
         Disagreement(
             witness,

@@ -42,7 +42,7 @@ def _without_variance(dtype: np.dtype) -> Call:
     return call("InstanceNormalization", 17, *given, epsilon=0.0)
 
 
-BY_BOTH = tuple(
+_BY_BOTH = tuple(
     disagreement
     for witness in ("evaluator", "onnxruntime")
     for disagreement in (
@@ -156,7 +156,7 @@ BY_BOTH = tuple(
         ),
     )
 )
-CASTS = tuple(
+_CASTS = tuple(
     Disagreement(
         witness,
         frozenset({"Cast", "Pow"}),
@@ -167,3 +167,4 @@ CASTS = tuple(
     )
     for witness in ("evaluator", "onnxruntime")
 )
+DISAGREEMENTS = (*_BY_BOTH, *_CASTS)
