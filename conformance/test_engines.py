@@ -13,8 +13,15 @@ import pytest
 from conformance.engines import engine_of
 from conformance.engines.engine import Arrays, Engine
 from conformance.engines.judged import verify_engine
-from conformance.report import NOTHING_VERIFIED, OUT_OF_BOUNDS, VERIFIED, NodeCheck
+from conformance.report import (
+    NOTHING_VERIFIED,
+    OUT_OF_BOUNDS,
+    VERIFIED,
+    NodeCheck,
+    VerifyReport,
+)
 from engine.errors import InputError
+from tests.model_writing import model_bytes, node
 
 pytestmark = pytest.mark.device_free
 
@@ -180,3 +187,150 @@ def test_what_an_overflow_on_the_way_decides_is_not_judged_and_nobody_is_blamed(
         undecided != []
     )
     assert "context bug" not in text
+
+
+# ------------------------------------------------------------------------- readings
+class Replaced:
+    """An engine that gives what a function makes of the model's inputs."""
+
+    name, setting, version = "replaced", "", "1"
+
+    def __init__(self, outputs: Callable[[Arrays], Arrays]) -> None:
+        self._outputs = outputs
+
+    def run(self, data: bytes, feeds: Arrays) -> Arrays:
+        return self._outputs(feeds)
+
+
+def one_reading(report: VerifyReport) -> str:
+    (check,) = report.precisions[0].checks
+    return check.reading if report.exit_code == VERIFIED else str(check.verdict.name)
+
+
+def normalised(x: np.ndarray, formula: str, axes: tuple[int, ...]) -> np.ndarray:
+    """With scale 1 and shift 0.5, in float."""
+    x, one = np.asarray(x, np.float32), np.float32(1)
+    mean = x.mean(axes, keepdims=True, dtype=np.float32)
+    variance = ((x - mean) ** 2).mean(axes, keepdims=True, dtype=np.float32)
+    if formula == "variance as a difference":
+        variance = (x * x).mean(axes, keepdims=True, dtype=np.float32) - mean * mean
+    s = one / np.sqrt(variance + np.float32(1e-5))
+    shift = np.float32(0.5)
+    y = x * s + (shift - mean * s) if formula == "as scale and shift" else (x - mean) * s + shift
+    return np.asarray(y, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes", "axes", "formula"),
+    [
+        ("InstanceNormalization", {}, (2,), "as scale and shift"),
+        ("InstanceNormalization", {}, (2,), "variance as a difference"),
+        ("GroupNormalization", {"num_groups": 1}, (1, 2), "variance as a difference"),
+        ("LayerNormalization", {"axis": 1}, (1, 2), "variance as a difference"),
+    ],
+)
+def test_a_normalisation_by_another_formula_is_told_from_a_wrong_one(
+    operator: str, attributes: dict, axes: tuple[int, ...], formula: str
+) -> None:
+    parameters = (4, 64) if operator == "LayerNormalization" else (4,)
+    weights = {"s": np.ones(parameters, np.float32), "b": np.full(parameters, 0.5, np.float32)}
+    nodes = [node(operator, "x s b", "y", epsilon=1e-5, **attributes)]
+    model = model_bytes(nodes, {"x": [2, 4, 64]}, ["y"], weights, opset=21)
+    x = np.random.default_rng(0).standard_normal((2, 4, 64)).astype(np.float32) * 0.1 + 7
+
+    def judged(off: float) -> str:
+        def outputs(feeds: Arrays) -> Arrays:
+            return {"y": normalised(feeds["x"], formula, axes) + np.float32(off)}
+
+        return one_reading(verify_engine(model, Replaced(outputs), inputs={"x": x}))
+
+    assert judged(0) == formula
+    assert judged(0.25) == "FAIL"
+
+
+def test_half_that_is_kept_in_float_is_told_from_a_wrong_node() -> None:
+    nodes = [node("Softsign", "x", "a"), node("ReduceSum", "a axes", "y", keepdims=0)]
+    weights = {"axes": np.array([0], np.int64)}
+    model = model_bytes(nodes, {"x": [64]}, ["a", "y"], weights, dtype=onnx.TensorProto.FLOAT16)
+    x = np.linspace(-3, 3.1, 64).astype(np.float16)
+    kept = x.astype(np.float64) / (1 + np.abs(x.astype(np.float64)))
+
+    def judged(y: float) -> str:
+        half = {"a": kept.astype(np.float16), "y": np.array(y, np.float16)}
+        report = verify_engine(model, Replaced(lambda _: half), inputs={"x": x})
+        return report.precisions[0].checks[-1].reading or f"exit code {report.exit_code}"
+
+    exact = float(kept.astype(np.float16).astype(np.float64).sum())
+    assert abs(kept.sum() - exact) > 2**-11 * exact
+    assert judged(exact) == f"exit code {VERIFIED}"
+    assert judged(kept.sum()) == "half kept in float"
+    assert judged(kept.sum() + 8 * abs(kept.sum() - exact)) == f"exit code {OUT_OF_BOUNDS}"
+
+
+def test_what_follows_a_function_that_never_falls_is_bounded_when_it_is_fused() -> None:
+    nodes = [node("Neg", "x", "a"), node("Sinh", "a", "y")]
+    model = model_bytes(nodes, {"x": [3]}, ["a", "y"])
+    x = np.array([-10.3, 1.7, 4.1], np.float32)
+
+    def judged(factor: float) -> str:
+        def outputs(feeds: Arrays) -> Arrays:
+            a = -feeds["x"]
+            shown = a + np.spacing(a)  # what was reported is not what Sinh read
+            return {"a": shown, "y": np.sinh(np.float64(a)).astype(np.float32) * np.float32(factor)}
+
+        report = verify_engine(model, Replaced(outputs), inputs={"x": x})
+        checks = {c.output: c for c in report.precisions[0].checks}
+        return checks["y"].reading or checks["y"].verdict.name
+
+    assert judged(1) == "fused"
+    assert judged(1 + 2**-16) == "FAIL"
+
+
+def test_an_index_that_follows_from_right_nodes_is_right_as_deployed() -> None:
+    """Two elements that rounding makes equal: which is the largest, no float64 run can tell."""
+    nodes = [node("Add", "x b", "a"), node("ArgMax", "a", "y", axis=0, keepdims=0)]
+    model = model_bytes(nodes, {"x": [2]}, ["y"], {"b": np.array(2**20, np.float32)})
+    x = np.array([0.0, 2**-6], np.float32)
+
+    def engine(y: int) -> Engine:
+        a = x + np.float32(2**20)
+        return Replaced(lambda _: {"a": a, "y": np.array(y)})
+
+    assert verify_engine(model, engine(0), inputs={"x": x}).exit_code == VERIFIED
+
+
+def test_a_normalisation_that_is_spelled_out_may_be_computed_as_one() -> None:
+    """What is reported of its mean and deviation is not what the quotient was made of."""
+    nodes = [
+        node("ReduceMean", "x", "m", axes=[-1]),
+        node("Sub", "x m", "d"),
+        node("Pow", "d two", "q"),
+        node("ReduceMean", "q", "v", axes=[-1]),
+        node("Add", "v epsilon", "e"),
+        node("Sqrt", "e", "s"),
+        node("Div", "d s", "y"),
+    ]
+    constants = {"two": np.array(2, np.float32), "epsilon": np.array(1e-5, np.float32)}
+    model = model_bytes(nodes, {"x": [3, 64]}, ["y"], constants)
+    x = np.random.default_rng(0).standard_normal((3, 64)).astype(np.float32) + 3
+    wide = x.astype(np.float64)
+
+    def judged(roundings: int) -> str:
+        mean = wide.mean(-1, keepdims=True) * (1 + roundings * 2**-24)
+        y = (wide - mean) / np.sqrt(wide.var(-1, keepdims=True) + 1e-5)
+
+        def outputs(feeds: Arrays) -> Arrays:
+            m = feeds["x"].mean(-1, keepdims=True)
+            d = feeds["x"] - m
+            q = d * d
+            v = q.mean(-1, keepdims=True)
+            e = v + np.float32(1e-5)
+            shown = {"m": m, "d": d, "q": q, "v": v, "e": e, "s": np.sqrt(e)}
+            return {**shown, "y": y.astype(np.float32)}
+
+        report = verify_engine(model, Replaced(outputs), inputs={"x": x})
+        (check,) = (c for c in report.precisions[0].checks if c.output == "y")
+        return check.reading or check.verdict.name
+
+    assert judged(30) == "fused normalisation"  # a sum of 64 may be off by as many
+    assert judged(400) == "FAIL"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from conformance.bundles.failing import Place
+from conformance.bundles.failing import AnyPlace
 from conformance.bundles.worker import Worker
-from conformance.devices import precisions_named, target_of
 from conformance.document import deliver
 from conformance.figures import counted
 from conformance.files import add_file
@@ -23,12 +24,13 @@ from conformance.report import (
     VERDICTS,
     VERIFIED,
 )
-from engine.config import Precision
 from engine.errors import ConfigError
 from engine.runtime import Runtime
-from parallax.options import DEVICE_HELP, add_command, add_timeout, check_seed
+from parallax.options import add_command, add_timeout, check_seed
 from parallax.output import console
+from parallax.places import add_places, places_of
 from parallax.progress import progress
+from properties.fleet import Fleet, connected
 from properties.fuzz import Finding, Fuzz, State, plain
 from properties.hostile.schedule import seconds_of
 
@@ -37,11 +39,14 @@ BUDGET_S = 600.0
 EPILOG = """\
 Each seed is one graph of up to 40 nodes of any operators, dtypes and shapes, with its inputs; in
 every second one parts stand in If, Loop or Scan, axes have names, and what decides shapes is fed or
-computed. It is judged as verify judges. The first failure of a kind (operator, kind and precision)
-is made smaller, tried again in a fresh process, and written as a bundle (docs/bundles.md); others
-of that kind are counted. Graphs run in a process of their own: a driver that crashes, or hangs for
+computed. It is judged as verify judges; with --engine as verify --engine does, without the nodes
+that the engine does not run. The first failure of a kind (operator, kind and precision) is made
+smaller, tried again in a fresh process, and written as a bundle (docs/bundles.md); others of that
+kind are counted. Graphs run in a process of their own: a driver that crashes, or hangs for
 --timeout, is a finding like any other, if it hangs for 2 minutes in a fresh process, too. With
---resume the run can be ended at any time, and the same command goes on from there.
+--resume the run can be ended at any time, and the same command goes on from there. With --scheduler
+the workers of a fleet of Dask (pip install "parallax-engine[fleet]") try them, each on its own
+device of that name; bundles come back here.
 
 Exit codes: 0 nothing failed, 1 something did, 2 bad input or usage, 3 nothing verified,
 130 interrupted (what was found is kept).
@@ -51,6 +56,8 @@ examples:
   parallax fuzz --device gpu --precision low --seed 5000 --bundles found
   parallax fuzz --device intel --budget 1h --resume fuzz.json
   parallax fuzz --device pocl --seed 17 --count 1
+  parallax fuzz --engine onnxruntime --engine-option optimization=off --budget 5m
+  parallax fuzz --device pocl --budget 8h --scheduler tcp://10.0.0.1:8786 --resume fuzz.json
 """
 
 
@@ -64,13 +71,17 @@ def add_parser(subparsers: Any) -> None:
         description=__doc__,
         epilog=EPILOG,
     )
-    parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the first OpenCL device)")
-    parser.add_argument("--precision", help="comma-separated (default: all)")
+    add_places(parser, "comma-separated (default: all)")
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--budget", type=seconds_of, metavar="TIME", help="90s, 10m, 1.5h (10m)")
     limit.add_argument("--count", type=int, metavar="N", help="so many graphs instead")
     parser.add_argument("--seed", type=int, help="of the first graph (0)")
     add_timeout(parser)
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of a fleet of Dask, such as tcp://10.0.0.1:8786, whose workers try the graphs",
+    )
     add_file(parser, "--resume", "FILE", "where to note how far it came, and to go on from")
     parser.add_argument(
         "--bundles",
@@ -90,17 +101,15 @@ def run(args: argparse.Namespace) -> int:
         logging.getLogger("parallax").setLevel(logging.ERROR)
     out = console(silent=args.json)
     stopped: BaseException | None = None
-    with Runtime() as runtime, Worker(args.timeout) as worker:
-        target = target_of(args.device, runtime)
-        device = target[1] or "cpu"
-        places = _places(runtime, worker, device, args)
-        info = places[0].backend.info
-        state = _state(device, [p.precision.value for p in places], args)
+    with Runtime() as runtime, Worker(args.timeout) as worker, _fleet(args) as client:
+        places = places_of(args, runtime, worker)
+        info = places[0].info
+        state = _state(places, args)
         if not args.quiet:
             where = f"{info.platform} / {info.name}, driver {info.driver}"
             out.print(f"seeds from {state.following} on, {where}", markup=False, soft_wrap=True)
         try:
-            _fuzz(state, places, args, out)
+            _fuzz(state, places, client, args, out)
         except (KeyboardInterrupt, BrokenPipeError) as error:
             stopped = error
     code = exit_code(state) if stopped is None else INTERRUPTED
@@ -117,18 +126,10 @@ def _check_folder(folder: Path) -> None:
         raise ConfigError(f"--bundles {folder}: it is no folder")
 
 
-def _places(runtime: Runtime, worker: Worker, device: str, args: argparse.Namespace) -> list[Place]:
-    """One for each precision that the device computes differently at."""
-    wanted = precisions_named(args.precision, target_of(device, runtime))
-    places: dict[Precision, Place] = {}
-    for precision in wanted:
-        place = Place(runtime, device, precision, worker)
-        places.setdefault(place.backend.precision, place)
-    return list(places.values())
-
-
-def _state(device: str, precisions: list[str], args: argparse.Namespace) -> State:
+def _state(places: Sequence[AnyPlace], args: argparse.Namespace) -> State:
     """That of `--resume`, or a new one."""
+    _, *chosen = places[0].choice
+    device, precisions = " ".join(chosen), [place.arithmetic for place in places]
     path = None if args.resume is None else Path(args.resume)
     if path is None or not path.exists() or not path.stat().st_size:
         seed = args.seed or 0
@@ -144,7 +145,14 @@ def _state(device: str, precisions: list[str], args: argparse.Namespace) -> Stat
     return state
 
 
-def _fuzz(state: State, places: list[Place], args: argparse.Namespace, out: Console) -> None:
+def _fleet(args: argparse.Namespace) -> AbstractContextManager[Any]:
+    """A client of the scheduler, or None."""
+    return nullcontext() if args.scheduler is None else connected(args.scheduler)
+
+
+def _fuzz(
+    state: State, places: list[AnyPlace], client: Any, args: argparse.Namespace, out: Console
+) -> None:
     total = args.count or int(args.budget or BUDGET_S)
 
     def show(finding: Finding) -> None:
@@ -162,8 +170,14 @@ def _fuzz(state: State, places: list[Place], args: argparse.Namespace, out: Cons
             bar(f"{counted(len(state.findings), 'finding')}, {stage}", done, total)
 
         seconds = None if args.count else args.budget or BUDGET_S
-        fuzz = Fuzz(state, places, Path(args.bundles), save, tell, show)
-        fuzz.run(seconds=seconds, count=args.count)
+        folder = Path(args.bundles)
+        if client is None:
+            fuzz = Fuzz(state, places, folder, save, tell, show)
+            fuzz.run(seconds=seconds, count=args.count)
+            return
+        recipes = [place.recipe for place in places]
+        fleet = Fleet(state, client, recipes, args.timeout, folder, save, tell, show)
+        fleet.run(seconds=seconds, count=args.count)
 
 
 def _told(finding: Finding) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,9 @@ import numpy as np
 import onnx
 
 from conformance.bundles.bundle import check_place
-from conformance.bundles.failing import Case, Failing, NothingVerified, Place, examine
+from conformance.bundles.failing import AnyPlace, Case, Failing, NothingVerified, examine
 from conformance.bundles.replay import NotReproduced, keep
 from conformance.bundles.worker import Worker
-from conformance.devices import precisions_named, target_of
 from conformance.document import deliver
 from conformance.figures import counted
 from conformance.inputs import random_inputs
@@ -28,7 +28,6 @@ from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from parallax.inputs import add_inputs, check_exclusive, inputs_of
 from parallax.options import (
-    DEVICE_HELP,
     add_bundle,
     add_command,
     add_models,
@@ -40,6 +39,7 @@ from parallax.options import (
     parse_shapes,
 )
 from parallax.output import console
+from parallax.places import add_places, places_of
 from parallax.progress import progress
 from properties.hostile.schedule import seconds_of
 
@@ -58,6 +58,7 @@ examples:
   parallax reduce model.onnx --device pocl
   parallax reduce model.onnx --device gpu --precision low --inputs x.npz --bundle wrong.zip
   parallax reduce model.onnx --device intel --budget 30m
+  parallax reduce model.onnx --engine onnxruntime --engine-option optimization=off
 """
 
 WEIGHTS_NBYTES_MAX = 2_000_000_000
@@ -68,7 +69,7 @@ WEIGHTS_NBYTES_MAX = 2_000_000_000
 class Found:
     """The first precision at which a model fails, and how."""
 
-    place: Place
+    place: AnyPlace
     failing: Failing
 
 
@@ -83,8 +84,7 @@ def add_parser(subparsers: Any) -> None:
         epilog=EPILOG,
     )
     add_models(parser, several=False)
-    parser.add_argument("--device", help=f"{DEVICE_HELP} (default: the first OpenCL device)")
-    parser.add_argument("--precision", help="comma-separated; the first that fails (default: all)")
+    add_places(parser, "comma-separated; the first that fails (default: all)")
     add_inputs(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs (0)")
     add_shape(parser)
@@ -106,12 +106,8 @@ def run(args: argparse.Namespace) -> int:
         logging.getLogger("parallax").setLevel(logging.ERROR)
     case = _case(path, args)
     with Runtime() as runtime, Worker(args.timeout) as worker:
-        device = target_of(args.device, runtime)
-        places = [
-            Place(runtime, device[1] or "cpu", precision, worker)
-            for precision in precisions_named(args.precision, device)
-        ]
-        info = places[0].backend.info
+        places = places_of(args, runtime, worker)
+        info = places[0].info
         found, code = _first_failing(case, places, args.seed)
         data: dict[str, Any] = {"exit_code": code, "model": str(path), "signature": None}
         if found is not None:
@@ -141,7 +137,7 @@ def _case(path: Path, args: argparse.Namespace) -> Case:
     return Case(data, {n: np.asarray(x) for n, x in feeds.items()})
 
 
-def _first_failing(case: Case, places: list[Place], seed: int) -> tuple[Found | None, int]:
+def _first_failing(case: Case, places: list[AnyPlace], seed: int) -> tuple[Found | None, int]:
     """The first precision that fails, and the exit code."""
     codes = set()
     for place in places:
@@ -169,10 +165,10 @@ def _reduce(case: Case, found: Found, name: str, args: argparse.Namespace) -> Re
 
 
 def _keep(
-    reduced: Reduced, place: Place, path: Path, target: Path, args: argparse.Namespace
+    reduced: Reduced, place: AnyPlace, path: Path, target: Path, args: argparse.Namespace
 ) -> tuple[str | None, str | None]:
     """The path of the bundle, or None and why there is none."""
-    origin = f"parallax reduce {path.name}"
+    origin = f"parallax reduce {path.name} {shlex.join(place.choice)}"
     bundle = bundle_of(reduced, place, origin=origin, seed=args.seed)
     try:
         keep(bundle, target)
@@ -197,7 +193,7 @@ def _facts(case: Case, reduced: Reduced) -> dict[str, Any]:
 def _print(args: argparse.Namespace, data: dict[str, Any], code: int) -> None:
     out = console(silent=args.json)
     if data["signature"] is None:
-        what = "nothing fails" if code == VERIFIED else "no node ran on the device"
+        what = "nothing fails" if code == VERIFIED else "no node was verified"
         out.print(f"{visible(args.model)}: {what}", markup=False, soft_wrap=True)
         return
     before, after = data["before"], data["after"]

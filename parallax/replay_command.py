@@ -6,14 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from conformance.bundles.bundle import read
-from conformance.bundles.failing import NothingVerified, Place
+from conformance.bundles.bundle import Bundle, read
+from conformance.bundles.failing import AnyPlace, NothingVerified, Place
 from conformance.bundles.replay import Outcome, replay
 from conformance.bundles.worker import Worker, is_death
 from conformance.devices import precision_of
 from conformance.document import deliver
+from conformance.engines.place import EnginePlace
 from conformance.report import NOTHING_VERIFIED
 from conformance.visible import visible
+from engine.config import Precision
 from engine.runtime import Runtime
 from parallax.options import DEVICE_HELP, add_command, add_timeout
 from parallax.output import console
@@ -47,16 +49,27 @@ def add_parser(subparsers: Any) -> None:
     add_timeout(parser)
 
 
+def _place(
+    bundle: Bundle, args: argparse.Namespace, runtime: Runtime, worker: Worker | None
+) -> AnyPlace:
+    """Where it failed, or on the device that is asked for."""
+    engine, precision = bundle.facts.get("engine"), bundle.signature.precision
+    if engine is None:
+        device = args.device or bundle.facts["device"]["selector"]
+        return Place(runtime, device, precision_of(precision), worker)
+    if args.device is not None:  # engines have no levels of precision: the highest
+        return Place(runtime, args.device, Precision.HIGH, worker)
+    return EnginePlace(runtime, engine["name"], engine["options"], worker)
+
+
 def run(args: argparse.Namespace) -> int:
     """Replay and print; the exit code."""
     path = Path(args.source)
     bundle = read(path)
     signature = bundle.signature
-    device = args.device or bundle.facts["device"]["selector"]
     with Runtime() as runtime, Worker(args.timeout) as worker:
-        elsewhere = worker if is_death(signature) else None
-        place = Place(runtime, device, precision_of(signature.precision), elsewhere)
-        info = place.backend.info
+        place = _place(bundle, args, runtime, worker if is_death(signature) else None)
+        info = place.info
         try:
             found = replay(bundle, place)
             code, outcome, said = CODES[found.outcome], found.outcome.value, found.said

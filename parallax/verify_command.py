@@ -13,7 +13,6 @@ from rich.console import Console
 from conformance.bundles.bundle import check_place
 from conformance.bundles.failing import OURS
 from conformance.document import deliver
-from conformance.engines import ENGINES
 from conformance.figures import counted
 from conformance.files import add_file
 from conformance.report import (
@@ -44,6 +43,7 @@ from parallax.options import (
     parse_shapes,
 )
 from parallax.output import complain, console
+from parallax.places import add_engine
 from parallax.verify_bundle import bundle_of
 from parallax.verify_judges import Judge, Verified, judges_of
 
@@ -112,18 +112,9 @@ def add_parser(subparsers: Any) -> None:
     add_file(parser, "--known", "FILE.json", "failures of drivers that are known (docs/drivers.md)")
     parser.add_argument("--no-latency", action="store_true", help="leave out the latency lines")
     other = parser.add_argument_group("an engine that is not ours")
-    other.add_argument(
-        "--engine", metavar="NAME", help=f"judge it in place of a device: {', '.join(ENGINES)}"
-    )
+    add_engine(other)
     other.add_argument(
         "--against", metavar="NAME", help="compare every tensor of the device with its tensors, too"
-    )
-    other.add_argument(
-        "--engine-option",
-        action="append",
-        default=[],
-        metavar="K=V",
-        help="of the engine, such as optimization=off of onnxruntime (repeatable)",
     )
 
 

@@ -39,6 +39,7 @@ from parallax.latency_table import latency_json
 from parallax.options import (
     check_names,
 )
+from parallax.places import engine_options, refuse_with_engine
 from parallax.progress import progress
 from parallax.session_options import use_cache
 from perf.latency import Latency, measure
@@ -102,9 +103,7 @@ def judges_of(args: argparse.Namespace, shapes: Shapes, stack: ExitStack) -> Seq
             raise ConfigError(f"--cache {args.cache}: of one device, but {len(names)} are given")
         known = None if args.known is None else Known.read(args.known)
         return [DeviceJudge(name, known, args, shapes, stack) for name in names]
-    for name in ("device", "precision", "cache", "expect", "bundle", "against", "known"):
-        if getattr(args, name) is not None:
-            raise ConfigError(f"--{name} {getattr(args, name)}: --engine {args.engine} has none")
+    refuse_with_engine(args, "device", "precision", "cache", "expect", "bundle", "against", "known")
     return [EngineJudge(args, shapes)]
 
 
@@ -114,7 +113,7 @@ class EngineJudge:
     def __init__(self, args: argparse.Namespace, shapes: Shapes) -> None:
         self._args, self._shapes = args, shapes
         self.device = args.engine
-        self._engine = engine_of(args.engine, _engine_options(args))
+        self._engine = engine_of(args.engine, engine_options(args))
 
     def __call__(self, path: Path) -> Verified:
         """See Judge."""
@@ -131,14 +130,6 @@ class EngineJudge:
             if examples is not None:
                 return Verified(worst_of(examples, judge), {})
             return Verified(judge(_inputs_of(interpreter, self._args), self._args.seed), {})
-
-
-def _engine_options(args: argparse.Namespace) -> dict[str, str]:
-    """By name; raises ConfigError."""
-    for text in args.engine_option:
-        if "=" not in text:
-            raise ConfigError(f"--engine-option {text}: expected NAME=VALUE")
-    return dict(text.split("=", 1) for text in args.engine_option)
 
 
 class DeviceJudge:
@@ -159,7 +150,7 @@ class DeviceJudge:
         self._precisions = precisions_named(args.precision, target)
         self._against: Engine | None = None
         if args.against is not None:
-            self._against = engine_of(args.against, _engine_options(args), option="--against")
+            self._against = engine_of(args.against, engine_options(args), option="--against")
         if args.cache is not None and target[0] is ForwardType.CPU:
             raise ConfigError(f"--cache {args.cache}: only OpenCL kernels are compiled and kept")
 

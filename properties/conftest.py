@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.database import DirectoryBasedExampleDatabase
 
 from engine.errors import DeviceError
 from properties import devices
 from properties.evidence import FOLDER
+from properties.shared_examples import shared_database
 from properties.single import REFUSALS, RUNS
 from properties.witnessed import COUNTS
 
@@ -26,7 +26,7 @@ settings.register_profile(
     "nightly",
     max_examples=300,
     phases=SHRINKING,
-    database=DirectoryBasedExampleDatabase(".hypothesis/nightly"),
+    database=shared_database(Path(".hypothesis/nightly")),
     **_shared,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

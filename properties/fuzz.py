@@ -8,17 +8,20 @@ judged as `verify` judges: every node on its own inputs, then the plan that reus
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conformance.bundles.failing import Case, Failing, NothingVerified, Place, examine
+from conformance.bundles.failing import AnyPlace, Case, Failing, NothingVerified, examine
 from conformance.bundles.replay import NotReproduced, keep
 from conformance.bundles.worker import CRASH, HANG, SECONDS
+from conformance.engines.place import EnginePlace
 from conformance.reduction.bundling import bundle_of, free_path
 from conformance.reduction.reducer import Reducer, nodes_of
+from conformance.reduction.refused import Refusals
 from engine.errors import ConfigError, ParallaxError
 from engine.files import write_atomically
 from properties.choose import SeededChoose
@@ -60,6 +63,7 @@ class State:
         graphs: judged at every precision. refused: of those, with a reason, how many at how many
             precisions. slow: runs that took longer than a try may, and ended in a fresh process.
         findings: by the text of their signature.
+        left_out: nodes that an engine does not run, by operator; the rest of the graph is judged.
     """
 
     device: str
@@ -72,6 +76,7 @@ class State:
     slow: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     findings: dict[str, Finding] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the file; raises ConfigError."""
@@ -124,14 +129,17 @@ class Fuzz:
         places: the device, at each precision. bundles: the folder for findings, made when needed.
         saved: called when the state changed. found: called with each finding of a new kind.
         tell: called before each graph, and while a finding is made smaller, with what is done.
+        known: signatures that are counted and not made smaller: somebody has a bundle of them.
     """
 
     state: State
-    places: Sequence[Place]
+    places: Sequence[AnyPlace]
     bundles: Path
     saved: Callable[[State], None]
     tell: Callable[[str], None]
     found: Callable[[Finding], None]
+    known: frozenset[str] = frozenset()
+    _refused: Refusals | None = None
 
     def run(self, *, seconds: float | None, count: int | None) -> None:
         """Graph after graph until the time is up, or so many; interruptible after each."""
@@ -157,9 +165,9 @@ class Fuzz:
             state.running = None
             self.saved(state)
 
-    def _judge(self, case: Case, place: Place, seed: int) -> None:
+    def _judge(self, case: Case, place: AnyPlace, seed: int) -> None:
         try:
-            failing = self._examined(case, place, seed)
+            case, failing = self._examined(case, place, seed)
             self.state.verified += 1
         except (NothingVerified, ParallaxError) as error:
             said = next(iter(str(error).splitlines()), type(error).__name__)
@@ -168,7 +176,26 @@ class Fuzz:
         if failing is not None:
             self._note(case, failing, place, seed)
 
-    def _examined(self, case: Case, place: Place, seed: int) -> Failing | None:
+    def _examined(self, case: Case, place: AnyPlace, seed: int) -> tuple[Case, Failing | None]:
+        """The case, or what of it an engine runs, and how that fails."""
+        try:
+            return case, self._patiently(case, place, seed)
+        except NothingVerified:
+            raise
+        except ParallaxError:
+            if not isinstance(place, EnginePlace):
+                raise
+            smaller = self._refusals(place).without(case)
+            if smaller is None:
+                raise
+        return smaller, self._patiently(smaller, place, seed)
+
+    def _refusals(self, place: EnginePlace) -> Refusals:
+        if self._refused is None:
+            self._refused = Refusals(place, self.state.left_out)
+        return self._refused
+
+    def _patiently(self, case: Case, place: AnyPlace, seed: int) -> Failing | None:
         """What fails; a hang counts where a fresh process, which has more time, hangs too."""
         failing = examine(case, place, seed)
         if failing is None or failing.signature.kind != HANG or place.worker is None:
@@ -179,18 +206,20 @@ class Fuzz:
         self.state.slow += again is None or again.signature.kind != HANG
         return again
 
-    def _note(self, case: Case, failing: Failing, place: Place, seed: int) -> None:
+    def _note(self, case: Case, failing: Failing, place: AnyPlace, seed: int) -> None:
         key = str(failing.signature)
         if key in self.state.findings:
             self.state.findings[key].count += 1
             return
         finding = Finding(failing.signature.to_json(), failing.said, seed)
         self.state.findings[key] = finding
+        if key in self.known:
+            return
         self._reduce(finding, case, failing, place, seed)
         self.found(finding)
 
     def _reduce(
-        self, finding: Finding, case: Case, failing: Failing, place: Place, seed: int
+        self, finding: Finding, case: Case, failing: Failing, place: AnyPlace, seed: int
     ) -> None:
         """Make a finding small, and a bundle of it."""
 
@@ -202,7 +231,7 @@ class Fuzz:
             budget = max(budget, HANGS * place.worker.seconds)
         reduced = Reducer(case, failing, place, seed, budget, tell).run()
         finding.said, finding.nodes = reduced.failing.said, reduced.nodes
-        origin = f"parallax fuzz --device {place.device} --seed {seed} --count 1"
+        origin = f"parallax fuzz {shlex.join(place.choice)} --seed {seed} --count 1"
         path = free_path(self.bundles, failing.signature)
         self.tell(f"seed {seed}: a fresh process")
         try:
@@ -217,5 +246,6 @@ def plain(state: State) -> dict[str, Any]:
     data = asdict(state)
     return {
         **{k: data[k] for k in ("first", "following", "graphs", "verified", "slow", "refused")},
+        "left_out": data["left_out"],
         "findings": list(data["findings"].values()),
     }

@@ -142,6 +142,12 @@ def test_values_become_zero_one_and_whole() -> None:
     assert [1, -3, 4, 0] in found
 
 
+def test_a_tensor_without_elements_has_no_simpler_values() -> None:
+    nodes = [node("Neg", "x", "y")]
+    empty = Case(model_bytes(nodes, {"x": [0]}, ["y"]), {"x": np.zeros(0, np.float32)})
+    assert list(simpler_values(empty)) == []
+
+
 def test_another_failure_is_not_followed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [node("Neg", "x", "h"), node("Relu", "h", "y")]
     case = Case(model_bytes(nodes, {"x": [2]}, ["y"]), {"x": np.ones(2, np.float32)})

@@ -143,11 +143,22 @@ def _check(bundle: Bundle) -> None:
     texts = (facts["device"]["selector"], *facts["signature"].values())
     if not all(isinstance(text, str) and text.isprintable() for text in texts):
         raise ValueError(f"{FACTS} has something else where text of a line is expected")
+    _check_engine(facts.get("engine"))
     if not isinstance(facts["seed"], int):
         raise ValueError(f"{FACTS} has another type where a number is expected")
     _ = bundle.signature, arrays_of(bundle.files["inputs.npz"])
     if (expected := bundle.expected) is not None:
         _check_expected(expected)
+
+
+def _check_engine(engine: object) -> None:
+    if engine is None:
+        return
+    if not isinstance(engine, dict) or not isinstance(engine["options"], dict):
+        raise ValueError(f"{FACTS} describes no engine")
+    texts = (engine["name"], *engine["options"], *engine["options"].values())
+    if not all(isinstance(text, str) and text.isprintable() for text in texts):
+        raise ValueError(f"{FACTS} has something else where the name of an engine is expected")
 
 
 def _check_expected(expected: Expected) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
+import onnx
 
 from conformance.bundles.launches import launch_files
 from conformance.devices import Target, config_of, target_of
@@ -16,7 +18,7 @@ from conformance.judge import Judgement, units_for
 from conformance.nodes import Tensors, expected_of
 from conformance.report import NOTHING_VERIFIED, NodeCheck, PrecisionReport
 from conformance.verify import verify
-from engine.backends.protocol import Backend
+from engine.backends.protocol import Backend, DeviceInfo
 from engine.config import Precision
 from engine.errors import (
     CompileError,
@@ -28,8 +30,9 @@ from engine.errors import (
 )
 from engine.execution.execution import Execution
 from engine.interpreter import Interpreter
+from engine.ir.types import FLOAT, FLOATS
 from engine.ops import OPERATORS
-from engine.ops.numerics import Error
+from engine.ops.numerics import Error, Units
 from engine.runtime import Runtime
 
 OUT_OF_BOUNDS = "out of bounds"
@@ -83,7 +86,7 @@ class TriesCases(Protocol):
     def examine(
         self,
         case: Case,
-        place: Place,
+        place: AnyPlace,
         seed: int = 0,
         *,
         launches: bool = False,
@@ -92,18 +95,68 @@ class TriesCases(Protocol):
         """`examine`, where a process that dies, or takes longer than some seconds, is a failure."""
         ...
 
-    def tensors(self, case: Case, place: Place) -> Feeds:
+    def tensors(self, case: Case, place: AnyPlace) -> Feeds:
         """Every tensor of the model by name."""
+        ...
+
+
+class AnyPlace(Protocol):
+    """Where cases run: a device of ours, or an engine that is not (engines/place.py)."""
+
+    @property
+    def worker(self) -> TriesCases | None:
+        """Another process that tries cases, so that this one outlives what they do."""
+        ...
+
+    @property
+    def arithmetic(self) -> str:
+        """What signatures call the precision: the effective one."""
+        ...
+
+    @property
+    def info(self) -> DeviceInfo:
+        """Of the device, or of the engine."""
+        ...
+
+    @property
+    def choice(self) -> tuple[str, ...]:
+        """The arguments of a command line that choose it."""
+        ...
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a bundle says of it."""
+        ...
+
+    @property
+    def recipe(self) -> Callable[[Runtime], AnyPlace]:
+        """What makes it in another process; can be pickled."""
+        ...
+
+    def tried_by(self, worker: TriesCases) -> AnyPlace:
+        """The same, with cases tried by another process."""
+        ...
+
+    def examine(self, case: Case, seed: int, *, launches: bool) -> Failing | None:
+        """Verify a case in this process; see the function of that name."""
+        ...
+
+    def tensors(self, case: Case) -> Feeds:
+        """What is computed for every tensor of a model; fewer where that cannot be asked."""
+        ...
+
+    def output(self, case: Case, name: str) -> np.ndarray:
+        """What is computed for an output of the model; raises ParallaxError."""
+        ...
+
+    def units(self, dtype: np.dtype) -> Units:
+        """Of a floating-point dtype."""
         ...
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where cases run; programs that were built stay for the next.
-
-    Attributes:
-        worker: another process that tries them, so that this one outlives what they do.
-    """
+    """A device of ours; programs that were built stay for the next case. An AnyPlace."""
 
     runtime: Runtime
     device: str
@@ -120,6 +173,66 @@ class Place:
         """The one under test."""
         target = self.target
         return self.runtime.backend(target[0], config_of(target, self.precision))
+
+    @property
+    def arithmetic(self) -> str:
+        """See AnyPlace."""
+        return self.backend.precision.value
+
+    @property
+    def info(self) -> DeviceInfo:
+        """See AnyPlace."""
+        return self.backend.info
+
+    @property
+    def choice(self) -> tuple[str, ...]:
+        """See AnyPlace."""
+        return "--device", self.device
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See AnyPlace."""
+        return {"device": {"selector": self.device, **asdict(self.info)}}
+
+    @property
+    def recipe(self) -> Callable[[Runtime], AnyPlace]:
+        """See AnyPlace."""
+        return partial(Place, device=self.device, precision=self.precision)
+
+    def tried_by(self, worker: TriesCases) -> AnyPlace:
+        """See AnyPlace."""
+        return replace(self, worker=worker)
+
+    def examine(self, case: Case, seed: int, *, launches: bool) -> Failing | None:
+        """See AnyPlace."""
+        return _examined(case, self, seed, launches=launches)
+
+    def tensors(self, case: Case) -> Feeds:
+        """See AnyPlace."""
+        interpreter = Interpreter.from_buffer(case.model)
+        constants = {c.name for c in onnx.load_from_string(case.model).graph.initializer}
+        names = tuple(n for n in interpreter.tensors if n not in constants)
+        try:
+            return self._run(interpreter, case, names)
+        except ParallaxError:
+            return {}
+
+    def output(self, case: Case, name: str) -> np.ndarray:
+        """See AnyPlace."""
+        return self._run(Interpreter.from_buffer(case.model), case, ())[name]
+
+    def _run(self, interpreter: Interpreter, case: Case, keep: tuple[str, ...]) -> Feeds:
+        config = config_of(self.target, self.precision, keep=keep)
+        shapes = {name: array.shape for name, array in case.feeds.items()}
+        with interpreter.create_session(config, self.runtime, shapes) as session:
+            session.run(case.feeds)
+            names = session.saved if keep else interpreter.outputs
+            return {name: np.asarray(session.read(name)) for name in names}
+
+    def units(self, dtype: np.dtype) -> Units:
+        """See AnyPlace."""
+        kind, backend = dtype if dtype in FLOATS else FLOAT, self.backend
+        return Units(backend.compute(kind), backend.storage(kind), self.info.flushes_subnormals)
 
 
 @dataclass(frozen=True)
@@ -158,7 +271,9 @@ class NothingVerified(ParallaxError):
     """No node of the case ran on the device, or none gave a number."""
 
 
-def examine(case: Case, place: Place, seed: int = 0, *, launches: bool = False) -> Failing | None:
+def examine(
+    case: Case, place: AnyPlace, seed: int = 0, *, launches: bool = False
+) -> Failing | None:
     """Verify a case; None when everything passes.
 
     Args:
@@ -169,6 +284,11 @@ def examine(case: Case, place: Place, seed: int = 0, *, launches: bool = False) 
     """
     if place.worker is not None:
         return place.worker.examine(case, place, seed, launches=launches)
+    return place.examine(case, seed, launches=launches)
+
+
+def _examined(case: Case, place: Place, seed: int, *, launches: bool) -> Failing | None:
+    """`examine` on a device of ours, in this process."""
     nodes: list[FailingNode] = []
     problems: list[Exception] = []
 
@@ -209,7 +329,7 @@ def failure_of(report: PrecisionReport, nodes: list[FailingNode]) -> Failing | N
         node = nodes[0]
         kind = OUT_OF_BOUNDS if node.judgement.failures else BEYOND_SIGMA
         operator = core_of(node.title)
-        return Failing(Signature(kind, operator, report.effective), _told(node), node)
+        return Failing(Signature(kind, operator, report.effective), told(node), node)
     if report.context_bugs:
         return Failing(Signature(PRODUCTION, "", report.effective), report.context_bugs[0])
     return None
@@ -221,9 +341,9 @@ def core_of(title: str) -> str:
     return operator if operator in OPERATORS else ""
 
 
-def _told(node: FailingNode) -> str:
-    j = node.judgement
-    got, expected = node.got, node.expected
+def told(node: FailingNode) -> str:
+    """The worst element in a sentence."""
+    j, got, expected = node.judgement, node.got, node.expected
     if got.shape != expected.shape:
         return f"{node.title}: {node.output!r} is of {got.shape}, expected {expected.shape}"
     return (

@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import platform
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -15,12 +15,12 @@ import numpy as np
 
 from conformance.bundles.arrays import npz
 from conformance.bundles.bundle import FACTS, FORM, VERSION, Bundle
-from conformance.bundles.failing import Case, Failing, FailingNode, Place
+from conformance.bundles.failing import AnyPlace, Case, Failing, FailingNode
 from conformance.report import jsonable
 from engine.interpreter import Interpreter
 from engine.version import VERSION as ENGINE_VERSION
 
-PACKAGES = ("numpy", "onnx", "ml_dtypes", "pyopencl")
+PACKAGES = ("numpy", "onnx", "ml_dtypes", "pyopencl", "onnxruntime", "openvino", "MNN")
 """Whose versions may matter."""
 
 
@@ -35,7 +35,7 @@ class Passing:
 def make(
     case: Case,
     failing: Failing,
-    place: Place,
+    place: AnyPlace,
     *,
     origin: str,
     seed: int = 0,
@@ -72,7 +72,7 @@ def make(
         "origin": origin,
         "seed": seed,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "device": {"selector": place.device, **asdict(place.backend.info)},
+        **place.facts,
         "versions": versions(),
         "system": platform.platform(),
     }
@@ -121,20 +121,28 @@ def readme(facts: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
     device, signature = facts["device"], facts["signature"]
     where = f"{device['platform']} / {device['name']}, driver {device['driver']}"
     what = f"{signature['operator'] or 'A model'}: {signature['kind']}"
-    lines = [f"{what} at {signature['precision']} precision on {where}", "", facts["said"]]
+    how = "" if facts.get("engine") else " precision"
+    lines = [f"{what} at {signature['precision']}{how} on {where}", "", facts["said"]]
     lines += [f"From: {facts['origin']}"]
     if facts["passing"]:
         lines += [f"The neighbour that passes: {facts['passing']}"]
-    lines += ["", *_commands(device["selector"], files), ""]
+    lines += ["", *_commands(choice_of(facts), files), ""]
     lines += [f"  {name:14}{text}" for name, text in DESCRIBED.items() if _holds(files, name)]
     return "\n".join(lines) + "\n"
 
 
-def _commands(selector: str, files: Mapping[str, bytes]) -> list[str]:
-    selector = shlex.quote(selector)
+def choice_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """The arguments of a command line that choose the device or the engine of a bundle."""
+    if (engine := facts.get("engine")) is None:
+        return "--device", facts["device"]["selector"]
+    options = (f"{name}={value}" for name, value in engine["options"].items())
+    return "--engine", engine["name"], *(x for o in options for x in ("--engine-option", o))
+
+
+def _commands(choice: Sequence[str], files: Mapping[str, bytes]) -> list[str]:
     lines = [
         "  parallax replay THIS_FOLDER              does it still fail? 1 yes, 0 no",
-        f"  parallax verify model.onnx --inputs inputs.npz --device {selector}",
+        f"  parallax verify model.onnx --inputs inputs.npz {shlex.join(choice)}",
     ]
     if "run_cl.py" in files:
         lines += ["  python run_cl.py                         without parallax"]

@@ -10,17 +10,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from conformance.bundles.bundle import Bundle, Expected, save
-from conformance.bundles.failing import OUT_OF_BOUNDS, Case, Failing, Place, Signature, examine
-from conformance.devices import config_of
+from conformance.bundles.bundle import Bundle, save
+from conformance.bundles.failing import OUT_OF_BOUNDS, AnyPlace, Failing, Signature, examine
 from conformance.judge import Verdict
 from conformance.nodes import judge_value
 from engine.errors import InputError, ParallaxError
-from engine.interpreter import Interpreter
-from engine.ir.types import FLOAT, FLOATS
-from engine.ops.numerics import Units
 
 FRESH = ("-m", "parallax")
 """What a fresh Python is started with, in front of `replay BUNDLE`."""
@@ -48,7 +42,7 @@ class NotReproduced(ParallaxError):
     """What failed did not fail again where it was tried alone."""
 
 
-def replay(bundle: Bundle, place: Place) -> Replayed:
+def replay(bundle: Bundle, place: AnyPlace) -> Replayed:
     """Examine the case of a bundle, and hold its output against what was written down.
 
     Raises:
@@ -64,21 +58,18 @@ def replay(bundle: Bundle, place: Place) -> Replayed:
     return Replayed(outcome, failing.said, failing.signature)
 
 
-def _against_what_was_written(bundle: Bundle, place: Place) -> Failing | None:
+def _against_what_was_written(bundle: Bundle, place: AnyPlace) -> Failing | None:
     """The engine of today may share a mistake with its reference; the file does not."""
-    expected, precision = bundle.expected, place.backend.precision.value
+    expected, precision = bundle.expected, place.arithmetic
     if expected is None or precision != bundle.signature.precision:
         return None
-    got = _output(bundle.case, expected, place)
+    got = place.output(bundle.case, expected.name)
     if got.shape != expected.array.shape:
         raise InputError(
             f"the bundle is damaged: {expected.name!r} has shape {list(got.shape)}, expected.npz "
             f"{list(expected.array.shape)}"
         )
-    dtype = got.dtype if got.dtype in FLOATS else FLOAT
-    backend = place.backend
-    units = Units(backend.compute(dtype), backend.storage(dtype), backend.info.flushes_subnormals)
-    judgement = judge_value(got, expected.array, expected.error, units)
+    judgement = judge_value(got, expected.array, expected.error, place.units(got.dtype))
     if judgement.verdict is not Verdict.FAIL:
         return None
     said = (
@@ -86,15 +77,6 @@ def _against_what_was_written(bundle: Bundle, place: Place) -> Failing | None:
         f"{judgement.expected!r}"
     )
     return Failing(Signature(OUT_OF_BOUNDS, bundle.signature.operator, precision), said)
-
-
-def _output(case: Case, expected: Expected, place: Place) -> np.ndarray:
-    config = config_of(place.target, place.precision)
-    shapes = {name: array.shape for name, array in case.feeds.items()}
-    interpreter = Interpreter.from_buffer(case.model)
-    with interpreter.create_session(config, place.runtime, shapes) as session:
-        session.run(case.feeds)
-        return np.asarray(session.read(expected.name))
 
 
 def keep(bundle: Bundle, path: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from conformance.bundles.bundle import Bundle
-from conformance.bundles.failing import Failing, FailingNode, Place, core_of, examine
+from conformance.bundles.failing import AnyPlace, Failing, FailingNode, core_of, examine
 from conformance.bundles.make import make
 from conformance.bundles.replay import NotReproduced
 
 
-def bundle_of_node(node: FailingNode, place: Place, origin: str, seed: int = 0) -> Bundle:
+def bundle_of_node(node: FailingNode, place: AnyPlace, origin: str, seed: int = 0) -> Bundle:
     """A bundle of a node that failed inside a model.
 
     Raises:

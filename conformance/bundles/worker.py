@@ -21,15 +21,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from conformance.bundles.failing import (
+    AnyPlace,
     Case,
     Failing,
     NothingVerified,
-    Place,
     Signature,
-    examine,
 )
 from conformance.inputs import Feeds
-from conformance.reduction.tensors import tensors_by_reference, tensors_of
+from conformance.reduction.tensors import tensors_by_reference
 from engine.errors import ParallaxError
 from engine.runtime import Runtime
 
@@ -75,7 +74,7 @@ class Worker:
     def examine(
         self,
         case: Case,
-        place: Place,
+        place: AnyPlace,
         seed: int = 0,
         *,
         launches: bool = False,
@@ -94,12 +93,11 @@ class Worker:
                 "examine", case, place, seed, launches, seconds=seconds
             )
         except _Death as death:
-            precision = place.backend.precision.value
-            return Failing(Signature(death.kind, "", precision), str(death))
+            return Failing(Signature(death.kind, "", place.arithmetic), str(death))
         return found
 
-    def tensors(self, case: Case, place: Place) -> Feeds:
-        """`tensors_of` there; of a case that kills the process, what the references give."""
+    def tensors(self, case: Case, place: AnyPlace) -> Feeds:
+        """`AnyPlace.tensors` there; of a case that kills the process, what the references give."""
         try:
             found: Feeds = self._ask("tensors", case, place)
         except _Death:
@@ -110,14 +108,14 @@ class Worker:
         self,
         what: str,
         case: Case,
-        place: Place,
+        place: AnyPlace,
         *rest: object,
         seconds: float | None = None,
     ) -> Any:
         connection, limit = self._ready(), self.seconds if seconds is None else seconds
         self._tries += 1
         try:
-            connection.send((what, case, place.device, place.precision, *rest))
+            connection.send((what, case, place.recipe, *rest))
             if not connection.poll(limit):
                 self._end()
                 raise _Death(HANG, f"no answer in {limit:g} s", self._where())
@@ -207,19 +205,26 @@ def serve(connection: Connection, dump: str, prepare: Callable[[], object] | Non
         connection.send(("ready", planted is not None))
         while True:
             try:
-                what, case, device, precision, *rest = connection.recv()
+                what, case, recipe, *rest = connection.recv()
             except EOFError:
                 return
-            connection.send(_answer(what, case, Place(runtime, device, precision), rest))
+            connection.send(_answer(what, case, recipe, runtime, rest))
 
 
-def _answer(what: str, case: Case, place: Place, rest: list[Any]) -> tuple[str, object]:
+def _answer(
+    what: str,
+    case: Case,
+    recipe: Callable[[Runtime], AnyPlace],
+    runtime: Runtime,
+    rest: list[Any],
+) -> tuple[str, object]:
     """What was found, or which error it was, in words that any process can read."""
     try:
+        place = recipe(runtime)
         if what == "tensors":
-            return "found", tensors_of(case, place)
+            return "found", place.tensors(case)
         seed, launches = rest
-        return "found", examine(case, place, seed, launches=launches)
+        return "found", place.examine(case, seed, launches=launches)
     except NothingVerified as error:
         return "nothing", str(error)
     except ParallaxError as error:

@@ -8,7 +8,11 @@ from importlib import import_module
 from conformance.engines.engine import Engine
 from engine.errors import ConfigError
 
-ENGINES = {"onnxruntime": "onnxruntime_engine", "openvino": "openvino_engine"}
+ENGINES = {
+    "onnxruntime": "onnxruntime_engine",
+    "openvino": "openvino_engine",
+    "mnn": "mnn_engine",
+}
 """Name -> module of this folder, whose `make` takes options by name."""
 
 

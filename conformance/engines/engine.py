@@ -7,9 +7,21 @@ from typing import Protocol
 
 import numpy as np
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, ParallaxError
 
 Arrays = Mapping[str, np.ndarray]
+
+
+class Died(ParallaxError):
+    """An engine that took the process with it in which it ran.
+
+    Attributes:
+        kind: how, such as `crash: SIGSEGV`.
+    """
+
+    def __init__(self, kind: str, said: str) -> None:
+        super().__init__(said)
+        self.kind = kind
 
 
 class Engine(Protocol):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx.inliner
+import onnx.shape_inference
 from onnx import helper
 
 from engine.errors import InputError, ModelError
@@ -46,3 +48,23 @@ def exposed(model: onnx.ModelProto, names: Iterable[str]) -> bytes:
     shown.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     data: bytes = shown.SerializeToString()
     return data
+
+
+def exposed_all(model: onnx.ModelProto) -> bytes:
+    """The model with every value of its graph as an output."""
+    return exposed(model, shown_values(model))
+
+
+def ports(data: bytes) -> tuple[list[str], list[str]]:
+    """Names of the inputs of a serialised model that have no default, and of its outputs."""
+    graph = onnx.load_from_string(data).graph
+    defaults = {constant.name for constant in graph.initializer}
+    taken = [value.name for value in graph.input if value.name not in defaults]
+    return taken, [value.name for value in graph.output]
+
+
+def dtypes(data: bytes) -> dict[str, np.dtype]:
+    """Of the outputs of a serialised model, as far as onnx can tell."""
+    model = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
+    types = ((value.name, value.type.tensor_type.elem_type) for value in model.graph.output)
+    return {name: helper.tensor_dtype_to_np_dtype(kind) for name, kind in types if kind}

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from conformance.engines.formulas import ROUNDINGS, bounds_of
 from conformance.expectation import Expected
 from conformance.judge import SIGMAS, equal
 from engine.ir.graph import Node
 from engine.ops.compose import error_of
-from engine.ops.normalization import epsilon_of
 from engine.ops.numerics import Error, Units
 
-REWRITTEN = "as scale and shift"
 FUSED = "fused"
 APPROXIMATED = "approximated"
+UNROUNDED = "half kept in float"
 
 APPROXIMABLE = frozenset(
     {
@@ -26,9 +26,6 @@ APPROXIMABLE = frozenset(
 """Operators of functions that engines take from polynomials of absolute accuracy."""
 ABSOLUTE = 16 * 2.0**-24
 """Roundings of float, at the size of the largest element or 1: what lies further off is wrong."""
-ROUNDINGS = 8
-"""Of x * s + b with s = scale / sqrt(var + epsilon) and b = bias - mean * s: three for s, two more
-for b, and three for product and sum."""
 
 
 def read(
@@ -37,23 +34,41 @@ def read(
     got: np.ndarray,
     expected: Expected,
     fused: Expected,
+    unrounded: Sequence[Expected],
 ) -> str:
-    """REWRITTEN, FUSED, APPROXIMATED, or "" where none explains it.
+    """A formula, FUSED, APPROXIMATED or UNROUNDED, or "" where none explains it.
 
     Args:
         fused: what it should be where the elementwise nodes before it are computed with it, and
             what was reported of them is not what it was made of.
+        unrounded: what it should be where half is kept in float from node to node.
     """
     if got.shape != expected.reference.shape or got.dtype != expected.dtype:
         return ""
-    if node.op_type == "BatchNormalization":
-        return REWRITTEN if _is_within(got, expected, _scaled(node, inputs, expected.units)) else ""
+    for formula, further in bounds_of(node, inputs, expected.units):
+        if _is_within(got, expected, expected.bound + further):
+            return formula
     if expected.chain & APPROXIMABLE and _is_within(got, expected, _absolute(expected)):
         return APPROXIMATED
     if _is_within(got, fused, fused.bound):
         return FUSED
+    for other in unrounded:
+        if _is_within(got, other, _kept_in_float(other, expected)):
+            return UNROUNDED
     is_near = _is_within(got, fused, fused.bound + _absolute(fused))
     return APPROXIMATED if fused.chain & APPROXIMABLE and is_near else ""
+
+
+def _kept_in_float(unrounded: Expected, rounded: Expected) -> np.ndarray:
+    """The node's own bound, and what roundings to float of what it reads become in it.
+
+    These are as large beside what roundings to half become, which is how far the two references
+    lie apart, as a unit of float beside one of half; in ROUNDINGS of them.
+    """
+    with np.errstate(all="ignore"):
+        apart = np.abs(unrounded.reference - rounded.reference)
+    carried = ROUNDINGS * 2.0**-13 * apart
+    return np.asarray(np.where(np.isfinite(unrounded.bound), unrounded.bound, 0) + carried)
 
 
 def _is_within(got: np.ndarray, expected: Expected, bound: np.ndarray) -> bool:
@@ -77,20 +92,6 @@ def error_of_any(node: Node, inputs: Sequence[np.ndarray | None], units: Units) 
     """
     own = error_of(node, inputs, units)
     bounds = [np.minimum(e.bound, SIGMAS * e.sigma) for e in own]
-    if node.op_type == "BatchNormalization":
-        bounds[0] = np.maximum(bounds[0], _scaled(node, inputs, units))
+    for _, further in bounds_of(node, inputs, units):
+        bounds[0] = bounds[0] + further
     return [Error(bound, bound) for bound in bounds]
-
-
-def _scaled(node: Node, inputs: Sequence[np.ndarray | None], units: Units) -> np.ndarray:
-    """The bound of a BatchNormalization that is computed as x * s + b.
-
-    Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., lemma 3.1, with the
-    number of roundings in place of n.
-    """
-    x, *parameters = (np.asarray(a, np.float64) for a in inputs[:5])
-    upright = (1, -1, *([1] * (x.ndim - 2)))
-    scale, bias, mean, variance = (p.reshape(upright) for p in parameters)
-    s = np.abs(scale) / np.sqrt(variance + epsilon_of(node.attributes))
-    terms = np.abs(x) * s + np.abs(mean) * s + np.abs(bias)
-    return np.asarray(ROUNDINGS * units.u_compute * terms)

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 
 from conformance.bundles.bundle import Bundle
-from conformance.bundles.failing import Place, Signature, examine
+from conformance.bundles.failing import AnyPlace, Signature, examine
 from conformance.bundles.make import make
 from conformance.reduction.reducer import Reduced
 
 
-def bundle_of(reduced: Reduced, place: Place, *, origin: str, seed: int = 0) -> Bundle:
+def bundle_of(reduced: Reduced, place: AnyPlace, *, origin: str, seed: int = 0) -> Bundle:
     """A bundle with the launches of the failing node and the neighbour that passes."""
     failing = examine(reduced.case, place, seed, launches=True) or reduced.failing
     return make(reduced.case, failing, place, origin=origin, seed=seed, passing=reduced.passing)

@@ -7,25 +7,24 @@ from collections.abc import Iterator
 
 import onnx
 
-from conformance.bundles.failing import Case, Place
+from conformance.bundles.failing import AnyPlace, Case
 from conformance.inputs import Feeds
 from conformance.reduction.draft import Draft, names_made, names_read
-from conformance.reduction.tensors import tensors_of
 
 
-def without_nodes(case: Case, place: Place) -> Iterator[tuple[str, Case]]:
+def without_nodes(case: Case, place: AnyPlace) -> Iterator[tuple[str, Case]]:
     """Halves, quarters and so on of the nodes left out, in both ways."""
     draft = Draft.of(case)
     count = len(draft.nodes)
     if count < 2:
         return
-    values = tensors_of(case, place) if place.worker is None else place.worker.tensors(case, place)
+    values = place.tensors(case) if place.worker is None else place.worker.tensors(case, place)
     size = math.ceil(count / 2)
     while True:
         for start in range(0, count, size):
             gone = range(start, min(start + size, count))
             for bypass in (False, True):
-                smaller = _without(draft, set(gone), values, bypass=bypass)
+                smaller = without(draft, set(gone), values, bypass=bypass)
                 if smaller is not None:
                     names = ", ".join(draft.nodes[i].op_type for i in list(gone)[:4])
                     yield f"{len(gone)} nodes left out ({names})", smaller.case()
@@ -34,7 +33,7 @@ def without_nodes(case: Case, place: Place) -> Iterator[tuple[str, Case]]:
         size = math.ceil(size / 2)
 
 
-def _without(draft: Draft, gone: set[int], values: Feeds, *, bypass: bool) -> Draft | None:
+def without(draft: Draft, gone: set[int], values: Feeds, *, bypass: bool) -> Draft | None:
     """The draft without some nodes; None where something that is needed would be missing."""
     kept = [node for i, node in enumerate(draft.nodes) if i not in gone]
     lost = {name: i for i in gone for name in draft.nodes[i].output if name}

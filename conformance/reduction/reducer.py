@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
-from conformance.bundles.failing import Case, Failing, Place, examine
+from conformance.bundles.failing import AnyPlace, Case, Failing, examine
 from conformance.bundles.make import Passing
 from conformance.reduction.attributes import simpler_attributes
 from conformance.reduction.dimensions import smaller_dimensions
@@ -81,7 +81,7 @@ class Reducer:
 
     case: Case
     failing: Failing
-    place: Place
+    place: AnyPlace
     seed: int = 0
     budget_s: float = BUDGET_S
     tell: Tell = lambda stage, seconds: None

@@ -31,7 +31,7 @@ def _simpler(array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     flat = array.reshape(-1)
     for parts in PARTS:
         size = -(-flat.size // parts)
-        for start in range(0, flat.size if flat.size >= parts else 0, size):
+        for start in range(0, flat.size if flat.size >= parts else 0, max(size, 1)):
             less = flat.copy()
             less[start : start + size] = 0
             yield f"zero from element {start} on", less.reshape(array.shape)
