@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from distributed import Client
 from hypothesis import find, settings
 from hypothesis import strategies as st
 
@@ -24,6 +24,9 @@ from properties import fleet
 from properties.fuzz import State
 from properties.shared_examples import database_at
 from tests.command_line import Captured, refused
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 pytestmark = pytest.mark.device_free
 
@@ -69,6 +72,8 @@ def accepts(port: int) -> bool:
 @contextmanager
 def cluster(folder: Path, workers: int, fault: str = "") -> Iterator[str]:
     """The address of a scheduler with workers of one thread each, with a seeded fault or none."""
+    from distributed import Client  # in the environments alone that run these tests
+
     port = a_port()
     address = f"tcp://127.0.0.1:{port}"
     here = ("--host", "127.0.0.1", "--no-dashboard")
@@ -136,11 +141,11 @@ def test_an_address_where_nobody_answers_is_refused(capsys: Captured) -> None:
 
 
 # ------------------------------------------------------------------------- shared examples
+@pytest.mark.nightly
 def test_examples_are_shared_through_redis(tmp_path: Path) -> None:
     """What one machine found, another tries first."""
     server = shutil.which("redis-server")
-    if server is None:
-        pytest.skip("redis-server is not installed: apt-get install redis-server")
+    assert server is not None, "redis-server is not installed: apt-get install redis-server"
     port = a_port()
     given = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
     url = f"redis://127.0.0.1:{port}/0"
