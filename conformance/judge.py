@@ -117,9 +117,13 @@ def units_for(backend: Backend, node: Node) -> Units:
     return Units(backend.compute(widest), backend.storage(stored), backend.info.flushes_subnormals)
 
 
-def is_independent(node: Node) -> bool:
-    """Whether every output of a node is a sum of its own, rounded on its own way."""
-    return node.op_type in SUMS_OF_PRODUCTS
+def is_independent(node: Node, backend: Backend) -> bool:
+    """Whether every output of a node is a sum of its own, rounded on its own way.
+
+    Constants of an epilogue, and weights that are alike, make honest errors lean all the same: so
+    only where the kernel declares an order, by which a lean can be settled.
+    """
+    return node.op_type in SUMS_OF_PRODUCTS and backend.order(node) is not None
 
 
 def float64_inputs(arrays: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:

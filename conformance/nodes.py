@@ -92,7 +92,7 @@ def _check(
     for value, reference, error in zip(node.outputs, references, errors, strict=False):
         got = tensors.peek(value, backend)
         judgement = judge_value(
-            got, np.asarray(reference), error, units, independent=is_independent(node)
+            got, np.asarray(reference), error, units, independent=is_independent(node, backend)
         )
         yield NodeCheck(
             title=node.title,

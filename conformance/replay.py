@@ -52,7 +52,7 @@ def replay(node: Node, arrays: Arrays, backend: Backend) -> list[Judgement]:
     inputs, units = float64_inputs(held), units_for(backend, twin)
     with np.errstate(all="ignore"):
         references, errors = reference_of(twin, inputs), error_of(twin, inputs, units)
-    independent = is_independent(node)
+    independent = is_independent(node, backend)
     return [
         judge(g, np.asarray(r), e, units, independent=independent)
         for g, r, e in zip(got, references, errors, strict=False)

@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.graphs < 1:
         parser.error("--graphs: expected 1 or more")
-    logging.disable(logging.WARNING)
+    logging.getLogger("parallax").setLevel(logging.ERROR)
     faults = [f for f in select(args.only, args.device) if f.level in LEVELS]
     found: list[Found] = []
     try:

@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.count < 1 or args.seed < 0:
         parser().error("--count: expected 1 or more; --seed: 0 or more")
-    logging.disable(logging.WARNING)
+    logging.getLogger("parallax").setLevel(logging.ERROR)
     try:
         with Runtime() as runtime:
             campaign = _campaign(runtime, args)

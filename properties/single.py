@@ -360,7 +360,7 @@ def judge_outcome(backend: Backend, outcome: Outcome) -> list[judging.Judgement]
     """One judgement for every output."""
     units = judging.units_for(backend, outcome.node)
     references, errors = expectation(backend, outcome)
-    independent = judging.is_independent(outcome.node)
+    independent = judging.is_independent(outcome.node, backend)
     return [
         judging.judge(got, reference, error, units, independent=independent)
         for got, reference, error in zip(outcome.outputs, references, errors, strict=True)

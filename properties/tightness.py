@@ -125,7 +125,7 @@ def _compared(target: Target, op_type: str, seed: int) -> Iterator[tuple[Compare
         if (found.bounds > 1).any():
             raise Violation(f"{op_type}, seed {seed}, on {target.id}: beyond the bound")
         is_half = target.backend.storage(got.dtype) == FLOAT16
-        yield found, is_half, is_independent(outcome.node)
+        yield found, is_half, is_independent(outcome.node, target.backend)
 
 
 # ---------------------------------------------------------------------- the command

@@ -19,7 +19,9 @@ from engine.errors import InputError
 from engine.runtime import Runtime
 from fixtures.bundles.bent import RELU_IS_ABS
 from parallax.cli import main
+from properties import fuzz
 from tests.command_line import Captured, refused, save
+from tests.graph_cases import by_seed, chain
 from tests.model_writing import model_bytes, node
 
 pytestmark = pytest.mark.device_free
@@ -73,9 +75,11 @@ def test_fuzz_and_reduce_refuse_what_does_not_go_together(
 
 
 def test_an_engine_that_is_wrong_is_fuzzed_into_a_bundle_of_a_node(
-    tmp_path: Path, capsys: Captured, planting: Callable
+    tmp_path: Path, capsys: Captured, planting: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The graph has a node of which onnxruntime has no kernel, too."""
+    without_kernel = node("RandomUniformLike", "x", "z", dtype=10, seed=1.0)
+    monkeypatch.setattr(fuzz, "case_of", by_seed([chain(without_kernel)], 432))
     folder, state = tmp_path / "found", tmp_path / "state.json"
     count = ("--count", "1", "--resume", str(state))
     with planting(RELU_IS_ABS):

@@ -13,7 +13,6 @@ import pytest
 
 from conformance.bundles.bundle import read
 from conformance.bundles.failing import Case, Failing, Place, Signature, examine
-from conformance.export import exported
 from conformance.reduction import reducer
 from conformance.reduction.attributes import simpler_attributes
 from conformance.reduction.dimensions import smaller_dimensions
@@ -25,7 +24,6 @@ from engine.interpreter import Interpreter
 from engine.runtime import Runtime
 from parallax.cli import main
 from properties.faults import select
-from properties.graphs import decode, seeded_program
 from tests.command_line import Captured, save
 from tests.model_writing import model_bytes, node
 
@@ -184,10 +182,26 @@ def test_a_budget_ends_it(place: Place) -> None:
 
 
 # ------------------------------------------------------------------------- whole failures
+def nine_nodes() -> Case:
+    """Memory is taken again, and values are read late."""
+    nodes = [
+        node("Neg", "x", "a"),
+        node("Tanh", "a", "b"),
+        node("Softplus", "b", "c"),
+        node("Transpose", "c", "d", perm=[1, 0]),
+        node("Sin", "d", "e"),
+        node("Add", "e d", "f"),
+        node("Cos", "f", "g"),
+        node("Mul", "g f", "y"),
+        node("Concat", "g e", "z", axis=0),
+    ]
+    x = np.linspace(-2, 3, 12, dtype=np.float32).reshape(3, 4)
+    return Case(model_bytes(nodes, {"x": x.shape}, ["y", "z"]), {"x": x})
+
+
 def test_a_failure_of_the_planner_keeps_three_nodes(place: Place) -> None:
     """No node alone shows it: memory is taken again one step too soon."""
-    model = decode(seeded_program(2))
-    case = Case(exported(model.graph).SerializeToString(), model.feeds())
+    case = nine_nodes()
     (fault,) = select(["lifetime-one-step-short"])
     with fault.plant():
         failing = examine(case, place)

@@ -26,6 +26,7 @@ from parallax import reduce_command
 from parallax.cli import main
 from properties import fuzz
 from tests.command_line import Captured, save
+from tests.graph_cases import by_seed, chain
 from tests.model_writing import model_bytes, node
 
 pytestmark = pytest.mark.device_free
@@ -132,6 +133,7 @@ def test_a_hang_is_a_finding_where_a_fresh_process_hangs_too(
     fault: str, hangs: bool, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "PREPARE", partial(deadly.plant, fault))
+    monkeypatch.setattr(fuzz, "case_of", by_seed([chain()], 3))
     monkeypatch.setattr(fuzz, "REDUCTION_S", 0.0)
     monkeypatch.setattr(fuzz, "HANGS", 0)
     monkeypatch.setattr(fuzz, "keep", save_bundle)

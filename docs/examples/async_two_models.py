@@ -84,7 +84,7 @@ class Pair:
 
     def by_events(self) -> Split:
         """The device's own record of when each command started and ended."""
-        runs = [profile(module.session, 1, drain)[0] for module in (self.a, self.b)]
+        runs = [run for m in (self.a, self.b) for run in profile(m.session, 1, drain)[0]]
         a_ns, b_ns = (run.busy_ns + run.host_busy_ns for run in runs)
         return Split(a_ns / 1e9, b_ns / 1e9)
 
