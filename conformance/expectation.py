@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import ml_dtypes
 import numpy as np
@@ -14,7 +15,7 @@ from engine.interpreter import Interpreter
 from engine.ir.graph import Graph, Node, Value
 from engine.ir.types import BFLOAT16, FLOATS, NARROW_FLOATS
 from engine.ops.compose import error_of, reference_of, spec_of
-from engine.ops.numerics import Error, Units
+from engine.ops.numerics import Error, Units, where_settled
 from engine.passes import bind_shapes, bind_values, deciding_inputs, infer_where_known
 
 Arrays = Mapping[str, np.ndarray]
@@ -190,17 +191,14 @@ def _carried(
 ) -> list[np.ndarray]:
     """Bounds of the node's own, and of what the errors of its inputs become in it.
 
-    Elementwise operators magnify them by their slope, or jump; what moves, repeats or selects
-    elements does to errors what it does to elements; of anything else no bound is known.
+    Elementwise operators magnify them by their slope, or jump, also into what is no number; what
+    moves, repeats or selects elements does to errors what it does to elements; of anything else no
+    bound is known.
     """
-    spec = spec_of(node.op_type)
-    if spec.slope is not None:
-        slopes = spec.slope(inputs, node.attributes)
-        parts = [np.asarray(s) * b for s, b in zip(slopes, inherited) if b is not None]
-        return [errors[0] + np.nan_to_num(sum(parts), nan=np.inf, posinf=np.inf)]
-    if node.op_type in THROUGH:
-        given = [np.zeros(()) if b is None else b for b in inherited]
-        return [errors[0] + THROUGH[node.op_type](node, inputs, outputs[0], given)]
+    if is_elementwise(node):
+        found = errors[0] + _magnified(node, inputs, outputs[0], inherited)
+        at_ends = (reference_of(node, ends)[0] for ends in _ends(inputs, inherited))
+        return [where_settled(Error(found, found), (outputs[0], *at_ends)).bound]
     is_rounding = node.outputs[0].known_type.dtype in FLOATS | NARROW_FLOATS
     if node.op_type == "Cast" and is_rounding and inherited[0] is not None:
         return [_steps(node, inputs[:1], outputs[0], [inherited[0]])]
@@ -211,6 +209,36 @@ def _carried(
         for x, b in zip(inputs, inherited)
     ]
     return [np.abs(y) for y in reference_of(node, moved)]
+
+
+def _magnified(
+    node: Node,
+    inputs: Sequence[np.ndarray | None],
+    y: np.ndarray,
+    inherited: Sequence[np.ndarray | None],
+) -> np.ndarray:
+    """What errors of the inputs of an elementwise operator become in it."""
+    slope = spec_of(node.op_type).slope
+    if slope is None:
+        given = [np.zeros(()) if b is None else b for b in inherited]
+        return THROUGH[node.op_type](node, inputs, y, given)
+    parts = [
+        np.asarray(s) * b
+        for s, b in zip(slope(inputs, node.attributes), inherited)
+        if b is not None
+    ]
+    return np.asarray(np.nan_to_num(sum(parts), nan=np.inf, posinf=np.inf))
+
+
+def _ends(
+    inputs: Sequence[np.ndarray | None], inherited: Sequence[np.ndarray | None]
+) -> Iterator[list[np.ndarray | None]]:
+    """The inputs with every one that has an error at either end of it."""
+    pairs = [
+        (x,) if x is None or b is None else (x - b, x + b)
+        for x, b in zip(inputs, inherited, strict=True)
+    ]
+    return (list(ends) for ends in product(*pairs))
 
 
 def _steps(

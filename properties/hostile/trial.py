@@ -95,8 +95,13 @@ def largest_of(graph: Graph) -> int:
 
 
 def _made(graph: Graph) -> list[int]:
+    """Of what outputs depend on: the rest is never computed."""
     constants = [v.type for v in graph.outputs if v.is_constant and v.type is not None]
-    made = [v.type for node in graph.nodes for v in node.outputs if v.type is not None]
+    needed = {*graph.outputs}
+    for node in reversed(graph.nodes):
+        if not needed.isdisjoint(node.outputs):
+            needed.update(v for v in node.inputs if v is not None)
+    made = [v.type for n in graph.nodes for v in n.outputs if v in needed and v.type is not None]
     return [t.nbytes for t in (*made, *constants) if t.is_static]
 
 

@@ -103,6 +103,8 @@ class Steps:
             return value
         if self.emitter.rank(value) != 1:
             raise ModelError(f"{self.form.title}: a parameter is no number, vector or whole tensor")
+        if not -rank <= axis < rank:
+            raise ModelError(f"{self.form.title}: axis={axis} is outside a tensor of rank {rank}")
         if extent is not None and self.extent(value, 0) not in (None, 1, extent):
             raise ModelError(
                 f"{self.form.title}: a parameter has {self.extent(value, 0)} elements for an axis "

@@ -34,7 +34,7 @@ DISAGREEMENTS = (
         frozenset({"GridSample"}),
         "reflects positions however far out they are, where float does not tell pixels apart; "
         "docs/numerics.md has our rule",
-        lambda c: bool((np.abs(c.input(1)) > FURTHEST).any()),
+        lambda c: bool((np.abs(c.input(1).astype(np.float64)) > FURTHEST).any()),
         lambda: call(
             "GridSample",
             20,

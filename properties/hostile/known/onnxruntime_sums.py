@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from onnx import TensorProto
 
 from properties.hostile.asked import (
     EXPANDED,
@@ -31,7 +32,43 @@ def _may_overflow(call: Call) -> bool:
     return bool(given) and max(*of_products, *of_squares, of_sums) >= 2**24
 
 
+def _has_large_scores(call: Call) -> bool:
+    """Whether queries and keys in half may have a product above 8."""
+    q, k = (call.input(i) for i in (0, 1))
+    ends = float(np.abs(q).max(initial=0)) * float(np.abs(k).max(initial=0))
+    return q.dtype == np.float16 and ends * np.sqrt(k.shape[-1]) > LARGE_SCORE
+
+
+def _large_scores() -> Call:
+    """Two scores that are 0.703 apart, and 0.5 in half."""
+    q, v = np.full((1, 1, 1, 1), 45, np.float16), np.array([[[[0], [1]]]], np.float16)
+    k = np.array([[[[20.03125], [20.046875]]]], np.float16)
+    return call("Attention", 23, q, k, v)
+
+
+LARGE_SCORE = 8.0
+
 DISAGREEMENTS = (
+    Disagreement(
+        "onnxruntime",
+        frozenset({"RMSNormalization"}),
+        "computes in float where stash_type asks for bfloat16",
+        lambda c: c.attribute("stash_type", 1) == TensorProto.BFLOAT16,
+        lambda: call(
+            *("RMSNormalization", 23, np.array([1.003, 0.5], np.float32), ones(2)),
+            stash_type=TensorProto.BFLOAT16,
+        ),
+    ),
+    *(
+        Disagreement(
+            witness,
+            frozenset({"Attention"}),
+            "computes scores in half, of which a large one has no fractions",
+            _has_large_scores,
+            _large_scores,
+        )
+        for witness in ("onnxruntime", "evaluator")
+    ),
     Disagreement(
         "onnxruntime",
         frozenset({"ReduceSumSquare"}),

@@ -12,6 +12,7 @@ from properties.hostile.asked import Call, Disagreement, call, has_nan
 
 TREES = frozenset({"ai.onnx.ml::TreeEnsemble"})
 NOT_EQUAL = 5
+BITS = 32
 
 
 def _modes(call: Call) -> set[int]:
@@ -20,6 +21,39 @@ def _modes(call: Call) -> set[int]:
 
 def _aggregate(call: Call) -> Any:
     return call.attribute("aggregate_function", SUM)
+
+
+def _members(call: Call) -> np.ndarray:
+    return np.asarray(call.attributes["membership_values"], np.float64)
+
+
+def _asks_twice(call: Call) -> bool:
+    """Whether a set asks for the feature of a set on whose false way it lies."""
+    modes, features, leaves, ways = (
+        np.asarray(call.attributes[f"nodes_{name}"])
+        for name in ("modes", "featureids", "falseleafs", "falsenodeids")
+    )
+    inner = np.flatnonzero((modes == MEMBER) & (leaves == 0))
+    second = ways[inner]
+    return bool(((modes[second] == MEMBER) & (features[second] == features[inner])).any())
+
+
+def _two_sets(first: list[float], second: int, x: float) -> Call:
+    """One tree: a set for feature 0, and on its false way another for feature `second`."""
+    return _shown(
+        [x, 0],
+        tree_roots=[0],
+        nodes_modes=np.array([MEMBER, MEMBER], np.uint8),
+        nodes_featureids=[0, second],
+        nodes_splits=np.zeros(2, np.float32),
+        nodes_truenodeids=[0, 1],
+        nodes_trueleafs=[1, 1],
+        nodes_falsenodeids=[1, 2],
+        nodes_falseleafs=[0, 1],
+        membership_values=np.array([*first, np.nan, 1, 2, np.nan], np.float32),
+        leaf_targetids=[0, 1, 2],
+        leaf_weights=np.ones(3, np.float32),
+    )
 
 
 def _shown(x: list[float], **changed: Any) -> Call:
@@ -59,6 +93,22 @@ DISAGREEMENTS = (
         "to them, where they are 'in the order that the BRANCH_MEMBER mode appears in node_modes'",
         lambda c: MEMBER in _modes(c),
         lambda: _shown([0, 0], membership_values=np.array([0.5, 0, np.nan], np.float32)),
+    ),
+    Disagreement(
+        "onnxruntime",
+        TREES,
+        "takes fractions for whole numbers at a set of several members, of which one is beyond 32; "
+        "the evaluator does not",
+        lambda c: MEMBER in _modes(c) and bool((np.abs(_members(c)) > BITS).any()),
+        lambda: _two_sets([0, 33], second=1, x=0.5),
+    ),
+    Disagreement(
+        "onnxruntime",
+        TREES,
+        "makes one set of two that ask for one feature, of which the second lies on the false way "
+        "of the first; it has leaves of its own",
+        lambda c: _asks_twice(c),
+        lambda: _two_sets([7], second=0, x=1),
     ),
     Disagreement(
         "onnxruntime",
