@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import sys
@@ -172,10 +173,17 @@ def _replayed(args: argparse.Namespace) -> Findings:
     given = [o for o in ("models", "baseline", "candidate", "device") if getattr(args, o)]
     if given:
         raise ConfigError(f"--replay measures nothing: leave out {', '.join(given)}")
+    if _rule(args) != Rule():
+        raise ConfigError(
+            "--replay judges by the rule of the file: leave out --margin, --detect, --launches and "
+            "--confirm"
+        )
     data = read_json(Path(args.source), "gate")
     try:
-        return Findings.from_json(data)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        found = Findings.from_json(data)
+        found.to_json()
+        return found
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, IndexError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(
             f"{args.source}: it does not hold what a document of parallax.gate does: {what}"
@@ -190,9 +198,10 @@ def _rule(args: argparse.Namespace) -> Rule:
                 f"--{option} {getattr(args, option)}: expected at least 2: runs of one process "
                 "are not independent, and one launch has no spread"
             )
-    if not 0 <= args.margin < args.detect:
+    if not 0 <= args.margin < args.detect < math.inf:
         raise ConfigError(
-            f"--margin {args.margin:g} --detect {args.detect:g}: expected 0 <= margin < detect"
+            f"--margin {args.margin:g} --detect {args.detect:g}: expected 0 <= margin < detect, "
+            "both finite"
         )
     return Rule(args.margin / 100, args.detect / 100, args.launches, args.confirm)
 

@@ -33,6 +33,7 @@ class HelpFormatter(RawDescriptionRichHelpFormatter):
     """In colour on a terminal, at its width; headings as argparse writes them."""
 
     group_name_formatter = str
+    help_markup = text_markup = False  # [extra] is text
 
 
 def fitted(text: str) -> str:

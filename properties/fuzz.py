@@ -99,11 +99,20 @@ class State:
                 raise ValueError("it has another form")
             findings = {k: Finding(**f) for k, f in data.pop("findings").items()}
             state = cls(**data, findings=findings)
+            state.check()
             if state.running is not None:
                 state.note_crash(int(state.running))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"{path}: is no state of a fuzz run: {error}") from error
         return state
+
+    def check(self) -> None:
+        """Raise ValueError where a number is none that a run writes."""
+        for name in ("first", "following", "graphs", "verified", "slow", "running"):
+            number = getattr(self, name)
+            is_none = number is None and name == "running"
+            if not is_none and (type(number) is not int or not 0 <= number < 2**63):
+                raise ValueError(f"{name} is {number!r}, expected a whole number from 0 on")
 
     def note_crash(self, seed: int) -> None:
         """The process ended while a graph ran."""

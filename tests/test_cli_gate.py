@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,32 @@ def test_a_regression_is_printed_written_and_judged_again(
     )
     assert main(["gate", "--replay", str(report), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["verdicts"] == data["verdicts"]
+    assert "rule of the file" in refused(capsys, "gate", "--replay", report, "--margin", "1")
+    for damage, word in DAMAGES:
+        damaged = json.loads(json.dumps(data))
+        damage(damaged)
+        report.write_text(json.dumps(damaged))
+        assert word in refused(capsys, "gate", "--replay", report)
+
+
+DAMAGES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (lambda d: _first_slot(d).update(synced_ns=-5), "expected nanoseconds"),
+    (lambda d: _first_slot(d).update(enqueue_ns=math.nan), "expected nanoseconds"),
+    (lambda d: _first_slot(d).update(cpu_ns=10**400), "expected nanoseconds"),
+    (lambda d: _first_slot(d).update(started_ns=None), "expected nanoseconds"),
+    (lambda d: d["launches"].extend([*d["launches"]]), "each number once"),
+    (lambda d: d["rule"].update(alpha=None), "does not hold"),
+    (lambda d: d["rule"].update(margin=-1), "is none"),
+    (lambda d: d["rule"].pop("detect"), "no 'detect'"),
+    (lambda d: d.update(errors={"x": "y"}), "does not hold"),
+]
+
+
+def _first_slot(data: dict[str, Any]) -> dict[str, Any]:
+    slot: dict[str, Any] = next(iter(data["launches"][0]["series"].values()))["quads"][0]["slots"][
+        0
+    ]
+    return slot
 
 
 def slow_matmul(packages: Path, folder: Path) -> Path:

@@ -107,3 +107,18 @@ def test_a_state_of_another_device_is_refused(tmp_path: Path, capsys: Captured) 
 @pytest.mark.parametrize(("option", "value"), [("--count", "0"), ("--budget", "ten")])
 def test_a_limit_that_is_none_is_refused(capsys: Captured, option: str, value: str) -> None:
     assert option in refused(capsys, "fuzz", *ON_CPU, option, value)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"following": "x"}, {"following": -5}, {"running": 10**30}, {"graphs": 0.5}]
+)
+def test_numbers_of_a_state_that_no_run_writes_are_refused(
+    tmp_path: Path, capsys: Captured, changed: dict
+) -> None:
+    path = tmp_path / "state.json"
+    fuzzed(capsys, 0, "--seed", 7, "--count", 1, "--resume", path)
+    text = json.dumps({**json.loads(path.read_text()), **changed})
+    path.write_text(text)
+    words = refused(capsys, "fuzz", *ON_CPU, "--count", "1", "--resume", str(path))
+    assert "expected a whole number" in words
+    assert path.read_text() == text

@@ -169,7 +169,7 @@ class Worker:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        if self._process is not None:
+        if self._process is not None and self._process.pid is not None:
             self._process.kill()
             self._process.join()
 

@@ -133,8 +133,11 @@ class Findings:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Findings:
         """The inverse of `to_json`; KeyError, TypeError or ValueError for what it is not."""
+        rule, numbers = Rule.from_json(data["rule"]), [x["number"] for x in data["launches"]]
+        if len({*numbers}) < len(numbers):
+            raise ValueError(f"launches are numbered {numbers}, expected each number once")
         return cls(
-            rule=Rule(**data["rule"]),
+            rule=rule,
             seed=int(data["seed"]),
             scenarios={str(name): tuple(m) for name, m in data["scenarios"].items()},
             lacking=dict(data["lacking"]),

@@ -34,6 +34,15 @@ class Slot:
     enqueue_ns: int
     cpu_ns: int
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Slot:
+        """The inverse of `dataclasses.asdict`; ValueError where no clock can have said so."""
+        slot = cls(**data)
+        times = slot.started_ns, slot.synced_ns, slot.enqueue_ns, slot.cpu_ns
+        if not all(type(t) is int and 0 <= t < 2**63 for t in times) or slot.synced_ns == 0:
+            raise ValueError(f"times of a slot are {times}, expected nanoseconds")
+        return slot
+
 
 @dataclass(frozen=True)
 class Quad:
@@ -91,7 +100,9 @@ class Series:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Series:
         """The inverse of `dataclasses.asdict`."""
-        quads = tuple(Quad(tuple(Slot(**slot) for slot in quad["slots"])) for quad in data["quads"])
+        quads = tuple(
+            Quad(tuple(Slot.from_json(slot) for slot in quad["slots"])) for quad in data["quads"]
+        )
         return cls(quads, {arm: list(data["profiles"][arm]) for arm in ARMS})
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -115,6 +116,16 @@ class Rule:
     confirming: int = 10
     alpha_suspect: float = 0.05
     alpha: float = 0.01
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Rule:
+        """The inverse of `dataclasses.asdict`; KeyError or ValueError for what is no rule."""
+        rule = cls(**{field.name: data[field.name] for field in fields(cls)})
+        levels = rule.alpha_suspect, rule.alpha
+        is_rule = 0 <= rule.margin < rule.detect < math.inf and all(0 < a < 1 for a in levels)
+        if not is_rule or min(rule.launches, rule.confirming) < 2:
+            raise ValueError(f"rule: {dict(data)} is none")
+        return rule
 
     def is_suspect(self, estimate: Estimate) -> bool:
         """Whether the first stage asks for the second."""
