@@ -127,7 +127,7 @@ def test_a_fault_of_two_workers_comes_back_as_one_bundle(tmp_path: Path, capsys:
         short = fuzzed(capsys, 1, "--budget", "5s", *given)
     assert short["graphs"] > 0
     assert (found["graphs"], found["following"]) == (120, 120)
-    assert sum(finding["count"] for finding in found["findings"]) > 10
+    assert sum(finding["count"] for finding in found["findings"]) > 4
     for finding in found["findings"]:  # fused or not
         assert (finding["nodes"] <= 3, finding["problem"]) == (True, ""), finding
         assert Path(finding["bundle"]).parent == folder
