@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from conformance.devices import config_of
 from conformance.expectation import bound, expect, moved_by_storage
+from engine.errors import ParallaxError
 from engine.interpreter import Interpreter
 from engine.onnx_import.microsoft.schemas import DOMAIN
 from properties.devices import selectors
@@ -28,7 +30,7 @@ from properties.hostile.models import fixtures
 from properties.hostile.planted import PLANTED, Planted
 from properties.hostile.report import facts
 from properties.hostile.schedule import Budget, requests
-from properties.hostile.trial import Bench, attempt
+from properties.hostile.trial import Bench, attempt, nbytes_of
 from properties.hostile.verdict import differences
 from properties.hostile.witnesses import Court
 from properties.hostile.worker import Orders, Request
@@ -212,6 +214,49 @@ def test_an_error_may_carry_a_number_to_its_neighbour_in_half() -> None:
     asked = call("RMSNormalization", 23, x, np.full(64, 0.2512, np.float16))
     bench = Bench(("cpu",), Court(lambda who: None))
     assert attempt(bench, asked.data, dict(asked.feeds), "cpu").name != "wrong answer"
+
+
+def chained(x: np.ndarray, *op_types: str, dead: int = 0) -> tuple[bytes, dict[str, np.ndarray]]:
+    """Operators one after the other, and as many times the last result is doubled for nobody."""
+    names = ["x", *(f"v{i}" for i in range(len(op_types)))]
+    nodes = [helper.make_node(op, [names[i]], [names[i + 1]]) for i, op in enumerate(op_types)]
+    twice = [names[-1], *(f"twice{i}" for i in range(dead))]
+    nodes += [
+        helper.make_node("Concat", [twice[i]] * 2, [twice[i + 1]], axis=0) for i in range(dead)
+    ]
+    kind = helper.np_dtype_to_tensor_dtype(x.dtype)
+    graph = helper.make_graph(
+        nodes,
+        "chain",
+        [helper.make_tensor_value_info("x", kind, x.shape)],
+        [helper.make_tensor_value_info(names[-1], kind, None)],
+    )
+    imports = [helper.make_opsetid("", 14)]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=8)
+    return model.SerializeToString(), {"x": x}
+
+
+@pytest.mark.device_free
+def test_an_error_may_carry_an_argument_out_of_the_domain() -> None:
+    """The first result is 1 in half, of which the second is infinite, and beyond in float64."""
+    x = np.linspace(0.76, 0.763, 16, dtype=np.float16)
+    bench = Bench(("cpu",), Court(lambda who: None))
+    assert attempt(bench, *chained(x, "Atanh", "Atanh"), "cpu").name != "wrong answer"
+
+
+@pytest.mark.device_free
+def test_what_is_never_computed_takes_no_memory() -> None:
+    data, feeds = chained(np.ones(1 << 16, np.float32), "Abs", dead=30)
+    interpreter = Interpreter.from_buffer(data)
+    assert nbytes_of(bound(interpreter, feeds)) == 1 << 18
+
+
+@pytest.mark.device_free
+def test_a_vector_of_scales_along_an_axis_that_a_scalar_lacks_is_refused() -> None:
+    scales = np.ones(5, np.float32)
+    asked = call(f"{DOMAIN}::DequantizeLinear", 20, np.int8(3), scales, np.ones(5, "i1"), axis=0)
+    with pytest.raises(ParallaxError, match="axis=0 is outside a tensor of rank 0"):
+        Interpreter.from_buffer(asked.data)
 
 
 @pytest.mark.device_free

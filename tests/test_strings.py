@@ -225,6 +225,25 @@ def test_every_form_of_label_encoder_is_read(version: int, x: np.ndarray) -> Non
 
 
 @pytest.mark.device_free
+@pytest.mark.parametrize("kind", ["string", "int64", "float"])
+@pytest.mark.parametrize("values", [["v"], [5], [1.5]])
+def test_the_default_of_the_kind_of_tensor_values_is_heeded(kind: str, values: list) -> None:
+    """As onnxruntime does; one of another kind is not."""
+    dtype = {str: object, int: np.int64, float: np.float32}[type(values[0])]
+    table = {
+        "keys_strings": ["a"],
+        "values_tensor": numpy_helper.from_array(np.array(values, dtype)),
+        f"default_{kind}": {"string": "é", "int64": 42, "float": 2.5}[kind],
+    }
+    encode = node("LabelEncoder", "x", "y", domain="ai.onnx.ml", **table)
+    made = model([encode], {"x": (2,)}, ["y"], opset=15, dtype=TensorProto.STRING)
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 4))
+    x = np.array(["a", "é"], object)
+    (theirs,) = ort_outputs(made.SerializeToString(), {"x": x})
+    assert run(made, x=x)["y"] == theirs.tolist()
+
+
+@pytest.mark.device_free
 def test_constants_loops_and_sequences_hold_strings() -> None:
     body = helper.make_graph(
         [
